@@ -1,0 +1,447 @@
+"""The typed schema under the YAML. Every bad value is caught here, before any work."""
+
+import difflib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ncrun.data.catalogue import CATALOGUE, DataSetFacts
+from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
+from ncrun.errors import UserError
+from ncrun.theory import Setting
+
+DEFAULT_FEATURE_DECAY = 1e-5
+DEFAULT_BATCH_SIZE = 128
+# What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
+# bits, but a run may be continued on another machine.)
+NOT_IDENTITY = ("device", "threads", "progress", "data_dir", "run_dir", "name")
+
+
+@dataclass
+class DatasetConfig:
+    name: str = MISSING
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+
+
+@dataclass
+class MLPConfig(ModelConfig):
+    depth: int = MISSING
+    width: int = MISSING
+    batch_norm: bool = MISSING
+
+
+@dataclass
+class DeepLinearConfig(ModelConfig):
+    depth: int = MISSING
+    width: int = MISSING
+
+
+@dataclass
+class ResNet18Config(ModelConfig):
+    width: float = MISSING
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = MISSING
+    lr: float = MISSING
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    betas: list[float] = MISSING
+
+
+@dataclass
+class SGDConfig(OptimizerConfig):
+    momentum: float = MISSING
+
+
+@dataclass
+class HeadConfig:
+    depth: int = MISSING
+    width: int | None = MISSING
+    bias: bool = MISSING
+
+
+@dataclass
+class DecayConfig:
+    mode: str = MISSING
+    weight: Any = MISSING
+    feature: float | None = MISSING
+
+
+@dataclass
+class ScheduleConfig:
+    drops: list[float] = MISSING
+    step: int | None = MISSING
+    gamma: float = MISSING
+
+
+@dataclass
+class RunConfig:
+    """One run, validated and with every default filled in. See configs/train.yaml for what each key means."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    seed: int = MISSING
+    loss: str = MISSING
+    epochs: int = MISSING
+    batch_size: Any = MISSING
+    imbalance: float | None = MISSING
+    imbalance_profile: str | None = MISSING
+    class_order: str | None = MISSING
+    counts: list[int] | None = MISSING
+    subset: str | None = MISSING
+    head: HeadConfig = field(default_factory=HeadConfig)
+    decay: DecayConfig = field(default_factory=DecayConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    dtype: str = MISSING
+    measure: Any = MISSING
+    device: str = MISSING
+    threads: Any = MISSING
+    progress: Any = MISSING
+    data_dir: str | None = MISSING
+    run_dir: str | None = MISSING
+    name: str | None = MISSING
+    experiment: str | None = None
+    scale: str | None = None
+
+    @property
+    def facts(self) -> DataSetFacts:
+        return CATALOGUE[self.dataset.name]
+
+    def class_counts(self) -> list[int]:
+        """Training samples per class, in label order."""
+        if self.counts is not None:
+            return list(self.counts)
+        sizes = self.facts.class_sizes
+        order = seeded_class_order(len(sizes), self.seed) if self.class_order == "seed" else None
+        return class_counts(sizes, self.imbalance, self.imbalance_profile or "exp", order)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(self.class_counts())
+
+    @property
+    def is_full_batch(self) -> bool:
+        return bool(self.batch_size == "full")
+
+    def weight_decays(self) -> tuple[float, ...]:
+        """lam_W_1 .. lam_W_M, from the layer that reads the features on."""
+        weight = self.decay.weight
+        return tuple(weight) if isinstance(weight, list) else (float(weight),) * self.head.depth
+
+    def feature_width(self) -> int:
+        """d, the dimension of the features that the head reads."""
+        if isinstance(self.model, ResNet18Config):
+            return resnet_stage_widths(self.model.width)[-1]
+        assert isinstance(self.model, MLPConfig | DeepLinearConfig)
+        return self.model.width
+
+    def head_widths(self) -> tuple[int, ...]:
+        """d and the head's M-1 hidden widths."""
+        hidden = self.head.width or self.feature_width()
+        return (self.feature_width(), *(hidden,) * (self.head.depth - 1))
+
+    def setting(self) -> Setting:
+        """The problem that this run poses to theory."""
+        return Setting(
+            loss=self.loss,
+            counts=tuple(float(count) for count in self.class_counts()),
+            widths=self.head_widths(),
+            bias=self.head.bias,
+            weight_decays=self.weight_decays(),
+            feature_decay=self.decay.feature,
+            decay_mode=self.decay.mode,
+            feature_sign="free",
+            free_features=self.model.name != "deep_linear",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers, as config.yaml holds them."""
+        return plain(self)  # type: ignore[no-any-return]
+
+    def identity(self) -> str:
+        """A hash of everything that decides this run's numbers."""
+        content = {key: value for key, value in self.as_dict().items() if key not in NOT_IDENTITY}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+    def directory(self) -> Path:
+        """Where the run's records go."""
+        if self.run_dir is not None:
+            return Path(self.run_dir)
+        name = self.name or f"{self.dataset.name}-{self.model.name}"
+        return Path("runs") / f"{name}-M{self.head.depth}-{self.identity()}"
+
+
+MODELS = {"mlp": MLPConfig, "deep_linear": DeepLinearConfig, "resnet18": ResNet18Config}
+OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig}
+
+
+def resnet_stage_widths(multiplier: float) -> tuple[int, ...]:
+    """Channels of ResNet18's four stages under a width multiplier."""
+    return tuple(max(1, round(width * multiplier)) for width in (64, 128, 256, 512))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, lists and scalars as JSON-ready containers."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def known_keys() -> list[str]:
+    """Every key that some run has, dotted, for the nearest one to a mistyped key."""
+    schemas: list[tuple[str, Any]] = [("", RunConfig)]
+    schemas += [("model.", schema) for schema in MODELS.values()]
+    schemas += [("optimizer.", schema) for schema in OPTIMIZERS.values()]
+    schemas += [("dataset.", DatasetConfig), ("head.", HeadConfig)]
+    schemas += [("decay.", DecayConfig), ("schedule.", ScheduleConfig)]
+    return sorted({prefix + f.name for prefix, schema in schemas for f in fields(schema)})
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """' (did you mean X?)', or nothing if no choice is near."""
+    found = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def resolve(composed: DictConfig) -> RunConfig:
+    """Validate a configuration composed by Hydra, its `hydra` node included, and fill in what was left out.
+
+    Raises UserError naming the key, the value and the choices.
+    """
+    hydra_node = composed.hydra
+    typed = {override.lstrip("+~").split("=", 1)[0] for override in hydra_node.overrides.task}
+    choices = hydra_node.runtime.choices
+    run = _typed_config(composed)
+    run.experiment = choices.get("experiment")
+    run.scale = choices.get("scale") if run.experiment else None
+    if run.experiment is None:
+        _refuse_typed(typed, "scale", "no experiment is chosen")
+    _check_scalars(run)
+    _check_model(run)
+    _check_optimizer(run)
+    _check_class_counts(run, typed)
+    _check_batch_size(run, typed)
+    _check_head(run, typed)
+    _check_decay(run, typed)
+    _check_schedule(run, typed)
+    _check_paths(run)
+    return run
+
+
+def _typed_config(composed: DictConfig) -> RunConfig:
+    given = {str(key): value for key, value in composed.items() if key != "hydra"}
+    schema = OmegaConf.structured(RunConfig)
+    for group, schemas in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+        name = given.get(group, {}).get("name") if isinstance(given.get(group), DictConfig) else None
+        _choice(f"{group}.name", name, list(schemas))
+        schema[group] = OmegaConf.structured(schemas[name])
+    known = list(_dotted_keys(OmegaConf.to_container(schema)))
+    for key in _dotted_keys({k: _container(v) for k, v in given.items()}):
+        if key not in known and not any(key.startswith(f"{k}.") for k in known):
+            raise UserError(f"{key}: no such key{nearest(key, known)}")
+    for key in known:
+        if key not in ("experiment", "scale") and OmegaConf.select(composed, key, default=MISSING) == MISSING:
+            raise UserError(f"{key}: is missing; a key cannot be deleted, only set")
+    try:
+        merged = OmegaConf.merge(schema, given)
+        run = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "configuration"
+        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(run, RunConfig)
+    return run
+
+
+def _container(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _choice(key: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        raise UserError(f"{key}={value}: not one of {', '.join(choices)}{hint}")
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not (math.isfinite(value) and value >= least):
+        raise UserError(f"{key}={value}: must be a number of at least {least:g}")
+
+
+def _positive(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UserError(f"{key}={value}: must be a number above 0")
+
+
+def _refuse_typed(typed: set[str], key: str, reason: str) -> None:
+    if key in typed:
+        raise UserError(f"{key}: has no effect: {reason}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_scalars(run: RunConfig) -> None:
+    _choice("dataset", run.dataset.name, list(CATALOGUE))
+    _choice("loss", run.loss, ["mse", "ce"])
+    _choice("dtype", run.dtype, ["float32", "float64"])
+    _choice("device", run.device, ["auto", "cpu", "cuda"])
+    _at_least("seed", run.seed, 0)
+    _at_least("epochs", run.epochs, 1)
+    if run.measure not in ("auto", "every", "log") and not (_is_whole(run.measure) and run.measure >= 1):
+        raise UserError(f"measure={run.measure}: must be auto, every, log or a whole number of epochs from 1 on")
+    if run.threads != "auto" and not (_is_whole(run.threads) and run.threads >= 1):
+        raise UserError(f"threads={run.threads}: must be auto or a whole number from 1 on")
+    if run.progress not in ("auto", True, False):
+        raise UserError(f"progress={run.progress}: must be auto, true or false")
+
+
+def _check_model(run: RunConfig) -> None:
+    if isinstance(run.model, ResNet18Config):
+        _positive("model.width", run.model.width)
+        return
+    assert isinstance(run.model, MLPConfig | DeepLinearConfig)
+    _at_least("model.depth", run.model.depth, 1)
+    _at_least("model.width", run.model.width, 1)
+
+
+def _check_optimizer(run: RunConfig) -> None:
+    _positive("optimizer.lr", run.optimizer.lr)
+    if isinstance(run.optimizer, SGDConfig) and not 0 <= run.optimizer.momentum < 1:
+        raise UserError(f"optimizer.momentum={run.optimizer.momentum}: must lie in [0, 1)")
+    if isinstance(run.optimizer, AdamConfig):
+        betas = run.optimizer.betas
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"optimizer.betas={betas}: must be two numbers in [0, 1)")
+
+
+def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
+    sizes = run.facts.class_sizes
+    _choice("imbalance_profile", run.imbalance_profile, PROFILES)
+    _choice("class_order", run.class_order, ["list", "seed"])
+    _choice("subset", run.subset, ["seed", "first"])
+    if run.counts is not None:
+        for key in ("imbalance", "imbalance_profile", "class_order"):
+            _refuse_typed(typed, key, "counts is set")
+        if len(run.counts) != len(sizes):
+            raise UserError(
+                f"counts={run.counts}: {len(run.counts)} counts for the {len(sizes)} classes of {run.dataset.name}"
+            )
+        for k, (count, size) in enumerate(zip(run.counts, sizes, strict=True)):
+            if not 1 <= count <= size:
+                raise UserError(f"counts: class {k} of {run.dataset.name} holds 1 to {size} samples, not {count}")
+        run.imbalance = None
+    elif run.imbalance is not None:
+        if run.imbalance > 1:
+            hint = f" (n_max/n_min = {run.imbalance:g} is imbalance={1 / run.imbalance:g})"
+            raise UserError(f"imbalance={run.imbalance:g}: must lie in (0, 1], it is n_min/n_max{hint}")
+        if not 0 < run.imbalance <= 1:
+            raise UserError(f"imbalance={run.imbalance:g}: must lie in (0, 1], it is n_min/n_max; 1 is balanced")
+    if run.imbalance is None:
+        if run.counts is None:
+            for key in ("imbalance_profile", "class_order"):
+                _refuse_typed(typed, key, "imbalance is not set")
+        run.imbalance_profile = run.class_order = None
+    if run.class_counts() == list(sizes):
+        _refuse_typed(typed, "subset", "every sample is taken")
+        run.subset = None
+
+
+def _check_batch_size(run: RunConfig, typed: set[str]) -> None:
+    N = run.num_samples
+    if run.batch_size is None:
+        run.batch_size = min(DEFAULT_BATCH_SIZE, N)
+    elif run.batch_size != "full" and not _is_whole(run.batch_size):
+        raise UserError(f"batch_size={run.batch_size}: must be full or a whole number")
+    if run.is_full_batch:
+        return
+    if not 1 <= run.batch_size <= N:
+        raise UserError(f"batch_size={run.batch_size}: must be full or lie in 1..{N}, the number of training samples")
+    has_batch_norm = run.model.name == "resnet18" or getattr(run.model, "batch_norm", False)
+    if run.batch_size == 1 and has_batch_norm:
+        raise UserError(f"batch_size=1: BatchNorm in model={run.model.name} needs at least 2 samples in a batch")
+
+
+def _check_head(run: RunConfig, typed: set[str]) -> None:
+    _at_least("head.depth", run.head.depth, 1)
+    if run.head.width is not None:
+        _at_least("head.width", run.head.width, 1)
+    if run.head.depth == 1:
+        _refuse_typed(typed, "head.width", "head.depth=1 has no hidden layer")
+        run.head.width = None
+
+
+def _check_decay(run: RunConfig, typed: set[str]) -> None:
+    decay = run.decay
+    _choice("decay.mode", decay.mode, ["features", "parameters"])
+    weights = decay.weight if isinstance(decay.weight, list) else [decay.weight]
+    for weight in weights:
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise UserError(f"decay.weight={decay.weight}: must be a number, or a list of one for each head layer")
+        _at_least("decay.weight", weight, 0)
+    if isinstance(decay.weight, list) and len(weights) != run.head.depth:
+        raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={run.head.depth} layers")
+    decay.weight = [float(w) for w in weights] if isinstance(decay.weight, list) else float(decay.weight)
+    if decay.mode == "parameters":
+        _refuse_typed(typed, "decay.feature", "decay.mode=parameters decays all parameters by decay.weight")
+        if isinstance(decay.weight, list):
+            raise UserError(f"decay.weight={decay.weight}: decay.mode=parameters takes a single number")
+        decay.feature = None
+        return
+    if decay.feature is None:
+        decay.feature = DEFAULT_FEATURE_DECAY
+    _at_least("decay.feature", decay.feature, 0)
+
+
+def _check_schedule(run: RunConfig, typed: set[str]) -> None:
+    schedule = run.schedule
+    _positive("schedule.gamma", schedule.gamma)
+    if schedule.step is not None:
+        _at_least("schedule.step", schedule.step, 1)
+        _refuse_typed(typed, "schedule.drops", "schedule.step is set")
+        schedule.drops = []
+    for drop in schedule.drops:
+        if not 0 < drop < 1:
+            raise UserError(f"schedule.drops={schedule.drops}: each is a fraction of the training, in (0, 1)")
+
+
+def _check_paths(run: RunConfig) -> None:
+    if run.data_dir is not None and not Path(run.data_dir).expanduser().is_dir():
+        raise UserError(f"data_dir={run.data_dir}: no such folder")
+
+
+def data_directory(run: RunConfig) -> Path:
+    """Where this run's data sets lie: data_dir, else $NCRUN_DATA, else the user's cache folder."""
+    if run.data_dir is not None:
+        return Path(run.data_dir).expanduser()
+    if os.environ.get("NCRUN_DATA"):
+        return Path(os.environ["NCRUN_DATA"]).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "ncrun" / "data"

@@ -1,0 +1,274 @@
+"""The collapse metrics of one split: pure functions of (features, labels, head, target).
+
+Conventions (they are part of a number's meaning):
+- nc1 = tr(Sigma_W pinv(Sigma_B)) / K. Sigma_W averages over all samples; Sigma_B averages over classes, unweighted, about the
+  sample-weighted mean of the features. The choice of Dang et al. 2023 and 2024.
+- nc1_trace = tr Sigma_W / tr Sigma_B; it also sees variance outside the span of the class means (decisive for K = 2).
+- class.nc1: the same as nc1 with the covariance of one class in Sigma_W's place, since sample weights hide minorities.
+- nc2_w, nc2_h, nc3: distances of W W^T, Hbar^T Hbar and W Hbar to the prediction, each divided by its Frobenius norm. Hbar is
+  centred by the sample-weighted mean in settings with a bias and raw without.
+- etf_w, etf_h: distance to the simplex ETF. duality = ||N(W) - N(Hbar^T)||.
+- nc4: share of samples on which classifier and nearest class mean disagree; nc4_ties: share on which one of them is tied. A tie
+  counts as agreement if the two sets of best classes meet.
+- head.m.*: the same for W_M..W_m and its input. head.1 equals the top level.
+A value that is not determined is None, never a made-up number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ncrun.metrics.distance import etf_distance, shape_distance, target_distances
+from ncrun.metrics.ledger import squared_loss_ledger
+from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, blocks, class_means
+from ncrun.theory import Geometry
+
+DataTerm = Callable[[Tensor, Tensor], Tensor]
+Metrics = dict[str, float | int | None | list[float | None]]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if the head has none."""
+
+    weights: list[Tensor]
+    bias: Tensor
+
+    def suffixes(self) -> list[Tensor]:
+        """W_M..W_m for m = 1..M; the first is the whole head, (K, d)."""
+        products = [self.weights[-1]]
+        for weight in reversed(self.weights[:-1]):
+            products.append(products[-1] @ weight)
+        return products[::-1]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one pass over a split found. Sums over samples, float64.
+
+    means: the split's own class means. directions: of Sigma_B at the input of each head layer.
+    within: (K, M), per class and head layer, sum over the class' samples of dev^T pinv(Sigma_B) dev.
+    trace: (K, M), sum of squared deviations from the class mean.
+    logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked for).
+    correct: (K,), samples classified right. disagree, tied: samples, for nc4.
+    """
+
+    means: ClassMeans
+    directions: list[BetweenDirections]
+    within: Tensor
+    trace: Tensor
+    logit_deviation_sq: float
+    data_sum: float | None
+    correct: Tensor
+    disagree: int
+    tied: int
+
+
+def scan(
+    features: Tensor, labels: Tensor, head: Head, about: ClassMeans | None = None, data_term: DataTerm | None = None
+) -> Split:
+    """One pass over (N, d) features with (N,) labels: everything that needs the samples.
+
+    about: measure deviations, directions and nearest means about these class means (the training set's) instead of the own.
+    data_term: (logits, labels) -> the loss' data term summed over the samples.
+    Raises ValueError if a class has no sample.
+    """
+    own = class_means(features, labels, len(head.bias))
+    means = about or own
+    suffixes = head.suffixes()
+    depth, K = len(suffixes), len(head.bias)
+    directions, pulled_back = [], []
+    prefix: Tensor | None = None
+    for weight in head.weights:
+        at_layer = means if prefix is None else means.mapped(prefix)
+        found = between_directions(at_layer, features.dtype)
+        directions.append(found)
+        scaled = found.axes / found.values.sqrt()  # so that squared projections are NC1 terms at once
+        pulled_back.append(scaled if prefix is None else prefix.T @ scaled)
+        prefix = weight if prefix is None else weight @ prefix
+    class_logits = means.means @ suffixes[0].T + head.bias
+    centred = means.means - means.overall
+    gram = centred @ centred.T
+    gaps = (gram.diag()[:, None] + gram.diag()[None, :] - 2 * gram).clamp(min=0)  # squared distances between means
+    eps = torch.finfo(features.dtype).eps
+
+    within = torch.zeros(K, depth, dtype=torch.float64, device=features.device)
+    trace = torch.zeros_like(within)
+    correct = torch.zeros(K, dtype=torch.float64, device=features.device)
+    logit_deviation_sq = torch.zeros((), dtype=torch.float64, device=features.device)
+    data_sum = torch.zeros_like(logit_deviation_sq)
+    disagree, tied = torch.zeros_like(logit_deviation_sq), torch.zeros_like(logit_deviation_sq)
+    for part, block in blocks(features):
+        y = labels[part]
+        deviation = block - means.means[y]
+        for m in range(depth):
+            within[:, m].index_add_(0, y, (deviation @ pulled_back[m]).square().sum(dim=1))
+        trace[:, 0].index_add_(0, y, deviation.square().sum(dim=1))
+        inner = deviation.to(features.dtype)  # already centred, so the training precision loses nothing that matters
+        for m in range(1, depth):
+            inner = inner @ head.weights[m - 1].to(inner.dtype).T
+            trace[:, m].index_add_(0, y, inner.double().square().sum(dim=1))
+        logit_deviation = deviation @ suffixes[0].T
+        logit_deviation_sq += logit_deviation.square().sum()
+        logits = class_logits[y] + logit_deviation
+        if data_term is not None:
+            data_sum += data_term(logits, y)
+        correct.index_add_(0, y, (logits.argmax(dim=1) == y).double())
+        # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
+        to_mean = deviation.square().sum(dim=1, keepdim=True) + gaps[y]
+        to_mean += 2 * ((deviation * centred[y]).sum(dim=1, keepdim=True) - deviation @ centred.T)
+        best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)
+        scale = to_mean.abs().amax(dim=1, keepdim=True)
+        best_mean = to_mean <= to_mean.amin(dim=1, keepdim=True) + eps * scale
+        disagree += (~(best_logit & best_mean).any(dim=1)).sum()
+        tied += ((best_logit.sum(dim=1) > 1) | (best_mean.sum(dim=1) > 1)).sum()
+    return Split(
+        own,
+        directions,
+        within,
+        trace,
+        float(logit_deviation_sq),
+        float(data_sum) if data_term is not None else None,
+        correct,
+        int(disagree),
+        int(tied),
+    )
+
+
+def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geometry) -> Metrics:
+    """Every metric of the training split.
+
+    target: the prediction for this run; baseline: the prediction for equal counts (balanced.*).
+    """
+    counts = split.means.counts
+    N, K = float(counts.sum()), len(counts)
+    centred = target.setting.bias
+    metrics: Metrics = {}
+    suffixes = head.suffixes()
+    prefix: Tensor | None = None
+    for m, (suffix, found) in enumerate(zip(suffixes, split.directions, strict=True)):
+        means = split.means if prefix is None else split.means.mapped(prefix)
+        prefix = head.weights[m] if prefix is None else head.weights[m] @ prefix
+        alive = found.rank > 0
+        gram_input = means.gram_input(centred)
+        weight_gram, feature_gram = _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T)
+        product = _numpy(suffix @ gram_input.T)
+        nc2_w, nc2_h, nc3 = target_distances(target, m, weight_gram, feature_gram, product)
+        layer: Metrics = {
+            "nc1": float(split.within[:, m].sum()) / N / K if alive else None,
+            "nc1_rank": found.rank,
+            "nc1_trace": float(split.trace[:, m].sum()) / N / found.trace if alive else None,
+            "nc2_w": nc2_w,
+            "nc2_h": nc2_h,
+            "nc3": nc3,
+            "etf_w": etf_distance(weight_gram),
+            "etf_h": etf_distance(feature_gram),
+            "duality": shape_distance(_numpy(suffix), _numpy(gram_input)),
+        }
+        metrics |= {f"head.{m + 1}.{key}": value for key, value in layer.items()}
+        if m == 0:
+            metrics |= layer
+            raw = _numpy((split.means.means**2).sum(dim=1))
+            scores = _numpy(split.means.means @ suffix.T + head.bias)
+            metrics["class.nc1"] = _list(split.within[:, 0] / counts / K) if alive else None
+            metrics["class.weight_norm_sq"] = _list(suffix.square().sum(dim=1))
+            metrics["class.feature_norm_sq"] = raw.tolist()
+            metrics["class.margin"] = _margins(scores)
+            w, h, z = target_distances(baseline, 0, weight_gram, feature_gram, product)
+            metrics |= {"balanced.nc2_w": w, "balanced.nc2_h": h, "balanced.nc3": z}
+    metrics["nc1_rank_predicted"] = target.mean_rank
+    metrics["nc4"] = split.disagree / N
+    metrics["nc4_ties"] = split.tied / N
+    metrics["train_accuracy"] = float(split.correct.sum()) / N
+    metrics["class.train_accuracy"] = _list(split.correct / counts)
+    return metrics
+
+
+def transfer_metrics(
+    features: Tensor, labels: Tensor, head: Head, train_means: ClassMeans, target: Geometry
+) -> Metrics:
+    """The metrics of a test split, against the geometry predicted from the training counts.
+
+    test.nc1 is about the test split's own class means; test.nc1_train_means, test.nc4 and test.nc4_ties about the training set's.
+    """
+    own = scan(features, labels, head)
+    about_train = scan(features, labels, head, about=train_means)
+    centred = target.setting.bias
+    N, K = len(features), len(own.means.counts)
+    gram_input = own.means.gram_input(centred)
+    suffix = head.suffixes()[0]
+    nc2_w, nc2_h, nc3 = target_distances(
+        target, 0, _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T), _numpy(suffix @ gram_input.T)
+    )
+    del nc2_w  # the classifier has no test version
+
+    def nc1(split: Split) -> float | None:
+        return float(split.within[:, 0].sum()) / N / K if split.directions[0].rank else None
+
+    return {
+        "test_accuracy": float(own.correct.sum()) / N,
+        "test.nc1": nc1(own),
+        "test.nc1_train_means": nc1(about_train),
+        "test.nc1_trace": float(own.trace[:, 0].sum()) / N / own.directions[0].trace
+        if own.directions[0].rank
+        else None,
+        "test.nc2_h": nc2_h,
+        "test.nc3": nc3,
+        "test.nc4": about_train.disagree / N,
+        "test.nc4_ties": about_train.tied / N,
+        "class.test_accuracy": _list(own.correct / own.means.counts),
+    }
+
+
+def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metrics:
+    """The relative gap to the proven optimum and, for the squared loss, its ledger; all None without a proof."""
+    if target.claim != "proven" or target.objective is None:
+        return {"gap": None}
+    ledger = squared_loss_ledger(
+        target.setting,
+        target.objective,
+        [_numpy(weight) for weight in head.weights],
+        _numpy(head.bias),
+        _numpy(split.means.means),
+        split.logit_deviation_sq,
+        float(split.trace[:, 0].sum()),
+    )
+    return {
+        "gap": loss / target.objective - 1,
+        "ledger.within_class": ledger.within_class,
+        "ledger.duality": ledger.duality,
+        "ledger.bias": ledger.bias,
+        "ledger.geometry": ledger.geometry,
+    }
+
+
+def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
+    """How far neighbouring head layers are from lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T, which holds at every stationary
+    point: the largest relative Frobenius distance; None for a single layer. Dang et al. 2023, stationarity conditions."""
+    worst: float | None = None
+    for m in range(len(head.weights) - 1):
+        below = decays[m] * head.weights[m] @ head.weights[m].T
+        above = decays[m + 1] * head.weights[m + 1].T @ head.weights[m + 1]
+        size = float(below.norm())
+        if size > 0:
+            worst = max(worst or 0.0, float((above - below).norm()) / size)
+    return worst
+
+
+def _margins(scores: NDArray[np.float64]) -> list[float | None]:
+    """Per class, the mean logit of its own class minus the largest other one; scores: (K, K), row k the class k means."""
+    own = np.diag(scores)
+    others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=1)
+    return [float(margin) for margin in own - others]
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _list(tensor: Tensor) -> list[float | None]:
+    return [float(value) if value == value else None for value in tensor.tolist()]

@@ -1,0 +1,66 @@
+"""Why a run is not at the optimum yet: the gap of the squared loss, split into terms that are each at least zero.
+
+Source: the steps of the proof of Dang et al. 2023, Theorems 1, 3 and 4, each of which gives something away: replacing samples by
+class means (Jensen), balancing the head's factors (Schatten quasi-norm), the best bias, and the spectral optimum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.theory import Setting
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """loss - optimum = within_class + duality + bias + geometry, in units of the loss."""
+
+    within_class: float
+    duality: float
+    bias: float
+    geometry: float
+
+    @property
+    def total(self) -> float:
+        return self.within_class + self.duality + self.bias + self.geometry
+
+
+def squared_loss_ledger(
+    setting: Setting,
+    optimum: float,
+    weights: list[Array],
+    bias: Array,
+    means: Array,
+    logit_deviation_sq: float,
+    feature_deviation_sq: float,
+) -> Ledger:
+    """The ledger of one run, decay.mode=features.
+
+    weights: W_1 .. W_M (the first reads the features). bias: (K,), zero if the setting has none. means: (K, d) class means.
+    logit_deviation_sq, feature_deviation_sq: ||W (H - Hbar)||^2 and ||H - Hbar||^2, summed over all samples.
+    """
+    assert setting.feature_decay is not None
+    counts = np.asarray(setting.counts)
+    N, M = counts.sum(), setting.depth
+    root = np.sqrt(counts)
+    head = np.linalg.multi_dot([*reversed(weights)]) if M > 1 else weights[0]
+    scaled_logits = (head @ means.T) * root  # K x K: Z D
+    within = logit_deviation_sq / (2 * N) + setting.feature_decay / 2 * feature_deviation_sq
+
+    penalties = sum(decay * np.sum(w**2) for decay, w in zip(setting.weight_decays, weights, strict=True))
+    penalties += setting.feature_decay * np.sum((means * root[:, None]) ** 2)
+    product = setting.feature_decay * float(np.prod(setting.weight_decays))
+    singular = np.linalg.svd(scaled_logits, compute_uv=False)
+    schatten = (M + 1) / 2 * product ** (1 / (M + 1)) * float(np.sum(singular ** (2 / (M + 1))))
+
+    residual = scaled_logits - np.diag(root)  # without the bias
+    bias_excess = 0.0
+    if setting.bias:
+        best_bias = -(residual @ root) / N
+        residual = residual + np.outer(best_bias, root)
+        bias_excess = float(np.sum((bias - best_bias) ** 2)) / 2
+    fit = float(np.sum(residual**2)) / (2 * N)
+    return Ledger(within, float(penalties) / 2 - schatten, bias_excess, fit + schatten - optimum)

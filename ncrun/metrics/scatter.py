@@ -1,0 +1,76 @@
+"""The scatter algebra: class means, deviations from them, and the few directions in which NC1 is measured.
+
+Features come in the training precision; everything is accumulated and solved in float64, a block of rows at a time, because
+near collapse a float32 variance or pseudo-inverse is noise. No d x d matrix is ever formed: tr(Sigma_W pinv(Sigma_B)) only
+sees the span of the centred class means, which has at most K-1 dimensions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """counts: (K,) float64. means: (K, d) float64, row k the mean feature of class k.
+
+    overall: (d,), the sample-weighted mean of all features.
+    """
+
+    counts: Tensor
+    means: Tensor
+    overall: Tensor
+
+    def mapped(self, matrix: Tensor) -> "ClassMeans":
+        """The class means of features after a linear map, matrix: (d', d)."""
+        return ClassMeans(self.counts, self.means @ matrix.T, self.overall @ matrix.T)
+
+    def gram_input(self, centred: bool) -> Tensor:
+        """(K, d): the means as they enter Gram matrices, minus the overall mean in settings with a bias."""
+        return self.means - self.overall if centred else self.means
+
+
+def blocks(features: Tensor, rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Tensor]]:
+    """Row blocks of (N, d) features in float64, each with its slice."""
+    for start in range(0, len(features), rows):
+        part = slice(start, start + rows)
+        yield part, features[part].double()
+
+
+def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMeans:
+    """Means of (N, d) features per class and over all samples. Raises ValueError if a class has no sample."""
+    counts = torch.bincount(labels, minlength=num_classes).double()
+    if len(counts) != num_classes or not bool(counts.all()):
+        raise ValueError(f"every class 0..{num_classes - 1} needs a sample; counts are {counts.long().tolist()}")
+    sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
+    for part, block in blocks(features):
+        sums.index_add_(0, labels[part], block)
+    return ClassMeans(counts, sums / counts[:, None], sums.sum(dim=0) / len(features))
+
+
+@dataclass(frozen=True)
+class BetweenDirections:
+    """The eigenvectors of Sigma_B = (1/K) sum_k (h_k - h_G)(h_k - h_G)^T with a nonzero eigenvalue.
+
+    axes: (d, r) orthonormal. values: (r,) eigenvalues. trace: tr Sigma_B. rank: r, decided from the means' singular values
+    s: s_i > K eps s_1 with eps of the features' own precision.
+    """
+
+    axes: Tensor
+    values: Tensor
+    trace: float
+    rank: int
+
+
+def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDirections:
+    """Thin SVD of the K x d centred class means. Sigma_B weights classes equally, about the sample-weighted mean."""
+    num_classes = len(means.counts)
+    centred = (means.means - means.overall) / num_classes**0.5
+    _, singular, axes_t = torch.linalg.svd(centred, full_matrices=False)
+    keep = singular > num_classes * torch.finfo(precision).eps * singular[0]
+    values = singular.square()
+    return BetweenDirections(axes_t[keep].T, values[keep], float(values.sum()), int(keep.sum()))

@@ -1,0 +1,61 @@
+"""The ONE regularised loss of networks, free features and theory.
+
+    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2,   data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE
+
+The sum over the whole training set is the definition. On a mini-batch of actual size B the feature penalty is scaled by N/B, so
+that its expectation is the same objective for every batch size. With decay.mode=parameters the penalties are lam/2 ||theta||^2 on
+all parameters instead. Decay is always this term in the loss, never a decoupled one in the optimiser.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss: "mse" or "ce". weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode "parameters"."""
+
+    loss: str
+    decay_mode: str
+    weight_decays: tuple[float, ...]
+    feature_decay: float | None
+    num_samples: int
+
+    def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The data term of (B, K) logits, summed over samples (divide by B or N)."""
+        if self.loss == "ce":
+            return functional.cross_entropy(logits, labels, reduction="sum")
+        # ||z - e_y||^2 without building the one-hot matrix
+        own = logits.gather(1, labels[:, None])
+        return (logits.square().sum() - 2 * own.sum() + len(labels)) / 2
+
+    def penalty(
+        self, head_weights: Sequence[Tensor], parameters: Iterable[Tensor], feature_norm_sq: Tensor | float
+    ) -> Tensor | float:
+        """The decay terms. feature_norm_sq: ||H||^2 over the whole training set, or its estimate from a batch."""
+        if self.decay_mode == "parameters":
+            return self.weight_decays[0] / 2 * sum(p.square().sum() for p in parameters)
+        assert self.feature_decay is not None
+        weights = sum(
+            decay / 2 * weight.square().sum() for decay, weight in zip(self.weight_decays, head_weights, strict=True)
+        )
+        return weights + self.feature_decay / 2 * feature_norm_sq
+
+    def on_batch(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        features: Tensor,
+        head_weights: Sequence[Tensor],
+        parameters: Iterable[Tensor],
+    ) -> Tensor:
+        """The loss that one step descends: its expectation over batches is the objective."""
+        B = len(labels)
+        feature_norm_sq = features.square().sum() * (self.num_samples / B)
+        total = self.data_sum(logits, labels) / B + self.penalty(head_weights, parameters, feature_norm_sq)
+        assert isinstance(total, torch.Tensor)
+        return total

@@ -1,0 +1,6 @@
+"""The run directory: written once or appended to, read back without torch."""
+
+from ncrun.records.directory import RunDirectory
+from ncrun.records.read import read_manifest, read_metrics, read_theory
+
+__all__ = ["RunDirectory", "read_manifest", "read_metrics", "read_theory"]

@@ -1,0 +1,97 @@
+"""Writing a run directory: config.yaml, manifest.json, theory.json, metrics.jsonl, checkpoint.pt and curves.png."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from omegaconf import OmegaConf
+
+from ncrun.config import RunConfig
+from ncrun.errors import UserError
+from ncrun.records.files import write_json, write_text
+from ncrun.records.read import read_manifest
+
+
+class RunDirectory:
+    """One run's records. One process at a time may hold it (an flock, free at once when its holder dies)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        self._manifest: dict[str, Any] = {}
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    def state(self, run: RunConfig) -> str | None:
+        """The state of this very run in the directory: None if it is new, else running, done, failed or interrupted.
+
+        Raises UserError if the directory holds anything else, or cannot be one.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"run_dir={self.path}: is a file")
+        if not self.path.is_dir() or not any(f for f in self.path.iterdir() if f.name != ".lock"):
+            return None
+        manifest = read_manifest(self.path)
+        if manifest is None:
+            raise UserError(f"run_dir={self.path}: holds files that are not a run's; name an empty or a new folder")
+        if manifest.get("identity") != run.identity():
+            raise UserError(
+                f"run_dir={self.path}: holds another run (its configuration is in config.yaml); name another folder"
+            )
+        return str(manifest["state"])
+
+    def open(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Take the lock and write what is known before training. facts: further entries of the manifest."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"run_dir={self.path}: cannot be written ({error.strerror})") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"run_dir={self.path}: another process is training this run") from error
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(run.as_dict())))
+        write_json(self.path / "theory.json", theory)
+        self._manifest = {"state": "running", "identity": run.identity(), **facts}
+        self.update()
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of the manifest."""
+        self._manifest |= changes
+        write_json(self.path / "manifest.json", self._manifest)
+
+    def close(self, **changes: Any) -> None:
+        """Write the last entries and let go of the lock."""
+        self.update(**changes)
+        if self._lock is not None:
+            self._lock.close()
+            (self.path / ".lock").unlink(missing_ok=True)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl. Raises ValueError for a number that JSON does not know."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def metrics_size(self) -> int:
+        """Bytes of metrics.jsonl, on the disk."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return 0
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return path.stat().st_size
+
+    def cut_metrics(self, size: int) -> None:
+        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it."""
+        path = self.path / "metrics.jsonl"
+        path.touch()
+        os.truncate(path, size)

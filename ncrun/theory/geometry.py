@@ -1,0 +1,109 @@
+"""The answer of every theorem: what the trained geometry will be, and how far that claim can be trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.theory.setting import Setting
+
+Array = NDArray[np.float64]
+
+# How far a claim can be trusted, best first.
+CLAIMS = {
+    "proven": "a theorem",
+    "certified": "a convex program with a duality gap",
+    "refuted": "the paper claims it, a lower value is shown",
+    "open": "nobody knows",
+    "transferred": "a theorem about another objective, scale-free",
+    "none": "no theory covers this setting",
+}
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Directions among which a bottleneck chooses freely: the optimum keeps any `rank`-dimensional part of them.
+
+    basis: (K, m) orthonormal, m > rank. The chosen part adds value * P to a layer's matrix, P being a projection of
+    that rank inside the basis' span; the three values are per layer, in the order of `Geometry.layers`.
+    """
+
+    basis: Array
+    rank: int
+    weight_values: tuple[float, ...]
+    feature_values: tuple[float, ...]
+    logit_value: float
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """One suffix of the head, W_M..W_m, and its input, all K x K.
+
+    With a `Tie` in the geometry these hold only the part that the optimum determines.
+    weight_gram: (W_M..W_m)(W_M..W_m)^T.
+    feature_gram: Gram matrix of the class means of the suffix' input.
+    """
+
+    weight_gram: Array
+    feature_gram: Array
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The predicted global optimum of a `Setting`.
+
+    layers: one target per head layer m = 1..M; layers[0] is the whole head on the features. Empty where claim is "none".
+    logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias.
+    bias: (K,), zero in a bias-free setting.
+    objective: the optimum's value, a lower bound for every network in the setting; None where it is not known.
+    scale_free: only the directions of the matrices mean something (claim "transferred").
+    decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
+    mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
+    note: one sentence that a reader of the numbers must know, or "".
+    """
+
+    setting: Setting
+    claim: str
+    source: str
+    layers: tuple[LayerTarget, ...] = ()
+    logits: Array | None = None
+    bias: Array | None = None
+    objective: float | None = None
+    scale_free: bool = False
+    tie: Tie | None = None
+    decay_to_collapse: Array | None = None
+    mean_rank: int | None = None
+    note: str = ""
+
+    @property
+    def determined(self) -> bool:
+        """Whether the optimum fixes the norms and logits of all classes, with their scale."""
+        return bool(self.layers) and self.tie is None and not self.scale_free
+
+    def margins(self) -> Array | None:
+        """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""
+        if not self.determined or self.logits is None or self.bias is None:
+            return None
+        scores = self.logits + self.bias[:, None]
+        own = np.diag(scores).copy()
+        others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
+        return own - others
+
+    def collapsed(self) -> list[bool | None]:
+        """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
+        margins = self.margins()
+        if margins is None:
+            return [None] * self.setting.num_classes
+        # A margin that is zero in exact arithmetic comes out as a few rounding errors of the logits' scale.
+        return [bool(m <= 1e-12 * max(1.0, float(np.abs(margins).max()))) for m in margins]
+
+    def merged_with(self) -> list[list[int]]:
+        """Per class, the other classes whose predicted feature means coincide with its own."""
+        K = self.setting.num_classes
+        if not self.determined:
+            return [[] for _ in range(K)]
+        gram = self.layers[0].feature_gram
+        norms = np.diag(gram)
+        apart = norms[:, None] + norms[None, :] - 2 * gram
+        same = apart <= 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
+        return [[j for j in range(K) if j != k and same[k, j]] for k in range(K)]

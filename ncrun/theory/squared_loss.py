@@ -1,0 +1,229 @@
+"""The global optimum of the squared loss with a linear head of M layers: one spectral formula for every case.
+
+Source: Dang et al. 2023, Theorems 1, 3 and 4 (balanced with and without bias; imbalanced without bias, M = 1 and M >= 2).
+The imbalanced case with an unregularised last-layer bias, which the paper leaves open, follows from the same reduction:
+eliminating the bias replaces the label matrix D by D (I - q q^T), and the rest of the proof reads its singular values only.
+
+With D = diag(sqrt n_k) and q = sqrt(n / N), the problem splits along the singular values t of
+    Yhat = D               without bias,
+    Yhat = D (I - q q^T)   with bias,
+each of which is shrunk on its own:  z = argmin (z - t)^2 / (2N) + (M+1)/2 * Lambda^(1/(M+1)) z^(2/(M+1)),
+Lambda = lam_H * prod_m lam_W_m. Only the min(K, all widths) largest survive.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.theory.geometry import Array, Geometry, LayerTarget, Tie
+from ncrun.theory.setting import Setting
+
+SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
+SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating the bias, same spectral form"
+LIMIT_SOURCE = "limit of vanishing decay of Dang et al. 2023, Theorems 1, 3 and 4, carried over to plain weight decay"
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular value decomposition Yhat = left diag(values) right^T, values in descending order; left, right: (K, r)."""
+
+    left: Array
+    values: Array
+    right: Array
+
+
+def label_spectrum(counts: Array, bias: bool) -> Spectrum:
+    """The directions along which the problem splits. counts: (K,). Without bias they are the classes themselves."""
+    order = np.argsort(-counts, kind="stable")
+    if not bias:
+        axes = np.eye(len(counts))[:, order]
+        return Spectrum(axes, np.sqrt(counts[order]), axes)
+    q = np.sqrt(counts / counts.sum())
+    centred = np.diag(np.sqrt(counts)) @ (np.eye(len(counts)) - np.outer(q, q))
+    left, values, right_t = np.linalg.svd(centred)
+    return Spectrum(left[:, :-1], values[:-1], right_t[:-1].T)  # the last singular value is zero: q itself
+
+
+def shrinkage_strength(values: Array, num_samples: float, depth: int, decay_product: float) -> Array:
+    """kappa, the dimensionless pull towards zero on each singular value: kept fraction a solves (1-a) a^p = kappa."""
+    return num_samples * decay_product ** (1 / (depth + 1)) * values ** (-2 * depth / (depth + 1))
+
+
+def global_border(depth: int) -> float:
+    """kappa above which zero is the global minimum (the gain there is (M-1)/M: it jumps for M >= 2)."""
+    return ((depth - 1) / depth) ** ((depth - 1) / (depth + 1)) / depth
+
+
+def existence_border(depth: int) -> float:
+    """kappa above which no nonzero stationary point is left; between the two borders a run can be metastable."""
+    return (depth + 1) / (2 * depth) * ((depth - 1) / (2 * depth)) ** ((depth - 1) / (depth + 1))
+
+
+def kept_fraction(kappa: Array, depth: int) -> Array:
+    """a in [0, 1]: the share z/t of a singular value that survives the shrinkage; zero at and beyond the global border.
+
+    The largest root of (1-a) a^p = kappa, p = (M-1)/(M+1), is solved for the lost share 1-a, which is the small number
+    and would lose its digits otherwise. On [0, 1/M] the left side grows with 1-a, so bisection is safe.
+    """
+    power = (depth - 1) / (depth + 1)
+    low, high = np.zeros_like(kappa), np.full_like(kappa, 1 / depth)
+    for _ in range(64):
+        middle = (low + high) / 2
+        too_small = middle * (1 - middle) ** power < kappa
+        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
+    lost = (low + high) / 2
+    for _ in range(3):  # Newton, to the last digits of small losses
+        value = lost * (1 - lost) ** power - kappa
+        slope = (1 - lost) ** power * (1 - power * lost / np.maximum(1 - lost, 1e-300))
+        lost = np.clip(lost - value / np.where(slope > 0, slope, 1.0), 0.0, 1 / depth)
+    return np.where(kappa < global_border(depth), 1 - lost, 0.0)
+
+
+def predict_squared_loss(setting: Setting) -> Geometry:
+    """The optimum of the objective with decays on the head and the features; every decay must be positive."""
+    assert setting.feature_decay is not None
+    counts = np.asarray(setting.counts, dtype=float)
+    N, M = counts.sum(), setting.depth
+    decays = np.array(setting.weight_decays)
+    decay_product = setting.feature_decay * float(np.prod(decays))
+    spectrum = label_spectrum(counts, setting.bias)
+    rank = min(setting.num_classes, *setting.widths)
+    kappa = shrinkage_strength(spectrum.values, N, M, decay_product)
+    z = kept_fraction(kappa, M) * spectrum.values
+    optimal = np.where(np.arange(len(z)) < rank, z, 0.0)
+    energy = (decay_product * optimal**2) ** (1 / (M + 1))
+    objective = float(((optimal - spectrum.values) ** 2).sum() / (2 * N) + (M + 1) / 2 * energy.sum())
+
+    weight_powers = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
+    feature_powers = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
+    geometry = _assemble(setting, spectrum, optimal, weight_powers, feature_powers, rank)
+    lower_bound_only = setting.feature_sign == "nonnegative" and setting.bias
+    if lower_bound_only:
+        return Geometry(
+            setting,
+            "none",
+            SOURCE_BIAS,
+            objective=objective,
+            note="features after a ReLU with a bias: no theorem; the objective is the free features' optimum, a lower bound",
+        )
+    note = ""
+    if not setting.free_features:
+        note = "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
+    return replace(
+        geometry,
+        claim="proven",
+        source=SOURCE_BIAS if setting.bias else SOURCE,
+        objective=objective,
+        bias=counts / N if setting.bias else np.zeros(len(counts)),
+        decay_to_collapse=None if geometry.tie else _decay_to_collapse(setting, spectrum, kappa, rank),
+        note=note,
+    )
+
+
+def predict_limit(setting: Setting) -> Geometry:
+    """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without bias."""
+    counts = np.asarray(setting.counts, dtype=float)
+    M = setting.depth
+    spectrum = label_spectrum(counts, setting.bias)
+    rank = min(setting.num_classes, *setting.widths)
+    kept = np.where(np.arange(len(spectrum.values)) < rank, spectrum.values, 0.0)
+    kept = kept / kept.max()
+    weight_powers = [kept ** (2 * (M - m) / (M + 1)) for m in range(M)]
+    feature_powers = [kept ** (2 * (m + 1) / (M + 1)) for m in range(M)]
+    return replace(
+        _assemble(setting, spectrum, kept, weight_powers, feature_powers, rank),
+        claim="transferred",
+        source=LIMIT_SOURCE,
+        scale_free=True,
+        note="plain weight decay on all parameters has no exact theorem: the target is the limit's shape, without a scale",
+    )
+
+
+def _assemble(
+    setting: Setting,
+    spectrum: Spectrum,
+    kept: Array,
+    weight_powers: list[Array],
+    feature_powers: list[Array],
+    rank: int,
+) -> Geometry:
+    """Turn values along the spectrum's directions into K x K matrices, with what a bottleneck leaves open set apart."""
+    counts = np.asarray(setting.counts, dtype=float)
+    open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
+    fixed = np.where(open_directions, 0.0, 1.0)
+    per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
+
+    def gram(axes: Array, powers: Array) -> Array:
+        return np.asarray((axes * (powers * fixed)) @ axes.T)
+
+    layers = tuple(
+        LayerTarget(gram(spectrum.left, w), gram(per_sample, h))
+        for w, h in zip(weight_powers, feature_powers, strict=True)
+    )
+    tie = None
+    if open_rank:
+        # Only equal counts tie, so D is a multiple of the identity on the tied directions: left and right agree there.
+        basis = spectrum.left[:, open_directions]
+        kept_one = int(np.flatnonzero(open_directions)[0])
+        count = float(counts[np.argmax(np.abs(basis).sum(axis=1))])
+        tie = Tie(
+            basis,
+            open_rank,
+            tuple(float(w[kept_one]) for w in weight_powers),
+            tuple(float(h[kept_one]) / count for h in feature_powers),
+            float(kept[kept_one]) / count**0.5,
+        )
+    logits = (spectrum.left * (kept * fixed)) @ per_sample.T
+    mean_rank = None
+    if tie is None:
+        # Without bias the means are orthogonal, so they lose one direction to centring unless one of them is zero already.
+        alive = int((kept > 0).sum())
+        mean_rank = alive if setting.bias or alive < setting.num_classes else alive - 1
+    return Geometry(setting, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
+
+
+def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.bool_], int]:
+    """Which directions tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
+    none = np.zeros(len(values), dtype=bool)
+    if rank >= len(values) or kept[rank - 1] == 0:
+        return none, 0
+    tied = np.isclose(values, values[rank - 1], rtol=1e-9, atol=0)
+    if not tied[rank]:
+        return none, 0
+    return tied, int(tied[:rank].sum())
+
+
+def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
+    """(K,): the factor on all decays at which each class' margin reaches zero; 0 where a bottleneck has removed it.
+
+    Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a quotient.
+    With bias the margin mixes directions and is followed by bisection, once for each distinct class size.
+    """
+    counts = np.asarray(setting.counts, dtype=float)
+    border = global_border(setting.depth)
+    kept = np.arange(len(kappa)) < rank
+    if not setting.bias:
+        factors = np.where(kept, border / kappa, 0.0)
+        return np.asarray(spectrum.left @ factors)  # columns of `left` are classes in the order of the spectrum
+    per_sample = spectrum.right / np.sqrt(counts)[:, None]
+
+    def margin(factor: float, k: int) -> float:
+        z = np.where(kept, kept_fraction(kappa * factor, setting.depth), 0.0) * spectrum.values
+        scores = (spectrum.left * z) @ per_sample[k] + counts / counts.sum()
+        return float(scores[k] - np.delete(scores, k).max())
+
+    result = np.zeros(len(counts))
+    for count in np.unique(counts):
+        members = np.flatnonzero(counts == count)
+        low, high = 0.0, 1.001 * border / float(kappa.min())  # at `high` every direction is zero
+        if margin(low, members[0]) <= 0:
+            continue
+        if margin(high, members[0]) > 0:  # only the bias is left, and it favours a class that is alone at the top
+            result[members] = np.inf
+            continue
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if margin(middle, members[0]) > 0 else (low, middle)
+        result[members] = (low + high) / 2
+    return result

@@ -1,0 +1,1 @@
+"""The loop, what it measures, and how it starts, stops and continues."""

@@ -1,0 +1,30 @@
+"""When to measure, and with which learning rate to step."""
+
+import numpy as np
+
+LOG_POINTS = 200
+
+
+def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[int]:
+    """The epochs after which metrics are taken. 0, the initialisation, and the last one are always among them.
+
+    auto: every epoch of mini-batches; about 200 log-spaced ones for full batch, where an epoch is one step.
+    """
+    if measure == "auto":
+        measure = "log" if full_batch else "every"
+    if measure == "every":
+        return set(range(epochs + 1))
+    if measure == "log":
+        points, chosen = LOG_POINTS, np.arange(1, epochs + 1)
+        if epochs > LOG_POINTS:
+            # Rounding merges the first points, so a few more than 200 are asked for.
+            while len(chosen := np.unique(np.geomspace(1, epochs, points).round().astype(int))) < LOG_POINTS:
+                points += 10
+        return {0, epochs, *(int(epoch) for epoch in chosen)}
+    return {*range(0, epochs + 1, int(measure)), epochs}
+
+
+def learning_rate(base: float, epoch: int, epochs: int, drops: list[float], step: int | None, gamma: float) -> float:
+    """The rate during `epoch` (from 0 on): times gamma at every multiple of `step`, or once each of the `drops` has passed."""
+    passed = epoch // step if step is not None else sum(epoch >= drop * epochs for drop in drops)
+    return float(base * gamma**passed)
