@@ -15,7 +15,7 @@ from ncrun.config import resolve
 from ncrun.errors import UserError
 
 
-class CheckedSweeper(BasicSweeper):  # type: ignore[misc]
+class CheckedSweeper(BasicSweeper):
     """BasicSweeper whose check of a batch includes the project's own validation of every job."""
 
     @staticmethod

@@ -148,7 +148,8 @@ def _theory(run: "RunConfig", print_json: bool) -> None:
 
 
 def _complete(arguments: list[str]) -> int:
-    """Bash completion. Hydra's shell function calls `ncrun -sc query=bash` with the line typed so far, sub-command and all."""
+    """Bash completion. Hydra's shell function calls `ncrun -sc query=bash` with the line typed so far, sub-command
+    and all."""
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if "query=bash" in arguments:

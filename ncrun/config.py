@@ -251,7 +251,7 @@ def _typed_config(composed: DictConfig) -> RunConfig:
     given = {str(key): value for key, value in composed.items() if key != "hydra"}
     schema = OmegaConf.structured(RunConfig)
     for group, schemas in (("model", MODELS), ("optimizer", OPTIMIZERS)):
-        name = given.get(group, {}).get("name") if isinstance(given.get(group), DictConfig) else None
+        name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
         _choice(f"{group}.name", name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
     known = list(_dotted_keys(OmegaConf.to_container(schema)))

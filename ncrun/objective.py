@@ -2,9 +2,10 @@
 
     L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2,   data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE
 
-The sum over the whole training set is the definition. On a mini-batch of actual size B the feature penalty is scaled by N/B, so
-that its expectation is the same objective for every batch size. With decay.mode=parameters the penalties are lam/2 ||theta||^2 on
-all parameters instead. Decay is always this term in the loss, never a decoupled one in the optimiser.
+The sum over the whole training set is the definition. On a mini-batch of actual size B the feature penalty is scaled
+by N/B, so that its expectation is the same objective for every batch size. With decay.mode=parameters the penalties
+are lam/2 ||theta||^2 on all parameters instead. Decay is always this term in the loss, never a decoupled one in the
+optimiser.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,8 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Objective:
-    """loss: "mse" or "ce". weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode "parameters"."""
+    """loss: "mse" or "ce". weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode
+    "parameters"."""
 
     loss: str
     decay_mode: str

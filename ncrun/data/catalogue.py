@@ -23,9 +23,7 @@ class DataSetFacts:
 # MNIST and FashionMNIST share one pair of constants in the released code of Dang et al. 2024; CIFAR-10's are those of
 # Dang et al. 2023 and 2024. Those of digits are computed from its own training split.
 CATALOGUE = {
-    "digits": DataSetFacts(
-        (143, 146, 142, 147, 145, 146, 145, 144, 140, 144), (1, 8, 8), (0.3051,), (0.3762,)
-    ),
+    "digits": DataSetFacts((143, 146, 142, 147, 145, 146, 145, 144, 140, 144), (1, 8, 8), (0.3051,), (0.3762,)),
     "mnist": DataSetFacts(
         (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), (1, 28, 28), (0.1307,), (0.3081,)
     ),

@@ -13,8 +13,10 @@ def class_counts(
 ) -> list[int]:
     """Samples per class, in label order.
 
-    imbalance: n_min / n_max in (0, 1]; None takes every sample. n_max is the smallest class available, so 1 is balanced.
-    profile: "exp" n_k = n_max r^(k/(K-1)); "linear" between n_max and r n_max; "step": the last floor(K/2) classes are small.
+    imbalance: n_min / n_max in (0, 1]; None takes every sample. n_max is the smallest class available, so 1 is
+    balanced.
+    profile: "exp" n_k = n_max r^(k/(K-1)); "linear" between n_max and r n_max; "step": the last floor(K/2) classes
+    are small.
     rare_order: the class at each position, from the most to the least frequent; label order if left out.
     Counts are rounded down, but never below 1.
     """
@@ -37,5 +39,6 @@ def class_counts(
 
 
 def seeded_class_order(num_classes: int, seed: int) -> list[int]:
-    """A random order of the classes from frequent to rare, so that rarity is not confounded with a class' difficulty."""
+    """A random order of the classes from frequent to rare, so that rarity is not confounded with a class'
+    difficulty."""
     return [int(k) for k in np.random.default_rng([seed, 1]).permutation(num_classes)]

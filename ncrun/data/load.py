@@ -1,4 +1,5 @@
-"""Data sets from disk to tensors: scikit-learn's digits, and MNIST, FashionMNIST and CIFAR-10 through torchvision's classes."""
+"""Data sets from disk to tensors: scikit-learn's digits, and MNIST, FashionMNIST and CIFAR-10 through torchvision's
+classes."""
 
 import contextlib
 import hashlib
@@ -47,7 +48,8 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,); index_hash names the chosen samples."""
+    """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,); index_hash names the chosen
+    samples."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -101,8 +103,9 @@ def read_splits(dataset: str, folder: Path) -> tuple[LabelledImages, LabelledIma
         if isinstance(error, PermissionError):
             raise UserError(f"data_dir={folder}: not writable, and {dataset} is not there") from error
         raise UserError(
-            f"dataset={dataset}: no files in {folder} and no download ({_first_line(error)}); either put the files there"
-            f" as torchvision lays them out ({_layout(dataset)}), or name the folder that holds them by data_dir=... or NCRUN_DATA"
+            f"dataset={dataset}: no files in {folder} and no download ({_first_line(error)}); either put the files"
+            f" there as torchvision lays them out ({_layout(dataset)}), or name the folder that holds them by"
+            " data_dir=... or NCRUN_DATA"
         ) from error
     return train, test
 
@@ -153,14 +156,16 @@ def _refuse_damaged(dataset: str, source: Any, folder: Path) -> None:
     """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
     if dataset == "cifar10":
         base = folder / source.base_folder
-        expected = {name: md5 for name, md5 in (*source.train_list, *source.test_list)}
+        expected = dict((*source.train_list, *source.test_list))
     else:
         base = folder / source.__name__ / "raw"
         expected = IDX_MD5[dataset]
     for name, md5 in expected.items():
         path = base / name
         if path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-            raise UserError(f"dataset={dataset}: {path} is damaged (its MD5 is not {md5}); delete it to have it fetched again")
+            raise UserError(
+                f"dataset={dataset}: {path} is damaged (its MD5 is not {md5}); delete it to have it fetched again"
+            )
 
 
 def _layout(dataset: str) -> str:

@@ -1,15 +1,15 @@
 """The collapse metrics of one split: pure functions of (features, labels, head, target).
 
 Conventions (they are part of a number's meaning):
-- nc1 = tr(Sigma_W pinv(Sigma_B)) / K. Sigma_W averages over all samples; Sigma_B averages over classes, unweighted, about the
-  sample-weighted mean of the features. The choice of Dang et al. 2023 and 2024.
+- nc1 = tr(Sigma_W pinv(Sigma_B)) / K. Sigma_W averages over all samples; Sigma_B averages over classes, unweighted,
+  about the sample-weighted mean of the features. The choice of Dang et al. 2023 and 2024.
 - nc1_trace = tr Sigma_W / tr Sigma_B; it also sees variance outside the span of the class means (decisive for K = 2).
-- class.nc1: the same as nc1 with the covariance of one class in Sigma_W's place, since sample weights hide minorities.
-- nc2_w, nc2_h, nc3: distances of W W^T, Hbar^T Hbar and W Hbar to the prediction, each divided by its Frobenius norm. Hbar is
-  centred by the sample-weighted mean in settings with a bias and raw without.
+- class.nc1: as nc1, with the covariance of one class in Sigma_W's place, since sample weights hide minorities.
+- nc2_w, nc2_h, nc3: distances of W W^T, Hbar^T Hbar and W Hbar to the prediction, each divided by its Frobenius norm.
+  Hbar is centred by the sample-weighted mean in settings with a bias and raw without.
 - etf_w, etf_h: distance to the simplex ETF. duality = ||N(W) - N(Hbar^T)||.
-- nc4: share of samples on which classifier and nearest class mean disagree; nc4_ties: share on which one of them is tied. A tie
-  counts as agreement if the two sets of best classes meet.
+- nc4: share of samples on which classifier and nearest class mean disagree; nc4_ties: share on which one of them is
+  tied. A tie counts as agreement if the two sets of best classes meet.
 - head.m.*: the same for W_M..W_m and its input. head.1 equals the top level.
 A value that is not determined is None, never a made-up number.
 """
@@ -28,12 +28,12 @@ from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directi
 from ncrun.theory import Geometry
 
 DataTerm = Callable[[Tensor, Tensor], Tensor]
-Metrics = dict[str, float | int | None | list[float | None]]
+Metrics = dict[str, float | int | list[float | None] | None]
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if the head has none."""
+    """A linear head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if it has none."""
 
     weights: list[Tensor]
     bias: Tensor
@@ -69,11 +69,16 @@ class Split:
 
 
 def scan(
-    features: Tensor, labels: Tensor, head: Head, about: ClassMeans | None = None, data_term: DataTerm | None = None
+    features: Tensor,
+    labels: Tensor,
+    head: Head,
+    about: ClassMeans | None = None,
+    data_term: DataTerm | None = None,
 ) -> Split:
     """One pass over (N, d) features with (N,) labels: everything that needs the samples.
 
-    about: measure deviations, directions and nearest means about these class means (the training set's) instead of the own.
+    about: measure deviations, directions and nearest means about these class means (the training set's) instead of
+    the own.
     data_term: (logits, labels) -> the loss' data term summed over the samples.
     Raises ValueError if a class has no sample.
     """
@@ -193,7 +198,8 @@ def transfer_metrics(
 ) -> Metrics:
     """The metrics of a test split, against the geometry predicted from the training counts.
 
-    test.nc1 is about the test split's own class means; test.nc1_train_means, test.nc4 and test.nc4_ties about the training set's.
+    test.nc1 is about the test split's own class means; test.nc1_train_means, test.nc4 and test.nc4_ties about the
+    training set's.
     """
     own = scan(features, labels, head)
     about_train = scan(features, labels, head, about=train_means)
@@ -247,8 +253,11 @@ def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metr
 
 
 def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
-    """How far neighbouring head layers are from lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T, which holds at every stationary
-    point: the largest relative Frobenius distance; None for a single layer. Dang et al. 2023, stationarity conditions."""
+    """How far neighbouring head layers are from lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T: the largest relative
+    Frobenius distance; None for a single layer.
+
+    The equation holds at every stationary point (Dang et al. 2023, stationarity conditions).
+    """
     worst: float | None = None
     for m in range(len(head.weights) - 1):
         below = decays[m] * head.weights[m] @ head.weights[m].T
@@ -260,14 +269,14 @@ def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
 
 
 def _margins(scores: NDArray[np.float64]) -> list[float | None]:
-    """Per class, the mean logit of its own class minus the largest other one; scores: (K, K), row k the class k means."""
+    """Per class, its mean own logit minus the largest other one; scores: (K, K), row k the mean logits of class k."""
     own = np.diag(scores)
     others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=1)
     return [float(margin) for margin in own - others]
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.detach().cpu().numpy()  # type: ignore[no-any-return]
+    return np.asarray(tensor.detach().cpu(), dtype=np.float64)
 
 
 def _list(tensor: Tensor) -> list[float | None]:

@@ -1,7 +1,8 @@
 """Why a run is not at the optimum yet: the gap of the squared loss, split into terms that are each at least zero.
 
-Source: the steps of the proof of Dang et al. 2023, Theorems 1, 3 and 4, each of which gives something away: replacing samples by
-class means (Jensen), balancing the head's factors (Schatten quasi-norm), the best bias, and the spectral optimum.
+Source: the steps of the proof of Dang et al. 2023, Theorems 1, 3 and 4, each of which gives something away: replacing
+samples by class means (Jensen), balancing the head's factors (Schatten quasi-norm), the best bias, and the spectral
+optimum.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def squared_loss_ledger(
 ) -> Ledger:
     """The ledger of one run, decay.mode=features.
 
-    weights: W_1 .. W_M (the first reads the features). bias: (K,), zero if the setting has none. means: (K, d) class means.
+    weights: W_1 .. W_M (the first reads the features). bias: (K,), zero if the setting has none. means: (K, d).
     logit_deviation_sq, feature_deviation_sq: ||W (H - Hbar)||^2 and ||H - Hbar||^2, summed over all samples.
     """
     assert setting.feature_decay is not None

@@ -1,8 +1,8 @@
 """The scatter algebra: class means, deviations from them, and the few directions in which NC1 is measured.
 
-Features come in the training precision; everything is accumulated and solved in float64, a block of rows at a time, because
-near collapse a float32 variance or pseudo-inverse is noise. No d x d matrix is ever formed: tr(Sigma_W pinv(Sigma_B)) only
-sees the span of the centred class means, which has at most K-1 dimensions.
+Features come in the training precision; everything is accumulated and solved in float64, a block of rows at a time,
+because near collapse a float32 variance or pseudo-inverse is noise. No d x d matrix is ever formed: tr(Sigma_W
+pinv(Sigma_B)) only sees the span of the centred class means, which has at most K-1 dimensions.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMean
 class BetweenDirections:
     """The eigenvectors of Sigma_B = (1/K) sum_k (h_k - h_G)(h_k - h_G)^T with a nonzero eigenvalue.
 
-    axes: (d, r) orthonormal. values: (r,) eigenvalues. trace: tr Sigma_B. rank: r, decided from the means' singular values
+    axes: (d, r) orthonormal. values: (r,) eigenvalues. trace: tr Sigma_B. rank: r, from the means' singular values
     s: s_i > K eps s_1 with eps of the features' own precision.
     """
 

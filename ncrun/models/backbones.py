@@ -1,12 +1,14 @@
 """The networks in front of the head. Each maps (B, C, H, W) images to (B, d) features."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
 def deep_linear(num_inputs: int, depth: int, width: int) -> nn.Sequential:
     """`depth` linear layers on the flattened inputs, no activation, no bias."""
     sizes = [num_inputs, *[width] * depth]
-    layers = [nn.Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b, bias=False) for a, b in pairwise(sizes)]
     return nn.Sequential(nn.Flatten(), *layers)
 
 
@@ -14,9 +16,11 @@ def mlp(num_inputs: int, depth: int, width: int, batch_norm: bool) -> nn.Sequent
     """The ReLU network of Dang et al. 2023, in its two released variants.
 
     batch_norm: every block is Linear, ReLU, BatchNorm, and one more BatchNorm follows the last block.
-    Otherwise: blocks of Linear, ReLU, then one more linear layer without activation. Either way the features have free sign.
-    Initial weights: orthogonal in the linear layers that stand among the first six modules (a quirk of the released code, kept
-    because it decides the starting point), PyTorch's default in the others; here for any depth, the first `depth` modules.
+    Otherwise: blocks of Linear, ReLU, then one more linear layer without activation. Either way the features have
+    free sign.
+    Initial weights: orthogonal in the linear layers that stand among the first six modules (a quirk of the released
+    code, kept because it decides the starting point), PyTorch's default in the others; here for any depth, the first
+    `depth` modules.
     """
     modules: list[nn.Module] = []
     for layer in range(depth):

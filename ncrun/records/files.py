@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write_aside(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write to a temporary file, flush it to the disk, and rename it over `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -21,8 +21,10 @@ def write_aside(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_aside(path, lambda file: file.write(text.encode()) and None)
+    """Write a text file aside and rename it over `path`."""
+    write_aside(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file aside and rename it over `path`. Raises ValueError for a number that JSON does not know."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

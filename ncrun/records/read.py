@@ -1,11 +1,42 @@
 """Reading run directories back: plain JSON, and the metrics as a data frame."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ncrun.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run directory, read. metrics: one row per measured epoch."""
+
+    path: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    theory: dict[str, Any]
+    metrics: "pd.DataFrame"
+
+
+def load_record(directory: Path) -> Record:
+    """Read a run directory. Raises UserError if it is none."""
+    from omegaconf import OmegaConf
+
+    manifest, theory = read_manifest(directory), read_theory(directory)
+    if manifest is None or theory is None:
+        raise UserError(f"{directory}: is not a run directory")
+    config: Any = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    return Record(directory, config, manifest, theory, read_metrics(directory))
+
+
+def find_records(root: Path) -> list[Record]:
+    """Every finished run below a folder, in the order of their paths."""
+    found = [load_record(path.parent) for path in sorted(root.rglob("manifest.json"))]
+    return [record for record in found if record.manifest["state"] == "done"]
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-# A measured margin below this share of the largest one counts as collapsed: training approaches zero, it does not reach it.
+# A measured margin below this share of the largest one counts as collapsed: training approaches zero, it does not
+# reach it.
 COLLAPSED_SHARE = 0.05
 LEDGER_WORDS = {
     "ledger.within_class": "within-class spread",

@@ -52,7 +52,7 @@ class LayerTarget:
 class Geometry:
     """The predicted global optimum of a `Setting`.
 
-    layers: one target per head layer m = 1..M; layers[0] is the whole head on the features. Empty where claim is "none".
+    layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none".
     logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias.
     bias: (K,), zero in a bias-free setting.
     objective: the optimum's value, a lower bound for every network in the setting; None where it is not known.
@@ -87,7 +87,7 @@ class Geometry:
         scores = self.logits + self.bias[:, None]
         own = np.diag(scores).copy()
         others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
-        return own - others
+        return np.asarray(own - others)
 
     def collapsed(self) -> list[bool | None]:
         """Per class, whether its margin is zero or below: the network cannot tell it from another class."""

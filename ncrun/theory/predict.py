@@ -6,7 +6,8 @@ from ncrun.theory.squared_loss import predict_limit, predict_squared_loss
 
 
 def predict(setting: Setting) -> Geometry:
-    """The geometry that theory predicts for a setting; claim "none", with the reason as its note, where there is none."""
+    """The geometry that theory predicts for a setting; claim "none", with the reason as its note, where there is
+    none."""
     if any(decay == 0 for decay in (*setting.weight_decays, setting.feature_decay)):
         return Geometry(setting, "none", "", note="a decay is zero: the objective then has no minimiser to predict")
     if setting.loss == "ce":

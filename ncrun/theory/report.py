@@ -61,7 +61,10 @@ def as_table(geometry: Geometry) -> str:
         lines.append(f"objective at the optimum: {geometry.objective:.8g}")
     if not geometry.layers:
         return "\n".join(lines)
-    lines += ["", f"{'class':>5} {'count':>7} {'|w|^2':>11} {'|h|^2':>11} {'logit':>9} {'margin':>9}  collapse"]
+    lines += [
+        "",
+        f"{'class':>5} {'count':>7} {'|w|^2':>11} {'|h|^2':>11} {'logit':>9} {'margin':>9}  collapse",
+    ]
     margins, collapsed = geometry.margins(), geometry.collapsed()
     first = geometry.layers[0]
     for k, count in enumerate(setting.counts):
@@ -70,9 +73,8 @@ def as_table(geometry: Geometry) -> str:
         else:
             assert geometry.logits is not None
             margin = f"{margins[k]:9.5f}" if margins is not None else f"{'-':>9}"
-            numbers = (
-                f"{first.weight_gram[k, k]:11.5g} {first.feature_gram[k, k]:11.5g} {geometry.logits[k, k]:9.5f} {margin}"
-            )
+            w, h, z = first.weight_gram[k, k], first.feature_gram[k, k], geometry.logits[k, k]
+            numbers = f"{w:11.5g} {h:11.5g} {z:9.5f} {margin}"
         lines.append(f"{k:>5} {count:>7.0f} {numbers}  {_distance_in_words(geometry, k, collapsed[k])}")
     lines += ["", _nearest_in_words(geometry, collapsed)]
     return "\n".join(lines)
@@ -114,6 +116,6 @@ def _nearest_in_words(geometry: Geometry, collapsed: list[bool | None]) -> str:
 
 
 def _number(value: float | Array | None) -> float | None:
-    if value is None or not math.isfinite(value):  # type: ignore[arg-type]
+    if value is None or not math.isfinite(value):
         return None
-    return float(value)  # type: ignore[arg-type]
+    return float(value)

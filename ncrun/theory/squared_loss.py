@@ -1,8 +1,9 @@
 """The global optimum of the squared loss with a linear head of M layers: one spectral formula for every case.
 
-Source: Dang et al. 2023, Theorems 1, 3 and 4 (balanced with and without bias; imbalanced without bias, M = 1 and M >= 2).
-The imbalanced case with an unregularised last-layer bias, which the paper leaves open, follows from the same reduction:
-eliminating the bias replaces the label matrix D by D (I - q q^T), and the rest of the proof reads its singular values only.
+Source: Dang et al. 2023, Theorems 1, 3 and 4 (balanced with and without bias; imbalanced without bias, M = 1 and M >=
+2). The imbalanced case with an unregularised last-layer bias, which the paper leaves open, follows from the same
+reduction: eliminating the bias replaces the label matrix D by D (I - q q^T), and the rest of the proof reads its
+singular values only.
 
 With D = diag(sqrt n_k) and q = sqrt(n / N), the problem splits along the singular values t of
     Yhat = D               without bias,
@@ -26,7 +27,7 @@ LIMIT_SOURCE = "limit of vanishing decay of Dang et al. 2023, Theorems 1, 3 and 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular value decomposition Yhat = left diag(values) right^T, values in descending order; left, right: (K, r)."""
+    """Yhat = left diag(values) right^T, values in descending order; left, right: (K, r) with orthonormal columns."""
 
     left: Array
     values: Array
@@ -47,17 +48,17 @@ def label_spectrum(counts: Array, bias: bool) -> Spectrum:
 
 def shrinkage_strength(values: Array, num_samples: float, depth: int, decay_product: float) -> Array:
     """kappa, the dimensionless pull towards zero on each singular value: kept fraction a solves (1-a) a^p = kappa."""
-    return num_samples * decay_product ** (1 / (depth + 1)) * values ** (-2 * depth / (depth + 1))
+    return np.asarray(num_samples * decay_product ** (1 / (depth + 1)) * values ** (-2 * depth / (depth + 1)))
 
 
 def global_border(depth: int) -> float:
     """kappa above which zero is the global minimum (the gain there is (M-1)/M: it jumps for M >= 2)."""
-    return ((depth - 1) / depth) ** ((depth - 1) / (depth + 1)) / depth
+    return float(((depth - 1) / depth) ** ((depth - 1) / (depth + 1)) / depth)
 
 
 def existence_border(depth: int) -> float:
     """kappa above which no nonzero stationary point is left; between the two borders a run can be metastable."""
-    return (depth + 1) / (2 * depth) * ((depth - 1) / (2 * depth)) ** ((depth - 1) / (depth + 1))
+    return float((depth + 1) / (2 * depth) * ((depth - 1) / (2 * depth)) ** ((depth - 1) / (depth + 1)))
 
 
 def kept_fraction(kappa: Array, depth: int) -> Array:
@@ -105,11 +106,13 @@ def predict_squared_loss(setting: Setting) -> Geometry:
             "none",
             SOURCE_BIAS,
             objective=objective,
-            note="features after a ReLU with a bias: no theorem; the objective is the free features' optimum, a lower bound",
+            note="features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound",
         )
     note = ""
     if not setting.free_features:
-        note = "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
+        note = (
+            "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
+        )
     return replace(
         geometry,
         claim="proven",
@@ -122,7 +125,8 @@ def predict_squared_loss(setting: Setting) -> Geometry:
 
 
 def predict_limit(setting: Setting) -> Geometry:
-    """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without bias."""
+    """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
+    bias."""
     counts = np.asarray(setting.counts, dtype=float)
     M = setting.depth
     spectrum = label_spectrum(counts, setting.bias)
@@ -136,7 +140,7 @@ def predict_limit(setting: Setting) -> Geometry:
         claim="transferred",
         source=LIMIT_SOURCE,
         scale_free=True,
-        note="plain weight decay on all parameters has no exact theorem: the target is the limit's shape, without a scale",
+        note="plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale",
     )
 
 
@@ -177,7 +181,7 @@ def _assemble(
     logits = (spectrum.left * (kept * fixed)) @ per_sample.T
     mean_rank = None
     if tie is None:
-        # Without bias the means are orthogonal, so they lose one direction to centring unless one of them is zero already.
+        # Without bias the means are orthogonal: centring costs them a direction unless one of them is zero already.
         alive = int((kept > 0).sum())
         mean_rank = alive if setting.bias or alive < setting.num_classes else alive - 1
     return Geometry(setting, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
@@ -197,8 +201,8 @@ def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.
 def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
     """(K,): the factor on all decays at which each class' margin reaches zero; 0 where a bottleneck has removed it.
 
-    Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a quotient.
-    With bias the margin mixes directions and is followed by bisection, once for each distinct class size.
+    Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a
+    quotient. With bias the margin mixes directions and is followed by bisection, once for each distinct class size.
     """
     counts = np.asarray(setting.counts, dtype=float)
     border = global_border(setting.depth)

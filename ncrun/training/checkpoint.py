@@ -15,7 +15,8 @@ from ncrun.records.files import write_aside
 class Progress:
     """How far a run has come.
 
-    epoch: epochs completed. offset: batches of the next epoch already taken, in this `order` of samples (None: not begun).
+    epoch: epochs completed. offset: batches of the next epoch already taken, in this `order` of samples (None: not
+    begun).
     step: optimiser steps. seconds, measuring_seconds: wall time so far, over all sittings.
     """
 

@@ -150,4 +150,7 @@ def _draw(record: RunDirectory) -> None:
     drawing = [sys.executable, "-m", "ncrun.figures.curves", str(record.path)]
     done = subprocess.run(drawing, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"{record.path}: curves.png was not drawn: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        print(
+            f"{record.path}: curves.png was not drawn: {done.stderr.strip().splitlines()[-1:]}",
+            file=sys.stderr,
+        )

@@ -6,7 +6,15 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-SHOWN = {"loss": "loss", "train_accuracy": "acc", "nc1": "nc1", "nc2_w": "nc2w", "nc2_h": "nc2h", "nc3": "nc3", "gap": "gap"}
+SHOWN = {
+    "loss": "loss",
+    "train_accuracy": "acc",
+    "nc1": "nc1",
+    "nc2_w": "nc2w",
+    "nc2_h": "nc2h",
+    "nc3": "nc3",
+    "gap": "gap",
+}
 
 
 class Display:
@@ -37,7 +45,5 @@ class Display:
     def __call__(self, epoch: int, row: dict[str, Any] | None) -> None:
         self._progress.update(self._task, completed=epoch)
         if row is not None:
-            numbers = " ".join(
-                f"{short} {row[key]:.3g}" for key, short in SHOWN.items() if row.get(key) is not None
-            )
+            numbers = " ".join(f"{short} {row[key]:.3g}" for key, short in SHOWN.items() if row.get(key) is not None)
             self._progress.update(self._task, numbers=numbers)

@@ -18,7 +18,7 @@ FORWARD_ROWS = 2048
 def features_of(network: Network, images: Tensor) -> Tensor:
     """(N, d) features of (N, C, H, W) images, in evaluation mode."""
     network.eval()
-    return torch.cat([network.backbone(part) for part in images.split(FORWARD_ROWS)])
+    return torch.cat([network.backbone(part) for part in torch.split(images, FORWARD_ROWS)])
 
 
 class Evaluator:

@@ -42,8 +42,8 @@ def fit(
 ) -> tuple[Progress, dict[str, Any]]:
     """Train from the start, or from the record's checkpoint, to the last epoch.
 
-    show(epoch, row) is called after every epoch, with the row that was just recorded, if any. Returns how the run went and the last
-    row. Raises Diverged or Interrupted, the latter after a checkpoint.
+    show(epoch, row) is called after every epoch, with the row that was just recorded, if any. Returns how the run
+    went and the last row. Raises Diverged or Interrupted, the latter after a checkpoint.
     """
     N = run.num_samples
     parameters = list(network.parameters())

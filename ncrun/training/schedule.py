@@ -25,6 +25,7 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
 
 
 def learning_rate(base: float, epoch: int, epochs: int, drops: list[float], step: int | None, gamma: float) -> float:
-    """The rate during `epoch` (from 0 on): times gamma at every multiple of `step`, or once each of the `drops` has passed."""
+    """The rate during `epoch` (from 0 on): times gamma at every multiple of `step`, or once each of the `drops` has
+    passed."""
     passed = epoch // step if step is not None else sum(epoch >= drop * epochs for drop in drops)
     return float(base * gamma**passed)

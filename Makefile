@@ -1,0 +1,39 @@
+# Every target makes what it needs; nothing has to be activated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (about 8 minutes on 2 cores)
+	$(BIN)/ncrun figures
+
+test: $(READY) ## the whole test suite except what is marked slow or gpu
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+smoke: $(READY) ## one tiny training run, its prediction and its picture (half a minute)
+	$(BIN)/python scripts/smoke.py
+
+verify: $(READY) ## theory against numerical optimisation, metrics against a slow float64 reference; prints the errors
+	$(BIN)/python scripts/verify_theory.py
+	$(BIN)/python scripts/verify_metrics.py
+
+# A virtual environment, uv in it, and uv does the rest. Byte code is compiled at once: `ncrun theory` has to be instant.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"ncrun needs Python 3.11 to 3.13, and this is {v[0]}.{v[1]}; try: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
+	touch $@
+
+.PHONY: help figures test check smoke verify

@@ -1,0 +1,1 @@
+"""Figures from records and theory alone; torch is never imported here."""

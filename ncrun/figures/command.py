@@ -1,0 +1,150 @@
+"""`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ncrun.errors import UserError
+from ncrun.figures import panels
+from ncrun.figures.recipes import CORE, FIGURES, SCALES, PlannedRun, check_name, plan
+from ncrun.records.read import Record, find_records, load_record, read_manifest
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"figures: {message}")
+
+
+def figures(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status (1 if a run failed). Raises UserError."""
+    parser = _Parser(prog="ncrun figures", description="Draw an experiment's figures, training what is missing.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; left out: the core set")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="cpu",
+        help="cpu: embedded data, minutes; paper: the authors' setting",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="redraw from the records under DIR; train nothing",
+    )
+    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (figures)")
+    parser.add_argument(
+        "--jobs", type=int, default=None, metavar="N", help="runs side by side (cpu: one per core; paper: 1)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the figures and stop")
+    options = parser.parse_args(list(arguments))
+    if options.list:
+        for name in FIGURES:
+            print(f"{name}{'  (core)' if name in CORE else ''}")
+        return 0
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs={options.jobs}: must be at least 1")
+    names = options.names or list(CORE)
+    for name in names:
+        check_name(name)
+    panels.use_style()
+    if options.source is not None:
+        return _redraw(names, options.scale, options.source, options.out)
+    jobs = options.jobs or (len(os.sched_getaffinity(0)) if options.scale == "cpu" else 1)
+    return _train_and_draw(names, options.scale, options.out, jobs)
+
+
+def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
+    if not source.is_dir():
+        raise UserError(f"--from={source}: no such folder")
+    records = find_records(source)
+    for name in names:
+        mine = [r for r in records if (r.manifest["experiment"], r.manifest["scale"]) == (name, scale)]
+        if not mine:
+            raise UserError(f"--from={source}: holds no finished run of {name} at scale {scale}")
+        _draw(name, scale, mine, out)
+    return 0
+
+
+def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> int:
+    planned = [run for name in names for run in plan(name, scale)]
+    missing = [run for run in planned if not _is_done(run)]
+    # Shallow heads first: every figure then has its first curves early, and is redrawn as the deeper ones finish.
+    missing.sort(key=lambda run: run.run.head.depth)
+    if len(missing) < len(planned):
+        print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
+    for name in names:
+        if not any(run.experiment == name for run in missing):
+            _draw_finished(name, scale, planned, out)
+    failed = 0
+    waiting = list(missing)
+    running: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                run = waiting.pop(0)
+                running[_start(run, jobs)] = (run, time.perf_counter())
+            process = _first_ended(list(running))
+            run, began = running.pop(process)
+            done = f"{len(missing) - len(waiting) - len(running)} of {len(missing)}"
+            if process.returncode:
+                failed += 1
+                print(
+                    f"[{done}] {run.label}: failed with exit status {process.returncode}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                continue
+            manifest = read_manifest(run.directory) or {}
+            print(
+                f"[{done}] {run.label} ({time.perf_counter() - began:.0f} s): {manifest.get('summary')}",
+                flush=True,
+            )
+            _draw_finished(run.experiment, scale, planned, out)
+    finally:
+        for process in running:  # they checkpoint and can be continued
+            process.terminate()
+        for process in running:
+            process.wait()
+    return 1 if failed else 0
+
+
+def _is_done(run: PlannedRun) -> bool:
+    manifest = read_manifest(run.directory)
+    return manifest is not None and manifest["state"] == "done"
+
+
+def _start(run: PlannedRun, jobs: int) -> "subprocess.Popen[bytes]":
+    """Train one run in a process of its own, one thread each where several run side by side."""
+    command = [sys.executable, "-m", "ncrun.cli", "train", *run.overrides]
+    if jobs > 1:
+        command.append("threads=1")
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def _first_ended(processes: Sequence["subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
+    while True:
+        for process in processes:
+            if process.poll() is not None:
+                return process
+        time.sleep(0.2)
+
+
+def _draw_finished(name: str, scale: str, planned: Sequence[PlannedRun], out: Path) -> None:
+    _draw(
+        name,
+        scale,
+        [load_record(run.directory) for run in planned if run.experiment == name and _is_done(run)],
+        out,
+    )
+
+
+def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
+    ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
+    png, _ = panels.save(FIGURES[name](ordered), out / f"{name}-{scale}")
+    print(f"drew {png}", flush=True)

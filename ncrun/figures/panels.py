@@ -1,0 +1,130 @@
+"""Panels that several figures share: axes in, axes out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from ncrun.records.read import Record
+
+STYLE = Path(__file__).with_name("ncrun.mplstyle")
+PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1.0}
+BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
+LABELS = {
+    "nc1": "NC1: within-class spread",
+    "nc2_w": "NC2: classifier",
+    "nc2_h": "NC2: class means",
+    "nc3": "NC3: classifier times means",
+    "gap": "loss / proven optimum − 1",
+}
+# The depths that the papers train, so that a depth keeps its colour while others are still missing.
+DEPTHS = (1, 3, 6, 9, 2, 4)
+MODEL_WORDS = {"mlp": "MLP", "deep_linear": "linear network", "resnet18": "ResNet18"}
+LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
+
+
+def use_style() -> None:
+    """Draw without a screen, in the project's style."""
+    mpl.use("Agg")
+    plt.style.use(STYLE)
+
+
+def depth_label(record: Record) -> str:
+    return f"M = {record.config['head']['depth']}"
+
+
+def colour_of(record: Record) -> str:
+    """One colour per head depth, the same in every panel and figure."""
+    depth = record.config["head"]["depth"]
+    return f"C{DEPTHS.index(depth) if depth in DEPTHS else depth % len(DEPTHS)}"
+
+
+def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False) -> Axes:
+    """A metric over epochs on log axes, one line per record; dotted, the same metric against the balanced
+    prediction."""
+    for record in records:
+        frame = record.metrics[record.metrics["epoch"] > 0]
+        colour = colour_of(record)
+        _line(ax, frame["epoch"], frame[key], color=colour, label=depth_label(record))
+        if baseline:
+            _line(ax, frame["epoch"], frame[f"balanced.{key}"], color=colour, **BASELINE)
+    ax.set(xscale="log", yscale="log", xlabel="epoch", title=LABELS[key])
+    ax.yaxis.set_major_locator(LogLocator(numticks=8))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(left=1)
+    return ax
+
+
+def _line(ax: Axes, epochs: object, values: object, **style: object) -> None:
+    """A line through the values that a log axis can show."""
+    y = np.array(values, dtype=float)  # None becomes nan
+    ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style)  # type: ignore[arg-type]
+
+
+def against_class_size(ax: Axes, records: Sequence[Record], measured: str, predicted: str, title: str) -> Axes:
+    """A per-class quantity over class size: dots measured at the last epoch, dashed lines predicted."""
+    for record in records:
+        classes = record.theory["classes"]
+        counts = np.array([entry["count"] for entry in classes], dtype=float)
+        expected = np.array([entry[predicted] for entry in classes], dtype=float)
+        order = np.argsort(counts, kind="stable")
+        colour = colour_of(record)
+        ax.plot(counts[order], expected[order], color=colour, linestyle="--", linewidth=1.0)
+        ax.plot(counts, record.metrics[measured].iloc[-1], "o", color=colour, alpha=0.75)
+    ax.set(xlabel="samples in the class", title=title)
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def depth_legend(ax: Axes, records: Sequence[Record]) -> None:
+    """Which colour is which depth."""
+    colours = {record.config["head"]["depth"]: colour_of(record) for record in records}
+    handles = [Line2D([], [], color=colours[d], label=f"M = {d}") for d in sorted(colours)]
+    ax.legend(handles=handles, loc="lower left")
+
+
+def caption(figure: Figure, text: str) -> None:
+    """The line below a figure that says scale, data and epochs, so that nobody mistakes one scale for another."""
+    figure.supxlabel(text, fontsize=8, color="0.3", x=0.01, ha="left")
+
+
+def source_words(record: Record, experiment: str) -> str:
+    """How a figure relates to a paper's: the paper's own setting, or a small version of it."""
+    if record.manifest["scale"] == "paper":
+        return f"The setting of {experiment}; our run."
+    return f"A small version of {experiment}."
+
+
+def setting_words(record: Record) -> str:
+    """Scale, data, network and epochs of a record in one phrase."""
+    config, manifest = record.config, record.manifest
+    counts = manifest["class_counts"]
+    sizes = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    model = config["model"]
+    network = f"{MODEL_WORDS[model['name']]} of width {model['width']}"
+    if "depth" in model:
+        network = f"{MODEL_WORDS[model['name']]} of {model['depth']} layers of width {model['width']}"
+    batch = "full batch" if config["batch_size"] == "full" else f"batch {config['batch_size']}"
+    scale = f"Scale {manifest['scale']}: " if manifest["scale"] else ""
+    return (
+        f"{scale}{manifest['dataset']}, {manifest['num_samples']} samples, {sizes} per class; {network},"
+        f" {LOSS_WORDS[config['loss']]}, {batch}, {config['epochs']} epochs, seed {config['seed']}."
+    )
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """PNG and PDF beside each other; path without a suffix. Returns what was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
+    for file in written:
+        # Without a date, redrawing the same records gives the same bytes.
+        figure.savefig(file, metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
+    plt.close(figure)
+    return written
