@@ -1,49 +1,64 @@
-"""What a run shows while it trains: a live line of numbers in a terminal, nothing elsewhere."""
+"""What a run shows while it trains: a live bar and the latest numbers in a terminal, nothing elsewhere."""
 
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 SHOWN = {
     "loss": "loss",
-    "train_accuracy": "acc",
-    "nc1": "nc1",
-    "nc2_w": "nc2w",
-    "nc2_h": "nc2h",
-    "nc3": "nc3",
     "gap": "gap",
+    "train_accuracy": "train acc",
+    "test_accuracy": "test acc",
+    "nc1": "NC1",
+    "nc2_w": "NC2 W",
+    "nc2_h": "NC2 H",
+    "nc3": "NC3",
 }
 
 
 class Display:
-    """A progress bar over epochs with the latest metrics. wanted: auto (only in a terminal), True or False."""
+    """A progress bar over epochs above the latest metrics. wanted: auto (only in a terminal), True or False."""
 
     def __init__(self, title: str, epochs: int, wanted: str | bool) -> None:
         console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn(title),
-            BarColumn(bar_width=20),
+        self._bar = Progress(
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[numbers]}"),
             console=console,
-            disable=not (console.is_terminal if wanted == "auto" else wanted),
         )
-        self._task = self._progress.add_task(title, total=epochs, numbers="")
+        self._title = title
+        self._task = self._bar.add_task(title, total=epochs)
+        self._row: dict[str, Any] = {}
+        shown = console.is_terminal if wanted == "auto" else wanted
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4) if shown else None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def __call__(self, epoch: int, row: dict[str, Any] | None) -> None:
-        self._progress.update(self._task, completed=epoch)
-        if row is not None:
-            numbers = " ".join(f"{short} {row[key]:.3g}" for key, short in SHOWN.items() if row.get(key) is not None)
-            self._progress.update(self._task, numbers=numbers)
+        self._bar.update(self._task, completed=epoch)
+        self._row = row or self._row
+
+    def _render(self) -> Group:
+        present = {label: self._row[key] for key, label in SHOWN.items() if self._row.get(key) is not None}
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for label in present:
+            table.add_column(label, justify="right", min_width=7)
+        table.add_row(*(f"{value:.3g}" for value in present.values()))
+        return Group(self._title, self._bar, table)
