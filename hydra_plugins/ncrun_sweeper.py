@@ -3,20 +3,31 @@
 It lives here because Hydra takes plugins from this namespace only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from ncrun.compose import typed_dataset_wins
-from ncrun.config import resolve
+from ncrun.config import RunConfig, resolve
 from ncrun.errors import UserError
 
 
 class CheckedSweeper(BasicSweeper):
-    """BasicSweeper whose check of a batch includes the project's own validation of every job."""
+    """BasicSweeper whose check of a batch includes the project's own validation of every job.
+
+    preflight: the task's own further check of a run, where the task function has one as an attribute.
+    """
+
+    preflight: Callable[[RunConfig], None] | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.preflight = getattr(task_function, "preflight", None)
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
@@ -30,6 +41,8 @@ class CheckedSweeper(BasicSweeper):
         for overrides in batch:
             composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             run = resolve(composed)
+            if self.preflight is not None:
+                self.preflight(run)
             directory, job = str(run.directory()), " ".join(overrides)
             if directory in directories:
                 raise UserError(

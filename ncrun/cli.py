@@ -5,6 +5,7 @@ completion are Hydra's own.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -65,11 +66,19 @@ def run(arguments: list[str]) -> int:
         return _hydra_command(command, rest)
     except UserError as error:
         return _refuse(str(error))
+    except BrokenPipeError:
+        return _reader_left()
 
 
 def _refuse(message: str) -> int:
     print(f"ncrun: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _reader_left() -> int:
+    """The reader of our output, such as `head`, has seen enough: end quietly, as a shell's own tools do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def config_directory() -> Path:
@@ -105,9 +114,18 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
                 from ncrun.training.command import train
 
                 statuses.append(train(run))
-        except UserError as error:  # kept, because Hydra would print the whole command before it
-            refusals.append(error)
+        except BrokenPipeError:
+            statuses.append(_reader_left())
+        except Exception as error:
+            explained = explain(error, composing=False)
+            if not isinstance(explained, UserError):
+                raise
+            refusals.append(explained)  # kept, because Hydra would print the whole command before it
+        if statuses and statuses[-1] >= 128:
+            sys.exit(statuses[-1])  # a signal ends the whole sweep, not only this job
 
+    if command == "train":
+        job.preflight = _preflight  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
         os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml
         try:
@@ -134,6 +152,12 @@ def _resolved(config: "DictConfig") -> "RunConfig":
     return resolve(complete)
 
 
+def _preflight(run: "RunConfig") -> None:
+    from ncrun.training.command import preflight
+
+    preflight(run)
+
+
 def _theory(run: "RunConfig", print_json: bool) -> None:
     from ncrun.theory import predict
     from ncrun.theory.report import as_json, as_table
@@ -142,21 +166,26 @@ def _theory(run: "RunConfig", print_json: bool) -> None:
     if print_json:
         import json
 
-        print(json.dumps(as_json(geometry), indent=1))
+        print(json.dumps(as_json(geometry), indent=1), flush=True)
     else:
-        print(as_table(geometry))
+        print(as_table(geometry), flush=True)
 
 
 def _complete(arguments: list[str]) -> int:
     """Bash completion. Hydra's shell function calls `ncrun -sc query=bash` with the line typed so far, sub-command
     and all."""
-    line = os.environ.get("COMP_LINE", "")
+    line = os.environ.setdefault("COMP_LINE", "")
     words = line.split()
     if "query=bash" in arguments:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(COMMANDS))
             return 0
         if words[1] not in ("train", "theory"):
+            return 0
+        if words[-1].startswith("experiment="):  # Hydra does not complete choices in sub-folders
+            from ncrun.compose import group_options
+
+            print(" ".join(f"experiment={name}" for name in group_options("experiment")))
             return 0
         # Take the sub-command out of the line, and as many characters off the cursor's place in it.
         start = line.index(words[1], len(words[0]))

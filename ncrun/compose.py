@@ -69,7 +69,9 @@ def explain(error: Exception, composing: bool) -> Exception:
         group, name = match[1], match[2]
         options = group_options(group)
         return UserError(f"{group}={name}: not one of {', '.join(options)}{nearest(name, options)}")
-    cause = error.__cause__
+    cause, key = error.__cause__, getattr(error, "full_key", None)
+    if key:
+        return UserError(f"{key}: {message.splitlines()[0]}")
     detail = f" ({cause})" if cause is not None and str(cause) not in message else ""
     return UserError(f"{message}{detail}")
 

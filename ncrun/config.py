@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
@@ -248,13 +248,25 @@ def resolve(composed: DictConfig) -> RunConfig:
 
 
 def _typed_config(composed: DictConfig) -> RunConfig:
-    given = {str(key): value for key, value in composed.items() if key != "hydra"}
+    given = {}
+    for key in composed:
+        try:
+            given[str(key)] = composed[key]
+        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+            raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+    del given["hydra"]
     schema = OmegaConf.structured(RunConfig)
     for group, schemas in (("model", MODELS), ("optimizer", OPTIMIZERS)):
         name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
-        _choice(f"{group}.name", name, list(schemas))
+        _choice(group, name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
     known = list(_dotted_keys(OmegaConf.to_container(schema)))
+    for key, value in given.items():
+        members = [k for k in known if k.startswith(f"{key}.")]
+        if members and not isinstance(value, DictConfig):
+            raise UserError(f"{key}={value}: is a group of keys; set {', '.join(members)}")
+    if not isinstance(given.get("counts"), ListConfig | None):
+        raise UserError(f"counts={given['counts']}: must be a list with one number for each class, such as [50,50,10]")
     for key in _dotted_keys({k: _container(v) for k, v in given.items()}):
         if key not in known and not any(key.startswith(f"{k}.") for k in known):
             raise UserError(f"{key}: no such key{nearest(key, known)}")
@@ -313,7 +325,8 @@ def _check_scalars(run: RunConfig) -> None:
     _choice("loss", run.loss, ["mse", "ce"])
     _choice("dtype", run.dtype, ["float32", "float64"])
     _choice("device", run.device, ["auto", "cpu", "cuda"])
-    _at_least("seed", run.seed, 0)
+    if not 0 <= run.seed < 2**63:
+        raise UserError(f"seed={run.seed}: must lie in 0..2^63-1")
     _at_least("epochs", run.epochs, 1)
     if run.measure not in ("auto", "every", "log") and not (_is_whole(run.measure) and run.measure >= 1):
         raise UserError(f"measure={run.measure}: must be auto, every, log or a whole number of epochs from 1 on")
@@ -359,7 +372,7 @@ def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
                 raise UserError(f"counts: class {k} of {run.dataset.name} holds 1 to {size} samples, not {count}")
         run.imbalance = None
     elif run.imbalance is not None:
-        if run.imbalance > 1:
+        if 1 < run.imbalance < math.inf:
             hint = f" (n_max/n_min = {run.imbalance:g} is imbalance={1 / run.imbalance:g})"
             raise UserError(f"imbalance={run.imbalance:g}: must lie in (0, 1], it is n_min/n_max{hint}")
         if not 0 < run.imbalance <= 1:
@@ -433,6 +446,11 @@ def _check_schedule(run: RunConfig, typed: set[str]) -> None:
 
 
 def _check_paths(run: RunConfig) -> None:
+    for key in ("run_dir", "data_dir", "name"):
+        if getattr(run, key) == "":
+            raise UserError(f"{key}=: is empty; leave the key out for its default")
+    if run.name is not None and (Path(run.name).name != run.name or run.name == ".."):
+        raise UserError(f"name={run.name}: must be a plain name; run_dir= takes a path")
     if run.data_dir is not None and not Path(run.data_dir).expanduser().is_dir():
         raise UserError(f"data_dir={run.data_dir}: no such folder")
 

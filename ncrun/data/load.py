@@ -100,6 +100,7 @@ def read_splits(dataset: str, folder: Path) -> tuple[LabelledImages, LabelledIma
     try:
         train, test = (_open(source, folder, train=is_train) for is_train in (True, False))
     except (OSError, RuntimeError, ValueError, EOFError) as error:
+        _remove_empty(folder)
         if isinstance(error, PermissionError):
             raise UserError(f"data_dir={folder}: not writable, and {dataset} is not there") from error
         raise UserError(
@@ -156,7 +157,7 @@ def _refuse_damaged(dataset: str, source: Any, folder: Path) -> None:
     """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
     if dataset == "cifar10":
         base = folder / source.base_folder
-        expected = dict((*source.train_list, *source.test_list))
+        expected = dict((*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])))
     else:
         base = folder / source.__name__ / "raw"
         expected = IDX_MD5[dataset]
@@ -166,6 +167,13 @@ def _refuse_damaged(dataset: str, source: Any, folder: Path) -> None:
             raise UserError(
                 f"dataset={dataset}: {path} is damaged (its MD5 is not {md5}); delete it to have it fetched again"
             )
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the empty folders that a failed download leaves behind."""
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _layout(dataset: str) -> str:

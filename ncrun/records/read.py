@@ -40,12 +40,12 @@ def find_records(root: Path) -> list[Record]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """manifest.json, or None if there is none."""
+    """manifest.json, or None if there is none. Raises UserError if it is damaged."""
     return _read_json(directory / "manifest.json")
 
 
 def read_theory(directory: Path) -> dict[str, Any] | None:
-    """theory.json, or None if there is none."""
+    """theory.json, or None if there is none. Raises UserError if it is damaged."""
     return _read_json(directory / "theory.json")
 
 
@@ -60,4 +60,12 @@ def read_metrics(directory: Path) -> "pd.DataFrame":
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not what a run writes")
+    return content

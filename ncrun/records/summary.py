@@ -13,7 +13,7 @@ LEDGER_WORDS = {
 }
 
 
-def describe(row: dict[str, Any], theory: dict[str, Any], loss: str, decay_mode: str) -> str:
+def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
     """The last row of metrics.jsonl beside theory.json, such as
 
     "0.0003 from the predicted geometry (0.36 from the balanced one); loss 0.02 % above the proven optimum, most of it

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ncrun.theory.geometry import CLAIMS, Array, Geometry
+from ncrun.theory.squared_loss import existence_border, global_border
 
 
 def as_json(geometry: Geometry) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
         "weight_gram": geometry.layers[0].weight_gram.tolist() if matrices else None,
         "feature_gram": geometry.layers[0].feature_gram.tolist() if matrices else None,
         "logits": geometry.logits.tolist() if matrices and geometry.logits is not None else None,
+        "best_known": None,
         "references": [],
     }
 
@@ -95,7 +97,13 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
         return "undetermined (tie at a bottleneck)"
     factor = float(geometry.decay_to_collapse[k])
     if collapsed:
-        return "COLLAPSED (bottleneck)" if factor == 0 else f"COLLAPSED; not below {factor:.3g} x these decays"
+        if factor == 0:
+            return "COLLAPSED (bottleneck)"
+        # Between the two borders a run may stay at a nonzero local minimum. (With a bias directions are not classes.)
+        depth = geometry.setting.depth
+        metastable = not geometry.setting.bias and factor > global_border(depth) / existence_border(depth)
+        remains = " (a local minimum that is not zero remains)" if metastable else ""
+        return f"COLLAPSED{remains}; not below {factor:.3g} x these decays"
     return "never" if math.isinf(factor) else f"no; from {factor:.3g} x these decays"
 
 

@@ -16,14 +16,15 @@ class Progress:
     """How far a run has come.
 
     epoch: epochs completed. offset: batches of the next epoch already taken, in this `order` of samples (None: not
-    begun).
-    step: optimiser steps. seconds, measuring_seconds: wall time so far, over all sittings.
+    begun). step: optimiser steps. first_loss: the objective at the initialisation. seconds, measuring_seconds: wall
+    time so far, over all sittings.
     """
 
     epoch: int = 0
     offset: int = 0
     order: Tensor | None = None
     step: int = 0
+    first_loss: float = 0.0
     seconds: float = 0.0
     measuring_seconds: float = 0.0
 

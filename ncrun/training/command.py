@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ import torch
 
 from ncrun import __version__
 from ncrun.config import RunConfig, data_directory
-from ncrun.data.load import load_run_data
+from ncrun.data.load import load_run_data, read_splits
 from ncrun.errors import UserError
 from ncrun.models import build
 from ncrun.objective import Objective
@@ -44,20 +45,31 @@ def train(run: RunConfig) -> int:
     counts = run.class_counts()
     data = load_run_data(run.dataset.name, counts, run.subset, run.seed, data_directory(run), device, dtype)
     torch.manual_seed(run.seed)
-    network = build(run).to(device=device, dtype=dtype)
+    try:
+        network = build(run).to(device=device, dtype=dtype)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise UserError(f"model={run.model.name}: does not fit into memory at these widths") from error
     objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     geometry = predict(run.setting())
     theory = as_json(geometry)
-    record.open(run, theory, _facts(run, data.index_hash, device, threads, network))
+    if not record.open(run, theory, _facts(run, data.index_hash, device, threads, network)):
+        print(f"{record.path}: finished meanwhile by another process; nothing to do")
+        return 0
     stop = _StopSignals()
     try:
         with stop, Display(record.path.name, run.epochs, run.progress) as display:
             evaluator = Evaluator(data, objective, geometry)
             progress, row = fit(run, network, data, objective, evaluator, record, display, lambda: stop.received)
+        summary = describe(row, theory)
     except Interrupted:
         record.close(state="interrupted")
         print(f"{record.path}: interrupted; the same command continues it", file=sys.stderr)
         return 128 + stop.number
+    except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
+        record.close(state="interrupted")
+        return 128 + signal.SIGINT
     except Diverged as error:
         record.close(state="failed", reason=str(error))
         print(f"ncrun: {record.path}: {error}", file=sys.stderr)
@@ -65,7 +77,6 @@ def train(run: RunConfig) -> int:
     except BaseException as error:
         record.close(state="failed", reason=f"{type(error).__name__}: {error}")
         raise
-    summary = describe(row, theory, run.loss, run.decay.mode)
     record.close(
         state="done",
         finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -76,6 +87,21 @@ def train(run: RunConfig) -> int:
     _draw(record)
     print(f"{record.path}: {summary}")
     return 0
+
+
+def preflight(run: RunConfig) -> None:
+    """What `train` would refuse in this run beyond its configuration: device, run directory and data. Raises UserError.
+
+    A sweep asks this of all its jobs before the first one starts.
+    """
+    _device(run.device)
+    RunDirectory(run.directory()).state(run)
+    _readable(run.dataset.name, data_directory(run))
+
+
+@cache
+def _readable(dataset: str, folder: Path) -> None:
+    read_splits(dataset, folder)
 
 
 class _StopSignals:

@@ -1,5 +1,6 @@
 """Everything that is logged about one moment of training, from one evaluation-mode forward over each split."""
 
+import math
 from typing import Any
 
 import torch
@@ -16,9 +17,12 @@ FORWARD_ROWS = 2048
 
 @torch.no_grad()
 def features_of(network: Network, images: Tensor) -> Tensor:
-    """(N, d) features of (N, C, H, W) images, in evaluation mode."""
+    """(N, d) features of (N, C, H, W) images, in evaluation mode. Raises FloatingPointError if one is not finite."""
     network.eval()
-    return torch.cat([network.backbone(part) for part in torch.split(images, FORWARD_ROWS)])
+    features = torch.cat([network.backbone(part) for part in torch.split(images, FORWARD_ROWS)])
+    if not bool(torch.isfinite(features).all()):
+        raise FloatingPointError("the features are not finite")
+    return features
 
 
 class Evaluator:
@@ -32,7 +36,7 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, network: Network) -> dict[str, Any]:
-        """One row of metrics.jsonl, without epoch, step and seconds."""
+        """One row of metrics.jsonl, without epoch, step and seconds. Raises FloatingPointError if training diverged."""
         objective, data = self.objective, self.data
         features = features_of(network, data.train_images)
         head = network.head.in_float64()
@@ -43,6 +47,8 @@ class Evaluator:
         parameters = [parameter.double() for parameter in network.parameters()]
         data_term = split.data_sum / objective.num_samples
         loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss}")
         row: dict[str, Any] = {"loss": loss, "data_term": data_term}
         row |= gap_metrics(split, head, self.target, loss)
         row |= collapse_metrics(split, head, self.target, self.baseline)

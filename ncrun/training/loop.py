@@ -1,6 +1,5 @@
 """The training loop: one linear function."""
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,8 @@ from ncrun.training.optimisers import build_optimiser
 from ncrun.training.schedule import learning_rate, measured_epochs
 
 CHECKPOINT_SECONDS = 30.0
+# A loss so many times its first value has exploded, even if it is still a number.
+EXPLOSION = 1e6
 
 
 class Diverged(Exception):
@@ -62,14 +63,20 @@ def fit(
 
     def measure() -> dict[str, Any]:
         began = time.perf_counter()
-        values = evaluator(network)
+        try:
+            values = evaluator(network)
+            progress.first_loss = progress.first_loss or values["loss"]
+            if values["loss"] > EXPLOSION * progress.first_loss:
+                raise FloatingPointError(
+                    f"the loss is {values['loss']:.3g}, from {progress.first_loss:.3g} at the start"
+                )
+        except FloatingPointError as error:
+            raise Diverged(
+                f"diverged: {error} after step {progress.step} (epoch {progress.epoch}) with learning rate"
+                f" {optimiser.param_groups[0]['lr']:g}; try optimizer.lr={run.optimizer.lr / 10:g}"
+            ) from error
         progress.seconds = time.perf_counter() - clock
         progress.measuring_seconds += time.perf_counter() - began
-        if not math.isfinite(values["loss"]):
-            raise Diverged(
-                f"the loss is {values['loss']} after step {progress.step} (epoch {progress.epoch}) with learning rate"
-                f" {optimiser.param_groups[0]['lr']:g}; try optimizer.lr={run.optimizer.lr / 10:g}"
-            )
         line = {"epoch": progress.epoch, "step": progress.step, **values}
         line |= {"lr": optimiser.param_groups[0]["lr"], "seconds": round(progress.seconds, 3)}
         record.append(line)
@@ -116,4 +123,4 @@ def fit(
             last_saved = time.perf_counter()
         if stopping and progress.epoch < run.epochs:
             raise Interrupted
-    return progress, row
+    return progress, row or record.last_row()  # a run may be taken up after its last epoch

@@ -1,0 +1,51 @@
+"""Hold ncrun.metrics against the slow float64 reference of the tests on random cases, and print how far the two are
+apart.
+
+    .venv/bin/python scripts/verify_metrics.py [--cases 400]
+
+Per metric: the largest deviation over all cases and head layers, relative, or absolute for distances and ledger
+terms, which are numbers of order 1. Exit status 1 if any exceeds its tolerance (the reasons for the tolerances
+stand in the reference).
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.reference_metrics import deviations, measured, random_case, reference, tolerance
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="metrics against a slow float64 reference, on random cases")
+    parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=10_000)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the matrices are tiny
+    started = time.perf_counter()
+    worst: dict[str, float] = {}
+    failures: list[str] = []
+    for seed in range(arguments.seed, arguments.seed + arguments.cases):
+        case = random_case(np.random.default_rng(seed))
+        for key, deviation in deviations(measured(case), reference(case)).items():
+            name = re.sub(r"^head\.\d+", "head.m", key)
+            worst[name] = max(worst.get(name, 0.0), deviation)
+            if not deviation <= tolerance(key, case):
+                failures.append(f"case {seed}: {key} is off by {deviation:.2g}")
+    for name, deviation in worst.items():
+        print(f"{name:<26} {deviation:.1e}")
+    seconds = time.perf_counter() - started
+    print(f"{arguments.cases} cases, {len(worst)} metrics, {len(failures)} beyond tolerance, {seconds:.0f} s")
+    for line in failures[:20]:
+        print(line, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Fixtures that every test file shares: configurations composed, and the command run, inside the test's own process."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from ncrun import cli
+from ncrun.compose import compose_run
+from ncrun.config import RunConfig, resolve
+
+# The smallest run that goes through every part of the program.
+TINY = ("model.depth=1", "model.width=8", "counts=[6,6,6,6,6,6,6,6,6,6]", "epochs=2", "threads=1")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line answered."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+Refused = Callable[..., str]
+Compose = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def run_config() -> Compose:
+    """run_config("imbalance=0.1"): the resolved configuration of these overrides."""
+
+    def compose(*overrides: str) -> RunConfig:
+        return resolve(compose_run(overrides))
+
+    return compose
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and the current one for this test."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def ncrun(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """ncrun("train", "epochs=1"): runs the command line in this process, because starting torch anew takes seconds."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+
+    def command(*arguments: str) -> Result:
+        argv, environment = sys.argv, dict(os.environ)
+        handlers, level = logging.root.handlers[:], logging.root.level
+        capsys.readouterr()
+        try:
+            status = cli.run(list(arguments))
+        finally:
+            GlobalHydra.instance().clear()
+            sys.argv = argv
+            logging.root.handlers[:], logging.root.level = handlers, level  # --info adds its own
+            for logger in logging.root.manager.loggerDict.values():
+                if isinstance(logger, logging.Logger):
+                    logger.disabled = False  # Hydra silences those that exist
+            os.environ.clear()
+            os.environ.update(environment)
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    yield command
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+@pytest.fixture
+def refused(ncrun: Command, workdir: Path) -> Refused:
+    """refused("train", "epochs=0") asserts a refusal (status 2, one line, no file touched) and returns the line."""
+
+    def check(*arguments: str) -> str:
+        before = contents(workdir)
+        result = ncrun(*arguments)
+        assert result.status == 2, result
+        assert result.out == ""
+        assert result.err.startswith("ncrun: "), result.err
+        assert result.err.count("\n") == 1, result.err
+        assert result.err.endswith("\n"), result.err
+        assert "Traceback" not in result.err
+        assert contents(workdir) == before
+        return result.err.removeprefix("ncrun: ").strip()
+
+    return check
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out curves.png, which a process of its own draws in two seconds after every run."""
+    monkeypatch.setattr("ncrun.training.command._draw", lambda record: None)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder with its bytes (None for a folder)."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without the wall time, the one entry that may differ between equal runs."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def state(directory: Path) -> str:
+    """The state that a run's manifest states."""
+    return str(json.loads((directory / "manifest.json").read_text())["state"])

@@ -1,0 +1,291 @@
+"""Every bad value is refused in one line, with status 2, before anything is written; good ones fill in defaults."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Command, Compose, Refused, contents
+
+from ncrun.compose import compose_run, group_options
+from ncrun.config import resolve
+
+TENS = "counts=[10,10,10,10,10,10,10,10,10,10]"
+# What is typed after `ncrun train`, how the answer begins, and what else it must hold.
+BAD = [
+    ("imbalance=0", "imbalance=0:", "(0, 1]"),
+    ("imbalance=1.5", "imbalance=1.5:", "imbalance=0.666667"),
+    ("imbalance=10", "imbalance=10:", "imbalance=0.1"),
+    ("imbalance=-1", "imbalance=-1:", "(0, 1]"),
+    ("imbalance=nan", "imbalance=nan:", "(0, 1]"),
+    ("imbalance=inf", "imbalance=inf:", "(0, 1]"),
+    ("imbalance=few", "imbalance", "few"),
+    ("imbalance=0.1 imbalance_profile=ramp", "imbalance_profile=ramp:", "exp, step, linear"),
+    ("imbalance=0.1 class_order=random", "class_order=random:", "list, seed"),
+    ("counts=[10,10]", "counts=", "10 classes of digits"),
+    ("counts=[9,9,9,9,9,9,9,9,9,9,9]", "counts=", "11 counts for the 10 classes"),
+    ("counts=[]", "counts=", "0 counts for the 10 classes"),
+    (
+        "counts=[10,10,10,148,10,10,10,10,10,10]",
+        "counts",
+        "class 3 of digits holds 1 to 147 samples, not 148",
+    ),
+    ("counts=[0,0,0,0,0,0,0,0,0,0]", "counts", "not 0"),
+    ("counts=[9,9,9,9,0,9,9,9,9,9]", "counts", "class 4"),
+    ("counts=[9,9,9,9,9,9,9,9,9,-1]", "counts", "not -1"),
+    ("counts=[1.5,1,1,1,1,1,1,1,1,1]", "counts[0]", "1.5"),
+    ("counts=5", "counts", ""),
+    (f"imbalance=0.1 {TENS}", "imbalance", "counts is set"),
+    (f"imbalance_profile=step {TENS}", "imbalance_profile", "counts is set"),
+    (f"class_order=seed {TENS}", "class_order", "counts is set"),
+    ("imbalance_profile=step", "imbalance_profile", "imbalance is not set"),
+    ("class_order=seed", "class_order", "imbalance is not set"),
+    ("subset=first", "subset", "every sample is taken"),
+    ("subset=random", "subset=random:", "seed, first"),
+    ("dataset=cifar", "dataset=cifar:", "'cifar10'"),
+    ("dataset=mnits", "dataset=mnits:", "'mnist'"),
+    ("dataset.name=letters", "dataset=letters:", "digits, mnist, fashion_mnist, cifar10"),
+    ("model=mpl", "model=mpl:", "'mlp'"),
+    ("model=resnet50", "model=resnet50:", "'resnet18'"),
+    ("loss=msee", "loss=msee:", "'mse'"),
+    ("loss=hinge", "loss=hinge:", "mse, ce"),
+    ("optimizer=adamw", "optimizer=adamw:", "'adam'"),
+    ("experiment=dang2023/mlp-imbalance", "experiment=dang2023/mlp-imbalance:", "'dang2023/mlp-imbalanced'"),
+    ("experiment=nosuch", "experiment=nosuch:", "dang2023/mlp-balanced"),
+    ("epoch=3", "epoch: no such key", "'epochs'"),
+    ("head.dept=3", "head.dept: no such key", "'head.depth'"),
+    ("model.widht=3", "model.widht: no such key", "'model.width'"),
+    ("optimizer.momentum=0.5", "optimizer.momentum:", "the chosen optimizer has no such key"),
+    ("model=resnet18 model.depth=3", "model.depth:", "the chosen model has no such key"),
+    ("foo=1", "foo: no such key", ""),
+    ("+foo=1", "foo: no such key", ""),
+    ("+head.dpeth=1", "head.dpeth: no such key", "'head.depth'"),
+    ("~seed", "seed:", "cannot be deleted"),
+    ("~head", "head.depth:", "cannot be deleted"),
+    ("head.depth=0", "head.depth=0:", "at least 1"),
+    ("head.depth=1.5", "head.depth", "1.5"),
+    ("head.depth=2 head.width=0", "head.width=0:", "at least 1"),
+    ("head.width=5", "head.width:", "no hidden layer"),
+    ("decay.weight=-1", "decay.weight=-1:", "at least 0"),
+    ("decay.weight=nan", "decay.weight=nan:", "at least 0"),
+    ("decay.weight=much", "decay.weight=much:", "a number"),
+    ("decay.weight=true", "decay.weight=True:", "a number"),
+    ("decay.weight=[1e-3,1e-3]", "decay.weight=", "2 numbers for head.depth=1"),
+    ("decay.weight=[1e-3] head.depth=2", "decay.weight=", "1 numbers for head.depth=2"),
+    ("decay.weight=[-1]", "decay.weight=-1:", "at least 0"),
+    ("decay.feature=-1e-3", "decay.feature=-0.001:", "at least 0"),
+    ("decay.feature=inf", "decay.feature=inf:", "at least 0"),
+    ("decay.feature=1e-3 decay.mode=parameters", "decay.feature:", "decay.mode=parameters"),
+    ("decay.weight=[1e-3] decay.mode=parameters", "decay.weight=", "a single number"),
+    ("decay.mode=both", "decay.mode=both:", "features, parameters"),
+    ("batch_size=1443", "batch_size=1443:", "1..1442"),
+    (f"batch_size=101 {TENS}", "batch_size=101:", "1..100"),
+    ("batch_size=0", "batch_size=0:", "1..1442"),
+    ("batch_size=2.5", "batch_size=2.5:", "whole number"),
+    ("batch_size=abc", "batch_size=abc:", "full"),
+    ("batch_size=true", "batch_size=True:", "whole number"),
+    ("batch_size=1 model.batch_norm=true", "batch_size=1:", "BatchNorm"),
+    ("batch_size=1 model=resnet18", "batch_size=1:", "BatchNorm"),
+    ("device=tpu", "device=tpu:", "auto, cpu, cuda"),
+    ("dtype=float16", "dtype=float16:", "float32, float64"),
+    ("epochs=0", "epochs=0:", "at least 1"),
+    ("epochs=x", "epochs", "'x'"),
+    ("epochs=1.5", "epochs", "1.5"),
+    ("epochs=null", "epochs", ""),
+    ("seed=-1", "seed=-1:", "0..2^63-1"),
+    ("seed=x", "seed", "'x'"),
+    ("measure=sometimes", "measure=sometimes:", "auto, every, log"),
+    ("measure=0", "measure=0:", "whole number"),
+    ("threads=0", "threads=0:", "auto"),
+    ("threads=1.5", "threads=1.5:", "whole number"),
+    ("progress=maybe", "progress=maybe:", "auto, true or false"),
+    ("optimizer.lr=0", "optimizer.lr=0", "above 0"),
+    ("optimizer.lr=nan", "optimizer.lr=nan:", "above 0"),
+    ("optimizer=sgd optimizer.momentum=1", "optimizer.momentum=1", "[0, 1)"),
+    ("optimizer.betas=[0.9]", "optimizer.betas=", "two numbers"),
+    ("model.depth=0", "model.depth=0:", "at least 1"),
+    ("model.width=0", "model.width=0:", "at least 1"),
+    ("model=resnet18 model.width=0", "model.width=0", "above 0"),
+    ("model=resnet18 model.width=nan", "model.width=nan:", "above 0"),
+    ("schedule.gamma=0", "schedule.gamma=0", "above 0"),
+    ("schedule.step=0", "schedule.step=0:", "at least 1"),
+    ("schedule.drops=[1.0]", "schedule.drops=[1.0]:", "(0, 1)"),
+    ("schedule.step=3 schedule.drops=[0.5]", "schedule.drops:", "schedule.step is set"),
+    ("scale=cpu", "scale:", "no experiment is chosen"),
+    ("scale=huge experiment=dang2023/mlp-imbalanced", "scale=huge:", "cpu, paper"),
+    ("data_dir=nowhere", "data_dir=nowhere:", "no such folder"),
+    ("--bogus", "unrecognized arguments: --bogus", ""),
+    ("--cfg everything", "argument --cfg", "'job'"),
+    ("a=[", "", "'['"),
+    ("seed", "", "'seed'"),
+    ("seed=1,2", "", "'seed=1,2'"),
+]
+
+
+@pytest.mark.parametrize(("typed", "start", "part"), BAD, ids=[case[0] for case in BAD])
+def test_bad_value_is_refused(typed: str, start: str, part: str, refused: Refused) -> None:
+    line = refused("train", *typed.split())
+    assert line.startswith(start), line
+    assert part in line
+
+
+@pytest.mark.parametrize("typed", ["imbalance=0", "head.depth=0", "foo=1", "--bogus", "a=["])
+def test_theory_refuses_like_train(typed: str, refused: Refused) -> None:
+    assert refused("theory", typed, "--json") == refused("train", typed)
+
+
+def test_cuda_without_a_device(refused: Refused) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert refused("train", "device=cuda").startswith("device=cuda: ")
+
+
+@pytest.mark.parametrize("typed", ["imbalance=${nosuch}", "imbalance=???"])
+def test_interpolation_that_fails(typed: str, refused: Refused) -> None:
+    assert "imbalance" in refused("train", typed)
+
+
+def test_seed_too_large(refused: Refused) -> None:
+    assert refused("train", f"seed={10**20}").startswith("seed=")
+
+
+def test_empty_run_dir(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncrun.training.command.train", lambda run: 0)
+    assert refused("train", "run_dir=").startswith("run_dir=")
+
+
+@pytest.mark.parametrize(
+    ("typed", "start"),
+    [
+        ("seed=1,2 imbalance=0.5,2", "imbalance=2:"),
+        ("head.depth=1,0", "head.depth=0:"),
+        ("dataset=digits,digitz", "dataset=digitz:"),
+        ("seed=1,2 run_dir=shared", "run_dir=shared:"),
+        ("seed=1,1", "run_dir=runs/"),
+        ("seed=1,2 +foo=1", "foo: no such key"),
+    ],
+)
+def test_sweep_with_one_bad_job_starts_none(
+    typed: str, start: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ncrun.training.command.train", lambda run: pytest.fail("a job was started"))
+    assert refused("train", "-m", *typed.split()).startswith(start)
+
+
+def test_sweep_with_one_job_for_a_device_that_is_not_there(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    monkeypatch.setattr("ncrun.training.command.load_run_data", lambda *_: pytest.fail("a job was started"))
+    assert refused("train", "-m", "device=cpu,cuda", "run_dir=out/${device}").startswith("device=cuda: ")
+
+
+def test_sweep_runs_every_job_in_its_own_directory(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, Path]] = []
+
+    def train(run) -> int:
+        seen.append((run.head.depth, run.seed, run.directory()))
+        return 0
+
+    monkeypatch.setattr("ncrun.training.command.train", train)
+    result = ncrun("train", "-m", "head.depth=1,3", "seed=0,1", "run_dir=out/${head.depth}/${seed}")
+    assert result.status == 0
+    assert seen == [(M, s, Path(f"out/{M}/{s}")) for M in (1, 3) for s in (0, 1)]
+    assert contents(Path()) == {}  # no multirun folder of Hydra's
+
+
+def test_sweep_fails_if_one_job_fails(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncrun.training.command.train", lambda run: 1 if run.seed == 0 else 0)
+    assert ncrun("train", "-m", "seed=0,1").status == 1
+
+
+def test_interrupted_sweep_starts_no_further_job(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def train(run) -> int:
+        seen.append(run.seed)
+        return 130
+
+    monkeypatch.setattr("ncrun.training.command.train", train)
+    assert ncrun("train", "-m", "seed=0,1").status == 130
+    assert seen == [0]
+
+
+EXPERIMENTS = list(itertools.product(group_options("experiment"), ("cpu", "paper")))
+
+
+@pytest.mark.parametrize(("name", "scale"), EXPERIMENTS)
+def test_every_experiment_composes_with_its_whole_grid(name: str, scale: str, run_config: Compose) -> None:
+    composed = compose_run([f"experiment={name}", f"scale={scale}"])
+    run = resolve(composed)
+    assert (run.experiment, run.scale) == (name, scale)
+    assert run.dataset.name == {"cpu": "digits", "paper": "cifar10"}[scale]
+    grid = {key: str(values).split(",") for key, values in composed.hydra.sweeper.params.items()}
+    jobs = [
+        run_config(f"experiment={name}", f"scale={scale}", *(f"{k}={v}" for k, v in zip(grid, point, strict=True)))
+        for point in itertools.product(*grid.values())
+    ]
+    assert {job.head.depth for job in jobs} == {1, 3, 6}
+    assert len({job.directory() for job in jobs}) == len(jobs)
+
+
+def test_typed_dataset_wins_over_the_experiments(run_config: Compose) -> None:
+    typed = run_config("dataset=mnist", "experiment=dang2023/mlp-imbalanced", "scale=cpu")
+    assert typed.dataset.name == "mnist"
+
+
+def test_what_is_left_out_is_filled_in(run_config: Compose) -> None:
+    run = run_config()
+    assert (run.model.name, run.loss, run.head.depth, run.head.bias) == ("mlp", "mse", 1, False)
+    assert run.model.batch_norm is False
+    assert (run.decay.mode, run.decay.feature, run.batch_size) == ("features", 1e-5, 128)
+    assert run.class_counts() == list(run.facts.class_sizes)
+    assert run.subset is None
+    assert run_config(TENS).batch_size == 100  # min(128, N)
+    assert run_config("batch_size=full").is_full_batch
+    assert run_config("decay.mode=parameters").decay.feature is None
+    assert run_config("schedule.step=5").schedule.drops == []
+
+
+def test_decay_list_reaches_theory_layer_by_layer(run_config: Compose) -> None:
+    run = run_config(
+        "head.depth=3", "head.width=20", "model.width=30", "decay.weight=[1e-3,2e-3,3e-3]", "head.bias=true"
+    )
+    setting = run.setting()
+    assert setting.weight_decays == (1e-3, 2e-3, 3e-3)
+    assert setting.widths == (30, 20, 20)
+    assert setting.bias
+    assert run_config("head.depth=2", "decay.weight=1e-3").setting().weight_decays == (1e-3, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ("seed=1", False),
+        ("epochs=301", False),
+        ("decay.feature=2e-5", False),
+        ("imbalance=0.5", False),
+        ("dtype=float64", False),
+        ("decay.feature=1e-5", True),  # its default
+        ("batch_size=128", True),
+        ("device=cpu", True),
+        ("threads=1", True),
+        ("progress=false", True),
+        ("run_dir=elsewhere", True),
+        ("name=other", True),
+    ],
+)
+def test_identity_is_what_decides_the_numbers(changed: str, same: bool, run_config: Compose) -> None:
+    assert (run_config(changed).identity() == run_config().identity()) is same
+
+
+def test_identity_of_a_recorded_configuration(run_config: Compose) -> None:
+    """config.yaml is enough to make the same run again."""
+    run = run_config("imbalance=0.1", "head.depth=2", "loss=ce")
+    again = json.loads(json.dumps(run.as_dict()))
+    overrides = ["imbalance=0.1", f"head.depth={again['head']['depth']}", f"loss={again['loss']}"]
+    overrides += [f"decay.feature={again['decay']['feature']}", f"batch_size={again['batch_size']}"]
+    assert run_config(*overrides).identity() == run.identity()

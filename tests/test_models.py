@@ -1,0 +1,167 @@
+"""Shapes, initial weights and the exact architecture of the networks."""
+
+import pytest
+import torch
+from conftest import Compose
+from torch import nn
+
+from ncrun.models import Network, build
+from ncrun.models.backbones import resnet18
+
+
+def images(network_shape: tuple[int, int, int], size: int = 4) -> torch.Tensor:
+    return torch.randn(size, *network_shape, generator=torch.Generator().manual_seed(0))
+
+
+def linears(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+
+
+def is_orthogonal(weight: torch.Tensor) -> bool:
+    """Rows, or columns if there are fewer of them, are orthonormal."""
+    w = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    return torch.allclose(w @ w.T, torch.eye(len(w)), atol=1e-4)
+
+
+def networks(run_config: Compose, *overrides: str) -> Network:
+    torch.manual_seed(0)
+    return build(run_config(*overrides))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+@pytest.mark.parametrize(
+    ("model", "width"),
+    [
+        ("model=mlp model.width=12 model.depth=2", 12),
+        ("model=mlp model.width=12 model.batch_norm=true", 12),
+        ("model=deep_linear model.width=12 model.depth=3", 12),
+        ("model=resnet18 model.width=0.0625", 32),
+    ],
+)
+@pytest.mark.parametrize("head", ["head.depth=1", "head.depth=3", "head.depth=3 head.width=7"])
+def test_shapes(dataset: str, model: str, width: int, head: str, run_config: Compose) -> None:
+    run = run_config(f"dataset={dataset}", *model.split(), *head.split())
+    network = build(run)
+    features, logits = network(images(run.facts.image_shape))
+    assert features.shape == (4, width)
+    assert logits.shape == (4, 10)
+    assert run.feature_width() == width
+    hidden = 7 if "head.width" in head else width
+    sizes = [width, *[hidden] * (run.head.depth - 1), 10]
+    assert [tuple(w.shape) for w in network.head.weights] == list(zip(sizes[1:], sizes[:-1], strict=True))
+    assert run.head_widths() == tuple(sizes[:-1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "orthogonal"),
+    [
+        # papers.md A5: the first six modules of a network of depth 6, at multiples of three or two
+        ("model.batch_norm=true", [True, True, False, False, False, False]),
+        # and the intermediate linear layer, the seventh, by default
+        ("model.batch_norm=false", [True, True, True, False, False, False, False]),
+    ],
+)
+def test_orthogonal_layers_are_those_of_the_released_code(
+    overrides: str, orthogonal: list[bool], run_config: Compose
+) -> None:
+    network = networks(run_config, overrides, "model.depth=6", "model.width=40", "head.depth=3", "head.width=30")
+    assert [is_orthogonal(layer.weight) for layer in linears(network.backbone)] == orthogonal
+    assert [is_orthogonal(weight) for weight in network.head.weights] == [True] * 3
+
+
+@pytest.mark.parametrize("model", ["model=deep_linear model.width=40", "model=resnet18 model.width=0.0625"])
+def test_head_of_other_models_is_pytorchs_default(model: str, run_config: Compose) -> None:
+    network = networks(run_config, *model.split(), "head.depth=2")
+    assert [is_orthogonal(weight) for weight in network.head.weights] == [False, False]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_modules_of_the_mlp(depth: int, run_config: Compose) -> None:
+    """Linear, ReLU, BatchNorm and a BatchNorm once more; or Linear, ReLU and one more linear layer with a bias."""
+    with_norm = networks(run_config, "model.batch_norm=true", f"model.depth={depth}", "model.width=8").backbone
+    block = [nn.Linear, nn.ReLU, nn.BatchNorm1d]
+    assert [type(m) for m in with_norm] == [nn.Flatten, *block * depth, nn.BatchNorm1d]
+    without = networks(run_config, "model.batch_norm=false", f"model.depth={depth}", "model.width=8").backbone
+    assert [type(m) for m in without] == [nn.Flatten, *[nn.Linear, nn.ReLU] * depth, nn.Linear]
+    assert all(layer.bias is not None for layer in linears(without))
+
+
+def test_features_of_the_mlp_have_free_sign(run_config: Compose) -> None:
+    for norm in ("true", "false"):
+        network = networks(run_config, f"model.batch_norm={norm}", "model.depth=2", "model.width=16")
+        features, _ = network(images((1, 8, 8), 32))
+        assert (features < 0).any()
+        assert (features > 0).any()
+
+
+def test_deep_linear_is_linear(run_config: Compose) -> None:
+    network = networks(run_config, "model=deep_linear", "model.depth=3", "model.width=20", "head.depth=2").double()
+    x, y = images((1, 8, 8), 3).double(), images((1, 8, 8), 6)[3:].double()
+    features, logits = network(2 * x - 3 * y)
+    (fx, zx), (fy, zy) = network(x), network(y)
+    assert torch.allclose(features, 2 * fx - 3 * fy)
+    assert torch.allclose(logits, 2 * zx - 3 * zy)
+
+
+def test_only_the_last_layer_of_the_head_has_a_bias(run_config: Compose) -> None:
+    bare = networks(run_config, "head.depth=3", "model.width=8")
+    assert [layer.bias is None for layer in bare.head.layers] == [True, True, True]
+    assert torch.equal(bare.head.in_float64().bias, torch.zeros(10, dtype=torch.float64))
+    biased = networks(run_config, "head.depth=3", "model.width=8", "head.bias=true")
+    assert [layer.bias is None for layer in biased.head.layers] == [True, True, False]
+    assert biased.head.in_float64().bias.tolist() == biased.head.layers[-1].bias.tolist()
+
+
+def test_head_is_the_product_of_its_weights(run_config: Compose) -> None:
+    network = networks(run_config, "head.depth=3", "head.bias=true", "model.width=8").double()
+    features, logits = network(images((1, 8, 8)).double())
+    w1, w2, w3 = network.head.weights
+    assert torch.allclose(logits, features @ (w3 @ w2 @ w1).T + network.head.layers[-1].bias)
+
+
+def resnet18_parameters(channels: int, widths: tuple[int, ...], classes: int) -> int:
+    """Counted by hand: 3 x 3 convolutions without bias, two numbers a channel for each BatchNorm."""
+    total = channels * widths[0] * 9 + 2 * widths[0]
+    previous = widths[0]
+    for width in widths:
+        first = previous * width * 9 + 2 * width
+        others = 3 * (width * width * 9 + 2 * width)
+        shortcut = previous * width + 2 * width if previous != width else 0
+        total += first + others + shortcut
+        previous = width
+    return total + 2 * previous + previous * classes  # the features' BatchNorm; the head
+
+
+def test_resnet18_has_the_parameters_of_a_resnet18(run_config: Compose) -> None:
+    from torchvision.models import resnet18 as original
+
+    network = networks(run_config, "dataset=cifar10", "model=resnet18")
+    count = sum(p.numel() for p in network.parameters())
+    assert count == resnet18_parameters(3, (64, 128, 256, 512), 10)
+    # torchvision's has a 7 x 7 stem, no BatchNorm on the features, and a head of 1000 with a bias
+    theirs = sum(p.numel() for p in original().parameters())
+    assert count == theirs - (49 - 9) * 3 * 64 + 2 * 512 - (512 * 1000 + 1000) + 512 * 10
+
+
+def test_resnet18_keeps_the_resolution_in_its_stem_and_normalises_its_features(run_config: Compose) -> None:
+    network = networks(run_config, "dataset=cifar10", "model=resnet18", "model.width=0.0625")
+    stem = network.backbone[:3]
+    assert stem(images((3, 32, 32))).shape == (4, 4, 32, 32)
+    assert network.backbone[:-3](images((3, 32, 32))).shape == (4, 32, 4, 4)
+    assert isinstance(network.backbone[-1], nn.BatchNorm1d)
+    features, _ = network(images((3, 32, 32), 16))  # in training mode
+    assert torch.allclose(features.mean(dim=0), torch.zeros(32), atol=1e-4)
+
+
+def test_resnet18_counts_at_any_width() -> None:
+    widths = (3, 6, 12, 24)
+    assert sum(p.numel() for p in resnet18(1, widths).parameters()) == resnet18_parameters(1, widths, 0)
+
+
+def test_resnet18_never_narrows_to_nothing(run_config: Compose) -> None:
+    assert run_config("model=resnet18", "model.width=1e-6").feature_width() == 1
+
+
+def test_same_seed_same_initial_weights(run_config: Compose) -> None:
+    first, second = (networks(run_config, "model.width=8").state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
