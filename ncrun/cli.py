@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ncrun.errors import UserError
 
@@ -143,13 +143,13 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
 
 def _resolved(config: "DictConfig") -> "RunConfig":
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import open_dict
 
     from ncrun.config import resolve
 
     with open_dict(config):
-        complete: Any = OmegaConf.merge(config, {"hydra": HydraConfig.get()})
-    return resolve(complete)
+        config.hydra = HydraConfig.get()
+    return resolve(config)
 
 
 def _preflight(run: "RunConfig") -> None:

@@ -54,8 +54,8 @@ class RunDirectory:
     def open(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any]) -> bool:
         """Take the lock and write what is known before training. facts: further entries of the manifest.
 
-        Returns False, having written nothing, if another process has finished the run meanwhile. Raises UserError if one
-        is at it, or if the folder cannot be written.
+        Returns False, having written nothing, if another process has finished the run meanwhile. Raises UserError if
+        one is at it, or if the folder cannot be written.
         """
         self._take_lock()
         if self.state(run) == "done":
