@@ -228,7 +228,9 @@ def resolve(composed: DictConfig) -> RunConfig:
     Raises UserError naming the key, the value and the choices.
     """
     hydra_node = composed.hydra
-    typed = {override.lstrip("+~").split("=", 1)[0] for override in hydra_node.overrides.task}
+    # Unresolved, because an interpolation in a typed value is not one in this list.
+    overrides: Any = OmegaConf.to_container(hydra_node.overrides.task, resolve=False)
+    typed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     choices = hydra_node.runtime.choices
     run = _typed_config(composed)
     run.experiment = choices.get("experiment")
@@ -249,9 +251,9 @@ def resolve(composed: DictConfig) -> RunConfig:
 
 def _typed_config(composed: DictConfig) -> RunConfig:
     given = {}
-    for key in composed:
+    for key in map(str, composed):
         try:
-            given[str(key)] = composed[key]
+            given[key] = composed[key]
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere
             raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
     del given["hydra"]
