@@ -160,6 +160,8 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
         prefix = head.weights[m] if prefix is None else head.weights[m] @ prefix
         alive = found.rank > 0
         gram_input = means.gram_input(centred)
+        if centred and not alive:
+            gram_input = torch.zeros_like(gram_input)  # only rounding is left
         weight_gram, feature_gram = _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T)
         product = _numpy(suffix @ gram_input.T)
         nc2_w, nc2_h, nc3 = target_distances(target, m, weight_gram, feature_gram, product)
@@ -206,6 +208,8 @@ def transfer_metrics(
     centred = target.setting.bias
     N, K = len(features), len(own.means.counts)
     gram_input = own.means.gram_input(centred)
+    if centred and not own.directions[0].rank:
+        gram_input = torch.zeros_like(gram_input)
     suffix = head.suffixes()[0]
     nc2_w, nc2_h, nc3 = target_distances(
         target, 0, _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T), _numpy(suffix @ gram_input.T)
@@ -231,9 +235,11 @@ def transfer_metrics(
 
 
 def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metrics:
-    """The relative gap to the proven optimum and, for the squared loss, its ledger; all None without a proof."""
+    """The relative gap to the proven optimum (None without a proof) and, for the squared loss, its ledger."""
     if target.claim != "proven" or target.objective is None:
         return {"gap": None}
+    if target.setting.loss != "mse":
+        return {"gap": loss / target.objective - 1}
     ledger = squared_loss_ledger(
         target.setting,
         target.objective,
@@ -254,7 +260,7 @@ def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metr
 
 def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
     """How far neighbouring head layers are from lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T: the largest relative
-    Frobenius distance; None for a single layer.
+    Frobenius distance; None for a single layer, and a pair whose lower layer is zero is left out.
 
     The equation holds at every stationary point (Dang et al. 2023, stationarity conditions).
     """

@@ -55,6 +55,9 @@ def squared_loss_ledger(
     penalties += setting.feature_decay * np.sum((means * root[:, None]) ** 2)
     product = setting.feature_decay * float(np.prod(setting.weight_decays))
     singular = np.linalg.svd(scaled_logits, compute_uv=False)
+    # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
+    singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
+    singular = singular[: min(setting.num_classes, *setting.widths)]
     schatten = (M + 1) / 2 * product ** (1 / (M + 1)) * float(np.sum(singular ** (2 / (M + 1))))
 
     residual = scaled_logits - np.diag(root)  # without the bias

@@ -71,6 +71,9 @@ def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDire
     num_classes = len(means.counts)
     centred = (means.means - means.overall) / num_classes**0.5
     _, singular, axes_t = torch.linalg.svd(centred, full_matrices=False)
-    keep = singular > num_classes * torch.finfo(precision).eps * singular[0]
+    # n_k sums round by up to n_k eps of the means' own size, which may dwarf their differences.
+    rounding = torch.finfo(torch.float64).eps * float(means.counts.max() * means.means.norm())
+    keep = (singular > num_classes * torch.finfo(precision).eps * singular[0]) & (singular > rounding)
+    keep[num_classes - 1 :] = False  # sum_k n_k (h_k - h_G) = 0
     values = singular.square()
     return BetweenDirections(axes_t[keep].T, values[keep], float(values.sum()), int(keep.sum()))

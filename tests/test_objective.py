@@ -1,0 +1,175 @@
+"""The one objective: what a step descends on a batch, and the loss that is reported, against plain evaluations of
+the formula.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import Compose
+from reference_metrics import reference_loss
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ncrun.data.load import RunData
+from ncrun.models import build
+from ncrun.objective import Objective
+from ncrun.theory import Setting, predict
+from ncrun.training.evaluate import Evaluator
+
+LOSSES = ["mse", "ce"]
+COUNTS = (3, 2, 1)
+DECAYS, FEATURE_DECAY = (0.03, 0.07), 0.011
+
+
+class Problem:
+    """Six samples in three classes, features in five dimensions, a head of two layers with a bias, all in float64."""
+
+    def __init__(self, loss: str, mode: str = "features") -> None:
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        self.labels = torch.tensor([0, 0, 0, 1, 1, 2])
+        self.features, self.weights, self.bias = draw(6, 5), [draw(4, 5), draw(3, 4)], draw(3)
+        decays = DECAYS if mode == "features" else (0.03, 0.03)
+        feature_decay = FEATURE_DECAY if mode == "features" else None
+        self.objective = Objective(loss, mode, decays, feature_decay, 6)
+        self.setting = Setting(loss, (3.0, 2.0, 1.0), (5, 4), True, DECAYS, FEATURE_DECAY)
+
+    def on_batch(self, rows: list[int]) -> Tensor:
+        features, (first, last) = self.features[rows], self.weights
+        logits = features @ first.T @ last.T + self.bias
+        parameters = [first, last, self.bias]
+        return self.objective.on_batch(logits, self.labels[rows], features, self.weights, parameters)
+
+    def reference(self) -> float:
+        weights = [weight.detach().numpy() for weight in self.weights]
+        features, labels = self.features.detach().numpy(), self.labels.numpy()
+        return reference_loss(self.setting, weights, self.bias.detach().numpy(), features, labels)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_full_batch_is_the_objective(loss: str) -> None:
+    """1e-14: a handful of float64 operations."""
+    problem = Problem(loss)
+    assert float(problem.on_batch(list(range(6)))) == pytest.approx(problem.reference(), rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_the_mean_over_all_batches_is_the_objective(loss: str, size: int) -> None:
+    """For every batch size; 1e-13: a mean of at most 15 numbers. The batches themselves differ by far more."""
+    problem = Problem(loss)
+    values = [float(problem.on_batch(list(rows))) for rows in itertools.combinations(range(6), size)]
+    assert np.mean(values) == pytest.approx(problem.reference(), rel=1e-13)
+    assert np.std(values) > 0.01 * np.mean(values)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_epoch_with_a_partial_batch_adds_up_to_the_objective(loss: str) -> None:
+    """Batches of 4 and 2, each weighted by its share of the samples, in any order of the samples; 1e-13: rounding."""
+    problem = Problem(loss)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(6).tolist()
+        total = float(problem.on_batch(order[:4])) * 4 / 6 + float(problem.on_batch(order[4:])) * 2 / 6
+        assert total == pytest.approx(problem.reference(), rel=1e-13)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_gradient_is_that_of_the_objective(loss: str) -> None:
+    """Against central differences of the reference with step 1e-5, which are good to 1e-9 (their own cubic error
+    and rounding).
+    """
+    problem = Problem(loss)
+    trained = [*problem.weights, problem.features, problem.bias]
+    for tensor in trained:
+        tensor.requires_grad_()
+    gradients = torch.autograd.grad(problem.on_batch(list(range(6))), trained)
+    for tensor, gradient in zip(trained, gradients, strict=True):
+        flat = tensor.detach().view(-1)
+        for i in range(len(flat)):
+            kept, ends = float(flat[i]), []
+            for step in (1e-5, -1e-5):
+                flat[i] = kept + step
+                ends.append(problem.reference())
+            flat[i] = kept
+            assert float(gradient.reshape(-1)[i]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-9)
+
+
+def test_the_squared_loss_is_half_the_distance_to_the_one_hot_labels() -> None:
+    """1e-14: rounding; the code never builds the one-hot matrix."""
+    logits, labels = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 4
+    expected = (logits - one_hot(labels, 4)).square().sum() / 2
+    objective = Objective("mse", "features", (0.1,), 0.1, 9)
+    assert float(objective.data_sum(logits, labels)) == pytest.approx(float(expected), rel=1e-14)
+
+
+def test_cross_entropy_is_summed_over_samples() -> None:
+    """Equal logits cost log K each, to 1e-14; and large ones do not overflow: the right class costs 0, the wrong
+    one 1000.
+    """
+    objective = Objective("ce", "features", (0.1,), 0.1, 3)
+    zeros = torch.zeros(3, 4, dtype=torch.float64)
+    assert float(objective.data_sum(zeros, torch.tensor([0, 1, 2]))) == pytest.approx(3 * np.log(4), rel=1e-14)
+    large = torch.tensor([[1000.0, 0.0], [1000.0, 0.0]], dtype=torch.float64)
+    assert float(objective.data_sum(large, torch.tensor([0, 1]))) == pytest.approx(1000, rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_plain_weight_decay_counts_every_parameter_and_no_feature(loss: str) -> None:
+    """lam/2 times the squares of all parameters, the bias included, on every batch; 1e-14: rounding."""
+    problem = Problem(loss, "parameters")
+    rows = [0, 3, 5]
+    logits = problem.features[rows] @ problem.weights[0].T @ problem.weights[1].T + problem.bias
+    data = float(problem.objective.data_sum(logits, problem.labels[rows])) / 3
+    squares = sum(float((p**2).sum()) for p in (*problem.weights, problem.bias))
+    assert float(problem.on_batch(rows)) == pytest.approx(data + 0.03 / 2 * squares, rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("mode", ["features", "parameters"])
+@pytest.mark.parametrize(("dtype", "precision"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_the_reported_loss_is_the_objective(
+    loss: str, mode: str, dtype: str, precision: float, run_config: Compose
+) -> None:
+    """Of a small network with BatchNorm, on all training samples in evaluation mode. float32 features are good to
+    1e-6, and the reference's forward may add up in another order.
+    """
+    decay = ["decay.weight=[0.03,0.07]", "decay.feature=0.011"] if mode == "features" else ["decay.weight=0.03"]
+    run = run_config(
+        *("model.depth=2", "model.width=7", "model.batch_norm=true", "head.depth=2", "head.width=5", "head.bias=true"),
+        *("counts=[5,4,3,3,2,2,1,1,1,1]", f"loss={loss}", f"dtype={dtype}", f"decay.mode={mode}", *decay),
+    )
+    torch.manual_seed(0)
+    precise = getattr(torch, dtype)
+    network = build(run).to(precise)
+    labels = torch.repeat_interleave(torch.arange(10), torch.tensor(run.class_counts()))
+    images, test_images = torch.randn(23, 1, 8, 8, dtype=precise), torch.randn(10, 1, 8, 8, dtype=precise)
+    network.train()
+    network(3 * images + 1)  # running statistics away from their start, so that evaluation mode matters
+    with torch.no_grad():
+        network.head.layers[-1].bias += 0.3
+    objective = Objective(loss, mode, run.weight_decays(), run.decay.feature, run.num_samples)
+    row = Evaluator(RunData(images, labels, test_images, torch.arange(10), ""), objective, predict(run.setting()))(
+        network
+    )
+
+    network.eval()
+    with torch.no_grad():
+        features = network.backbone(images).double().numpy()
+    weights = [layer.weight.detach().double().numpy() for layer in network.head.layers]
+    bias = network.head.layers[-1].bias.detach().double().numpy()
+    undecayed = Setting(loss, run.setting().counts, (7, 5), True, (0.0, 0.0), 0.0)
+    data = reference_loss(undecayed, weights, bias, features, labels.numpy())
+    if mode == "features":
+        decays = (
+            0.03 / 2 * (weights[0] ** 2).sum() + 0.07 / 2 * (weights[1] ** 2).sum() + 0.011 / 2 * (features**2).sum()
+        )
+    else:
+        decays = sum(0.03 / 2 * float(p.detach().double().square().sum()) for p in network.parameters())
+    assert row["data_term"] == pytest.approx(data, rel=precision)
+    assert row["loss"] == pytest.approx(data + decays, rel=precision)
+    assert decays > 0.01 * data
