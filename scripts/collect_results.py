@@ -1,6 +1,6 @@
 """Copy an experiment's finished runs from runs/ into results/, without their checkpoints, and redraw its figures there.
 
-    .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
+.venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 """
 
 import shutil

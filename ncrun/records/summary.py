@@ -29,7 +29,8 @@ def _distance(row: dict[str, Any], theory: dict[str, Any]) -> str:
     here = _largest(row, "")
     if here is None:
         etf = max((row[key] for key in ("etf_w", "etf_h") if row[key] is not None), default=None)
-        reason = theory["note"] or "theory predicts no geometry here"
+        vanishes = all(entry["collapsed"] for entry in theory["classes"])
+        reason = theory["note"] or ("the predicted optimum is zero" if vanishes else "no predicted geometry to compare")
         return reason + (f"; {etf:.2g} from a simplex ETF" if etf is not None else "")
     kind = "shape expected at vanishing decay" if theory["scale_free"] else "predicted geometry"
     counts = [entry["count"] for entry in theory["classes"]]

@@ -9,6 +9,9 @@ from ncrun.theory.setting import Setting
 
 Array = NDArray[np.float64]
 
+# A margin that is zero in exact arithmetic comes out as a few rounding errors of logits that are about 1.
+MARGIN_ROUNDING = 1e-12
+
 # How far a claim can be trusted, best first.
 CLAIMS = {
     "proven": "a theorem",
@@ -94,8 +97,7 @@ class Geometry:
         margins = self.margins()
         if margins is None:
             return [None] * self.setting.num_classes
-        # A margin that is zero in exact arithmetic comes out as a few rounding errors of the logits' scale.
-        return [bool(m <= 1e-12 * max(1.0, float(np.abs(margins).max()))) for m in margins]
+        return [bool(margin <= MARGIN_ROUNDING) for margin in margins]
 
     def merged_with(self) -> list[list[int]]:
         """Per class, the other classes whose predicted feature means coincide with its own."""

@@ -93,8 +93,10 @@ def _decays(geometry: Geometry) -> str:
 def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> str:
     if geometry.scale_free:
         return "never (limit of vanishing decay)"
-    if collapsed is None or geometry.decay_to_collapse is None:
+    if collapsed is None:
         return "undetermined (tie at a bottleneck)"
+    if geometry.decay_to_collapse is None:
+        return "COLLAPSED"
     factor = float(geometry.decay_to_collapse[k])
     if collapsed:
         if factor == 0:
@@ -110,11 +112,11 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
 def _nearest_in_words(geometry: Geometry, collapsed: list[bool | None]) -> str:
     if geometry.scale_free:
         return "Relative norms only: the limit fixes shapes, not scales."
-    if geometry.decay_to_collapse is None:
-        return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
     count = sum(bool(c) for c in collapsed)
     if count == geometry.setting.num_classes:
         return "All classes collapse: the optimum is zero."
+    if geometry.decay_to_collapse is None:
+        return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
     alive = np.array([np.inf if c else f for c, f in zip(collapsed, geometry.decay_to_collapse, strict=True)])
     k = int(np.argmin(alive))
     start = f"{count} of {geometry.setting.num_classes} classes collapse." if count else "No class collapses."

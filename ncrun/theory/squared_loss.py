@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory.geometry import Array, Geometry, LayerTarget, Tie
+from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry, LayerTarget, Tie
 from ncrun.theory.setting import Setting
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
@@ -119,7 +119,7 @@ def predict_squared_loss(setting: Setting) -> Geometry:
         source=SOURCE_BIAS if setting.bias else SOURCE,
         objective=objective,
         bias=counts / N if setting.bias else np.zeros(len(counts)),
-        decay_to_collapse=None if geometry.tie else _decay_to_collapse(setting, spectrum, kappa, rank),
+        decay_to_collapse=None if _ties(spectrum.values, rank) else _decay_to_collapse(setting, spectrum, kappa, rank),
         note=note,
     )
 
@@ -189,13 +189,15 @@ def _assemble(
 
 def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.bool_], int]:
     """Which directions tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
-    none = np.zeros(len(values), dtype=bool)
-    if rank >= len(values) or kept[rank - 1] == 0:
-        return none, 0
+    if not _ties(values, rank) or kept[rank - 1] == 0:
+        return np.zeros(len(values), dtype=bool), 0
     tied = np.isclose(values, values[rank - 1], rtol=1e-9, atol=0)
-    if not tied[rank]:
-        return none, 0
     return tied, int(tied[:rank].sum())
+
+
+def _ties(values: Array, rank: int) -> bool:
+    """Whether the first direction that a bottleneck drops is as strong as the last one that it keeps."""
+    return rank < len(values) and bool(np.isclose(values[rank], values[rank - 1], rtol=1e-9, atol=0))
 
 
 def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
@@ -221,13 +223,15 @@ def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank:
     for count in np.unique(counts):
         members = np.flatnonzero(counts == count)
         low, high = 0.0, 1.001 * border / float(kappa.min())  # at `high` every direction is zero
-        if margin(low, members[0]) <= 0:
+        if margin(low, members[0]) <= MARGIN_ROUNDING:
             continue
-        if margin(high, members[0]) > 0:  # only the bias is left, and it favours a class that is alone at the top
+        if (
+            margin(high, members[0]) > MARGIN_ROUNDING
+        ):  # only the bias is left, and it favours a class that is alone at the top
             result[members] = np.inf
             continue
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if margin(middle, members[0]) > 0 else (low, middle)
+            low, high = (middle, high) if margin(middle, members[0]) > MARGIN_ROUNDING else (low, middle)
         result[members] = (low + high) / 2
     return result
