@@ -187,7 +187,7 @@ ROW = {
 
 def theory(counts: list[int], collapsed: list[bool], **changes: object) -> dict[str, object]:
     classes = [{"count": n, "collapsed": c} for n, c in zip(counts, collapsed, strict=True)]
-    return {"classes": classes, "note": "", "scale_free": False, **changes}
+    return {"classes": classes, "note": "", "attainable": True, "scale_free": False, **changes}
 
 
 def test_summary_of_an_imbalanced_run() -> None:

@@ -51,7 +51,7 @@ def _gap(row: dict[str, Any], theory: dict[str, Any]) -> str:
     largest = max(ledger, key=lambda key: ledger[key])
     share = ledger[largest] / max(sum(ledger.values()), 1e-300)
     most = f", {'most' if share > 0.5 else 'the largest part'} of it {LEDGER_WORDS[largest]}"
-    kind = "a lower bound that this model cannot attain" if theory["note"] else "the proven optimum"
+    kind = "the proven optimum" if theory["attainable"] else "a lower bound that this model cannot attain"
     percent = f"{100 * row['gap']:.2g}" if row["gap"] < 1 else f"{100 * row['gap']:.0f}"
     return f"loss {percent} % above {kind}{most}"
 

@@ -13,5 +13,7 @@ def predict(setting: Setting) -> Geometry:
     if setting.loss == "ce":
         return Geometry(setting, "none", "", note="no prediction for cross-entropy yet: only target-free metrics")
     if setting.decay_mode == "parameters":
+        if setting.feature_sign == "nonnegative" and setting.bias:
+            return Geometry(setting, "none", "", note="features after a ReLU with a bias: no theorem")
         return predict_limit(setting)
     return predict_squared_loss(setting)

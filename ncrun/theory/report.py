@@ -36,6 +36,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
         "source": geometry.source,
         "note": geometry.note,
         "objective": _number(geometry.objective),
+        "attainable": geometry.setting.free_features,
         "scale_free": geometry.scale_free,
         "mean_rank": geometry.mean_rank,
         "classes": classes,

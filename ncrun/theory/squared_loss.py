@@ -64,21 +64,19 @@ def existence_border(depth: int) -> float:
 def kept_fraction(kappa: Array, depth: int) -> Array:
     """a in [0, 1]: the share z/t of a singular value that survives the shrinkage; zero at and beyond the global border.
 
-    The largest root of (1-a) a^p = kappa, p = (M-1)/(M+1), is solved for the lost share 1-a, which is the small number
-    and would lose its digits otherwise. On [0, 1/M] the left side grows with 1-a, so bisection is safe.
+    kappa: any shape. The largest root of (1-a) a^p = kappa, p = (M-1)/(M+1), is sought as the lost share l = 1-a: there
+    l (1-l)^p is increasing and concave up to l = 1/M, and l = kappa lies below its root, so Newton's steps from kappa
+    grow towards the root without passing it.
     """
     power = (depth - 1) / (depth + 1)
-    low, high = np.zeros_like(kappa), np.full_like(kappa, 1 / depth)
-    for _ in range(64):
-        middle = (low + high) / 2
-        too_small = middle * (1 - middle) ** power < kappa
-        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
-    lost = (low + high) / 2
-    for _ in range(3):  # Newton, to the last digits of small losses
-        value = lost * (1 - lost) ** power - kappa
-        slope = (1 - lost) ** power * (1 - power * lost / np.maximum(1 - lost, 1e-300))
-        lost = np.clip(lost - value / np.where(slope > 0, slope, 1.0), 0.0, 1 / depth)
-    return np.where(kappa < global_border(depth), 1 - lost, 0.0)
+    border = global_border(depth)
+    inside = np.minimum(kappa, border)
+    lost = inside
+    for _ in range(10):
+        rest = 1 - lost
+        slope = rest**power * (1 - power * lost / np.maximum(rest, 1e-300))
+        lost = lost + (inside - lost * rest**power) / slope
+    return np.where(kappa < border, 1 - lost, 0.0)
 
 
 def predict_squared_loss(setting: Setting) -> Geometry:
@@ -99,8 +97,7 @@ def predict_squared_loss(setting: Setting) -> Geometry:
     weight_powers = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
     feature_powers = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
     geometry = _assemble(setting, spectrum, optimal, weight_powers, feature_powers, rank)
-    lower_bound_only = setting.feature_sign == "nonnegative" and setting.bias
-    if lower_bound_only:
+    if setting.feature_sign == "nonnegative" and setting.bias:
         return Geometry(
             setting,
             "none",
@@ -108,6 +105,9 @@ def predict_squared_loss(setting: Setting) -> Geometry:
             objective=objective,
             note="features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound",
         )
+    if setting.feature_sign == "nonnegative" and geometry.tie is not None:
+        note = "which classes share the bottleneck is open, and features after a ReLU restrict the choice further"
+        return Geometry(setting, "proven", SOURCE, objective=objective, note=note)
     note = ""
     if not setting.free_features:
         note = (
@@ -212,26 +212,25 @@ def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank:
     if not setting.bias:
         factors = np.where(kept, border / kappa, 0.0)
         return np.asarray(spectrum.left @ factors)  # columns of `left` are classes in the order of the spectrum
-    per_sample = spectrum.right / np.sqrt(counts)[:, None]
+    sizes, members, class_to_size = np.unique(counts, return_index=True, return_inverse=True)
+    rows = (spectrum.right / np.sqrt(counts)[:, None])[members]  # one class of each size, (C, r)
+    prior = counts / counts.sum()
 
-    def margin(factor: float, k: int) -> float:
-        z = np.where(kept, kept_fraction(kappa * factor, setting.depth), 0.0) * spectrum.values
-        scores = (spectrum.left * z) @ per_sample[k] + counts / counts.sum()
-        return float(scores[k] - np.delete(scores, k).max())
+    def margins(factors: Array) -> Array:
+        """(C,): the margin of each size' class with all decays times that size' factor."""
+        z = kept_fraction(kappa * factors[:, None], setting.depth) * kept * spectrum.values
+        scores = (z * rows) @ spectrum.left.T + prior
+        each = np.arange(len(sizes))
+        own = scores[each, members].copy()
+        scores[each, members] = -np.inf
+        return np.asarray(own - scores.max(axis=1))
 
-    result = np.zeros(len(counts))
-    for count in np.unique(counts):
-        members = np.flatnonzero(counts == count)
-        low, high = 0.0, 1.001 * border / float(kappa.min())  # at `high` every direction is zero
-        if margin(low, members[0]) <= MARGIN_ROUNDING:
-            continue
-        if (
-            margin(high, members[0]) > MARGIN_ROUNDING
-        ):  # only the bias is left, and it favours a class that is alone at the top
-            result[members] = np.inf
-            continue
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if margin(middle, members[0]) > MARGIN_ROUNDING else (low, middle)
-        result[members] = (low + high) / 2
-    return result
+    low, high = np.zeros(len(sizes)), np.full(len(sizes), 1.001 * border / float(kappa.min()))
+    never_alive, always_alive = margins(low) <= MARGIN_ROUNDING, margins(high) > MARGIN_ROUNDING
+    for _ in range(60):
+        middle = (low + high) / 2
+        alive = margins(middle) > MARGIN_ROUNDING
+        low, high = np.where(alive, middle, low), np.where(alive, high, middle)
+    # At `high` every direction is zero; only the bias is left, and it favours a class that is alone at the top.
+    result = np.where(never_alive, 0.0, np.where(always_alive, np.inf, (low + high) / 2))
+    return np.asarray(result[class_to_size])
