@@ -87,14 +87,15 @@ def scan(
     suffixes = head.suffixes()
     depth, K = len(suffixes), len(head.bias)
     directions, pulled_back = [], []
-    prefix: Tensor | None = None
-    for weight in head.weights:
-        at_layer = means if prefix is None else means.mapped(prefix)
+    at_layer = means
+    for m, weight in enumerate(head.weights):
         found = between_directions(at_layer, features.dtype)
         directions.append(found)
-        scaled = found.axes / found.values.sqrt()  # so that squared projections are NC1 terms at once
-        pulled_back.append(scaled if prefix is None else prefix.T @ scaled)
-        prefix = weight if prefix is None else weight @ prefix
+        axes = found.axes / found.values.sqrt()  # so that squared projections are NC1 terms at once
+        for below in reversed(head.weights[:m]):  # back to the features, K columns at a time
+            axes = below.T @ axes
+        pulled_back.append(axes)
+        at_layer = at_layer.mapped(weight)
     class_logits = means.means @ suffixes[0].T + head.bias
     centred = means.means - means.overall
     gram = centred @ centred.T
@@ -154,10 +155,8 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
     centred = target.setting.bias
     metrics: Metrics = {}
     suffixes = head.suffixes()
-    prefix: Tensor | None = None
+    means = split.means
     for m, (suffix, found) in enumerate(zip(suffixes, split.directions, strict=True)):
-        means = split.means if prefix is None else split.means.mapped(prefix)
-        prefix = head.weights[m] if prefix is None else head.weights[m] @ prefix
         alive = found.rank > 0
         gram_input = means.gram_input(centred)
         if centred and not alive:
@@ -179,14 +178,15 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
         metrics |= {f"head.{m + 1}.{key}": value for key, value in layer.items()}
         if m == 0:
             metrics |= layer
-            raw = _numpy((split.means.means**2).sum(dim=1))
-            scores = _numpy(split.means.means @ suffix.T + head.bias)
+            raw = _numpy(means.means.square().sum(dim=1))
+            scores = _numpy(means.means @ suffix.T + head.bias)
             metrics["class.nc1"] = _list(split.within[:, 0] / counts / K) if alive else None
             metrics["class.weight_norm_sq"] = _list(suffix.square().sum(dim=1))
             metrics["class.feature_norm_sq"] = raw.tolist()
             metrics["class.margin"] = _margins(scores)
             w, h, z = target_distances(baseline, 0, weight_gram, feature_gram, product)
             metrics |= {"balanced.nc2_w": w, "balanced.nc2_h": h, "balanced.nc3": z}
+        means = means.mapped(head.weights[m])
     metrics["nc1_rank_predicted"] = target.mean_rank
     metrics["nc4"] = split.disagree / N
     metrics["nc4_ties"] = split.tied / N
