@@ -203,14 +203,15 @@ def transfer_metrics(
     test.nc1 is about the test split's own class means; test.nc1_train_means, test.nc4 and test.nc4_ties about the
     training set's.
     """
-    own = scan(features, labels, head)
-    about_train = scan(features, labels, head, about=train_means)
+    whole = Head([head.suffixes()[0]], head.bias)  # of the test split only the features themselves are measured
+    own = scan(features, labels, whole)
+    about_train = scan(features, labels, whole, about=train_means)
     centred = target.setting.bias
     N, K = len(features), len(own.means.counts)
     gram_input = own.means.gram_input(centred)
     if centred and not own.directions[0].rank:
         gram_input = torch.zeros_like(gram_input)
-    suffix = head.suffixes()[0]
+    suffix = whole.weights[0]
     nc2_w, nc2_h, nc3 = target_distances(
         target, 0, _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T), _numpy(suffix @ gram_input.T)
     )
