@@ -11,7 +11,7 @@ from ncrun.compose import compose_run
 from ncrun.config import resolve
 from ncrun.figures import command, dang2023, panels
 from ncrun.figures.curves import run_curves
-from ncrun.figures.recipes import FIGURES, PlannedRun, plan
+from ncrun.figures.recipes import CORE, FIGURES, PlannedRun, plan
 from ncrun.records.read import Record, find_records, load_record
 
 SMALL = ("model.depth=1", "model.width=8", "epochs=4", "counts=[3,3,4,4,5,5,6,6,7,7]", "threads=1")
@@ -127,6 +127,15 @@ def test_missing_runs_are_trained_and_finished_ones_reused(
     second = ncrun("figures", "dang2023/mlp-imbalanced")
     assert second.out.startswith("2 of 2 runs are finished already\n")
     assert {path: path.stat().st_mtime_ns for path in (workdir / "runs").rglob("metrics.jsonl")} == before
+
+
+def test_order_of_training() -> None:
+    """Each figure's first curve early, then the long runs before the short ones."""
+    runs = [run for name in CORE for run in plan(name, "cpu")]
+    ordered = command._in_order(runs)
+    assert [run.experiment for run in ordered[:2]] == list(CORE)
+    assert [run.run.head.depth for run in ordered] == [1, 1, 6, 6, 6, 3, 3, 3, 1]
+    assert {id(run) for run in ordered} == {id(run) for run in runs}
 
 
 def test_refusals(refused: Refused, workdir: Path) -> None:

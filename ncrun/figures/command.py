@@ -73,9 +73,7 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
 
 def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> int:
     planned = [run for name in names for run in plan(name, scale)]
-    missing = [run for run in planned if not _is_done(run)]
-    # Shallow heads first: every figure then has its first curves early, and is redrawn as the deeper ones finish.
-    missing.sort(key=lambda run: run.run.head.depth)
+    missing = _in_order([run for run in planned if not _is_done(run)])
     if len(missing) < len(planned):
         print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
     for name in names:
@@ -112,6 +110,17 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
         for process in running:
             process.wait()
     return 1 if failed else 0
+
+
+def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """First the shallowest run of each experiment, so that every figure has a curve early and is redrawn as others
+    finish; then the deepest first, which take longest, so that no core waits for the last one."""
+    shallow_first = sorted(runs, key=lambda run: run.run.head.depth)
+    leaders: dict[str, PlannedRun] = {}
+    for run in shallow_first:
+        leaders.setdefault(run.experiment, run)
+    rest = [run for run in reversed(shallow_first) if run is not leaders[run.experiment]]
+    return [*leaders.values(), *rest]
 
 
 def _is_done(run: PlannedRun) -> bool:
