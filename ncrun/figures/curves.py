@@ -47,7 +47,7 @@ def run_curves(record: Record) -> Figure:
         "nc2_w": "NC2 classifier",
         "nc2_h": "NC2 means",
         "nc3": "NC3",
-        "balanced.nc2_w": "same, to the balanced one",
+        "balanced.nc2_w": "NC2 classifier to balanced",
     }
     if record.theory["claim"] == "none":
         distances = {"etf_w": "classifier", "etf_h": "means"}
