@@ -374,3 +374,18 @@ def test_real_files(dataset: str, means: list[float]) -> None:
     assert train.images.shape[1:] == facts.image_shape
     assert len(test.labels) == 10_000
     assert np.allclose(train.images.mean(axis=(0, 2, 3)) / 255, means, atol=1e-4)
+
+
+def test_a_failed_download_removes_no_folder_that_was_there(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the user's own empty folders nor the data folder itself; only what the attempt has made."""
+    from torchvision.datasets import MNIST
+
+    def fail(self: MNIST) -> None:
+        (workdir / "data" / "MNIST" / "raw").mkdir(parents=True)
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(MNIST, "download", fail)
+    (workdir / "data" / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="no files in"):
+        read_splits("mnist", workdir / "data")
+    assert [path.name for path in (workdir / "data").iterdir()] == ["mine"]

@@ -96,11 +96,15 @@ def read_splits(dataset: str, folder: Path) -> tuple[LabelledImages, LabelledIma
     if dataset == "digits":
         return _read_digits()
     source = _torchvision_class(dataset)
-    _refuse_damaged(dataset, source, folder)
+    base = _base(dataset, source, folder)
+    _refuse_damaged(dataset, source, base)
+    absent = [path for path in (base, *base.parents) if path.is_relative_to(folder) and not path.exists()]
     try:
         train, test = (_open(source, folder, train=is_train) for is_train in (True, False))
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        _remove_empty(folder)
+        for path in absent:  # what a failed download leaves behind, deepest first; never a folder that was there
+            with contextlib.suppress(OSError):
+                path.rmdir()
         if isinstance(error, PermissionError):
             raise UserError(f"data_dir={folder}: not writable, and {dataset} is not there") from error
         raise UserError(
@@ -153,13 +157,16 @@ def _open(source: Any, folder: Path, train: bool) -> LabelledImages:
     return LabelledImages(np.ascontiguousarray(images), labels)
 
 
-def _refuse_damaged(dataset: str, source: Any, folder: Path) -> None:
+def _base(dataset: str, source: Any, folder: Path) -> Path:
+    """Where torchvision keeps a data set's unpacked files."""
+    return folder / (str(source.base_folder) if dataset == "cifar10" else f"{source.__name__}/raw")
+
+
+def _refuse_damaged(dataset: str, source: Any, base: Path) -> None:
     """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
     if dataset == "cifar10":
-        base = folder / source.base_folder
         expected = dict((*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])))
     else:
-        base = folder / source.__name__ / "raw"
         expected = IDX_MD5[dataset]
     for name, md5 in expected.items():
         path = base / name
@@ -167,13 +174,6 @@ def _refuse_damaged(dataset: str, source: Any, folder: Path) -> None:
             raise UserError(
                 f"dataset={dataset}: {path} is damaged (its MD5 is not {md5}); delete it to have it fetched again"
             )
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove the empty folders that a failed download leaves behind."""
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 def _layout(dataset: str) -> str:

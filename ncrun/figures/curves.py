@@ -6,7 +6,6 @@ python -m ncrun.figures.curves RUN_DIRECTORY
 import sys
 from pathlib import Path
 
-import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,9 +24,8 @@ def run_curves(record: Record) -> Figure:
         for key, label in keys.items():
             if key not in frame or frame[key].isna().all():
                 continue
-            values = np.array(frame[key], dtype=float)
             style = {"color": "C0", **panels.BASELINE} if key.startswith("balanced") else {}
-            ax.plot(frame["epoch"], np.where(values > 0, values, np.nan), label=label, **style)
+            panels.line(ax, frame["epoch"], frame[key], label=label, **style)
         ax.set(xscale="log", yscale="log", xlabel="epoch", title=title)
         if ax.get_legend_handles_labels()[0]:
             ax.legend()

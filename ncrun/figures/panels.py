@@ -36,10 +36,6 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
-def depth_label(record: Record) -> str:
-    return f"M = {record.config['head']['depth']}"
-
-
 def colour_of(record: Record) -> str:
     """One colour per head depth, the same in every panel and figure."""
     depth = record.config["head"]["depth"]
@@ -52,9 +48,9 @@ def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False
     for record in records:
         frame = record.metrics[record.metrics["epoch"] > 0]
         colour = colour_of(record)
-        _line(ax, frame["epoch"], frame[key], color=colour, label=depth_label(record))
+        line(ax, frame["epoch"], frame[key], color=colour)
         if baseline:
-            _line(ax, frame["epoch"], frame[f"balanced.{key}"], color=colour, **BASELINE)
+            line(ax, frame["epoch"], frame[f"balanced.{key}"], color=colour, **BASELINE)
     ax.set(xscale="log", yscale="log", xlabel="epoch", title=LABELS[key])
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_formatter(NullFormatter())
@@ -62,7 +58,7 @@ def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False
     return ax
 
 
-def _line(ax: Axes, epochs: object, values: object, **style: object) -> None:
+def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
     """A line through the values that a log axis can show."""
     y = np.array(values, dtype=float)  # None becomes nan
     ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style)  # type: ignore[arg-type]

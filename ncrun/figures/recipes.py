@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ncrun.compose import compose_run, group_options, typed_dataset_wins
+from ncrun.compose import compose_run, group_options
 from ncrun.config import RunConfig, resolve
 from ncrun.errors import UserError
 from ncrun.figures import dang2023
@@ -59,5 +59,5 @@ def plan(experiment: str, scale: str) -> list[PlannedRun]:
     planned = []
     for job in jobs:
         overrides = (*base, *job)
-        planned.append(PlannedRun(experiment, overrides, resolve(compose_run(typed_dataset_wins(overrides)))))
+        planned.append(PlannedRun(experiment, overrides, resolve(compose_run(overrides))))
     return planned

@@ -26,6 +26,7 @@ from ncrun.metrics.distance import etf_distance, shape_distance, target_distance
 from ncrun.metrics.ledger import squared_loss_ledger
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, blocks, class_means
 from ncrun.theory import Geometry
+from ncrun.theory.geometry import class_margins
 
 DataTerm = Callable[[Tensor, Tensor], Tensor]
 Metrics = dict[str, float | int | list[float | None] | None]
@@ -158,9 +159,7 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
     means = split.means
     for m, (suffix, found) in enumerate(zip(suffixes, split.directions, strict=True)):
         alive = found.rank > 0
-        gram_input = means.gram_input(centred)
-        if centred and not alive:
-            gram_input = torch.zeros_like(gram_input)  # only rounding is left
+        gram_input = means.gram_input(centred, found.rank)
         weight_gram, feature_gram = _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T)
         product = _numpy(suffix @ gram_input.T)
         nc2_w, nc2_h, nc3 = target_distances(target, m, weight_gram, feature_gram, product)
@@ -183,7 +182,7 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
             metrics["class.nc1"] = _list(split.within[:, 0] / counts / K) if alive else None
             metrics["class.weight_norm_sq"] = _list(suffix.square().sum(dim=1))
             metrics["class.feature_norm_sq"] = raw.tolist()
-            metrics["class.margin"] = _margins(scores)
+            metrics["class.margin"] = class_margins(scores.T).tolist()
             w, h, z = target_distances(baseline, 0, weight_gram, feature_gram, product)
             metrics |= {"balanced.nc2_w": w, "balanced.nc2_h": h, "balanced.nc3": z}
         means = means.mapped(head.weights[m])
@@ -208,9 +207,7 @@ def transfer_metrics(
     about_train = scan(features, labels, whole, about=train_means)
     centred = target.setting.bias
     N, K = len(features), len(own.means.counts)
-    gram_input = own.means.gram_input(centred)
-    if centred and not own.directions[0].rank:
-        gram_input = torch.zeros_like(gram_input)
+    gram_input = own.means.gram_input(centred, own.directions[0].rank)
     suffix = whole.weights[0]
     nc2_w, nc2_h, nc3 = target_distances(
         target, 0, _numpy(suffix @ suffix.T), _numpy(gram_input @ gram_input.T), _numpy(suffix @ gram_input.T)
@@ -273,13 +270,6 @@ def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
         if size > 0:
             worst = max(worst or 0.0, float((above - below).norm()) / size)
     return worst
-
-
-def _margins(scores: NDArray[np.float64]) -> list[float | None]:
-    """Per class, its mean own logit minus the largest other one; scores: (K, K), row k the mean logits of class k."""
-    own = np.diag(scores)
-    others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=1)
-    return [float(margin) for margin in own - others]
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

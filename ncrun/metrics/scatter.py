@@ -29,9 +29,14 @@ class ClassMeans:
         """The class means of features after a linear map, matrix: (d', d)."""
         return ClassMeans(self.counts, self.means @ matrix.T, self.overall @ matrix.T)
 
-    def gram_input(self, centred: bool) -> Tensor:
-        """(K, d): the means as they enter Gram matrices, minus the overall mean in settings with a bias."""
-        return self.means - self.overall if centred else self.means
+    def gram_input(self, centred: bool, rank: int) -> Tensor:
+        """(K, d): the means as they enter Gram matrices, minus the overall mean in settings with a bias.
+
+        rank: of their differences; where it is 0, centring leaves nothing but rounding, and zeros are returned.
+        """
+        if not centred:
+            return self.means
+        return self.means - self.overall if rank else torch.zeros_like(self.means)
 
 
 def blocks(features: Tensor, rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Tensor]]:

@@ -87,10 +87,7 @@ class Geometry:
         """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""
         if not self.determined or self.logits is None or self.bias is None:
             return None
-        scores = self.logits + self.bias[:, None]
-        own = np.diag(scores).copy()
-        others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
-        return np.asarray(own - others)
+        return class_margins(self.logits + self.bias[:, None])
 
     def collapsed(self) -> list[bool | None]:
         """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
@@ -109,3 +106,9 @@ class Geometry:
         apart = norms[:, None] + norms[None, :] - 2 * gram
         same = apart <= 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
         return [[j for j in range(K) if j != k and same[k, j]] for k in range(K)]
+
+
+def class_margins(scores: Array) -> Array:
+    """(K,): each class' own score minus the largest other one. scores: (K, K), column k the scores of class k."""
+    others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
+    return np.asarray(np.diag(scores) - others)

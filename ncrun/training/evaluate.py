@@ -44,7 +44,7 @@ class Evaluator:
         assert split.data_sum is not None
         counts = split.means.counts
         feature_norm_sq = float(counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
-        parameters = [parameter.double() for parameter in network.parameters()]
+        parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
         data_term = split.data_sum / objective.num_samples
         loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
         if not math.isfinite(loss):
