@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,8 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
         if not any(run.experiment == name for run in missing):
             _draw_finished(name, scale, planned, out)
     failed = 0
+    # Being terminated must not leave the trainings behind: leave through `finally`, as Ctrl-C does.
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     waiting = list(missing)
     running: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
     try:
@@ -109,6 +112,7 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
             process.terminate()
         for process in running:
             process.wait()
+        signal.signal(signal.SIGTERM, previous)
     return 1 if failed else 0
 
 
@@ -133,7 +137,8 @@ def _start(run: PlannedRun, jobs: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "ncrun.cli", "train", *run.overrides]
     if jobs > 1:
         command.append("threads=1")
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # In a session of its own, so that a Ctrl-C in the terminal reaches it once, from here, and not a second time.
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _first_ended(processes: Sequence["subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
