@@ -24,6 +24,20 @@ CLAIMS = {
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A value or shape worth knowing beside the claim.
+
+    kind: "upper-bound" (a configuration with that objective exists) or "limit" (a shape as decay vanishes: objective
+    None, and never a target at finite decay).
+    """
+
+    name: str
+    objective: float | None
+    source: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Tie:
     """Directions among which a bottleneck chooses freely: the optimum keeps any `rank`-dimensional part of them.
 
@@ -55,10 +69,16 @@ class LayerTarget:
 class Geometry:
     """The predicted global optimum of a `Setting`.
 
-    layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none".
+    layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none". A ReLU head
+    has one target only: W_L and its input relu(H_L).
+    input_grams: of a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU; None for
+    l = 1, which the optimum does not determine.
     logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias.
     bias: (K,), zero in a bias-free setting.
-    objective: the optimum's value, a lower bound for every network in the setting; None where it is not known.
+    objective: the optimum's value, a lower bound for every network in the setting if proven or certified (also with
+    claim "none", where the note says so); the claimed value if refuted or open; None where nothing is known.
+    duality_gap: of a certified optimum, objective minus its certified lower bound.
+    best_known: the lowest value known where that is below the claim; references: all of them.
     scale_free: only the directions of the matrices mean something (claim "transferred").
     decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
     mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
@@ -69,9 +89,13 @@ class Geometry:
     claim: str
     source: str
     layers: tuple[LayerTarget, ...] = ()
+    input_grams: tuple[Array | None, ...] = ()
     logits: Array | None = None
     bias: Array | None = None
     objective: float | None = None
+    duality_gap: float | None = None
+    best_known: Reference | None = None
+    references: tuple[Reference, ...] = ()
     scale_free: bool = False
     tie: Tie | None = None
     decay_to_collapse: Array | None = None
@@ -82,6 +106,24 @@ class Geometry:
     def determined(self) -> bool:
         """Whether the optimum fixes the norms and logits of all classes, with their scale."""
         return bool(self.layers) and self.tie is None and not self.scale_free
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether no network in this setting can have a lower objective."""
+        return self.claim in ("proven", "certified") and self.objective is not None
+
+    def data_term(self) -> float | None:
+        """The loss' data term at the optimum, or None where the optimum does not determine it."""
+        if not self.determined or self.logits is None or self.bias is None:
+            return None
+        counts = np.asarray(self.setting.counts)
+        scores = self.logits + self.bias[:, None]
+        if self.setting.loss == "mse":
+            per_class = ((scores - np.eye(len(counts))) ** 2).sum(axis=0) / 2
+        else:
+            highest = scores.max(axis=0)
+            per_class = np.log(np.exp(scores - highest).sum(axis=0)) + highest - np.diag(scores)
+        return float(counts @ per_class / counts.sum())
 
     def margins(self) -> Array | None:
         """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""

@@ -4,9 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncrun.theory.geometry import CLAIMS, Array, Geometry
 from ncrun.theory.squared_loss import existence_border, global_border
+
+LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
 
 
 def as_json(geometry: Geometry) -> dict[str, Any]:
@@ -36,17 +39,78 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
         "source": geometry.source,
         "note": geometry.note,
         "objective": _number(geometry.objective),
+        "data_term": _number(geometry.data_term()),
+        "duality_gap": _number(geometry.duality_gap),
         "attainable": geometry.setting.free_features,
         "scale_free": geometry.scale_free,
         "mean_rank": geometry.mean_rank,
+        "metastable": metastable(geometry),
+        "threshold": nearest_threshold(geometry),
         "classes": classes,
         "bias": geometry.bias.tolist() if geometry.bias is not None else None,
         "weight_gram": geometry.layers[0].weight_gram.tolist() if matrices else None,
         "feature_gram": geometry.layers[0].feature_gram.tolist() if matrices else None,
         "logits": geometry.logits.tolist() if matrices and geometry.logits is not None else None,
-        "best_known": None,
-        "references": [],
+        "best_known": vars(geometry.best_known) if geometry.best_known is not None else None,
+        "references": [vars(reference) for reference in geometry.references],
     }
+
+
+def metastable(geometry: Geometry) -> list[int]:
+    """Classes that are collapsed at the optimum while a local minimum at which they are not still exists.
+
+    Squared loss without bias, two or more layers (with a bias directions are not classes).
+    """
+    setting = geometry.setting
+    if setting.loss != "mse" or setting.bias or setting.depth < 2 or geometry.decay_to_collapse is None:
+        return []
+    between = global_border(setting.depth) / existence_border(setting.depth)
+    factors = geometry.decay_to_collapse
+    return [k for k, gone in enumerate(geometry.collapsed()) if gone and between < factors[k] <= 1]
+
+
+def nearest_threshold(geometry: Geometry) -> str:
+    """The decay at which the next class collapses or comes back, in plain words; "" where that is not known."""
+    setting, factors, collapsed = geometry.setting, geometry.decay_to_collapse, geometry.collapsed()
+    if factors is None or geometry.scale_free or setting.decay_mode == "parameters":
+        return ""
+    finite = np.isfinite(factors) & (factors > 0)
+    gone = np.array([bool(c) for c in collapsed])
+    alive = np.where(finite & ~gone, factors, np.inf)
+    if not np.isinf(alive).all():
+        which = np.flatnonzero(np.isclose(alive, alive.min(), rtol=1e-9))
+        return f"{_classes(which, setting.num_classes)} if {_decay_in_words(geometry, float(alive.min()), 'exceeds')}"
+    back = np.where(finite & gone, factors, 0.0)
+    if back.max() == 0:
+        return ""
+    which = np.flatnonzero(np.isclose(back, back.max(), rtol=1e-9))
+    words = _classes(which, setting.num_classes).replace("collapse", "stay collapsed", 1)
+    if len(which) == 1:
+        words = words.replace("stay collapseds", "stays collapsed")
+    return f"{words} unless {_decay_in_words(geometry, float(back.max()), 'falls below')}"
+
+
+def _classes(which: NDArray[np.int64], num_classes: int) -> str:
+    if len(which) == num_classes:
+        return "all classes collapse"
+    if len(which) == 1:
+        return f"class {which[0]} collapses"
+    names = ", ".join(map(str, which[:-1])) if len(which) <= 6 else f"{which[0]}, {which[1]}, .."
+    return f"classes {names} and {which[-1]} collapse"
+
+
+def _decay_in_words(geometry: Geometry, factor: float, verb: str) -> str:
+    """Every margin depends on the product of the M+1 decays only: `factor` on all of them is factor^((M+1)/M) on the
+    weights' alone."""
+    setting = geometry.setting
+    alone = factor ** ((setting.depth + 1) / setting.depth)
+    decays = [f"{decay * alone:.3g}" for decay in setting.weight_decays]
+    both = f"the product of all decays grows {factor ** (setting.depth + 1):.3g}-fold"
+    if factor < 1:
+        both = f"the product of all decays shrinks {factor ** -(setting.depth + 1):.3g}-fold"
+    if len(set(setting.weight_decays)) == 1:
+        return f"weight decay {verb} {decays[0]} at this feature decay ({both})"
+    return f"the layers' weight decays {'exceed' if verb == 'exceeds' else 'fall below'} {', '.join(decays)} ({both})"
 
 
 def as_table(geometry: Geometry) -> str:
@@ -54,14 +118,29 @@ def as_table(geometry: Geometry) -> str:
     setting = geometry.setting
     total = sum(setting.counts)
     bias = "last-layer bias" if setting.bias else "no bias"
-    head = f"{setting.num_classes} classes, {total:.0f} samples, head depth {setting.depth}, {setting.loss}, {bias}"
-    lines = [head, f"decays: {_decays(geometry)}", f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})"]
+    kind = "ReLU head" if setting.head == "relu" else "linear head"
+    sign = ", features >= 0" if setting.feature_sign == "nonnegative" else ""
+    lines = [
+        f"{setting.num_classes} classes, {total:.0f} samples, {kind} of depth {setting.depth},"
+        f" {LOSS_WORDS[setting.loss]}, {bias}{sign}",
+        f"decays: {_decays(geometry)}",
+        f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
+    ]
     if geometry.source:
         lines.append(f"source: {geometry.source}")
     if geometry.note:
         lines.append(f"note: {geometry.note}")
     if geometry.objective is not None:
-        lines.append(f"objective at the optimum: {geometry.objective:.8g}")
+        kind = "claimed objective" if geometry.claim in ("refuted", "open") else "objective at the optimum"
+        kind = "lower bound of the objective" if geometry.claim == "none" else kind
+        gap = f" (duality gap {geometry.duality_gap:.1g})" if geometry.duality_gap is not None else ""
+        lines.append(f"{kind}: {geometry.objective:.8g}{gap}")
+    if geometry.best_known is not None:
+        lines.append(f"lower value known: {geometry.best_known.objective:.8g} ({geometry.best_known.name})")
+    for reference in geometry.references:
+        if geometry.best_known is None or reference.name != geometry.best_known.name:
+            value = f"{reference.objective:.8g}" if reference.objective is not None else "a direction only"
+            lines.append(f"reference: {value} ({reference.name}; {reference.source})")
     if not geometry.layers:
         return "\n".join(lines)
     lines += [
@@ -79,7 +158,7 @@ def as_table(geometry: Geometry) -> str:
             w, h, z = first.weight_gram[k, k], first.feature_gram[k, k], geometry.logits[k, k]
             numbers = f"{w:11.5g} {h:11.5g} {z:9.5f} {margin}"
         lines.append(f"{k:>5} {count:>7.0f} {numbers}  {_distance_in_words(geometry, k, collapsed[k])}")
-    lines += ["", _nearest_in_words(geometry, collapsed)]
+    lines += ["", _summary(geometry, collapsed)]
     return "\n".join(lines)
 
 
@@ -96,34 +175,29 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
         return "never (limit of vanishing decay)"
     if collapsed is None:
         return "undetermined (tie at a bottleneck)"
-    if geometry.decay_to_collapse is None:
-        return "COLLAPSED"
+    state = "COLLAPSED" if collapsed else "no"
+    if geometry.decay_to_collapse is None or math.isnan(geometry.decay_to_collapse[k]):
+        return state
     factor = float(geometry.decay_to_collapse[k])
     if collapsed:
         if factor == 0:
             return "COLLAPSED (bottleneck)"
-        # Between the two borders a run may stay at a nonzero local minimum. (With a bias directions are not classes.)
-        depth = geometry.setting.depth
-        metastable = not geometry.setting.bias and factor > global_border(depth) / existence_border(depth)
-        remains = " (a local minimum that is not zero remains)" if metastable else ""
+        remains = " (a local minimum that is not zero remains)" if k in metastable(geometry) else ""
         return f"COLLAPSED{remains}; not below {factor:.3g} x these decays"
     return "never" if math.isinf(factor) else f"no; from {factor:.3g} x these decays"
 
 
-def _nearest_in_words(geometry: Geometry, collapsed: list[bool | None]) -> str:
+def _summary(geometry: Geometry, collapsed: list[bool | None]) -> str:
     if geometry.scale_free:
         return "Relative norms only: the limit fixes shapes, not scales."
-    count = sum(bool(c) for c in collapsed)
-    if count == geometry.setting.num_classes:
-        return "All classes collapse: the optimum is zero."
-    if geometry.decay_to_collapse is None:
+    if geometry.tie is not None:
         return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
-    alive = np.array([np.inf if c else f for c, f in zip(collapsed, geometry.decay_to_collapse, strict=True)])
-    k = int(np.argmin(alive))
-    start = f"{count} of {geometry.setting.num_classes} classes collapse." if count else "No class collapses."
-    if np.isinf(alive[k]):
-        return start
-    return f"{start} Next: class {k} ({geometry.setting.counts[k]:.0f} samples), if all decays grow by {alive[k]:.3g}."
+    count, K = sum(bool(c) for c in collapsed), geometry.setting.num_classes
+    start = "No class collapses." if not count else f"{count} of {K} classes collapse{'s' if count == 1 else ''}."
+    if count == K:
+        start = "All classes collapse: the optimum is zero."
+    threshold = nearest_threshold(geometry)
+    return f"{start} {threshold[:1].upper()}{threshold[1:]}{'.' if threshold else ''}".strip()
 
 
 def _number(value: float | Array | None) -> float | None:

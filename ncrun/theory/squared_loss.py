@@ -12,26 +12,17 @@ each of which is shrunk on its own:  z = argmin (z - t)^2 / (2N) + (M+1)/2 * Lam
 Lambda = lam_H * prod_m lam_W_m. Only the min(K, all widths) largest survive.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry, LayerTarget, Tie
+from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry
 from ncrun.theory.setting import Setting
+from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, ties
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
 SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating the bias, same spectral form"
 LIMIT_SOURCE = "limit of vanishing decay of Dang et al. 2023, Theorems 1, 3 and 4, carried over to plain weight decay"
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Yhat = left diag(values) right^T, values in descending order; left, right: (K, r) with orthonormal columns."""
-
-    left: Array
-    values: Array
-    right: Array
 
 
 def label_spectrum(counts: Array, bias: bool) -> Spectrum:
@@ -42,7 +33,7 @@ def label_spectrum(counts: Array, bias: bool) -> Spectrum:
         return Spectrum(axes, np.sqrt(counts[order]), axes)
     q = np.sqrt(counts / counts.sum())
     centred = np.diag(np.sqrt(counts)) @ (np.eye(len(counts)) - np.outer(q, q))
-    left, values, right_t = np.linalg.svd(centred)
+    left, values, right_t = full_svd(centred)
     return Spectrum(left[:, :-1], values[:-1], right_t[:-1].T)  # the last singular value is zero: q itself
 
 
@@ -81,22 +72,18 @@ def kept_fraction(kappa: Array, depth: int) -> Array:
 
 def predict_squared_loss(setting: Setting) -> Geometry:
     """The optimum of the objective with decays on the head and the features; every decay must be positive."""
-    assert setting.feature_decay is not None
     counts = np.asarray(setting.counts, dtype=float)
     N, M = counts.sum(), setting.depth
-    decays = np.array(setting.weight_decays)
-    decay_product = setting.feature_decay * float(np.prod(decays))
+    product = decay_product(setting)
     spectrum = label_spectrum(counts, setting.bias)
     rank = min(setting.num_classes, *setting.widths)
-    kappa = shrinkage_strength(spectrum.values, N, M, decay_product)
+    kappa = shrinkage_strength(spectrum.values, N, M, product)
     z = kept_fraction(kappa, M) * spectrum.values
     optimal = np.where(np.arange(len(z)) < rank, z, 0.0)
-    energy = (decay_product * optimal**2) ** (1 / (M + 1))
+    energy = (product * optimal**2) ** (1 / (M + 1))
     objective = float(((optimal - spectrum.values) ** 2).sum() / (2 * N) + (M + 1) / 2 * energy.sum())
 
-    weight_powers = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
-    feature_powers = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
-    geometry = _assemble(setting, spectrum, optimal, weight_powers, feature_powers, rank)
+    geometry = assemble(setting, spectrum, optimal, *balanced_powers(setting, optimal), rank)
     if setting.feature_sign == "nonnegative" and setting.bias:
         return Geometry(
             setting,
@@ -108,25 +95,21 @@ def predict_squared_loss(setting: Setting) -> Geometry:
     if setting.feature_sign == "nonnegative" and geometry.tie is not None:
         note = "which classes share the bottleneck is open, and features after a ReLU restrict the choice further"
         return Geometry(setting, "proven", SOURCE, objective=objective, note=note)
-    note = ""
-    if not setting.free_features:
-        note = (
-            "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
-        )
     return replace(
         geometry,
         claim="proven",
         source=SOURCE_BIAS if setting.bias else SOURCE,
         objective=objective,
         bias=counts / N if setting.bias else np.zeros(len(counts)),
-        decay_to_collapse=None if _ties(spectrum.values, rank) else _decay_to_collapse(setting, spectrum, kappa, rank),
-        note=note,
+        decay_to_collapse=None if ties(spectrum.values, rank) else _decay_to_collapse(setting, spectrum, kappa, rank),
     )
 
 
 def predict_limit(setting: Setting) -> Geometry:
     """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
     bias."""
+    if setting.feature_sign == "nonnegative" and setting.bias:
+        return Geometry(setting, "none", "", note="features after a ReLU with a bias: no theorem")
     counts = np.asarray(setting.counts, dtype=float)
     M = setting.depth
     spectrum = label_spectrum(counts, setting.bias)
@@ -136,68 +119,12 @@ def predict_limit(setting: Setting) -> Geometry:
     weight_powers = [kept ** (2 * (M - m) / (M + 1)) for m in range(M)]
     feature_powers = [kept ** (2 * (m + 1) / (M + 1)) for m in range(M)]
     return replace(
-        _assemble(setting, spectrum, kept, weight_powers, feature_powers, rank),
+        assemble(setting, spectrum, kept, weight_powers, feature_powers, rank),
         claim="transferred",
         source=LIMIT_SOURCE,
         scale_free=True,
         note="plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale",
     )
-
-
-def _assemble(
-    setting: Setting,
-    spectrum: Spectrum,
-    kept: Array,
-    weight_powers: list[Array],
-    feature_powers: list[Array],
-    rank: int,
-) -> Geometry:
-    """Turn values along the spectrum's directions into K x K matrices, with what a bottleneck leaves open set apart."""
-    counts = np.asarray(setting.counts, dtype=float)
-    open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
-    fixed = np.where(open_directions, 0.0, 1.0)
-    per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
-
-    def gram(axes: Array, powers: Array) -> Array:
-        return np.asarray((axes * (powers * fixed)) @ axes.T)
-
-    layers = tuple(
-        LayerTarget(gram(spectrum.left, w), gram(per_sample, h))
-        for w, h in zip(weight_powers, feature_powers, strict=True)
-    )
-    tie = None
-    if open_rank:
-        # Only equal counts tie, so D is a multiple of the identity on the tied directions: left and right agree there.
-        basis = spectrum.left[:, open_directions]
-        kept_one = int(np.flatnonzero(open_directions)[0])
-        count = float(counts[np.argmax(np.abs(basis).sum(axis=1))])
-        tie = Tie(
-            basis,
-            open_rank,
-            tuple(float(w[kept_one]) for w in weight_powers),
-            tuple(float(h[kept_one]) / count for h in feature_powers),
-            float(kept[kept_one]) / count**0.5,
-        )
-    logits = (spectrum.left * (kept * fixed)) @ per_sample.T
-    mean_rank = None
-    if tie is None:
-        # Without bias the means are orthogonal: centring costs them a direction unless one of them is zero already.
-        alive = int((kept > 0).sum())
-        mean_rank = alive if setting.bias or alive < setting.num_classes else alive - 1
-    return Geometry(setting, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
-
-
-def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.bool_], int]:
-    """Which directions tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
-    if not _ties(values, rank) or kept[rank - 1] == 0:
-        return np.zeros(len(values), dtype=bool), 0
-    tied = np.isclose(values, values[rank - 1], rtol=1e-9, atol=0)
-    return tied, int(tied[:rank].sum())
-
-
-def _ties(values: Array, rank: int) -> bool:
-    """Whether the first direction that a bottleneck drops is as strong as the last one that it keeps."""
-    return rank < len(values) and bool(np.isclose(values[rank], values[rank - 1], rtol=1e-9, atol=0))
 
 
 def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank: int) -> Array:

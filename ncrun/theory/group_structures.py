@@ -1,0 +1,203 @@
+"""Cross-entropy over balanced classes: logits in blocks, and the best value that such a structure reaches.
+
+The K classes are split into groups; logits across groups are zero, so the objective is a sum over groups. Inside a
+group of g classes the logits are one of
+    simplex  beta (I - 11^T/g)           g-1 singular values beta               (a pair, g = 2, is the 2 x 2 block)
+    circle   beta cos(2 pi (i-j)/g)      2 singular values g beta / 2
+    alone    beta                        1 singular value beta                  (g = 1)
+With M+1 factors (head and features) the least penalty for singular values s sqrt(n) is (M+1)/2 Lambda^(1/(M+1)) sum (s
+sqrt(n))^(2/(M+1)): for deep heads rank is dear, and low-rank structures may beat the simplex over all classes.
+Source: Garrod and Keating 2024, "The persistence of neural collapse despite low-rank bias" (pairs, M >= 2); larger
+groups and the circle are the same computation.
+
+With an unregularised bias, classes without logits of their own can be served by the bias alone, which costs nothing:
+equal groups on some classes, and one bias c on all the others.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncrun.theory.geometry import Array
+
+# exp(-800) is zero in float64: beyond it the data term is flat and the penalty only grows.
+LARGEST_GAIN = 800.0
+GRID = np.geomspace(1e-7, LARGEST_GAIN, 300)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One group's structure as a function of its gain beta >= 0.
+
+    Each of its classes has the data term log(1 + sum_j weights_j exp(-rates_j beta)); `multiplicity` singular values
+    are scale * beta.
+    """
+
+    size: int
+    kind: str
+    weights: Array
+    rates: Array
+    multiplicity: int
+    scale: float
+
+    def data_term(self, beta: Array) -> Array:
+        """Per class, (any shape) -> same shape."""
+        return np.asarray(np.log1p(np.exp(-beta[..., None] * self.rates) @ self.weights))
+
+    def pull(self, beta: Array) -> Array:
+        """Minus the derivative of the data term."""
+        terms = np.exp(-beta[..., None] * self.rates)
+        return np.asarray(terms @ (self.weights * self.rates) / (1 + terms @ self.weights))
+
+
+def simplex_block(size: int, num_classes: int) -> Block:
+    """A simplex over `size` of the classes; a single class is alone in its group."""
+    if size == 1:
+        return Block(1, "alone", np.array([num_classes - 1.0]), np.array([1.0]), 1, 1.0)
+    weights = np.array([size - 1.0, num_classes - size])
+    return Block(size, "simplex", weights, np.array([1.0, 1 - 1 / size]), size - 1, 1.0)
+
+
+def circle_block(size: int, num_classes: int) -> Block:
+    """Classes at equal angles in a plane; for 2 and 3 classes that is the simplex."""
+    rates = 1 - np.cos(2 * np.pi * np.arange(1, size) / size)
+    weights = np.ones(size - 1)
+    return Block(size, "circle", np.append(weights, num_classes - size), np.append(rates, 1.0), 2, size / 2)
+
+
+def best_gain(block: Block, num_classes: int, count: float, penalties: Array, depth: int) -> tuple[Array, Array]:
+    """The gain that minimises the group's share of the objective, and that minimum; zero where giving up is best.
+
+    penalties: (P,), each (M+1)/2 Lambda^(1/(M+1)). count: samples per class. Both results: (P,).
+    """
+    power = 2 / (depth + 1)
+    price = penalties * block.multiplicity * (block.scale * count**0.5) ** power
+    share = block.size / num_classes
+
+    def value(beta: Array, price: Array) -> Array:
+        return np.asarray(share * block.data_term(beta) + price * beta**power)
+
+    on_grid = value(GRID, price[:, None])
+    # Zero is compared with at the end; near the border it would win on the grid against a minimum between two points.
+    inner = on_grid[:, 1:-1]
+    dip = (inner <= on_grid[:, :-2]) & (inner <= on_grid[:, 2:])
+    lowest = np.where(dip, inner, np.inf).argmin(axis=1) + 1
+    low, high = GRID[lowest - 1], GRID[lowest + 1]
+    for _ in range(60):  # the derivative changes its sign once between the neighbours of the lowest grid point
+        middle = (low + high) / 2
+        falling = share * block.pull(middle) > price * power * middle ** (power - 1)
+        low, high = np.where(falling, middle, low), np.where(falling, high, middle)
+    beta = (low + high) / 2
+    silent = share * np.log(num_classes)
+    found = value(beta, price)
+    alive = found < silent
+    return np.where(alive, beta, 0.0), np.where(alive, found, silent)
+
+
+def collapse_penalty(block: Block, num_classes: int, count: float, depth: int) -> float:
+    """The penalty (M+1)/2 Lambda^(1/(M+1)) from which on the structure is no better than zero logits."""
+    power = 2 / (depth + 1)
+    price = block.multiplicity * (block.scale * count**0.5) ** power
+    if depth == 1:  # the gain falls to zero continuously
+        return float(block.size / num_classes * float(block.pull(np.zeros(()))) / price)
+    fine = np.geomspace(1e-7, LARGEST_GAIN, 200_000)  # a maximum: an error of its place by 1e-4 shifts it by 1e-8
+    saved = block.size / num_classes * (np.log(num_classes) - block.data_term(fine))
+    top = int((saved / fine**power).argmax())
+    closer = np.linspace(fine[max(top - 1, 0)], fine[min(top + 1, len(fine) - 1)], 2001)
+    saved = block.size / num_classes * (np.log(num_classes) - block.data_term(closer))
+    return float((saved / closer**power).max() / price)
+
+
+def best_with_bias(num_classes: int, count: float, penalty: float, depth: int) -> "Structure":
+    """The best of all choices of equal groups on some of the classes, the others being served by the bias alone."""
+    structures = []
+    for size in range(2, num_classes):
+        blocks = [simplex_block(size, num_classes)]
+        if size >= 5:
+            blocks.append(circle_block(size, num_classes))
+        for block in blocks:
+            for groups in range(1, (num_classes - 1) // size + 1):
+                value = _value_with_bias(block, groups, num_classes, count, penalty, depth)
+                rest = ("bias", num_classes - groups * size)
+                structures.append(Structure((*((block.kind, size),) * groups, rest), value))
+    return min(structures, key=lambda structure: structure.value)
+
+
+def _value_with_bias(block: Block, groups: int, num_classes: int, count: float, penalty: float, depth: int) -> float:
+    """The least objective over the groups' common gain, on a grid refined once, and over the bias c of the others."""
+    power = 2 / (depth + 1)
+    price = penalty * groups * block.multiplicity * (block.scale * count**0.5) ** power
+    served = num_classes - groups * block.size
+
+    def value(beta: Array) -> Array:
+        own = np.exp(-beta[:, None] * block.rates)
+        # In units of the own logit's exponential: the group itself, the other groups, and the classes of the bias.
+        inside = 1 + own[:, :-1] @ block.weights[:-1] + (groups - 1) * block.size * own[:, -1]
+        outside = served * own[:, -1]
+        bias = np.zeros(len(beta))
+        for _ in range(40):  # Newton for the convex problem in c
+            raised = np.exp(bias)
+            inner = outside * raised / (inside + outside * raised)
+            outer = served * raised / (served * raised + groups * block.size)
+            slope = groups * block.size * inner + served * (outer - 1)
+            curvature = groups * block.size * inner * (1 - inner) + served * outer * (1 - outer)
+            bias = bias - np.clip(slope / np.maximum(curvature, 1e-300), -1.0, 1.0)
+        raised = np.exp(bias)
+        grouped = np.log(inside + outside * raised)
+        alone = np.log(served * raised + groups * block.size) - bias
+        data = (groups * block.size * grouped + served * alone) / num_classes
+        return np.asarray(data + price * beta**power)
+
+    lowest = int(value(GRID).argmin())
+    fine = np.linspace(GRID[max(lowest - 1, 0)], GRID[min(lowest + 1, len(GRID) - 1)], 400)
+    return float(value(fine).min())
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A partition of the classes. blocks: kind and size of each group, largest first. value: its objective."""
+
+    blocks: tuple[tuple[str, int], ...]
+    value: float
+
+    @property
+    def name(self) -> str:
+        """In words, such as "simplexes of 3 + 2 classes" or "circle of 10 classes"."""
+        words = []
+        for kind, title in (("simplex", "simplexes"), ("circle", "circles"), ("alone", "alone")):
+            sizes = [size for k, size in self.blocks if k == kind]
+            if sizes and kind == "alone":
+                words.append(f"{len(sizes)} alone")
+            elif sizes:
+                noun = title if len(sizes) > 1 else kind
+                words.append(f"{noun} of {' + '.join(map(str, sizes))} classes")
+        for kind, title in (("silent", "with zero logits"), ("bias", "left to the bias")):
+            left = sum(size for k, size in self.blocks if k == kind)
+            if left:
+                words.append(f"{left} {title}")
+        return ", ".join(words)
+
+
+def best_structures(num_classes: int, count: float, penalties: Array, depth: int) -> list[Structure]:
+    """The best partition for each penalty, every group on its best structure. penalties: (P,)."""
+    table: list[tuple[Array, list[str]]] = [(np.zeros(0), [])]  # for g = 1..K: values (P,), and the kind that gives it
+    for size in range(1, num_classes + 1):
+        blocks = [simplex_block(size, num_classes)]
+        if size >= 5:  # a circle of 4 is two pairs
+            blocks.append(circle_block(size, num_classes))
+        found = [best_gain(block, num_classes, count, penalties, depth) for block in blocks]
+        values = np.stack([value for _, value in found])
+        which = values.argmin(axis=0)
+        gains = np.stack([gain for gain, _ in found])
+        kinds = [blocks[int(w)].kind if gains[int(w), i] > 0 else "silent" for i, w in enumerate(which)]
+        table.append((values.min(axis=0), kinds))
+    structures = []
+    for i in range(len(penalties)):
+        best: list[tuple[float, tuple[tuple[str, int], ...]]] = [(0.0, ())]
+        for total in range(1, num_classes + 1):
+            options = [(best[total - size][0] + float(table[size][0][i]), size) for size in range(1, total + 1)]
+            value, size = min(options)
+            best.append((value, (*best[total - size][1], (table[size][1][i], size))))
+        value, parts = best[num_classes]
+        structures.append(Structure(tuple(sorted(parts, key=lambda part: -part[1])), value))
+    return structures

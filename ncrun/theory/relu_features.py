@@ -1,0 +1,77 @@
+"""Cross-entropy, one linear layer without bias, features that are never negative, any class counts.
+
+Source: Dang et al. 2024 (arXiv 2401.02058), the theorem on the unconstrained ReLU features model. The problem splits
+into one scalar problem for each class. With lam = sqrt(lam_W lam_H):
+    margin M_k = log((K-1) (sqrt(n_k) / (N lam sqrt((K-1)/K)) - 1)), zero once n_k <= N^2 lam_W lam_H K/(K-1);
+    logits of class k: M_k (e_k - 1/K); features orthogonal, ||h_k||^2 = sqrt((K-1)/K lam_W/lam_H / n_k) M_k;
+    W W^T with r_k = sqrt(n_k) M_k, classes with M_k = 0 sharing one classifier row.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ncrun.theory.geometry import Array, Geometry, LayerTarget
+from ncrun.theory.setting import Setting
+from ncrun.theory.spectrum import centred_rank, decay_product
+
+SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
+
+
+def predict_relu_features(setting: Setting) -> Geometry:
+    """The optimum with decay.mode=features; claim "none" with a bias, a deep head or fewer dimensions than classes."""
+    reason = _outside(setting)
+    if reason:
+        return Geometry(setting, "none", "", note=reason)
+    assert setting.feature_decay is not None
+    counts = np.asarray(setting.counts, dtype=float)
+    K, N = setting.num_classes, counts.sum()
+    strength = math.sqrt(decay_product(setting))
+    border = np.sqrt(counts * (K - 1) / K) / (N * strength)  # the factor on all decays at which a class collapses
+    margins = np.log(np.maximum((K - 1) * (border * K / (K - 1) - 1), 1.0))
+    objective = (counts / N) @ np.log1p((K - 1) * np.exp(-margins))
+    objective += strength * np.sqrt(counts * (K - 1) / K) @ margins
+    geometry = _geometry(setting, margins, setting.weight_decays[0], setting.feature_decay)
+    return replace(geometry, claim="proven", source=SOURCE, objective=float(objective), decay_to_collapse=border)
+
+
+def predict_limit(setting: Setting) -> Geometry:
+    """The shape at vanishing decay, where all margins are alike, carried over to plain weight decay."""
+    reason = _outside(setting)
+    if reason:
+        return Geometry(setting, "none", "", note=reason)
+    note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    geometry = _geometry(setting, np.ones(setting.num_classes), 1.0, 1.0)
+    return replace(geometry, claim="transferred", source=SOURCE, scale_free=True, note=note)
+
+
+def _outside(setting: Setting) -> str:
+    """Why the theorem does not apply, or nothing."""
+    if setting.depth > 1:
+        return "cross-entropy with features after a ReLU and a deep head: no theorem"
+    if setting.bias:
+        return "cross-entropy with features after a ReLU and a bias: no theorem"
+    if setting.widths[0] < setting.num_classes:
+        return "fewer feature dimensions than classes: no room for orthogonal features, no theorem"
+    return ""
+
+
+def _geometry(setting: Setting, margins: Array, weight_decay: float, feature_decay: float) -> Geometry:
+    counts = np.asarray(setting.counts, dtype=float)
+    K = len(counts)
+    feature_gram = np.diag(np.sqrt((K - 1) / K * weight_decay / feature_decay / counts) * margins)
+    pulls = np.sqrt(counts) * margins
+    encoded = np.eye(K) - 1 / K
+    # w_k = sqrt(lam_H / (K (K-1) lam_W)) (K sqrt(n_k) h_k - sum_m sqrt(n_m) h_m), with orthogonal h
+    scale = math.sqrt(K * feature_decay / ((K - 1) * weight_decay))
+    weight_gram = scale * (encoded * pulls) @ encoded
+    return Geometry(
+        setting,
+        "none",
+        "",
+        layers=(LayerTarget(weight_gram, feature_gram),),
+        logits=encoded * margins,
+        bias=np.zeros(K),
+        mean_rank=centred_rank(feature_gram, counts),
+    )

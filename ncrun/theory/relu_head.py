@@ -1,0 +1,176 @@
+"""The deep unconstrained features model: L weight matrices with a ReLU between them, squared loss, no bias.
+
+Source: Sukenik, Mondelli and Lampert 2023 (arXiv 2305.13165), main theorem. Its optimum for K = 2 balanced classes,
+deep neural collapse, runs each class through a chain of its own; that gives the values and Gram matrices of a linear
+head of the same depth without bias, wherever a Gram matrix is determined: after the ReLU, from the second layer on. For
+K >= 3 chains are a reference value: Sukenik, Mondelli and Lampert 2024 (arXiv 2405.14468) show lower ones built on
+strongly regular graphs, and a search finds more (ncrun.theory.witnesses). docs/proofs.md: zero is optimal at strong
+decay.
+"""
+
+from dataclasses import dataclass, replace
+from math import comb, isqrt, sqrt
+
+import numpy as np
+
+from ncrun.theory.geometry import Geometry, Reference
+from ncrun.theory.setting import Setting
+from ncrun.theory.spectrum import decay_product
+from ncrun.theory.squared_loss import global_border, kept_fraction, predict_limit, predict_squared_loss
+from ncrun.theory.witnesses import witnesses
+
+SOURCE = "Sukenik, Mondelli and Lampert 2023, main theorem (deep unconstrained features, two balanced classes)"
+SOURCE_CHAINS = "the deep neural collapse configuration of Sukenik, Mondelli and Lampert 2023, one chain for each class"
+SOURCE_ONE_LAYER = "Dang et al. 2023, Theorems 1 and 3 (one linear layer)"
+SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
+SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
+SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
+STRICTLY = 1e-10
+
+
+def predict_relu_head(setting: Setting) -> Geometry:
+    """The claimed optimum with decay.mode=features, and what is known to lie below it."""
+    reason = _outside(setting)
+    if reason:
+        return Geometry(setting, "none", "", note=reason)
+    chains = predict_squared_loss(replace(setting, head="linear"))
+    if setting.depth == 1:
+        return replace(chains, setting=setting, source=SOURCE_ONE_LAYER)
+    geometry = _from_chains(setting, chains)
+    K = setting.num_classes
+    if min(setting.widths) < K and not _zero_is_proven(setting):
+        return Geometry(setting, "none", "", note="a layer narrower than the number of classes: no theorem")
+    if _zero_is_proven(setting):
+        return replace(geometry, claim="proven", source=SOURCE_ZERO)
+    if K == 2 and setting.is_balanced:
+        return replace(geometry, claim="proven", source=SOURCE)
+    if not setting.is_balanced:
+        note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
+        return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
+    assert geometry.objective is not None
+    best, references = _alternatives(setting)
+    if best.objective is not None and best.objective < geometry.objective * (1 - STRICTLY):
+        note = f"{best.name}: the lower value {best.objective:.8g} is known; wide networks may still reach the chains"
+        return replace(
+            geometry, claim="refuted", source=SOURCE_CHAINS, best_known=best, references=references, note=note
+        )
+    note = "three or more classes: one chain for each class is the lowest value known, without a proof"
+    return replace(geometry, claim="open", source=SOURCE_CHAINS, references=references, note=note)
+
+
+def predict_relu_head_limit(setting: Setting) -> Geometry:
+    """The scale-free shape at vanishing decay under plain weight decay."""
+    reason = _outside(setting)
+    if reason or (min(setting.widths) < setting.num_classes and setting.depth > 1):
+        return Geometry(setting, "none", "", note=reason or "a layer narrower than the number of classes: no theorem")
+    limit = predict_limit(replace(setting, head="linear"))
+    return replace(_from_chains(setting, limit), source=SOURCE_CHAINS) if setting.depth > 1 else limit
+
+
+def _outside(setting: Setting) -> str:
+    """Why no theorem applies, or nothing."""
+    if setting.loss != "mse":
+        return "a ReLU head with cross-entropy: no theorem"
+    return "a ReLU head with a bias: no theorem" if setting.bias else ""
+
+
+def _from_chains(setting: Setting, chains: Geometry) -> Geometry:
+    """What a linear head's optimum says of the ReLU head: W_L with its input, and every Gram matrix from layer 2 on."""
+    inputs = (None, *(layer.feature_gram for layer in chains.layers[1:]))
+    return replace(chains, setting=setting, layers=chains.layers[-1:], input_grams=inputs)
+
+
+def _zero_is_proven(setting: Setting) -> bool:
+    """Whether the penalty outweighs what any outputs can gain: docs/proofs.md."""
+    M, N = setting.depth, sum(setting.counts)
+    return bool((decay_product(setting) * N) ** (1 / (M + 1)) >= global_border(M))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Configurations on `size` classes with outputs a * O, for any a >= 0.
+
+    cost: P, the product of all squared factor norms at a = 1 with one sample for each class; at a it is P a^2.
+    trace: tr O. norm_sq: ||O||_F^2. widths: neurons that it needs, of the features and of each hidden layer.
+    """
+
+    size: int
+    name: str
+    source: str
+    cost: float
+    trace: float
+    norm_sq: float
+    widths: tuple[int, ...]
+
+    def value(self, num_classes: int, strength: float, depth: int) -> float:
+        """Its share of the objective at the best a. strength: Lambda times the samples of a class."""
+        gain = self.trace**2 / self.norm_sq
+        price = (strength * self.cost * (self.trace / self.norm_sq) ** 2) ** (1 / (depth + 1))
+        kept = float(kept_fraction(np.array(price * num_classes / gain), depth))
+        fit = self.size + gain * ((1 - kept) ** 2 - 1)
+        return float(fit / (2 * num_classes) + (depth + 1) / 2 * price * kept ** (2 / (depth + 1)))
+
+
+def graph_family(size: int, depth: int) -> Family | None:
+    """Classes as the edges of a complete graph on r vertices; None unless size = r (r-1) / 2 with r >= 4, L >= 3."""
+    r = (1 + isqrt(1 + 8 * size)) // 2
+    if comb(r, 2) != size or r < 4 or depth < 3:
+        return None
+    singular_values = sqrt(2 * (r - 1)) + (r - 1) * sqrt(r - 2)
+    cost = singular_values**2 * r ** (depth - 2) * size**2 / 4
+    return Family(
+        size, f"strongly regular graph on {size} classes", SOURCE_GRAPH, cost, size, size, (*(r,) * (depth - 1), size)
+    )
+
+
+def _families(num_classes: int, depth: int) -> list[Family]:
+    chain = Family(1, "chain", SOURCE_CHAINS, 1.0, 1.0, 1.0, (1,) * depth)
+    graphs = [graph_family(size, depth) for size in range(6, num_classes + 1)]
+    found = [
+        Family(
+            w.num_classes,
+            f"configuration found by search on {w.num_classes} classes",
+            SOURCE_SEARCH,
+            w.cost,
+            w.trace,
+            w.norm_sq,
+            w.widths,
+        )
+        for w in witnesses(depth)
+        if w.num_classes <= num_classes
+    ]
+    return [chain, *(graph for graph in graphs if graph is not None), *found]
+
+
+def _alternatives(setting: Setting) -> tuple[Reference, tuple[Reference, ...]]:
+    """The lowest value of any split of the classes into blocks side by side, each of one family."""
+    K, M = setting.num_classes, setting.depth
+    strength = decay_product(setting) * setting.counts[0]
+    # Each family gets its classes' share of every layer: enough for any blocks side by side.
+    families = [
+        family
+        for family in _families(K, M)
+        if all(need * K <= family.size * width for need, width in zip(family.widths, setting.widths, strict=True))
+    ]
+    values = [family.value(K, strength, M) for family in families]
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for total in range(1, K + 1):
+        options = [
+            (best[total - family.size][0] + value, i)
+            for i, (family, value) in enumerate(zip(families, values, strict=True))
+            if family.size <= total
+        ]
+        value, i = min(options)
+        best.append((value, (*best[total - families[i].size][1], i)))
+    value, chosen = best[K]
+    chosen = tuple(sorted(chosen, reverse=True))
+    names = [families[i].name for i in chosen if i > 0]
+    chains = sum(i == 0 for i in chosen)
+    names += [f"{chains} chain{'s' if chains > 1 else ''}"] if chains else []
+    source = families[chosen[0]].source
+    lowest = Reference(" + ".join(names), value, source, "upper-bound")
+    references = {lowest.name: lowest} if chains < K else {}
+    for family, whole in sorted(zip(families, values, strict=True), key=lambda pair: pair[1]):
+        if family.size == K and family.name not in references:
+            references[family.name] = Reference(family.name, whole, family.source, "upper-bound")
+    return lowest, tuple(references.values())

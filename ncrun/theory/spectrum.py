@@ -1,0 +1,118 @@
+"""From the singular values of a linear head's optimal logits to the Gram matrices of its layers.
+
+Every optimum of a deep linear head shares its penalty equally between the head's M layers and the features: with
+z the singular values of the logits times sqrt(n_k), Lambda = lam_H * prod_m lam_W_m and
+    e = (Lambda z^2)^(1/(M+1)),
+the squared singular values of W_m are e / lam_W_m and those of the class means times sqrt(n_k) are e / lam_H.
+Source: Dang et al. 2023, stationarity conditions; the Schatten quasi-norm of a product of M+1 factors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.theory.geometry import Array, Geometry, LayerTarget, Tie
+from ncrun.theory.setting import Setting
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """left diag(values) right^T, values in descending order; left, right: (K, r) with orthonormal columns."""
+
+    left: Array
+    values: Array
+    right: Array
+
+
+def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
+    """left, values (descending), right^T of a square matrix."""
+    try:
+        left, values, right_t = np.linalg.svd(matrix)
+    except np.linalg.LinAlgError:
+        # LAPACK's divide and conquer gives up on rare matrices with many equal singular values; it takes the transpose.
+        right, values, left_t = np.linalg.svd(matrix.T)
+        return left_t.T, values, right.T
+    return left, values, right_t
+
+
+def decay_product(setting: Setting) -> float:
+    """Lambda, the product of all decays of a setting with decay.mode=features."""
+    assert setting.feature_decay is not None
+    return setting.feature_decay * float(np.prod(setting.weight_decays))
+
+
+def balanced_powers(setting: Setting, kept: Array) -> tuple[list[Array], list[Array]]:
+    """Squared singular values of each suffix W_M..W_m and of its input times sqrt(n_k), for m = 1..M.
+
+    kept: (r,) singular values of the optimal logits times sqrt(n_k).
+    """
+    assert setting.feature_decay is not None
+    M, decays = setting.depth, np.array(setting.weight_decays)
+    energy = (decay_product(setting) * kept**2) ** (1 / (M + 1))
+    weights = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
+    features = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
+    return weights, features
+
+
+def assemble(
+    setting: Setting,
+    spectrum: Spectrum,
+    kept: Array,
+    weight_powers: list[Array],
+    feature_powers: list[Array],
+    rank: int,
+) -> Geometry:
+    """Turn values along the spectrum's directions into K x K matrices, with what a bottleneck leaves open set apart.
+
+    The result has claim "none", for the caller to replace.
+    """
+    counts = np.asarray(setting.counts, dtype=float)
+    open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
+    fixed = np.where(open_directions, 0.0, 1.0)
+    per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
+
+    def gram(axes: Array, powers: Array) -> Array:
+        return np.asarray((axes * (powers * fixed)) @ axes.T)
+
+    layers = tuple(
+        LayerTarget(gram(spectrum.left, w), gram(per_sample, h))
+        for w, h in zip(weight_powers, feature_powers, strict=True)
+    )
+    tie = None
+    if open_rank:
+        # Only equal counts tie, so D is a multiple of the identity on the tied directions: left and right agree there.
+        basis = spectrum.left[:, open_directions]
+        kept_one = int(np.flatnonzero(open_directions)[0])
+        count = float(counts[np.argmax(np.abs(basis).sum(axis=1))])
+        tie = Tie(
+            basis,
+            open_rank,
+            tuple(float(w[kept_one]) for w in weight_powers),
+            tuple(float(h[kept_one]) / count for h in feature_powers),
+            float(kept[kept_one]) / count**0.5,
+        )
+    logits = (spectrum.left * (kept * fixed)) @ per_sample.T
+    mean_rank = None if tie is not None else centred_rank(layers[0].feature_gram, counts)
+    return Geometry(setting, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
+
+
+def centred_rank(feature_gram: Array, counts: Array) -> int:
+    """Rank of the class means after subtracting their sample-weighted mean, from their (K, K) Gram matrix."""
+    centring = np.eye(len(counts)) - counts / counts.sum()
+    values = np.linalg.eigvalsh(centring @ feature_gram @ centring.T)
+    # Squared singular values round at eps times the largest entry that was subtracted.
+    return int((values > 1e-13 * len(counts) * max(np.diag(feature_gram).max(), np.finfo(float).tiny)).sum())
+
+
+def ties(values: Array, rank: int) -> bool:
+    """Whether the first direction that a bottleneck drops is as strong as the last one that it keeps."""
+    return rank < len(values) and bool(np.isclose(values[rank], values[rank - 1], rtol=1e-9, atol=0))
+
+
+def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.bool_], int]:
+    """Which directions tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
+    if not ties(values, rank) or kept[rank - 1] == 0:
+        return np.zeros(len(values), dtype=bool), 0
+    tied = np.isclose(values, values[rank - 1], rtol=1e-9, atol=0)
+    return tied, int(tied[:rank].sum())
