@@ -76,6 +76,13 @@ def explain(error: Exception, composing: bool) -> Exception:
     return UserError(f"{message}{detail}")
 
 
+def has_own_scales(experiment: str) -> bool:
+    """Whether an experiment differs between scales."""
+    from ncrun.cli import config_directory
+
+    return (config_directory() / "scale" / experiment).is_dir()
+
+
 def group_options(group: str) -> list[str]:
     """The choices of a config group, those in its sub-folders by their path: dang2023/mlp-imbalanced."""
     from ncrun.cli import config_directory

@@ -6,19 +6,19 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ncrun.compose import has_own_scales
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.errors import UserError
 from ncrun.theory import Setting
 
-DEFAULT_FEATURE_DECAY = 1e-5
 DEFAULT_BATCH_SIZE = 128
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
 # bits, but a run may be continued on another machine.)
@@ -54,24 +54,41 @@ class ResNet18Config(ModelConfig):
 
 
 @dataclass
+class FreeFeaturesConfig(ModelConfig):
+    """The models whose features are parameters themselves: ufm, ufm_relu and dufm."""
+
+    width: int = MISSING
+    feature_std: float = MISSING
+    weight_std: float | None = MISSING
+
+
+@dataclass
 class OptimizerConfig:
     name: str = MISSING
-    lr: float = MISSING
 
 
 @dataclass
 class AdamConfig(OptimizerConfig):
+    lr: float = MISSING
     betas: list[float] = MISSING
 
 
 @dataclass
 class SGDConfig(OptimizerConfig):
+    lr: float = MISSING
     momentum: float = MISSING
 
 
 @dataclass
+class LBFGSConfig(OptimizerConfig):
+    tolerance: float = MISSING
+    history: int = MISSING
+    kicks: int = MISSING
+
+
+@dataclass
 class HeadConfig:
-    depth: int = MISSING
+    depth: int | None = MISSING
     width: int | None = MISSING
     bias: bool = MISSING
 
@@ -85,7 +102,7 @@ class DecayConfig:
 
 @dataclass
 class ScheduleConfig:
-    drops: list[float] = MISSING
+    drops: list[float] | None = MISSING
     step: int | None = MISSING
     gamma: float = MISSING
 
@@ -94,12 +111,13 @@ class ScheduleConfig:
 class RunConfig:
     """One run, validated and with every default filled in. See configs/train.yaml for what each key means."""
 
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = MISSING
-    loss: str = MISSING
-    epochs: int = MISSING
+    restarts: int = MISSING
+    loss: str | None = MISSING
+    epochs: int | None = MISSING
     batch_size: Any = MISSING
     imbalance: float | None = MISSING
     imbalance_profile: str | None = MISSING
@@ -109,7 +127,8 @@ class RunConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    dtype: str = MISSING
+    path: list[float] | None = MISSING
+    dtype: str | None = MISSING
     measure: Any = MISSING
     device: str = MISSING
     threads: Any = MISSING
@@ -121,8 +140,24 @@ class RunConfig:
     scale: str | None = None
 
     @property
+    def is_free(self) -> bool:
+        """Whether the features are parameters themselves: no data set, no backbone."""
+        return isinstance(self.model, FreeFeaturesConfig)
+
+    @property
     def facts(self) -> DataSetFacts:
+        assert self.dataset is not None
         return CATALOGUE[self.dataset.name]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.counts) if self.is_free and self.counts is not None else self.facts.num_classes
+
+    @property
+    def depth(self) -> int:
+        """M (L for dufm), the number of weight matrices in the head."""
+        assert self.head.depth is not None
+        return self.head.depth
 
     def class_counts(self) -> list[int]:
         """Training samples per class, in label order."""
@@ -143,22 +178,23 @@ class RunConfig:
     def weight_decays(self) -> tuple[float, ...]:
         """lam_W_1 .. lam_W_M, from the layer that reads the features on."""
         weight = self.decay.weight
-        return tuple(weight) if isinstance(weight, list) else (float(weight),) * self.head.depth
+        return tuple(weight) if isinstance(weight, list) else (float(weight),) * self.depth
 
     def feature_width(self) -> int:
         """d, the dimension of the features that the head reads."""
         if isinstance(self.model, ResNet18Config):
             return resnet_stage_widths(self.model.width)[-1]
-        assert isinstance(self.model, MLPConfig | DeepLinearConfig)
+        assert isinstance(self.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
         return self.model.width
 
     def head_widths(self) -> tuple[int, ...]:
         """d and the head's M-1 hidden widths."""
         hidden = self.head.width or self.feature_width()
-        return (self.feature_width(), *(hidden,) * (self.head.depth - 1))
+        return (self.feature_width(), *(hidden,) * (self.depth - 1))
 
     def setting(self) -> Setting:
         """The problem that this run poses to theory."""
+        assert self.loss is not None
         return Setting(
             loss=self.loss,
             counts=tuple(float(count) for count in self.class_counts()),
@@ -167,7 +203,8 @@ class RunConfig:
             weight_decays=self.weight_decays(),
             feature_decay=self.decay.feature,
             decay_mode=self.decay.mode,
-            feature_sign="free",
+            feature_sign="nonnegative" if self.model.name == "ufm_relu" else "free",
+            head="relu" if self.model.name == "dufm" else "linear",
             free_features=self.model.name != "deep_linear",
         )
 
@@ -184,12 +221,24 @@ class RunConfig:
         """Where the run's records go."""
         if self.run_dir is not None:
             return Path(self.run_dir)
-        name = self.name or f"{self.dataset.name}-{self.model.name}"
-        return Path("runs") / f"{name}-M{self.head.depth}-{self.identity()}"
+        default = self.model.name if self.dataset is None else f"{self.dataset.name}-{self.model.name}"
+        return Path("runs") / f"{self.name or default}-M{self.depth}-{self.identity()}"
+
+    def single(self, restart: int) -> "RunConfig":
+        """One of several restarts as the run that it is by itself: the next seed, in a folder of its own."""
+        seed = self.seed + restart
+        return replace(self, restarts=1, seed=seed, run_dir=str(self.directory() / f"seed-{seed}"))
 
 
-MODELS = {"mlp": MLPConfig, "deep_linear": DeepLinearConfig, "resnet18": ResNet18Config}
-OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig}
+MODELS = {
+    "mlp": MLPConfig,
+    "deep_linear": DeepLinearConfig,
+    "resnet18": ResNet18Config,
+    "ufm": FreeFeaturesConfig,
+    "ufm_relu": FreeFeaturesConfig,
+    "dufm": FreeFeaturesConfig,
+}
+OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig, "lbfgs": LBFGSConfig}
 
 
 def resnet_stage_widths(multiplier: float) -> tuple[int, ...]:
@@ -237,11 +286,20 @@ def resolve(composed: DictConfig) -> RunConfig:
     run.scale = choices.get("scale") if run.experiment else None
     if run.experiment is None:
         _refuse_typed(typed, "scale", "no experiment is chosen")
+    elif not has_own_scales(run.experiment):
+        run.scale = "paper"  # it is small enough to be the same at every scale
+    _fill_in(run)
     _check_scalars(run)
     _check_model(run)
-    _check_optimizer(run)
-    _check_class_counts(run, typed)
-    _check_batch_size(run, typed)
+    if run.is_free:
+        _check_free_features(run, typed)
+    else:
+        _refuse_typed(typed, "path", f"model={run.model.name} has no free features")
+        _refuse_typed(typed, "restarts", f"model={run.model.name} has no free features; use -m seed=0,1,2")
+        run.restarts, run.path = 1, None
+        _check_class_counts(run, typed)
+        _check_batch_size(run, typed)
+    _check_optimizer(run, typed)
     _check_head(run, typed)
     _check_decay(run, typed)
     _check_schedule(run, typed)
@@ -322,10 +380,29 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _fill_in(run: RunConfig) -> None:
+    """The defaults that depend on the kind of model."""
+    free = run.is_free
+    if run.loss is None:
+        run.loss = "ce" if run.model.name == "ufm_relu" else "mse"
+    if run.epochs is None:
+        run.epochs = 30_000 if free else 300
+    if run.dtype is None:
+        run.dtype = "float64" if free else "float32"
+    if run.head.depth is None:
+        run.head.depth = 3 if run.model.name == "dufm" else 1
+    if run.schedule.drops is None:
+        run.schedule.drops = [] if free else [0.6, 0.85]
+    if run.decay.feature is None and run.decay.mode == "features":
+        run.decay.feature = 5e-4 if free else 1e-5
+
+
 def _check_scalars(run: RunConfig) -> None:
-    _choice("dataset", run.dataset.name, list(CATALOGUE))
+    if run.dataset is not None and not run.is_free:
+        _choice("dataset", run.dataset.name, list(CATALOGUE))
     _choice("loss", run.loss, ["mse", "ce"])
     _choice("dtype", run.dtype, ["float32", "float64"])
+    assert run.epochs is not None
     _choice("device", run.device, ["auto", "cpu", "cuda"])
     if not 0 <= run.seed < 2**63:
         raise UserError(f"seed={run.seed}: must lie in 0..2^63-1")
@@ -342,12 +419,65 @@ def _check_model(run: RunConfig) -> None:
     if isinstance(run.model, ResNet18Config):
         _positive("model.width", run.model.width)
         return
-    assert isinstance(run.model, MLPConfig | DeepLinearConfig)
-    _at_least("model.depth", run.model.depth, 1)
+    assert isinstance(run.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
     _at_least("model.width", run.model.width, 1)
+    if isinstance(run.model, FreeFeaturesConfig):
+        _positive("model.feature_std", run.model.feature_std)
+        if run.model.weight_std is not None:
+            _positive("model.weight_std", run.model.weight_std)
+    else:
+        _at_least("model.depth", run.model.depth, 1)
 
 
-def _check_optimizer(run: RunConfig) -> None:
+def _check_free_features(run: RunConfig, typed: set[str]) -> None:
+    """Free features have no data set, so counts are all there is to them."""
+    name = run.model.name
+    for key in ("dataset", "dataset.name", "subset", "data_dir"):
+        _refuse_typed(typed, key, f"model={name} has no data set")
+    for key in ("imbalance", "imbalance_profile", "class_order"):
+        _refuse_typed(typed, key, f"model={name} has no data set; give each class its number by counts=[...]")
+    run.dataset = run.imbalance = run.imbalance_profile = run.class_order = run.subset = None
+    if run.counts is None:
+        raise UserError(f"counts: model={name} needs the samples of each class, such as counts=[100,100,50,50]")
+    if len(run.counts) < 2:
+        raise UserError(f"counts={run.counts}: needs at least two classes")
+    for k, count in enumerate(run.counts):
+        if count < 1:
+            raise UserError(f"counts: class {k} needs at least 1 sample, not {count}")
+    if run.batch_size not in (None, "full"):
+        raise UserError(f"batch_size={run.batch_size}: model={name} trains on all its features at once; leave it out")
+    run.batch_size = "full"
+    if run.decay.mode != "features":
+        raise UserError(f"decay.mode={run.decay.mode}: model={name} knows only features, the theorems' objective")
+    if name == "ufm_relu" and run.head.depth != 1:
+        raise UserError(f"head.depth={run.head.depth}: model=ufm_relu has one linear layer; model=ufm takes more")
+    if name == "dufm" and run.head.bias:
+        raise UserError("head.bias=True: model=dufm has no bias")
+    _at_least("restarts", run.restarts, 1)
+    if run.restarts > 1 and isinstance(run.optimizer, LBFGSConfig):
+        raise UserError(
+            f"restarts={run.restarts}: optimizer=lbfgs cannot be batched; take optimizer=sgd or adam, or -m seed=0,1,2"
+        )
+    if run.path is not None:
+        if not isinstance(run.optimizer, LBFGSConfig):
+            raise UserError(f"path={run.path}: needs optimizer=lbfgs, which settles at each decay")
+        if not run.path:
+            raise UserError("path=[]: needs at least one factor on all decays")
+        for factor in run.path:
+            _positive("path", factor)
+
+
+def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
+    if isinstance(run.optimizer, LBFGSConfig):
+        if not run.is_free:
+            raise UserError(f"optimizer=lbfgs: needs free features (model=ufm, ufm_relu, dufm), not {run.model.name}")
+        for key in ("step", "drops", "gamma"):
+            _refuse_typed(typed, f"schedule.{key}", "optimizer=lbfgs has no learning rate")
+        _at_least("optimizer.tolerance", run.optimizer.tolerance, 0)
+        _at_least("optimizer.history", run.optimizer.history, 1)
+        _at_least("optimizer.kicks", run.optimizer.kicks, 0)
+        return
+    assert isinstance(run.optimizer, AdamConfig | SGDConfig)
     _positive("optimizer.lr", run.optimizer.lr)
     if isinstance(run.optimizer, SGDConfig) and not 0 <= run.optimizer.momentum < 1:
         raise UserError(f"optimizer.momentum={run.optimizer.momentum}: must lie in [0, 1)")
@@ -358,6 +488,7 @@ def _check_optimizer(run: RunConfig) -> None:
 
 
 def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
+    assert run.dataset is not None
     sizes = run.facts.class_sizes
     _choice("imbalance_profile", run.imbalance_profile, PROFILES)
     _choice("class_order", run.class_order, ["list", "seed"])
@@ -405,7 +536,7 @@ def _check_batch_size(run: RunConfig, typed: set[str]) -> None:
 
 
 def _check_head(run: RunConfig, typed: set[str]) -> None:
-    _at_least("head.depth", run.head.depth, 1)
+    _at_least("head.depth", run.depth, 1)
     if run.head.width is not None:
         _at_least("head.width", run.head.width, 1)
     if run.head.depth == 1:
@@ -421,8 +552,8 @@ def _check_decay(run: RunConfig, typed: set[str]) -> None:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise UserError(f"decay.weight={decay.weight}: must be a number, or a list of one for each head layer")
         _at_least("decay.weight", weight, 0)
-    if isinstance(decay.weight, list) and len(weights) != run.head.depth:
-        raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={run.head.depth} layers")
+    if isinstance(decay.weight, list) and len(weights) != run.depth:
+        raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={run.depth} layers")
     decay.weight = [float(w) for w in weights] if isinstance(decay.weight, list) else float(decay.weight)
     if decay.mode == "parameters":
         _refuse_typed(typed, "decay.feature", "decay.mode=parameters decays all parameters by decay.weight")
@@ -430,9 +561,12 @@ def _check_decay(run: RunConfig, typed: set[str]) -> None:
             raise UserError(f"decay.weight={decay.weight}: decay.mode=parameters takes a single number")
         decay.feature = None
         return
-    if decay.feature is None:
-        decay.feature = DEFAULT_FEATURE_DECAY
+    assert decay.feature is not None
     _at_least("decay.feature", decay.feature, 0)
+    zero = [key for key, value in (("weight", min(weights)), ("feature", decay.feature)) if value == 0]
+    unregularised = run.loss == "mse" and max(weights) == decay.feature == 0
+    if run.is_free and zero and not unregularised:
+        raise UserError(f"decay.{zero[0]}=0: the objective then has no minimiser (its infimum is not attained)")
 
 
 def _check_schedule(run: RunConfig, typed: set[str]) -> None:
@@ -442,7 +576,7 @@ def _check_schedule(run: RunConfig, typed: set[str]) -> None:
         _at_least("schedule.step", schedule.step, 1)
         _refuse_typed(typed, "schedule.drops", "schedule.step is set")
         schedule.drops = []
-    for drop in schedule.drops:
+    for drop in schedule.drops or []:
         if not 0 < drop < 1:
             raise UserError(f"schedule.drops={schedule.drops}: each is a fraction of the training, in (0, 1)")
 

@@ -9,7 +9,7 @@ optimiser.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,12 @@ class Objective:
         )
         return weights + self.feature_decay / 2 * feature_norm_sq
 
+    def scaled(self, factor: float) -> "Objective":
+        """The same with all decays times a factor."""
+        feature = None if self.feature_decay is None else self.feature_decay * factor
+        weights = tuple(decay * factor for decay in self.weight_decays)
+        return replace(self, weight_decays=weights, feature_decay=feature)
+
     def on_batch(
         self,
         logits: Tensor,
@@ -55,9 +61,15 @@ class Objective:
         head_weights: Sequence[Tensor],
         parameters: Iterable[Tensor],
     ) -> Tensor:
-        """The loss that one step descends: its expectation over batches is the objective."""
+        """The loss that one step descends: its expectation over batches is the objective.
+
+        logits, features: (B, K) and (B, d), or (R, B, K) and (R, B, d) for R independent starts, whose losses are
+        summed.
+        """
         B = len(labels)
         feature_norm_sq = features.square().sum() * (self.num_samples / B)
+        if logits.dim() == 3:
+            labels, logits = labels.repeat(len(logits)), logits.flatten(0, 1)
         total = self.data_sum(logits, labels) / B + self.penalty(head_weights, parameters, feature_norm_sq)
         assert isinstance(total, torch.Tensor)
         return total

@@ -49,13 +49,19 @@ class LabelledImages:
 @dataclass(frozen=True)
 class RunData:
     """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,); index_hash names the chosen
-    samples."""
+    samples. For free features the "images" are the samples' numbers, and there is no test split."""
 
     train_images: Tensor
     train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    index_hash: str
+    test_images: Tensor | None
+    test_labels: Tensor | None
+    index_hash: str | None
+
+
+def free_feature_data(counts: Sequence[int], device: torch.device) -> RunData:
+    """Labels alone: class by class, as often as `counts` says."""
+    labels = torch.repeat_interleave(torch.tensor(counts)).to(device)
+    return RunData(torch.arange(len(labels), device=device), labels, None, None, None)
 
 
 def load_run_data(

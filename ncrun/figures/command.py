@@ -12,8 +12,11 @@ from typing import NoReturn
 
 from ncrun.errors import UserError
 from ncrun.figures import panels
-from ncrun.figures.recipes import CORE, FIGURES, SCALES, PlannedRun, check_name, plan
-from ncrun.records.read import Record, find_records, load_record, read_manifest
+from ncrun.figures.recipes import CORE, FIGURES, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
+from ncrun.records.read import Record, find_records
+
+# Runs of an experiment up to which its figure is redrawn after each.
+REDRAWN_UP_TO = 12
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,7 +48,7 @@ def figures(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     options = parser.parse_args(list(arguments))
     if options.list:
-        for name in FIGURES:
+        for name in (*FIGURES, *THEORY):
             print(f"{name}{'  (core)' if name in CORE else ''}")
         return 0
     if options.jobs is not None and options.jobs < 1:
@@ -65,16 +68,17 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
         raise UserError(f"--from={source}: no such folder")
     records = find_records(source)
     for name in names:
-        mine = [r for r in records if (r.manifest["experiment"], r.manifest["scale"]) == (name, scale)]
-        if not mine:
-            raise UserError(f"--from={source}: holds no finished run of {name} at scale {scale}")
+        here = scale_of(name, scale)
+        mine = [r for r in records if (r.manifest["experiment"], r.manifest["scale"]) == (name, here)]
+        if not mine and name not in THEORY:
+            raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
         _draw(name, scale, mine, out)
     return 0
 
 
 def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> int:
-    planned = [run for name in names for run in plan(name, scale)]
-    missing = _in_order([run for run in planned if not _is_done(run)])
+    planned = [run for name in names if name not in THEORY for run in plan(name, scale)]
+    missing = _in_order([run for run in planned if run.summary is None])
     if len(missing) < len(planned):
         print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
     for name in names:
@@ -101,12 +105,9 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
                     flush=True,
                 )
                 continue
-            manifest = read_manifest(run.directory) or {}
-            print(
-                f"[{done}] {run.label} ({time.perf_counter() - began:.0f} s): {manifest.get('summary')}",
-                flush=True,
-            )
-            _draw_finished(run.experiment, scale, planned, out)
+            print(f"[{done}] {run.label} ({time.perf_counter() - began:.0f} s): {run.summary}", flush=True)
+            if _is_worth_drawing(run.experiment, [*waiting, *(each for each, _ in running.values())], planned):
+                _draw_finished(run.experiment, scale, planned, out)
     finally:
         for process in running:  # they checkpoint and can be continued
             process.terminate()
@@ -119,7 +120,7 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
 def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """First the shallowest run of each experiment, so that every figure has a curve early and is redrawn as others
     finish; then the deepest first, which take longest, so that no core waits for the last one."""
-    shallow_first = sorted(runs, key=lambda run: run.run.head.depth)
+    shallow_first = sorted(runs, key=lambda run: run.run.depth)
     leaders: dict[str, PlannedRun] = {}
     for run in shallow_first:
         leaders.setdefault(run.experiment, run)
@@ -127,9 +128,10 @@ def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     return [*leaders.values(), *rest]
 
 
-def _is_done(run: PlannedRun) -> bool:
-    manifest = read_manifest(run.directory)
-    return manifest is not None and manifest["state"] == "done"
+def _is_worth_drawing(experiment: str, left: Sequence[PlannedRun], planned: Sequence[PlannedRun]) -> bool:
+    """A figure of few runs is redrawn as each ends; one of many when they are all there."""
+    of_it = sum(run.experiment == experiment for run in planned)
+    return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
 
 
 def _start(run: PlannedRun, jobs: int) -> "subprocess.Popen[bytes]":
@@ -150,15 +152,16 @@ def _first_ended(processes: Sequence["subprocess.Popen[bytes]"]) -> "subprocess.
 
 
 def _draw_finished(name: str, scale: str, planned: Sequence[PlannedRun], out: Path) -> None:
-    _draw(
-        name,
-        scale,
-        [load_record(run.directory) for run in planned if run.experiment == name and _is_done(run)],
-        out,
-    )
+    done = [run for run in planned if run.experiment == name and run.summary is not None]
+    _draw(name, scale, [record for run in done for record in run.records()], out)
 
 
 def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
+    if name in THEORY:
+        png, _ = panels.save(THEORY[name](), out / name)
+        print(f"drew {png}", flush=True)
+        return
     ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
-    png, _ = panels.save(FIGURES[name](ordered), out / f"{name}-{scale}")
-    print(f"drew {png}", flush=True)
+    for suffix, drawing in FIGURES[name].items():
+        png, _ = panels.save(drawing(ordered), out / f"{name}-{scale_of(name, scale)}{suffix}")
+        print(f"drew {png}", flush=True)

@@ -1,10 +1,16 @@
 """Figures in the settings of Dang et al. 2023."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from ncrun.figures import panels
 from ncrun.records.read import Record
@@ -12,20 +18,58 @@ from ncrun.records.read import Record
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
 DOT = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.75, label="measured")
+# Per class over class size: key of the metrics, key of the theory, title.
+PER_CLASS = (
+    ("class.weight_norm_sq", "weight_norm_sq", "squared norm of classifier rows"),
+    ("class.feature_norm_sq", "feature_norm_sq", "squared norm of class means"),
+    ("class.margin", "margin", "margin"),
+)
+WITH_MOMENTUM: dict[str, Any] = {"linestyle": "-"}
+PLAIN: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
+# Of float64; NC1, a square, would otherwise fall on to 1e-32.
+ROUNDING = 1e-16
+MOMENTA = "The paper says gradient descent, its code has momentum 0.9."
+PREDICTED_VECTOR: dict[str, Any] = {"color": "0.8", "linewidth": 4, "solid_capstyle": "butt"}
+PREDICTED_TIP: dict[str, Any] = {"marker": "o", "color": "0.5", "fillstyle": "none", "markersize": 9, "linestyle": ""}
+PLANE: dict[str, Any] = {"facecolor": "0.6", "edgecolor": "none", "alpha": 0.2}
+# The longest class mean as drawn, beside a longest classifier row of 1, so that one does not hide the other.
+LONGEST_MEAN = 0.7
+# By balanced counts and bias.
+FRAMES = {
+    (True, False): "orthogonal frame",
+    (True, True): "simplex ETF, in a plane",
+    (False, False): "general orthogonal frame",
+    (False, True): "in a plane, angles unequal",
+}
+FRAME_LEGEND = (
+    Line2D([], [], label="predicted", **PREDICTED_VECTOR),
+    Line2D([], [], color="0.3", linewidth=1.5, marker=">", markevery=[1], label="learned classifier row"),
+    Line2D([], [], color="0.3", linestyle="", marker="o", label="learned class mean"),
+    Line2D([], [], label="predicted class mean", **PREDICTED_TIP),
+    Patch(label="plane of the predicted rows", **PLANE),
+)
+# Of a coordinate: all vectors lie in the plane of the other two.
+FLAT = 1e-6
+LEDGER = {
+    "ledger.within_class": "within-class spread",
+    "ledger.duality": "head and features out of balance",
+    "ledger.bias": "bias",
+    "ledger.geometry": "geometry of the class means",
+}
+COLOURS = dict(zip(LEDGER, ("C5", "C4", "C3", "C2"), strict=True))
+# Epochs up to so many times the first are averaged in the shares of the ledger.
+WINDOW = 1.1
+
+Array = NDArray[np.float64]
 
 
 def mlp_balanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over epochs; a row without bias (orthogonal frame) and one with (simplex ETF)."""
-    rows = [
-        (bias, frame)
-        for bias, frame in ((False, "no bias: orthogonal frame"), (True, "last-layer bias: simplex ETF"))
-        if any(record.config["head"]["bias"] == bias for record in records)
-    ]
+    rows = _rows_by_bias(records)
     figure, axes = plt.subplots(
         len(rows), 4, figsize=(11, 2.6 * len(rows) + 0.4), layout="constrained", squeeze=False, sharex=True
     )
-    for row, (bias, frame) in zip(axes, rows, strict=True):
-        here = [record for record in records if record.config["head"]["bias"] == bias]
+    for row, (frame, here) in zip(axes, rows, strict=True):
         for ax, key in zip(row, ("nc1", "nc2_w", "nc3", "gap"), strict=True):
             panels.curves(ax, here, key)
         row[0].set_ylabel(frame)
@@ -48,12 +92,7 @@ def mlp_imbalanced(records: Sequence[Record]) -> Figure:
     panels.depth_legend(axes[0, 0], records)
     axes[0, 1].legend(handles=[DOTTED], loc="lower left")
     axes[0, 1].set_ylabel("distance to the prediction")
-    per_class = (
-        ("class.weight_norm_sq", "weight_norm_sq", "squared norm of classifier rows"),
-        ("class.feature_norm_sq", "feature_norm_sq", "squared norm of class means"),
-        ("class.margin", "margin", "margin"),
-    )
-    for ax, (measured, predicted, title) in zip(axes[1], per_class, strict=False):
+    for ax, (measured, predicted, title) in zip(axes[1], PER_CLASS, strict=False):
         panels.against_class_size(ax, records, measured, predicted, title)
     margins = [m for record in records for m in record.metrics["class.margin"].iloc[-1]]
     axes[1, 2].set_ylim(min(margins) - 0.02, max(1.0, *margins))
@@ -64,3 +103,199 @@ def mlp_imbalanced(records: Sequence[Record]) -> Figure:
         f"{panels.setting_words(records[0])} {panels.source_words(records[0], 'Dang et al. 2023, imbalanced MLP')}",
     )
     return figure
+
+
+def direct_imbalanced(records: Sequence[Record]) -> Figure:
+    """NC1, NC2, NC3 and the gap over iterations, with and without momentum; below, class norms and margins beside the
+    formula."""
+    figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
+    by_momentum = _by_momentum(records)
+    for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
+        _with_and_without_momentum(ax, by_momentum, key)
+    _with_and_without_momentum(axes[1, 3], by_momentum, "gap")
+    axes[0, 1].set_ylabel("distance to the prediction")
+    panels.depth_legend(axes[0, 0], records)
+    axes[0, 3].legend(handles=_momentum_handles(by_momentum), loc="lower left")
+    fastest = by_momentum[max(by_momentum)]
+    for ax, (measured, predicted, title) in zip(axes[1], PER_CLASS, strict=False):
+        panels.against_class_size(ax, fastest, measured, predicted, title)
+    margins = [m for record in fastest for m in record.metrics["class.margin"].iloc[-1]]
+    axes[1, 2].set_ylim(min(margins) - 0.002, 1.0)
+    axes[1, 0].legend(handles=[DOT, DASHED])
+    panels.caption(figure, _direct_words(records, "imbalanced", f" Dots: momentum {max(by_momentum):g}."))
+    return figure
+
+
+def direct_balanced(records: Sequence[Record]) -> Figure:
+    """NC1, NC2, NC3 and the gap over iterations, with and without momentum; a row without bias (orthogonal frame) and
+    one with (simplex ETF)."""
+    rows = _rows_by_bias(records)
+    figure, axes = plt.subplots(
+        len(rows), 5, figsize=(12, 2.6 * len(rows) + 0.5), layout="constrained", squeeze=False, sharex=True
+    )
+    for row, (frame, here) in zip(axes, rows, strict=True):
+        for ax, key in zip(row, ("nc1", "nc2_w", "nc2_h", "nc3", "gap"), strict=True):
+            _with_and_without_momentum(ax, _by_momentum(here), key)
+        row[0].set_ylabel(frame)
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
+    panels.depth_legend(axes[0, 0], records)
+    axes[0, 4].legend(handles=_momentum_handles(_by_momentum(records)), loc="lower left")
+    panels.caption(figure, _direct_words(records, "balanced"))
+    return figure
+
+
+def _rows_by_bias(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """The records without and those with a bias, where there are any, each with the name of their frame."""
+    rows = []
+    for bias, frame in ((False, "no bias: orthogonal frame"), (True, "last-layer bias: simplex ETF")):
+        here = [record for record in records if record.config["head"]["bias"] == bias]
+        if here:
+            rows.append((frame, here))
+    return rows
+
+
+def _by_momentum(records: Sequence[Record]) -> dict[float, list[Record]]:
+    found: dict[float, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.config["optimizer"]["momentum"], []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _with_and_without_momentum(ax: Axes, by_momentum: dict[float, list[Record]], key: str) -> None:
+    for momentum, here in by_momentum.items():
+        panels.curves(ax, here, key, **(WITH_MOMENTUM if momentum else PLAIN))
+    longest = max(record.config["epochs"] for here in by_momentum.values() for record in here)
+    ax.set_xlim(10, longest)
+    ax.set_ylim(bottom=max(ROUNDING, ax.get_ylim()[0]))
+
+
+def _momentum_handles(momenta: Iterable[float]) -> list[Line2D]:
+    return [
+        Line2D([], [], color="0.4", label=f"momentum {momentum:g}", **(WITH_MOMENTUM if momentum else PLAIN))
+        for momentum in sorted(momenta, reverse=True)
+    ]
+
+
+def _direct_words(records: Sequence[Record], kind: str, more: str = "") -> str:
+    source = panels.source_words(records[0], f"Dang et al. 2023, direct optimisation, {kind}")
+    return f"{panels.setting_words(*records)}{more} Cut off at {ROUNDING:g}. {source} {MOMENTA}"
+
+
+def geometry_3d(records: Sequence[Record]) -> Figure:
+    """Three classes in space: learned classifier rows and class means on the predicted frame, a panel for each run.
+
+    Drawn from the measured Gram matrices, which fix the vectors up to the rotation that the theorem leaves open too.
+    """
+    ordered = sorted(records, key=lambda record: (not _is_balanced(record), record.config["head"]["bias"]))
+    figure, axes = plt.subplots(
+        1, len(ordered), figsize=(11, 3.7), layout="constrained", squeeze=False, subplot_kw={"projection": "3d"}
+    )
+    for ax, record in zip(axes[0], ordered, strict=True):
+        _draw_frame(ax, record)
+        balanced, bias = _is_balanced(record), record.config["head"]["bias"]
+        setting = f"{'balanced' if balanced else 'imbalanced'}, {'last-layer bias' if bias else 'no bias'}"
+        ax.set_title(f"{setting}:\n{FRAMES[balanced, bias]}", y=0.97)
+    figure.legend(handles=FRAME_LEGEND, loc="outside upper center", ncols=len(FRAME_LEGEND))
+    words = (
+        "Learned vectors are rotated as a whole onto the prediction, which fixes lengths and angles only. The longest"
+        f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
+        " numbers: samples of the class. After a picture in Dang et al. 2023; sizes and decays are ours."
+    )
+    panels.caption(figure, f"{panels.setting_words(*ordered)} {words}")
+    return figure
+
+
+def _is_balanced(record: Record) -> bool:
+    return len(set(record.manifest["class_counts"])) == 1
+
+
+def _draw_frame(ax: Any, record: Record) -> None:
+    predicted, learned = frames(record)
+    ax.add_collection3d(Poly3DCollection([predicted[0]], **PLANE))
+    for k, count in enumerate(record.manifest["class_counts"]):
+        for tip in predicted[:, k]:
+            ax.plot(*np.transpose([np.zeros(3), tip]), **PREDICTED_VECTOR)
+        row, mean = learned[:, k]
+        ax.quiver(0, 0, 0, *row, color=f"C{k}", linewidth=1.5, arrow_length_ratio=0.13)
+        ax.plot(*np.transpose([np.zeros(3), mean]), color=f"C{k}", linewidth=0.8)
+        ax.plot(*mean, "o", color=f"C{k}")
+        ax.plot(*predicted[1, k], **PREDICTED_TIP)
+        farthest = max(row, mean, key=np.linalg.norm)
+        label = farthest * (1 + 0.16 / np.linalg.norm(farthest))
+        ax.text(*label, str(count), ha="center", va="center")
+    # The same scale in every panel, around the middle of what it shows.
+    points = np.vstack([predicted.reshape(-1, 3), np.zeros(3)])
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2 + [0, 0, 0.2]  # room for the title
+    limits = np.stack([middle - 0.78, middle + 0.78], axis=1)
+    ax.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
+    ax.set_box_aspect((1, 1, 1), zoom=1.2)
+    # From where the three directions spread evenly: between the axes, or along the first of three in a plane.
+    ax.view_init(elev=30, azim=45 if np.abs(predicted[..., 2]).max() > FLAT else 6)
+    ax.set_axis_off()
+
+
+def frames(record: Record) -> tuple[Array, Array]:
+    """The predicted and the learned vectors, (2, K, 3) each: classifier rows, then class means, scaled as drawn.
+
+    Only Gram matrices are determined. The prediction is posed with class 0 on the first axis, class 1 in the plane of
+    the first two, and so on; the learned vectors are rotated (or reflected) onto it as a whole.
+    """
+    measured, theory = record.geometry, record.theory
+    assert measured is not None
+    values, axes = np.linalg.eigh(np.array(theory["weight_gram"]))
+    _, upper = np.linalg.qr((axes * np.sqrt(np.clip(values, 0, None))).T)
+    weights = upper.T * np.where(np.diag(upper) < 0, -1, 1)
+    means = (np.linalg.pinv(weights, rcond=1e-6) @ np.array(theory["logits"])).T
+    predicted = np.stack([weights, means])[..., :3]
+    lengths = np.linalg.norm(predicted, axis=2).max(axis=1) / [1, LONGEST_MEAN]
+    predicted /= lengths[:, None, None]
+
+    gram = np.block(
+        [
+            [np.array(measured["weight_gram"]), np.array(measured["logits"])],
+            [np.array(measured["logits"]).T, np.array(measured["feature_gram"])],
+        ]
+    ) / np.outer(*[lengths.repeat(len(weights))] * 2)
+    values, axes = np.linalg.eigh(gram)
+    learned = axes[:, -3:] * np.sqrt(np.clip(values[-3:], 0, None))
+    left, _, right = np.linalg.svd(learned.T @ predicted.reshape(-1, 3))
+    return predicted, (learned @ left @ right).reshape(predicted.shape)
+
+
+def ledger(records: Sequence[Record]) -> Figure:
+    """Where the gap to the optimum comes from over training: its parts (they add up to it), and their shares; a column
+    for each depth."""
+    figure, axes = plt.subplots(
+        2, len(records), figsize=(11, 5.0), layout="constrained", squeeze=False, sharex=True, sharey="row"
+    )
+    parts = {key: word for key, word in LEDGER.items() if any((r.metrics[key] > 0).any() for r in records)}
+    for column, record in zip(axes.T, records, strict=True):
+        frame = record.metrics[record.metrics["epoch"] > 0]
+        optimum = record.theory["objective"]
+        panels.line(column[0], frame["epoch"], frame["gap"], color="0.15", label="gap: loss − optimum")
+        for key, word in parts.items():
+            panels.line(column[0], frame["epoch"], frame[key] / optimum, color=COLOURS[key], linewidth=1.0, label=word)
+        epochs, shares = _shares(frame, list(parts))
+        column[1].stackplot(epochs, shares, colors=[COLOURS[key] for key in parts], linewidth=0)
+        column[1].grid(False)
+        column[0].set(xscale="log", yscale="log", title=f"M = {record.config['head']['depth']}")
+        column[1].set(xlabel=panels.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
+    axes[0, 0].set_ylabel("gap and parts / optimum")
+    axes[1, 0].set_ylabel("share of the gap")
+    axes[0, 0].legend(loc="lower left")
+    source = panels.source_words(records[0], "Dang et al. 2023, imbalanced MLP")
+    words = f"The parts add up to the gap; shares are averaged over windows of {WINDOW - 1:.0%} of the epoch."
+    panels.caption(figure, f"{panels.setting_words(records[0])} {words} {source}")
+    return figure
+
+
+def _shares(frame: Any, parts: Sequence[str]) -> tuple[Array, Array]:
+    """Epochs (n,) and the parts' shares (parts, n), averaged over windows of equal width on a log axis: near the
+    optimum they swing from epoch to epoch."""
+    amounts = frame[list(parts)].clip(lower=0)
+    shares = amounts.div(amounts.sum(axis=1), axis=0).assign(epoch=frame["epoch"].astype(float))
+    mean = shares.groupby(np.floor(np.log(frame["epoch"]) / np.log(WINDOW))).mean()
+    epochs = mean["epoch"].to_numpy().copy()
+    epochs[[0, -1]] = frame["epoch"].iloc[[0, -1]]  # up to both edges of the panel
+    return epochs, mean[list(parts)].to_numpy().T

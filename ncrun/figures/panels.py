@@ -1,6 +1,7 @@
 """Panels that several figures share: axes in, axes out."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,19 @@ LABELS = {
 }
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
-MODEL_WORDS = {"mlp": "MLP", "deep_linear": "linear network", "resnet18": "ResNet18"}
+MODEL_WORDS = {
+    "mlp": "MLP",
+    "deep_linear": "linear network",
+    "resnet18": "ResNet18",
+    "ufm": "free features",
+    "ufm_relu": "free non-negative features",
+    "dufm": "free features under a ReLU head",
+}
+OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
 LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
+
+# Of a caption's type, so that a long one is broken where the figure ends.
+CHARACTERS_PER_INCH = 16.8
 
 
 def use_style() -> None:
@@ -42,16 +54,16 @@ def colour_of(record: Record) -> str:
     return f"C{DEPTHS.index(depth) if depth in DEPTHS else depth % len(DEPTHS)}"
 
 
-def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False) -> Axes:
+def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False, **style: object) -> Axes:
     """A metric over epochs on log axes, one line per record; dotted, the same metric against the balanced
     prediction."""
     for record in records:
         frame = record.metrics[record.metrics["epoch"] > 0]
         colour = colour_of(record)
-        line(ax, frame["epoch"], frame[key], color=colour)
+        line(ax, frame["epoch"], frame[key], color=colour, **style)
         if baseline:
             line(ax, frame["epoch"], frame[f"balanced.{key}"], color=colour, **BASELINE)
-    ax.set(xscale="log", yscale="log", xlabel="epoch", title=LABELS[key])
+    ax.set(xscale="log", yscale="log", xlabel=time_word(records), title=LABELS[key])
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(left=1)
@@ -62,6 +74,25 @@ def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
     """A line through the values that a log axis can show."""
     y = np.array(values, dtype=float)  # None becomes nan
     ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style)  # type: ignore[arg-type]
+
+
+def band(ax: Axes, records: Sequence[Record], key: str | Callable[[Any], Any], **style: object) -> Axes:
+    """A metric of runs that differ in their seed over epochs, on log axes: the mean as a line, from the smallest to the
+    largest as a band. Nothing is drawn where a run has no positive value.
+
+    key: of the metrics, or a function of their data frame.
+    """
+    frames = [record.metrics[record.metrics["epoch"] > 0] for record in records]
+    values = np.array([key(frame) if callable(key) else frame[key] for frame in frames], dtype=float)
+    values = np.where((values > 0).all(axis=0), values, np.nan)
+    epochs = np.asarray(frames[0]["epoch"])
+    (mean,) = ax.plot(epochs, values.mean(axis=0), **style)  # type: ignore[arg-type]
+    ax.fill_between(
+        epochs, values.min(axis=0), values.max(axis=0), color=mean.get_color(), alpha=0.25, linewidth=0, zorder=1.5
+    )
+    ax.set(xscale="log", yscale="log", xlabel=time_word(records))
+    ax.set_xlim(left=1)
+    return ax
 
 
 def against_class_size(ax: Axes, records: Sequence[Record], measured: str, predicted: str, title: str) -> Axes:
@@ -87,8 +118,17 @@ def depth_legend(ax: Axes, records: Sequence[Record]) -> None:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """The line below a figure that says scale, data and epochs, so that nobody mistakes one scale for another."""
-    figure.supxlabel(text, fontsize=8, color="0.3", x=0.01, ha="left")
+    """The words below a figure that say scale, data and epochs, so that nobody mistakes one scale for another."""
+    limit = int(CHARACTERS_PER_INCH * figure.get_figwidth())
+    lines = len(textwrap.wrap(text, limit))
+    # The narrowest with as many lines: none of a single word.
+    width = next(w for w in range(limit // 2, limit + 1) if len(textwrap.wrap(text, w)) == lines)
+    figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="0.3", x=0.01, ha="left")
+
+
+def time_word(records: Sequence[Record]) -> str:
+    """What an epoch is called: with free features it is one iteration."""
+    return "iteration" if records[0].config["dataset"] is None else "epoch"
 
 
 def source_words(record: Record, experiment: str) -> str:
@@ -98,21 +138,53 @@ def source_words(record: Record, experiment: str) -> str:
     return f"A small version of {experiment}."
 
 
-def setting_words(record: Record) -> str:
-    """Scale, data, network and epochs of a record in one phrase."""
-    config, manifest = record.config, record.manifest
-    counts = manifest["class_counts"]
-    sizes = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    model = config["model"]
+def setting_words(*records: Record) -> str:
+    """Scale, data, network and epochs in one phrase; of records that differ in class sizes, momentum or seed, each."""
+
+    def each(words: Callable[[Record], str]) -> str:
+        return " or ".join(dict.fromkeys(map(words, records)))
+
+    config, manifest = records[0].config, records[0].manifest
+    model, length = config["model"], f"{config['epochs']:,} iterations"
+    seeds = sorted({record.config["seed"] for record in records})
+    seed_words = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    if config["dataset"] is None:
+        optimizer = config["optimizer"]
+        descent = "L-BFGS until the gradient is gone"
+        if optimizer["name"] != "lbfgs":
+            momentum = each(lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
+            name = OPTIMIZER_WORDS[optimizer["name"]] + (f", momentum {momentum}" if "momentum" in optimizer else "")
+            descent = f"{length} of {name}, learning rate {optimizer['lr']:g}"
+        words = MODEL_WORDS[model["name"]]
+        return (
+            f"{words[0].upper()}{words[1:]}, dimension {model['width']}, {each(_class_sizes)};"
+            f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
+        )
     network = f"{MODEL_WORDS[model['name']]} of width {model['width']}"
     if "depth" in model:
         network = f"{MODEL_WORDS[model['name']]} of {model['depth']} layers of width {model['width']}"
     batch = "full batch" if config["batch_size"] == "full" else f"batch {config['batch_size']}"
     scale = f"Scale {manifest['scale']}: " if manifest["scale"] else ""
     return (
-        f"{scale}{manifest['dataset']}, {manifest['num_samples']} samples, {sizes} per class; {network},"
-        f" {LOSS_WORDS[config['loss']]}, {batch}, {config['epochs']} epochs, seed {config['seed']}."
+        f"{scale}{manifest['dataset']}, {manifest['num_samples']} samples, {each(_class_sizes)}; {network},"
+        f" {LOSS_WORDS[config['loss']]}, {batch}, {config['epochs']} epochs, {seed_words}."
     )
+
+
+def _class_sizes(record: Record) -> str:
+    counts = record.manifest["class_counts"]
+    if record.config["dataset"] is None:
+        few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
+        return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"
+    return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
+
+
+def _decay_words(record: Record) -> str:
+    decays = record.manifest["effective_decays"]
+    weights = sorted(set(decays["weight"]))
+    if weights == [decays["feature"]]:
+        return f"all decays {weights[0]:g}"
+    return f"decay {', '.join(f'{w:g}' for w in weights)} on weights and {decays['feature']:g} on features"
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -1,4 +1,5 @@
-"""What an experiment's figure is made of: the runs of its grid at a scale, read from configs/experiment."""
+"""What a figure is made of: the runs of an experiment's grid at a scale, read from configs/experiment, and how to draw
+them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,19 +7,40 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ncrun.compose import compose_run, group_options
-from ncrun.config import RunConfig, resolve
+from ncrun.compose import compose_run, group_options, has_own_scales
+from ncrun.config import RunConfig, nearest, resolve
 from ncrun.errors import UserError
-from ncrun.figures import dang2023
-from ncrun.records.read import Record
+from ncrun.figures import dang2023, dang2024, etf_map, hysteresis, phase, sukenik2023
+from ncrun.records.read import Record, find_records, read_manifest
 
 SCALES = ("cpu", "paper")
-FIGURES: dict[str, Callable[[Sequence[Record]], Figure]] = {
-    "dang2023/mlp-balanced": dang2023.mlp_balanced,
-    "dang2023/mlp-imbalanced": dang2023.mlp_imbalanced,
+Drawing = Callable[[Sequence[Record]], Figure]
+# Each figure's drawings by the suffix of their file's name. Those of THEORY need no run.
+FIGURES: dict[str, dict[str, Drawing]] = {
+    "dang2023/mlp-imbalanced": {"": dang2023.mlp_imbalanced, "-ledger": dang2023.ledger},
+    "dang2023/mlp-balanced": {"": dang2023.mlp_balanced},
+    "dang2023/direct-imbalanced": {"": dang2023.direct_imbalanced},
+    "dang2023/direct-balanced": {"": dang2023.direct_balanced},
+    "dang2023/geometry-3d": {"": dang2023.geometry_3d},
+    "dang2023/phase": {"": phase.squared_loss},
+    "dang2023/hysteresis": {"": hysteresis.hysteresis},
+    "dang2024/direct": {"": dang2024.direct, "-grams": dang2024.direct_grams},
+    "dang2024/phase": {"": phase.relu_features},
+    "sukenik2023/dufm": {"": sukenik2023.dufm},
+    "sukenik2023/phase": {"": phase.relu_head},
 }
+THEORY: dict[str, Callable[[], Figure]] = {"theory/etf-map": etf_map.etf_map}
 # What `ncrun figures` draws without names, in the order in which a reader wants to see it.
-CORE = ("dang2023/mlp-imbalanced", "dang2023/mlp-balanced")
+CORE = (
+    "dang2023/mlp-imbalanced",
+    "dang2023/mlp-balanced",
+    "dang2023/direct-imbalanced",
+    "dang2023/geometry-3d",
+    "dang2023/hysteresis",
+    "dang2024/direct",
+    "sukenik2023/dufm",
+    "theory/etf-map",
+)
 
 
 @dataclass(frozen=True)
@@ -37,14 +59,28 @@ class PlannedRun:
     def label(self) -> str:
         return " ".join([self.experiment, *self.overrides[2:]])
 
+    @property
+    def summary(self) -> str | None:
+        """What the finished run says of itself in one line; None while it is not finished."""
+        manifest = read_manifest(self.directory, "summary.json" if self.run.restarts > 1 else "manifest.json")
+        return str(manifest["summary"]) if manifest is not None and manifest["state"] == "done" else None
+
+    def records(self) -> list[Record]:
+        """The finished run, or with restarts all of them."""
+        return find_records(self.directory)
+
 
 def check_name(name: str) -> None:
-    """Raises UserError for a name that is no experiment with a figure."""
-    from ncrun.config import nearest
+    """Raises UserError for a name that is no figure."""
+    names = [*FIGURES, *THEORY]
+    if name not in names:
+        raise UserError(f"{name}: no such figure; the figures are {', '.join(names)}{nearest(name, names)}")
+    assert name in THEORY or name in group_options("experiment")
 
-    if name not in FIGURES:
-        raise UserError(f"{name}: no such figure; the figures are {', '.join(FIGURES)}{nearest(name, list(FIGURES))}")
-    assert name in group_options("experiment")
+
+def scale_of(name: str, scale: str) -> str:
+    """The scale that an experiment is run at: one that has no settings for smaller scales runs at the papers' own."""
+    return scale if has_own_scales(name) else "paper"
 
 
 def plan(experiment: str, scale: str) -> list[PlannedRun]:
@@ -52,7 +88,7 @@ def plan(experiment: str, scale: str) -> list[PlannedRun]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    base = (f"experiment={experiment}", f"scale={scale}")
+    base = (f"experiment={experiment}", f"scale={scale_of(experiment, scale)}")
     params = compose_run(base).hydra.sweeper.params
     sweep = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
     (jobs,) = BasicSweeper.split_arguments(sweep, None)

@@ -9,5 +9,17 @@ from ncrun.metrics.collapse import (
     scan,
     transfer_metrics,
 )
+from ncrun.metrics.relu_head import layer_inputs, relu_head_metrics, top_layer
 
-__all__ = ["Head", "Metrics", "collapse_metrics", "gap_metrics", "head_balance", "scan", "transfer_metrics"]
+__all__ = [
+    "Head",
+    "Metrics",
+    "collapse_metrics",
+    "gap_metrics",
+    "head_balance",
+    "layer_inputs",
+    "relu_head_metrics",
+    "scan",
+    "top_layer",
+    "transfer_metrics",
+]

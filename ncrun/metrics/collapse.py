@@ -34,10 +34,14 @@ Metrics = dict[str, float | int | list[float | None] | None]
 
 @dataclass(frozen=True)
 class Head:
-    """A linear head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if it has none."""
+    """A head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if it has none.
+
+    relu: with a ReLU between the layers; such a head is measured layer by layer (ncrun.metrics.relu_head).
+    """
 
     weights: list[Tensor]
     bias: Tensor
+    relu: bool = False
 
     def suffixes(self) -> list[Tensor]:
         """W_M..W_m for m = 1..M; the first is the whole head, (K, d)."""
@@ -233,10 +237,10 @@ def transfer_metrics(
 
 
 def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metrics:
-    """The relative gap to the proven optimum (None without a proof) and, for the squared loss, its ledger."""
-    if target.claim != "proven" or target.objective is None:
+    """The relative gap to the proven or certified optimum, else None; squared loss on a linear head: its ledger."""
+    if not target.is_lower_bound or target.objective is None:
         return {"gap": None}
-    if target.setting.loss != "mse":
+    if target.setting.loss != "mse" or head.relu:
         return {"gap": loss / target.objective - 1}
     ledger = squared_loss_ledger(
         target.setting,

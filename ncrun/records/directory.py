@@ -15,10 +15,14 @@ from ncrun.records.read import read_manifest
 
 
 class RunDirectory:
-    """One run's records. One process at a time may hold it (an flock, free at once when its holder dies)."""
+    """One run's records. One process at a time may hold it (an flock, free at once when its holder dies).
 
-    def __init__(self, path: Path) -> None:
+    manifest: the file that states what the directory is; "summary.json" where it is the parent of several restarts.
+    """
+
+    def __init__(self, path: Path, manifest: str = "manifest.json") -> None:
         self.path = path
+        self._manifest_path = path / manifest
         self._lock: IO[str] | None = None
         self._manifest: dict[str, Any] = {}
 
@@ -40,7 +44,7 @@ class RunDirectory:
         if not self.path.is_dir() or not any(f for f in self.path.iterdir() if f.name != ".lock"):
             return None
         try:
-            manifest = read_manifest(self.path)
+            manifest = read_manifest(self.path, self._manifest_path.name)
         except UserError as error:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
@@ -51,14 +55,16 @@ class RunDirectory:
             )
         return str(manifest["state"])
 
-    def open(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any]) -> bool:
+    def open(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any], reopen: bool = False) -> bool:
         """Take the lock and write what is known before training. facts: further entries of the manifest.
+
+        reopen: a finished run is opened as well (one restart of several that are not all finished).
 
         Returns False, having written nothing, if another process has finished the run meanwhile. Raises UserError if
         one is at it, or if the folder cannot be written.
         """
         self._take_lock()
-        if self.state(run) == "done":
+        if self.state(run) == "done" and not reopen:
             self._release_lock()
             return False
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(run.as_dict())))
@@ -90,10 +96,15 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
 
+    @property
+    def summary(self) -> str:
+        """What a finished run's manifest says in one line."""
+        return str(self._manifest["summary"])
+
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest."""
         self._manifest |= changes
-        write_json(self.path / "manifest.json", self._manifest)
+        write_json(self._manifest_path, self._manifest)
 
     def close(self, **changes: Any) -> None:
         """Write the last entries and let go of the lock."""

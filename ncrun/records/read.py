@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncrun.errors import UserError
+from ncrun.theory import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,27 @@ class Record:
     manifest: dict[str, Any]
     theory: dict[str, Any]
     metrics: "pd.DataFrame"
+
+    @property
+    def setting(self) -> Setting:
+        """The problem that a free-feature run posed to theory."""
+        model, head, decays = self.config["model"], self.config["head"], self.manifest["effective_decays"]
+        hidden = head["width"] or model["width"]
+        return Setting(
+            loss=self.config["loss"],
+            counts=tuple(map(float, self.manifest["class_counts"])),
+            widths=(model["width"], *(hidden,) * (head["depth"] - 1)),
+            bias=head["bias"],
+            weight_decays=tuple(decays["weight"]),
+            feature_decay=decays["feature"],
+            feature_sign="nonnegative" if model["name"] == "ufm_relu" else "free",
+            head="relu" if model["name"] == "dufm" else "linear",
+        )
+
+    @property
+    def geometry(self) -> dict[str, Any] | None:
+        """The measured K x K matrices of the last epoch: weight_gram, feature_gram, logits; None if they are absent."""
+        return _read_json(self.path / "geometry.json")
 
 
 def load_record(directory: Path) -> Record:
@@ -39,9 +61,9 @@ def find_records(root: Path) -> list[Record]:
     return [record for record in found if record.manifest["state"] == "done"]
 
 
-def read_manifest(directory: Path) -> dict[str, Any] | None:
+def read_manifest(directory: Path, name: str = "manifest.json") -> dict[str, Any] | None:
     """manifest.json, or None if there is none. Raises UserError if it is damaged."""
-    return _read_json(directory / "manifest.json")
+    return _read_json(directory / name)
 
 
 def read_theory(directory: Path) -> dict[str, Any] | None:

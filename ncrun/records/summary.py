@@ -1,10 +1,15 @@
 """A finished run in one line of plain words."""
 
+import math
 from typing import Any
 
-# A measured margin below this share of the largest one counts as collapsed: training approaches zero, it does not
-# reach it.
+# A measured margin below this share of the largest one, and below half of what is predicted if anything is, counts as
+# collapsed: training approaches zero, it does not reach it.
 COLLAPSED_SHARE = 0.05
+# Below this a margin is rounding: at an optimum of zero the largest one is that, too.
+ZERO_MARGIN = 1e-6
+# A relative gap below this is that of two ways to add the same numbers.
+ROUNDING = 1e-12
 LEDGER_WORDS = {
     "ledger.within_class": "within-class spread",
     "ledger.duality": "unbalanced head and features",
@@ -28,9 +33,11 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
 def _distance(row: dict[str, Any], theory: dict[str, Any]) -> str:
     here = _largest(row, "")
     if here is None:
-        etf = max((row[key] for key in ("etf_w", "etf_h") if row[key] is not None), default=None)
         vanishes = all(entry["collapsed"] for entry in theory["classes"])
-        reason = theory["note"] or ("the predicted optimum is zero" if vanishes else "no predicted geometry to compare")
+        if vanishes:
+            return "the predicted optimum is zero"
+        etf = max((row[key] for key in ("etf_w", "etf_h") if row[key] is not None), default=None)
+        reason = theory["note"] or "no predicted geometry to compare"
         return reason + (f"; {etf:.2g} from a simplex ETF" if etf is not None else "")
     kind = "shape expected at vanishing decay" if theory["scale_free"] else "predicted geometry"
     counts = [entry["count"] for entry in theory["classes"]]
@@ -46,20 +53,38 @@ def _largest(row: dict[str, Any], prefix: str) -> float | None:
 
 def _gap(row: dict[str, Any], theory: dict[str, Any]) -> str:
     if row.get("gap") is None:
-        return f"loss {row['loss']:.4g}"
-    ledger = {key: row[key] for key in LEDGER_WORDS}
-    largest = max(ledger, key=lambda key: ledger[key])
-    share = ledger[largest] / max(sum(ledger.values()), 1e-300)
-    most = f", {'most' if share > 0.5 else 'the largest part'} of it {LEDGER_WORDS[largest]}"
-    kind = "the proven optimum" if theory["attainable"] else "a lower bound that this model cannot attain"
+        return f"loss {row['loss']:.4g}{_beside_claim(row, theory)}"
+    ledger = {key: row[key] for key in LEDGER_WORDS if key in row}
+    most = ""
+    if ledger:
+        largest = max(ledger, key=lambda key: ledger[key])
+        share = ledger[largest] / max(sum(ledger.values()), 1e-300)
+        most = f", {'most' if share > 0.5 else 'the largest part'} of it {LEDGER_WORDS[largest]}"
+    kind = f"the {theory['claim']} optimum" if theory["attainable"] else "a lower bound that this model cannot attain"
+    if abs(row["gap"]) < ROUNDING:
+        return f"loss equal to {kind}"
     percent = f"{100 * row['gap']:.2g}" if row["gap"] < 1 else f"{100 * row['gap']:.0f}"
     return f"loss {percent} % above {kind}{most}"
+
+
+def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
+    """Where the claim is open or refuted: how far the loss is from it, and from the lowest value known."""
+    if theory["claim"] not in ("open", "refuted"):
+        return ""
+    words = f", {100 * (row['loss'] / theory['objective'] - 1):+.2g} % from the claimed value ({theory['claim']})"
+    if theory["best_known"] is not None:
+        words += f", {100 * (row['loss'] / theory['best_known']['objective'] - 1):+.2g} % from the lowest known"
+    return words
 
 
 def _collapse(row: dict[str, Any], theory: dict[str, Any]) -> str:
     margins = row["class.margin"]
     top = max(margins)
-    found = {k for k, margin in enumerate(margins) if margin <= COLLAPSED_SHARE * max(top, 0)}
+    found = {
+        k
+        for k, (margin, entry) in enumerate(zip(margins, theory["classes"], strict=True))
+        if margin <= max(ZERO_MARGIN, min(COLLAPSED_SHARE * top, (entry["margin"] or math.inf) / 2))
+    }
     expected = {k for k, entry in enumerate(theory["classes"]) if entry["collapsed"]}
     known = all(entry["collapsed"] is not None for entry in theory["classes"])
     measured = _classes(found) + " collapsed" if found else "no class collapsed"

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,35 +18,48 @@ from typing import Any
 import torch
 
 from ncrun import __version__
-from ncrun.config import RunConfig, data_directory
-from ncrun.data.load import load_run_data, read_splits
+from ncrun.config import LBFGSConfig, RunConfig, data_directory
+from ncrun.data.load import RunData, free_feature_data, load_run_data, read_splits
 from ncrun.errors import UserError
-from ncrun.models import build
+from ncrun.models import FreeFeatures, Network, build
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
+from ncrun.records.files import write_json
 from ncrun.records.summary import describe
+from ncrun.records.verdict import judge
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
+from ncrun.training import checkpoint
+from ncrun.training.checkpoint import Progress
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
-from ncrun.training.loop import Diverged, Interrupted, fit
+from ncrun.training.logbook import Diverged
+from ncrun.training.loop import Interrupted, fit
+from ncrun.training.settle import settle
 
+# K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
+MOST_CLASSES_WRITTEN = 200
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def train(run: RunConfig) -> int:
-    """Train one run, or continue it; returns the exit status. Raises UserError before anything is written."""
-    record = RunDirectory(run.directory())
-    if record.state(run) == "done":
-        print(f"{record.path}: finished already; nothing to do")
+    """Train one run, or continue it; returns the exit status. Raises UserError before anything is written.
+
+    With restarts it trains them all in one program; the run's own directory then holds a summary and their common
+    checkpoint, and each start has a directory of an ordinary run in it.
+    """
+    whole = RunDirectory(run.directory(), "summary.json" if run.restarts > 1 else "manifest.json")
+    if whole.state(run) == "done":
+        print(f"{whole.path}: finished already; nothing to do")
         return 0
+    singles = [run.single(restart) for restart in range(run.restarts)] if run.restarts > 1 else [run]
+    records = [RunDirectory(single.directory()) for single in singles] if run.restarts > 1 else [whole]
     device = _device(run.device)
-    threads = len(os.sched_getaffinity(0)) if run.threads == "auto" else run.threads
+    threads = _threads(run)
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
-    dtype = getattr(torch, run.dtype)
-    counts = run.class_counts()
-    data = load_run_data(run.dataset.name, counts, run.subset, run.seed, data_directory(run), device, dtype)
+    dtype = getattr(torch, run.dtype or "float32")
+    data = _load(run, device, dtype)
     torch.manual_seed(run.seed)
     try:
         network = build(run).to(device=device, dtype=dtype)
@@ -51,42 +67,98 @@ def train(run: RunConfig) -> int:
         if "memory" not in str(error):
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory at these widths") from error
+    assert run.loss is not None
     objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     geometry = predict(run.setting())
     theory = as_json(geometry)
-    if not record.open(run, theory, _facts(run, data.index_hash, device, threads, network)):
-        print(f"{record.path}: finished meanwhile by another process; nothing to do")
+    facts = _facts(run, data.index_hash, device, threads, network)
+    if not whole.open(run, theory, facts):
+        print(f"{whole.path}: finished meanwhile by another process; nothing to do")
         return 0
+    if run.restarts > 1:
+        for single, record in zip(singles, records, strict=True):
+            record.open(single, theory, facts, reopen=True)
     stop = _StopSignals()
+    epochs = len(run.path) if run.path is not None else run.epochs
+    assert epochs is not None
     try:
-        with stop, Display(record.path.name, run.epochs, run.progress) as display:
+        with stop, Display(whole.path.name, epochs, run.progress) as display:
             evaluator = Evaluator(data, objective, geometry)
-            progress, row = fit(run, network, data, objective, evaluator, record, display, lambda: stop.received)
-        summary = describe(row, theory)
+            common = (data, objective, evaluator, records, whole.checkpoint, display, lambda: stop.received)
+            if isinstance(run.optimizer, LBFGSConfig):
+                assert isinstance(network, FreeFeatures)
+                progress = settle(run, network, *common)
+            else:
+                progress = fit(run, network, *common)
+        finished = _finish(run, network, evaluator, whole, records, progress, theory)
     except Interrupted:
-        record.close(state="interrupted")
-        print(f"{record.path}: interrupted; the same command continues it", file=sys.stderr)
+        _close(whole, records, state="interrupted")
+        print(f"{whole.path}: interrupted; the same command continues it", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
-        record.close(state="interrupted")
+        _close(whole, records, state="interrupted")
         return 128 + signal.SIGINT
     except Diverged as error:
-        record.close(state="failed", reason=str(error))
-        print(f"ncrun: {record.path}: {error}", file=sys.stderr)
+        _close(whole, records, state="failed", reason=str(error))
+        print(f"ncrun: {whole.path}: {error}", file=sys.stderr)
         return 1
     except BaseException as error:
-        record.close(state="failed", reason=f"{type(error).__name__}: {error}")
+        _close(whole, records, state="failed", reason=f"{type(error).__name__}: {error}")
         raise
-    record.close(
-        state="done",
-        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        wall_seconds=round(progress.seconds, 2),
-        measuring_share=round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
-        summary=summary,
-    )
-    _draw(record)
-    print(f"{record.path}: {summary}")
+    _draw(finished)
+    for record in dict.fromkeys([*finished, whole]):
+        print(f"{record.path}: {record.summary}")
     return 0
+
+
+def _close(whole: RunDirectory, records: Sequence[RunDirectory], **changes: Any) -> None:
+    """End all records alike; `whole` is one of them, or the directory that they lie in."""
+    for record in {id(record): record for record in (*records, whole)}.values():
+        record.close(**changes)
+
+
+def _finish(
+    run: RunConfig,
+    network: Network | FreeFeatures,
+    evaluator: Evaluator,
+    whole: RunDirectory,
+    records: Sequence[RunDirectory],
+    progress: Progress,
+    theory: dict[str, Any],
+) -> list[RunDirectory]:
+    """Close every record with its summary; returns those of the starts that did not diverge."""
+    spent = {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(progress.seconds, 2),
+        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
+    }
+    outcomes: list[dict[str, Any]] = []
+    finished = []
+    for index, record in enumerate(records):
+        if index in progress.failures:
+            record.close(state="failed", reason=progress.failures[index])
+            outcomes.append({"run": record.path.name, "state": "failed", "summary": progress.failures[index]})
+            continue
+        row = record.last_row()
+        ending: dict[str, Any] = {"summary": describe(row, theory)}
+        if run.path is not None:
+            ending["summary"] = f"settled at {len(run.path)} decays, one after the other"
+        elif run.is_free:
+            verdict = judge(row, theory)
+            ending["verdict"] = asdict(verdict)
+            ending["summary"] = f"{verdict.word}; {ending['summary']}"
+        if run.num_classes <= MOST_CLASSES_WRITTEN:
+            write_json(record.path / "geometry.json", evaluator.geometry(network.member(index)))
+        if record is not whole:
+            checkpoint.save(record.checkpoint, network.member(index), None, None, progress, [record.metrics_size()])
+        record.close(state="done", **spent, **ending)
+        outcomes.append({"run": record.path.name, "state": "done", "loss": row["loss"], **ending})
+        finished.append(record)
+    if run.restarts > 1:
+        words = Counter(outcome["verdict"]["word"] for outcome in outcomes if "verdict" in outcome)
+        counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
+        whole.close(state="done", **spent, summary=f"{run.restarts} restarts: {counted}", runs=outcomes)
+    return finished
 
 
 def preflight(run: RunConfig) -> None:
@@ -95,8 +167,23 @@ def preflight(run: RunConfig) -> None:
     A sweep asks this of all its jobs before the first one starts.
     """
     _device(run.device)
-    RunDirectory(run.directory()).state(run)
-    _readable(run.dataset.name, data_directory(run))
+    RunDirectory(run.directory(), "summary.json" if run.restarts > 1 else "manifest.json").state(run)
+    if run.dataset is not None:
+        _readable(run.dataset.name, data_directory(run))
+
+
+def _threads(run: RunConfig) -> int:
+    """Free features are too small for more than one thread to help."""
+    if run.threads == "auto":
+        return 1 if run.is_free else len(os.sched_getaffinity(0))
+    return int(run.threads)
+
+
+def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
+    if run.dataset is None:
+        return free_feature_data(run.class_counts(), device)
+    folder = data_directory(run)
+    return load_run_data(run.dataset.name, run.class_counts(), run.subset, run.seed, folder, device, dtype)
 
 
 @cache
@@ -136,7 +223,7 @@ def _device(wanted: str) -> torch.device:
 
 
 def _facts(
-    run: RunConfig, index_hash: str, device: torch.device, threads: int, network: torch.nn.Module
+    run: RunConfig, index_hash: str | None, device: torch.device, threads: int, network: torch.nn.Module
 ) -> dict[str, Any]:
     """What the manifest says of a run before it starts."""
     return {
@@ -150,7 +237,7 @@ def _facts(
         },
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": threads,
-        "dataset": run.dataset.name,
+        "dataset": None if run.dataset is None else run.dataset.name,
         "class_counts": run.class_counts(),
         "num_samples": run.num_samples,
         "index_hash": index_hash,
@@ -171,12 +258,12 @@ def _revision() -> str | None:
         return None
 
 
-def _draw(record: RunDirectory) -> None:
-    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the run."""
-    drawing = [sys.executable, "-m", "ncrun.figures.curves", str(record.path)]
+def _draw(records: Sequence[RunDirectory]) -> None:
+    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs."""
+    drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]
     done = subprocess.run(drawing, capture_output=True, text=True, check=False)
     if done.returncode:
         print(
-            f"{record.path}: curves.png was not drawn: {done.stderr.strip().splitlines()[-1:]}",
+            f"{records[0].path}: curves.png was not drawn: {done.stderr.strip().splitlines()[-1:]}",
             file=sys.stderr,
         )

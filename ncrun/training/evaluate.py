@@ -7,8 +7,19 @@ import torch
 from torch import Tensor
 
 from ncrun.data.load import RunData
-from ncrun.metrics import collapse_metrics, gap_metrics, head_balance, scan, transfer_metrics
-from ncrun.models import Network
+from ncrun.metrics import (
+    Head,
+    collapse_metrics,
+    gap_metrics,
+    head_balance,
+    layer_inputs,
+    relu_head_metrics,
+    scan,
+    top_layer,
+    transfer_metrics,
+)
+from ncrun.metrics.scatter import between_directions, class_means
+from ncrun.models import FreeFeatures, Network
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
 
@@ -16,10 +27,10 @@ FORWARD_ROWS = 2048
 
 
 @torch.no_grad()
-def features_of(network: Network, images: Tensor) -> Tensor:
+def features_of(network: Network | FreeFeatures, images: Tensor) -> Tensor:
     """(N, d) features of (N, C, H, W) images, in evaluation mode. Raises FloatingPointError if one is not finite."""
     network.eval()
-    features = torch.cat([network.backbone(part) for part in torch.split(images, FORWARD_ROWS)])
+    features = torch.cat([network.features(part) for part in torch.split(images, FORWARD_ROWS)])
     if not bool(torch.isfinite(features).all()):
         raise FloatingPointError("the features are not finite")
     return features
@@ -34,16 +45,52 @@ class Evaluator:
         self.target = target
         self.baseline = predict(target.setting.balanced())
 
-    @torch.no_grad()
-    def __call__(self, network: Network) -> dict[str, Any]:
+    def scaled(self, factor: float) -> "Evaluator":
+        """The same for all decays times a factor."""
+        return Evaluator(self.data, self.objective.scaled(factor), predict(self.target.setting.scaled(factor)))
+
+    def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """One row of metrics.jsonl, without epoch, step and seconds. Raises FloatingPointError if training diverged."""
         objective, data = self.objective, self.data
         features = features_of(network, data.train_images)
         head = network.head.in_float64()
-        split = scan(features, data.train_labels, head, data_term=objective.data_sum)
+        with torch.no_grad():
+            row = self._training_split(features, head, network)
+            if data.test_images is not None and data.test_labels is not None:
+                test_features = features_of(network, data.test_images)
+                row |= transfer_metrics(test_features, data.test_labels, head, row.pop("means"), self.target)
+            else:
+                del row["means"]
+                row["test_accuracy"] = None
+        if isinstance(network, FreeFeatures):
+            row["stationarity"] = stationarity(network, objective, data.train_labels)
+        return row
+
+    @torch.no_grad()
+    def geometry(self, network: Network | FreeFeatures) -> dict[str, list[list[float]]]:
+        """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
+
+        Means are centred in settings with a bias, as for nc2_h.
+        """
+        features, head = features_of(network, self.data.train_images), network.head.in_float64()
+        inputs = layer_inputs(features, head)[0][-1] if head.relu else features
+        weight = (top_layer(head) if head.relu else head).suffixes()[0]
+        means = class_means(inputs, self.data.train_labels, len(head.bias))
+        rank = between_directions(means, features.dtype).rank
+        points = means.gram_input(self.target.setting.bias, rank)
+        matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
+        return {name: matrix.tolist() for name, matrix in matrices.items()}
+
+    def _training_split(self, features: Tensor, head: Head, network: Network | FreeFeatures) -> dict[str, Any]:
+        objective, data = self.objective, self.data
+        inputs, top = (layer_inputs(features, head)[0][-1], top_layer(head)) if head.relu else (features, head)
+        split = scan(inputs, data.train_labels, top, data_term=objective.data_sum)
         assert split.data_sum is not None
         counts = split.means.counts
-        feature_norm_sq = float(counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
+        if head.relu:
+            feature_norm_sq = float(features.double().square().sum())
+        else:
+            feature_norm_sq = float(counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
         parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
         data_term = split.data_sum / objective.num_samples
         loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
@@ -51,7 +98,36 @@ class Evaluator:
             raise FloatingPointError(f"the loss is {loss}")
         row: dict[str, Any] = {"loss": loss, "data_term": data_term}
         row |= gap_metrics(split, head, self.target, loss)
-        row |= collapse_metrics(split, head, self.target, self.baseline)
-        row["balance"] = head_balance(head, objective.weight_decays)
-        test_features = features_of(network, data.test_images)
-        return row | transfer_metrics(test_features, data.test_labels, head, split.means, self.target)
+        if head.relu:
+            row |= relu_head_metrics(features, data.train_labels, head, split, self.target, self.baseline)
+            row["balance"] = None
+        else:
+            row |= collapse_metrics(split, head, self.target, self.baseline)
+            row["balance"] = head_balance(head, objective.weight_decays)
+        return row | {"means": split.means}
+
+
+def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) -> float | None:
+    """Half the squared norm of the gradient in units in which every decay is 1: about what is still to gain nearby.
+
+    In those units the decay terms have the Hessian I. Entries that only their bound keeps from moving do not count.
+    None if a decay is zero.
+    """
+    if objective.feature_decay == 0 or 0 in objective.weight_decays:
+        return None
+    twin = network.member(0).double()
+    features, logits = twin(labels)  # only their number counts
+    weights = list(twin.head.weights)
+    objective.on_batch(logits, labels, features, weights, ()).backward()  # type: ignore[no-untyped-call]
+    assert objective.feature_decay is not None
+    pull = twin.points.grad
+    assert pull is not None
+    if twin.nonnegative:
+        pull = torch.where((twin.points == 0) & (pull > 0), 0.0, pull)
+    total = float(pull.square().sum()) / objective.feature_decay
+    for decay, weight in zip(objective.weight_decays, weights, strict=True):
+        assert weight.grad is not None
+        total += float(weight.grad.square().sum()) / decay
+    if twin.head.bias is not None and twin.head.bias.grad is not None:
+        total += float(twin.head.bias.grad.square().sum())
+    return total / 2

@@ -1,0 +1,77 @@
+"""Where cross-entropy's simplex ETF stops being the best: over the number of classes, the head's depth and decay.
+
+From theory alone, no run: the claimed value against the best structure of groups (ncrun.theory.group_structures).
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ncrun.figures import panels
+from ncrun.theory.geometry import Array
+from ncrun.theory.group_structures import best_gain, best_structures, collapse_penalty, simplex_block
+
+DEPTHS = (2, 3, 4, 6)
+CLASSES = tuple(range(3, 21))
+DECAYS = np.geomspace(1e-5, 0.3, 60)
+SAMPLES = 100
+OPEN_COLOUR, ZERO_COLOUR = "#CFE8DC", "#E8E8E8"
+# From nearly equal to half of the claimed value.
+REFUTED = LinearSegmentedColormap.from_list("refuted", ["#FBE3C0", "#D55E00", "#5A2600"])
+
+
+def etf_map() -> Figure:
+    """A panel for each depth: the lowest value known over the simplex' value."""
+    figure, axes = plt.subplots(1, len(DEPTHS), figsize=(11, 3.6), layout="constrained", sharey=True)
+    for ax, depth in zip(axes, DEPTHS, strict=True):
+        ratio, zero = _ratios(depth)
+        edges = np.append(np.array(CLASSES) - 0.5, CLASSES[-1] + 0.5)
+        steps = np.sqrt(DECAYS[1:] * DECAYS[:-1])
+        heights = np.concatenate([[DECAYS[0]], steps, [DECAYS[-1]]])
+        ax.set_facecolor(OPEN_COLOUR)
+        ax.pcolormesh(
+            edges, heights, np.where(zero, 1.0, np.nan), cmap=LinearSegmentedColormap.from_list("", [ZERO_COLOUR] * 2)
+        )
+        drawn = ax.pcolormesh(
+            edges, heights, np.where(ratio < 1 - 1e-9, ratio, np.nan), cmap=REFUTED.reversed(), vmin=0.5, vmax=1
+        )
+        borders = [_border(num_classes, depth) for num_classes in CLASSES]
+        ax.step(np.repeat(edges, 2)[1:-1], np.repeat(borders, 2), color="0.15", linewidth=1.0)
+        ax.set(title=f"M = {depth}", xlabel="classes K", yscale="log", xticks=(3, 5, 10, 15, 20))
+        ax.grid(False)
+    axes[0].set_ylabel("decay on all layers and features")
+    figure.colorbar(drawn, ax=axes, label="lowest known / ETF", pad=0.01, extend="min")
+    handles = [
+        Patch(facecolor=OPEN_COLOUR, edgecolor="0.7", label="nothing lower known than the ETF"),
+        Patch(facecolor=REFUTED(0.5), label="a structure of groups or circles is lower"),
+        Patch(facecolor=ZERO_COLOUR, edgecolor="0.7", label="zero is the lowest known"),
+        Line2D([], [], color="0.15", label="above: zero is lower than the ETF"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    panels.caption(
+        figure,
+        f"Cross-entropy, balanced classes of {SAMPLES} samples, M linear layers on free features, equal decays. From"
+        " theory alone. At M = 1 the ETF is optimal everywhere below the border.",
+    )
+    return figure
+
+
+def _ratios(depth: int) -> tuple[Array, Array]:
+    """Over (decays, classes): the lowest value known / the simplex' value; and whether that lowest is zero logits."""
+    penalties = (depth + 1) / 2 * DECAYS
+    ratios, zeros = [], []
+    for num_classes in CLASSES:
+        claimed = best_gain(simplex_block(num_classes, num_classes), num_classes, SAMPLES, penalties, depth)[1]
+        best = best_structures(num_classes, SAMPLES, penalties, depth)
+        ratios.append(np.array([structure.value for structure in best]) / claimed)
+        zeros.append([all(kind == "silent" for kind, _ in structure.blocks) for structure in best])
+    return np.array(ratios).T, np.array(zeros).T
+
+
+def _border(num_classes: int, depth: int) -> float:
+    """The decay from which on the simplex is worse than zero."""
+    block = simplex_block(num_classes, num_classes)
+    return collapse_penalty(block, num_classes, SAMPLES, depth) / ((depth + 1) / 2)

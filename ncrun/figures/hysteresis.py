@@ -1,0 +1,68 @@
+"""Decay swept up and down over a free-feature problem, each point from the last solution."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncrun.figures import panels
+from ncrun.records.read import Record
+from ncrun.theory.spectrum import decay_product
+from ncrun.theory.squared_loss import existence_border, global_border, shrinkage_strength
+
+
+def hysteresis(records: Sequence[Record]) -> Figure:
+    """A panel for each head depth: the margin of every class against decay, going up and coming down."""
+    figure, axes = plt.subplots(1, len(records), figsize=(3.6 * len(records), 3.6), layout="constrained", sharey=True)
+    for ax, record in zip(np.atleast_1d(axes), records, strict=True):
+        _sweep(ax, record)
+    axes = np.atleast_1d(axes)
+    axes[0].set_ylabel("margin of the class")
+    counts = records[0].manifest["class_counts"]
+    handles = [Line2D([], [], color=f"C{k}", label=f"{count} samples") for k, count in enumerate(counts)]
+    grey: dict[str, Any] = {"color": "0.3"}
+    handles += [
+        Line2D([], [], marker="^", linestyle="", label="trained, decay rising", **grey),
+        Line2D([], [], marker="v", linestyle="", markerfacecolor="none", label="trained, decay falling", **grey),
+        Line2D([], [], linestyle="-", label="predicted optimum", **grey),
+        Line2D([], [], linestyle=":", label="predicted local minimum", **grey),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    panels.caption(
+        figure,
+        f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times the"
+        " factor; L-BFGS at each decay from the last solution.",
+    )
+    return figure
+
+
+def _sweep(ax: Axes, record: Record) -> None:
+    """Trained points, the branch of the optimum, and the branch on which it is only a local minimum."""
+    frame, setting = record.metrics, record.setting
+    factors = frame["factor"].to_numpy(dtype=float)
+    margins = np.array(frame["class.margin"].tolist(), dtype=float)
+    top = int(factors.argmax())
+    counts = np.array(setting.counts)
+    M = setting.depth
+    start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, decay_product(setting))
+    for k in range(len(counts)):
+        colour = f"C{k}"
+        ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3)
+        ax.plot(factors[top:], margins[top:, k], "v", color=colour, markersize=4, markerfacecolor="none")
+        # The branch by its gain a: the factor there is (1-a) a^p / kappa.
+        lowest = (M - 1) / (2 * M)
+        gain = np.linspace(lowest, 1, 400)
+        reached = (1 - gain) * gain ** ((M - 1) / (M + 1)) / start[k]
+        border, last = global_border(M) / start[k], existence_border(M) / start[k]
+        best = reached <= border
+        ax.plot(reached[best], gain[best], "-", color=colour, linewidth=1.0)
+        ax.plot(reached[~best], gain[~best], ":", color=colour, linewidth=1.0)
+        ax.axvline(border, color=colour, linestyle="--", linewidth=0.7)
+        if M > 1:
+            ax.axvline(last, color=colour, linestyle=":", linewidth=0.7)
+    right = factors.max() * 1.05
+    ax.set(title=f"M = {M}", xlabel="factor on all decays", xlim=(0, right), ylim=(-0.03, 1.03))

@@ -1,0 +1,129 @@
+"""Minority-collapse phase diagrams: which classes survive, over imbalance ratio and decay, predicted and trained."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ncrun.figures import panels
+from ncrun.records.read import Record
+from ncrun.theory import Setting, predict
+from ncrun.theory.squared_loss import existence_border, global_border
+
+REGIONS = ("#F4FAF4", "#FFF3D6", "#F3E1E6")  # nobody collapsed, the minority, everybody
+KINDS = {
+    "as predicted": {"marker": "o", "color": "0.15"},
+    "metastable": {"marker": "D", "color": "C4", "markerfacecolor": "none"},
+    "stuck without a class": {"marker": "x", "color": "C1"},
+    "otherwise wrong": {"marker": "*", "color": "C3", "markersize": 9},
+}
+
+
+def squared_loss(records: Sequence[Record]) -> Figure:
+    """Squared loss without bias, a panel for each head depth."""
+    depths = sorted({record.config["head"]["depth"] for record in records})
+    groups = {f"M = {M}": [r for r in records if r.config["head"]["depth"] == M] for M in depths}
+    return _diagrams(
+        groups, "Free features, squared loss, linear head of depth M, no bias; two large and two small classes"
+    )
+
+
+def relu_features(records: Sequence[Record]) -> Figure:
+    """Cross-entropy with non-negative features."""
+    words = "Free non-negative features, cross-entropy, one linear layer; two large and two small classes"
+    return _diagrams({"cross-entropy, features ≥ 0": list(records)}, words)
+
+
+def relu_head(records: Sequence[Record]) -> Figure:
+    """Squared loss with ReLUs between the layers; the borders for unequal classes are not proven."""
+    depth = records[0].config["head"]["depth"]
+    words = "Free features, squared loss, ReLU between the layers; one large and one small class"
+    return _diagrams({f"ReLU head, L = {depth} (borders proven at ratio 1 only)": list(records)}, words)
+
+
+def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
+    width = 4.6 * len(groups) + 1.6
+    figure, axes = plt.subplots(
+        1, len(groups), figsize=(width, 4.2), layout="constrained", squeeze=False, sharex=True, sharey=True
+    )
+    found: dict[str, int] = dict.fromkeys(KINDS, 0)
+    for ax, (title, records) in zip(axes[0], groups.items(), strict=True):
+        for kind, count in _panel(ax, records).items():
+            found[kind] += count
+        ax.set_title(title)
+    axes[0, 0].set_ylabel("decay on weights and features")
+    handles: list[Line2D | Patch] = [
+        Patch(facecolor=REGIONS[0], edgecolor="0.7", label="predicted: all classes"),
+        Patch(facecolor=REGIONS[1], edgecolor="0.7", label="predicted: large classes only"),
+        Patch(facecolor=REGIONS[2], edgecolor="0.7", label="predicted: none (zero)"),
+        Line2D([], [], color="0.2", label="border of the optimum"),
+    ]
+    if any(len(record.theory["classes"]) and record.setting.depth > 1 for r in groups.values() for record in r):
+        handles.append(Line2D([], [], color="0.2", linestyle=":", label="border of existence"))
+    handles += [
+        Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)  # type: ignore[arg-type]
+        for kind, style in KINDS.items()
+        if found[kind]
+    ]
+    figure.legend(handles=handles, loc="outside right center")
+    total = sum(found.values())
+    panels.caption(figure, f"{words} (100 and 100 / ratio samples). {total} runs of L-BFGS, one start each.")
+    return figure
+
+
+def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
+    """Regions, borders and dots; returns how many dots there are of each kind."""
+    setting = records[0].setting
+    ratios = np.array([max(r.setting.counts) / min(r.setting.counts) for r in records])
+    decays = np.array([r.setting.weight_decays[0] for r in records])
+    grid = np.geomspace(ratios.min() * 0.8, ratios.max() * 1.4, 200)
+    borders = np.array([_borders(setting, max(ratio, 1.0)) for ratio in grid])  # (200, 2): small and large classes
+    bottom, top = decays.min() * 0.7, decays.max() * 1.4
+    ax.fill_between(grid, bottom, borders[:, 0], color=REGIONS[0], linewidth=0)
+    ax.fill_between(grid, borders[:, 0], borders[:, 1], color=REGIONS[1], linewidth=0)
+    ax.fill_between(grid, borders[:, 1], top, color=REGIONS[2], linewidth=0)
+    M = setting.depth
+    for border in borders.T:
+        ax.plot(grid, border, color="0.2", linewidth=1.2)
+        if M > 1:
+            ax.plot(grid, border * existence_border(M) / global_border(M), color="0.2", linestyle=":", linewidth=1.0)
+    kinds = [_kind(record) for record in records]
+    for kind, style in KINDS.items():
+        here = np.array([k == kind for k in kinds])
+        ax.plot(ratios[here], decays[here], linestyle="", **style)  # type: ignore[arg-type]
+    ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $n_\\mathrm{max} / n_\\mathrm{min}$")
+    ax.set(xlim=(grid[0], grid[-1]), ylim=(bottom, top))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.grid(False)
+    return {kind: kinds.count(kind) for kind in KINDS}
+
+
+def _borders(setting: Setting, ratio: float) -> tuple[float, float]:
+    """The common decay at which the small and the large classes collapse."""
+    counts = tuple(max(setting.counts) / (1 if n == max(setting.counts) else ratio) for n in _shape(setting))
+    M = setting.depth
+    here = replace(setting, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)
+    factors = predict(here).decay_to_collapse
+    assert factors is not None
+    return 1e-3 * float(factors[-1]), 1e-3 * float(factors[0])
+
+
+def _shape(setting: Setting) -> tuple[float, ...]:
+    """Counts of which the last half is small, whatever the ratio of this run."""
+    K = setting.num_classes
+    return (max(setting.counts),) * (K - K // 2) + (0.0,) * (K // 2)
+
+
+def _kind(record: Record) -> str:
+    """How a run's end compares with its prediction."""
+    word = record.manifest["verdict"]["word"]
+    if word in ("global optimum", "at the claim"):
+        return "as predicted"
+    if word in ("missing classes", "dead"):
+        return "stuck without a class"
+    return "metastable" if word == "local optimum" and record.theory["metastable"] else "otherwise wrong"

@@ -1,0 +1,110 @@
+"""Unconstrained features: the features of all samples are parameters, and a deep head reads them.
+
+Several independent starts can live side by side in one module, so that one batched program trains them all: every
+parameter has a leading dimension of that size, usually 1.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ncrun import metrics
+from ncrun.config import FreeFeaturesConfig, RunConfig
+
+
+class FreeHead(nn.Module):
+    """W_1 .. W_M, each (R, out, in); with `relu` a ReLU after every layer but the last; a bias (R, K) if wanted."""
+
+    def __init__(self, weights: Sequence[Tensor], bias: Tensor | None, relu: bool) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(weight) for weight in weights])
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.relu = relu
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(R, N, d) features to (R, N, K) logits."""
+        signal = features
+        last = len(self.weights) - 1
+        for m, weight in enumerate(self.weights):
+            signal = signal @ weight.transpose(1, 2)
+            if self.relu and m < last:
+                signal = signal.relu()
+        return signal if self.bias is None else signal + self.bias[:, None]
+
+    def in_float64(self) -> metrics.Head:
+        """A detached copy of the first start's head, for measuring."""
+        weights = [weight.detach()[0].double() for weight in self.weights]
+        bias = torch.zeros(len(weights[-1]), device=weights[-1].device) if self.bias is None else self.bias.detach()[0]
+        return metrics.Head(weights, bias.double(), self.relu)
+
+
+class FreeFeatures(nn.Module):
+    """points: (R, N, d), the features of all samples, in the order of the labels. nonnegative: they are kept >= 0."""
+
+    def __init__(self, points: Tensor, head: FreeHead, nonnegative: bool) -> None:
+        super().__init__()
+        self.points = nn.Parameter(points)
+        self.head = head
+        self.nonnegative = nonnegative
+
+    @property
+    def num_members(self) -> int:
+        """R, the starts that live here."""
+        return len(self.points)
+
+    def member(self, index: int) -> "FreeFeatures":
+        """One start by itself, on the same memory."""
+        bias = self.head.bias
+        part = slice(index, index + 1)
+        head = FreeHead(
+            [weight.data[part] for weight in self.head.weights],
+            None if bias is None else bias.data[part],
+            self.head.relu,
+        )
+        return FreeFeatures(self.points.data[part], head, self.nonnegative)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """(B, d): the first start's features of the samples with these indices."""
+        return self.points[0][samples]
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """The features (R, N, d) and logits (R, N, K) of all samples; `samples` has to name them all, in order."""
+        assert len(samples) == self.points.shape[1]
+        return self.points, self.head(self.points)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Put features that a step has made negative back on their bound."""
+        if self.nonnegative:
+            self.points.clamp_(min=0)
+
+
+def free_features(run: RunConfig) -> FreeFeatures:
+    """The model of a configuration with all its restarts, each initialised from its own seed."""
+    model = run.model
+    assert isinstance(model, FreeFeaturesConfig)
+    nonnegative = model.name == "ufm_relu"
+    sizes = [*run.head_widths(), run.num_classes]
+    points, layers = [], []
+    for restart in range(run.restarts):
+        generator = torch.Generator().manual_seed(run.seed + restart)
+
+        def normal(rows: int, columns: int, std: float, generator: torch.Generator = generator) -> Tensor:
+            return std * torch.randn(rows, columns, dtype=torch.float64, generator=generator)
+
+        start = normal(run.num_samples, model.width, model.feature_std)
+        points.append(start.abs() if nonnegative else start)
+        weights = []
+        for inputs, outputs in pairwise(sizes):
+            if model.weight_std is not None:
+                weights.append(normal(outputs, inputs, model.weight_std))
+            else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
+                uniform = torch.rand(outputs, inputs, dtype=torch.float64, generator=generator)
+                weights.append((2 * uniform - 1) / math.sqrt(inputs))
+        layers.append(weights)
+    bias = torch.zeros(run.restarts, run.num_classes, dtype=torch.float64) if run.head.bias else None
+    stacked = [torch.stack([weights[m] for weights in layers]) for m in range(run.depth)]
+    return FreeFeatures(torch.stack(points), FreeHead(stacked, bias, model.name == "dufm"), nonnegative)

@@ -1,0 +1,84 @@
+"""What a finished free-feature run has arrived at, from its last row and its prediction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+# What the gradient still promises, as a share of the loss, at a run that counts as settled.
+SETTLED = 1e-5
+# A loss is lower than a claim if it is so by more than the rounding of sums over the samples.
+STRICTLY = 1e-9
+# How near a run has to be to count as the optimum: the loss, then what goes with its square root.
+NEAR_LOSS, NEAR_FIT, NEAR_SHAPE = 1e-4, 0.02, 0.05
+# A class below this share of its predicted margin is not there.
+MISSING_SHARE = 0.5
+# Without a predicted margin: below this share of the largest.
+MISSING_SHARE_OF_TOP = 0.05
+# A margin of nothing, where the scores of a fitted class are of order 1.
+ZERO_MARGIN = 1e-3
+
+WORDS = {
+    "global optimum": "at the proven or certified optimum",
+    "at the claim": "at the claimed value, which is not proven to be the optimum",
+    "lower than the claim": "below the claimed value",
+    "missing classes": "settled, and classes that the optimum keeps are not there",
+    "dead": "settled at zero, which is not the optimum",
+    "local optimum": "settled above the optimum with no class missing",
+    "not converged": "the gradient is not gone",
+    "no claim": "settled, where theory claims nothing",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: a key of WORDS. excess: loss / claimed objective - 1 (None without a claim). missing: classes."""
+
+    word: str
+    excess: float | None
+    missing: tuple[int, ...]
+
+
+def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
+    """row: the last of metrics.jsonl; theory: theory.json. A low loss alone is no proof of a geometry: with one class
+    missing it may equal the optimum's to four digits."""
+    claimed = theory["objective"] if theory["claim"] in ("proven", "certified", "open", "refuted") else None
+    # Beyond its collapse the claimed value is that of zero, but never zero itself: there is always a data term.
+    excess = None if not claimed else row["loss"] / claimed - 1
+    missing = _missing(row, theory)
+    if excess is not None and excess < -STRICTLY:
+        word = "lower than the claim"
+    elif row["stationarity"] is not None and row["stationarity"] > SETTLED * row["loss"]:
+        word = "not converged"
+    elif len(missing) == len(theory["classes"]):
+        word = "dead"
+    elif missing:
+        word = "missing classes"
+    elif excess is None:
+        word = "no claim"
+    elif excess <= NEAR_LOSS and _fits(row, theory):
+        word = "global optimum" if theory["claim"] in ("proven", "certified") else "at the claim"
+    else:
+        word = "local optimum"
+    return Verdict(word, excess, tuple(missing))
+
+
+def _missing(row: dict[str, Any], theory: dict[str, Any]) -> list[int]:
+    """Classes with a margin at the optimum and (nearly) none here."""
+    measured, top = row["class.margin"], max(row["class.margin"])
+    found = []
+    for k, (margin, entry) in enumerate(zip(measured, theory["classes"], strict=True)):
+        if entry["margin"] is None:
+            if margin <= max(MISSING_SHARE_OF_TOP * top, ZERO_MARGIN):
+                found.append(k)
+        elif not entry["collapsed"] and margin < MISSING_SHARE * entry["margin"]:
+            found.append(k)
+    return found
+
+
+def _fits(row: dict[str, Any], theory: dict[str, Any]) -> bool:
+    """Whether the data term and the shapes of classifier, means and logits (their ranks and conditioning with them) are
+    the claimed ones, as far as those are determined."""
+    expected = theory["data_term"]
+    if expected is not None and abs(row["data_term"] - expected) > NEAR_FIT * expected + NEAR_LOSS * row["loss"]:
+        return False
+    distances = [row[key] for key in ("nc2_w", "nc2_h", "nc3") if row[key] is not None]
+    return all(distance <= NEAR_SHAPE for distance in distances)

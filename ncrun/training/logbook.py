@@ -1,0 +1,70 @@
+"""Measuring and recording what trains: one record for each start that lives in the model."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ncrun.models import FreeFeatures, Network
+from ncrun.records import RunDirectory
+from ncrun.training.checkpoint import Progress
+from ncrun.training.evaluate import Evaluator
+
+# A loss so many times its first value has exploded, even if it is still a number.
+EXPLOSION = 1e6
+
+
+class Diverged(Exception):
+    """The loss is no longer a number; the message says where, and what to try."""
+
+
+class Logbook:
+    """Measures every start and appends a row to its record. Keeps the clock of `progress`."""
+
+    def __init__(
+        self,
+        network: Network | FreeFeatures,
+        records: Sequence[RunDirectory],
+        progress: Progress,
+        advice: str = "",
+    ) -> None:
+        """advice: what to try when a start diverges."""
+        assert len(records) == network.num_members
+        self.network = network
+        self.records = records
+        self.progress = progress
+        self.advice = advice
+        self._began = time.perf_counter() - progress.seconds
+
+    def keep_time(self) -> None:
+        """Bring progress.seconds up to now."""
+        self.progress.seconds = time.perf_counter() - self._began
+
+    def measure(self, evaluator: Evaluator, rate: float | None, **more: Any) -> dict[str, Any]:
+        """One row for every start that has not diverged; returns the first one's. rate: the learning rate, if any.
+
+        A start whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
+        """
+        progress, began, row = self.progress, time.perf_counter(), None
+        for index, record in enumerate(self.records):
+            if index in progress.failures:
+                continue
+            try:
+                values = evaluator(self.network.member(index))
+                first = progress.first_losses.setdefault(index, values["loss"])
+                if values["loss"] > EXPLOSION * first:
+                    raise FloatingPointError(f"the loss is {values['loss']:.3g}, from {first:.3g} at the start")
+            except FloatingPointError as error:
+                where = f"after step {progress.step} (epoch {progress.epoch})"
+                where += f" with learning rate {rate:g}" if rate else ""
+                progress.failures[index] = f"diverged: {error} {where}{self.advice}"
+                continue
+            self.keep_time()
+            line = {"epoch": progress.epoch, "step": progress.step, **more, **values}
+            line |= {"lr": rate, "seconds": round(progress.seconds, 3)}
+            record.append(line)
+            row = row or line
+        self.keep_time()
+        progress.measuring_seconds += time.perf_counter() - began
+        if row is None:
+            raise Diverged(next(iter(progress.failures.values())))
+        return row

@@ -1,0 +1,179 @@
+"""Free features at the optimum: scipy's L-BFGS-B until the gradient is gone, at one decay or along a path of them.
+
+Such a run takes seconds, so nothing is kept of an interrupted one: continued, it starts again and ends with the same
+bits. The bounds of L-BFGS-B keep the features of ufm_relu from becoming negative.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, minimize
+from torch import Tensor
+
+from ncrun.config import LBFGSConfig, RunConfig
+from ncrun.data.load import RunData
+from ncrun.models import FreeFeatures
+from ncrun.objective import Objective
+from ncrun.records import RunDirectory
+from ncrun.training import checkpoint
+from ncrun.training.checkpoint import Progress
+from ncrun.training.evaluate import Evaluator
+from ncrun.training.logbook import Logbook
+from ncrun.training.loop import Interrupted
+from ncrun.training.schedule import measured_epochs
+
+Array = NDArray[np.float64]
+
+# L-BFGS-B's first step is of length one in the units it is given; so short a one, in units in which every decay is 1,
+# cannot leap into another basin (an optimum is shorter than sqrt(2 log K) there).
+FIRST_STEP = 0.03
+# The length of a kick, in first steps.
+KICK = 0.3
+# A kick has freed the run if the loss falls by more than this share.
+FREED = 1e-9
+
+
+def settle(
+    run: RunConfig,
+    model: FreeFeatures,
+    data: RunData,
+    objective: Objective,
+    evaluator: Evaluator,
+    records: Sequence[RunDirectory],
+    saved: Path,
+    show: Callable[[int, dict[str, Any] | None], None],
+    stop_requested: Callable[[], bool],
+) -> Progress:
+    """Go to the optimum that descent from the start leads to; one epoch is one iteration.
+
+    With run.path, one after the other to the optimum at every factor on all decays, each from the last one; an epoch is
+    then one point of the path. The arguments are those of ncrun.training.loop.fit. Raises Interrupted or Diverged.
+    """
+    assert isinstance(run.optimizer, LBFGSConfig)
+    assert run.epochs is not None
+    for record in records:
+        record.cut_metrics(0)
+    progress = Progress()
+    rng = np.random.default_rng(run.seed)
+    logbook = Logbook(model, records, progress)
+    measured = measured_epochs(run.measure, run.epochs, full_batch=True)
+    last_measured = 0
+
+    def after_iteration() -> None:
+        nonlocal last_measured
+        progress.step += 1
+        if stop_requested():
+            raise Interrupted
+        if run.path is None:
+            progress.epoch += 1
+            row = None
+            if progress.epoch in measured:
+                row, last_measured = logbook.measure(evaluator, None), progress.epoch
+            show(progress.epoch, row)
+
+    if run.path is None:
+        show(0, logbook.measure(evaluator, None))
+        _descend(model, objective, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
+        if progress.epoch != last_measured:
+            show(progress.epoch, logbook.measure(evaluator, None))
+    else:
+        for progress.epoch, factor in enumerate(run.path, start=1):
+            here = objective.scaled(factor)
+            _descend(model, here, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
+            show(progress.epoch, logbook.measure(evaluator.scaled(factor), None, factor=factor))
+    logbook.keep_time()
+    checkpoint.save(saved, model, None, None, progress, [record.metrics_size() for record in records])
+    return progress
+
+
+def _with_fresh_dimensions(x: Array, model: FreeFeatures, rng: np.random.Generator) -> Array:
+    """A point with the K feature dimensions that carry least drawn anew, small. x: points and one weight, flattened.
+
+    Nonnegative features of different classes cannot share a dimension, but one class may hold many at no cost: where
+    all are taken, a class without one finds none, however its share may want to grow.
+    """
+    (weight,) = model.head.weights
+    split = model.points.numel()
+    points, readers = x[:split].reshape(-1, model.points.shape[2]).copy(), x[split:].reshape(weight.shape[1:]).copy()
+    load = (points**2).sum(axis=0)
+    weakest = np.argsort(load)[: len(readers)]
+    points[:, weakest] = KICK / len(points) ** 0.5 * np.abs(rng.standard_normal((len(points), len(weakest))))
+    readers[:, weakest] = KICK * rng.standard_normal((len(readers), len(weakest)))
+    return np.concatenate([points.ravel(), readers.ravel()])
+
+
+def _descend(
+    model: FreeFeatures,
+    objective: Objective,
+    labels: Tensor,
+    config: LBFGSConfig,
+    iterations: int,
+    rng: np.random.Generator,
+    after_each: Callable[[], None],
+) -> None:
+    """Until no entry of the gradient is above the tolerance, or for so many iterations. What after_each() raises, with
+    the model at its new point, ends the descent."""
+    assert model.num_members == 1
+    assert objective.feature_decay is not None
+    factors = [(model.points, objective.feature_decay)]
+    factors += list(zip(model.head.weights, objective.weight_decays, strict=True))
+    if model.head.bias is not None:
+        factors.append((model.head.bias, 1.0))
+    # In units in which every decay is 1 the problem is far better conditioned.
+    units = [(decay**0.5 if decay > 0 else 1.0) / FIRST_STEP for _, decay in factors]
+    ends = np.cumsum([parameter.numel() for parameter, _ in factors])[:-1]
+    weights = list(model.head.weights)
+
+    def flat(tensor: Tensor) -> Array:
+        return np.asarray(tensor.detach().cpu().double().numpy().ravel())
+
+    def place(x: Array) -> None:
+        for (parameter, _), unit, part in zip(factors, units, np.split(x, ends), strict=True):
+            parameter.data.copy_(torch.from_numpy(part.reshape(parameter.shape)) / unit)
+
+    def value_and_gradient(x: Array) -> tuple[float, Array]:
+        place(x)
+        for parameter, _ in factors:
+            parameter.grad = None
+        features, logits = model(labels)
+        loss = objective.on_batch(logits, labels, features, weights, ())
+        loss.backward()  # type: ignore[no-untyped-call]
+        pulls = []
+        for (parameter, _), unit in zip(factors, units, strict=True):
+            assert parameter.grad is not None
+            pulls.append(flat(parameter.grad) / unit)
+        return float(loss.detach()), np.concatenate(pulls)
+
+    def callback(x: Array) -> None:
+        place(x)
+        after_each()
+
+    start = np.concatenate([flat(parameter) * unit for (parameter, _), unit in zip(factors, units, strict=True)])
+    lowest = np.full(len(start), -np.inf)
+    if model.nonnegative:
+        lowest[: model.points.numel()] = 0.0
+    bounds = Bounds(lowest, np.inf) if model.nonnegative else None
+
+    def descend(x: Array) -> Any:
+        options = {"maxiter": left, "maxfun": 3 * left, "ftol": 0.0, "gtol": config.tolerance * FIRST_STEP}
+        options["maxcor"] = config.history
+        return minimize(
+            value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, callback=callback, options=options
+        )
+
+    # At a saddle, such as a feature at zero with no weight reading it, the gradient is gone as well.
+    left = iterations
+    best = descend(start)
+    failed, left = 0, left - best.nit
+    while failed < config.kicks and left > 0:
+        kick = KICK / len(start) ** 0.5 * rng.standard_normal(len(start))
+        kicked = _with_fresh_dimensions(best.x, model, rng) if model.nonnegative else best.x
+        found = descend(np.maximum(kicked + kick, lowest))
+        left -= found.nit
+        failed = 0 if found.fun < best.fun * (1 - FREED) else failed + 1
+        best = min(best, found, key=lambda each: float(each.fun))
+    place(best.x)
