@@ -82,12 +82,18 @@ def ncrun(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Command
 
 
 @pytest.fixture
-def refused(ncrun: Command, workdir: Path) -> Refused:
-    """refused("train", "epochs=0") asserts a refusal (status 2, one line, no file touched) and returns the line."""
+def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """refused("train", "epochs=0") asserts a refusal (status 2, one line, no file touched) and returns the line.
+
+    A run that is not refused fails at once, instead of training for an hour.
+    """
 
     def check(*arguments: str) -> str:
         before = contents(workdir)
-        result = ncrun(*arguments)
+        with monkeypatch.context() as patch:
+            for trains in ("fit", "settle"):
+                patch.setattr(f"ncrun.training.command.{trains}", lambda *_: pytest.fail("a run was started"))
+            result = ncrun(*arguments)
         assert result.status == 2, result
         assert result.out == ""
         assert result.err.startswith("ncrun: "), result.err
@@ -103,7 +109,7 @@ def refused(ncrun: Command, workdir: Path) -> Refused:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out curves.png, which a process of its own draws in two seconds after every run."""
-    monkeypatch.setattr("ncrun.training.command._draw", lambda record: None)
+    monkeypatch.setattr("ncrun.training.command._draw", lambda records: None)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -301,8 +301,8 @@ def reference_loss(
 
 
 def reference_gap(case: Case, target: Geometry) -> Values:
-    """The gap and its ledger, each term as the difference of two losses."""
-    if target.claim != "proven" or target.objective is None:
+    """The gap and, for the squared loss, its ledger, each term as the difference of two losses."""
+    if target.claim not in ("proven", "certified") or target.objective is None:
         return {"gap": None}
     setting, optimum = case.setting, target.objective
     assert setting.feature_decay is not None
@@ -316,6 +316,8 @@ def reference_gap(case: Case, target: Geometry) -> Values:
         for y in case.labels:
             best_bias += (np.eye(K)[y] - head @ means[y]) / len(case.labels)
     loss = reference_loss(setting, case.weights, case.bias, features, case.labels)
+    if setting.loss == "ce":
+        return {"gap": (loss - optimum) / optimum}
     with_means = reference_loss(setting, case.weights, case.bias, collapsed, case.labels)
     with_best_bias = reference_loss(setting, case.weights, best_bias, collapsed, case.labels)
     penalty = sum(

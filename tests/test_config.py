@@ -1,14 +1,16 @@
 """Every bad value is refused in one line, with status 2, before anything is written; good ones fill in defaults."""
 
-import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 from conftest import Command, Compose, Refused, contents
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from ncrun.cli import config_directory
 from ncrun.compose import compose_run, group_options
-from ncrun.config import resolve
 
 TENS = "counts=[10,10,10,10,10,10,10,10,10,10]"
 # What is typed after `ncrun train`, how the answer begins, and what else it must hold.
@@ -91,7 +93,7 @@ BAD = [
     ("epochs=0", "epochs=0:", "at least 1"),
     ("epochs=x", "epochs", "'x'"),
     ("epochs=1.5", "epochs", "1.5"),
-    ("epochs=null", "epochs", ""),
+    ("seed=null", "seed", ""),
     ("seed=-1", "seed=-1:", "0..2^63-1"),
     ("seed=x", "seed", "'x'"),
     ("measure=sometimes", "measure=sometimes:", "auto, every, log"),
@@ -214,22 +216,48 @@ def test_interrupted_sweep_starts_no_further_job(ncrun: Command, monkeypatch: py
     assert seen == [0]
 
 
-EXPERIMENTS = list(itertools.product(group_options("experiment"), ("cpu", "paper")))
+EXPERIMENTS = group_options("experiment")
+WITH_SCALES = ("dang2023/mlp-balanced", "dang2023/mlp-imbalanced")
 
 
-@pytest.mark.parametrize(("name", "scale"), EXPERIMENTS)
-def test_every_experiment_composes_with_its_whole_grid(name: str, scale: str, run_config: Compose) -> None:
-    composed = compose_run([f"experiment={name}", f"scale={scale}"])
-    run = resolve(composed)
-    assert (run.experiment, run.scale) == (name, scale)
-    assert run.dataset.name == {"cpu": "digits", "paper": "cifar10"}[scale]
-    grid = {key: str(values).split(",") for key, values in composed.hydra.sweeper.params.items()}
-    jobs = [
-        run_config(f"experiment={name}", f"scale={scale}", *(f"{k}={v}" for k, v in zip(grid, point, strict=True)))
-        for point in itertools.product(*grid.values())
-    ]
-    assert {job.head.depth for job in jobs} == {1, 3, 6}
-    assert len({job.directory() for job in jobs}) == len(jobs)
+def grid(name: str, scale: str) -> list[tuple[str, ...]]:
+    """The overrides of every run that `ncrun train -m experiment=..` makes."""
+    base = (f"experiment={name}", f"scale={scale}")
+    params = compose_run(base).hydra.sweeper.params
+    sweep = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    (jobs,) = BasicSweeper.split_arguments(sweep, None)
+    return [(*base, *job) for job in jobs]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_with_its_grid(name: str, run_config: Compose) -> None:
+    """As many runs as its first lines promise, each in a directory of its own. Of a large grid every so many-th run is
+    composed, which takes a tenth of a second, and the last one.
+    """
+    points = grid(name, "cpu")
+    runs = [run_config(*points[-1]), *(run_config(*point) for point in points[: -1 : max(1, len(points) // 9)])]
+    assert {(run.experiment, run.scale) for run in runs} == {(name, "cpu" if name in WITH_SCALES else "paper")}
+    assert len({run.directory() for run in runs}) == len(runs)
+    head = (config_directory() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    promised = re.search(r"(\d+) (runs|programs of (\d+) restarts)", head)
+    assert (promised is None) == (name in WITH_SCALES)
+    if promised is not None:
+        assert len(points) == int(promised[1])
+        assert {run.restarts for run in runs} == {int(promised[3] or 1)}
+        assert all(run.is_free for run in runs)
+
+
+@pytest.mark.parametrize("name", WITH_SCALES)
+@pytest.mark.parametrize(("scale", "dataset"), [("cpu", "digits"), ("paper", "cifar10")])
+def test_scales_of_an_experiment(name: str, scale: str, dataset: str, run_config: Compose) -> None:
+    runs = [run_config(*point) for point in grid(name, scale)]
+    assert {(run.dataset.name, run.scale) for run in runs} == {(dataset, scale)}
+    assert {run.head.depth for run in runs} == {1, 3, 6}
+
+
+def test_experiment_without_scales_is_one_run_at_all_of_them(run_config: Compose) -> None:
+    cpu, paper = (run_config("experiment=dang2024/direct", f"scale={scale}") for scale in ("cpu", "paper"))
+    assert cpu.identity() == paper.identity()
 
 
 def test_typed_dataset_wins_over_the_experiments(run_config: Compose) -> None:

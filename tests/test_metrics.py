@@ -467,7 +467,7 @@ def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bo
 
 
 def test_without_a_proof_there_is_no_gap() -> None:
-    for change in ({"loss": "ce"}, {"decay_mode": "parameters", "feature_decay": None}):
+    for change in ({"loss": "ce", "feature_sign": "nonnegative"}, {"decay_mode": "parameters", "feature_decay": None}):
         case, _ = optimum(predict(OPTIMA["simplex"]), np.random.default_rng(0))
         values = measured(replace(case, setting=replace(case.setting, **change)))
         assert values["gap"] is None

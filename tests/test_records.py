@@ -186,8 +186,10 @@ ROW = {
 
 
 def theory(counts: list[int], collapsed: list[bool], **changes: object) -> dict[str, object]:
-    classes = [{"count": n, "collapsed": c} for n, c in zip(counts, collapsed, strict=True)]
-    return {"classes": classes, "note": "", "attainable": True, "scale_free": False, **changes}
+    margins = {True: 0.0, False: 0.95, None: None}
+    classes = [{"count": n, "collapsed": c, "margin": margins[c]} for n, c in zip(counts, collapsed, strict=True)]
+    claimed = {"claim": "proven", "objective": 0.0998, "best_known": None}
+    return {"classes": classes, "note": "", "attainable": True, "scale_free": False, **claimed, **changes}
 
 
 def test_summary_of_an_imbalanced_run() -> None:

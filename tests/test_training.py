@@ -82,6 +82,7 @@ def test_run_directory_holds_what_the_contract_says(ncrun: Command, workdir: Pat
         "config.yaml",
         "manifest.json",
         "theory.json",
+        "geometry.json",
         "metrics.jsonl",
         "checkpoint.pt",
         "curves.png",
@@ -115,6 +116,34 @@ def test_run_directory_holds_what_the_contract_says(ncrun: Command, workdir: Pat
     assert metrics["loss"].notna().all()
     assert metrics["train_accuracy"].between(0, 1).all()
     assert metrics["seconds"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("typed", "members"),
+    [
+        ("model=dufm counts=[4,2] optimizer=sgd restarts=2", ["seed-0", "seed-1"]),
+        ("model=ufm counts=[4,2] path=[1,2,1]", ["."]),
+    ],
+)
+def test_directory_of_free_features(typed: str, members: list[str], ncrun: Command, workdir: Path) -> None:
+    result = ncrun("train", *typed.split(), "model.width=4", "epochs=20", "run_dir=run")
+    assert (result.status, result.err) == (0, "")
+    usual = {"config.yaml", "manifest.json", "theory.json", "geometry.json", "metrics.jsonl", "checkpoint.pt"}
+    for member in members:
+        assert set(contents(workdir / "run" / member)) == usual | {"curves.png"}
+        manifest = json.loads((workdir / "run" / member / "manifest.json").read_text())
+        assert (manifest["dataset"], manifest["index_hash"], manifest["threads"]) == (None, None, 1)
+        assert (manifest["class_counts"], manifest["num_samples"]) == ([4, 2], 6)
+        geometry = json.loads((workdir / "run" / member / "geometry.json").read_text())
+        assert {name: np.shape(matrix) for name, matrix in geometry.items()} == dict.fromkeys(geometry, (2, 2))
+    if members != ["."]:
+        assert {path.name for path in (workdir / "run").iterdir()} == {
+            "config.yaml",
+            "theory.json",
+            "summary.json",
+            "checkpoint.pt",
+            *members,
+        }
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,7 +10,8 @@ Array = NDArray[np.float64]
 
 def normalised(matrix: Array) -> Array | None:
     """N(A) = A / ||A||_F, or None for a matrix without a shape (zero or not finite)."""
-    norm = float(np.linalg.norm(matrix))
+    with np.errstate(over="ignore"):  # of a run that is about to be stopped as diverged
+        norm = float(np.linalg.norm(matrix))
     return matrix / norm if norm > 0 and np.isfinite(norm) else None
 
 

@@ -21,7 +21,7 @@ WORDS = {
     "at the claim": "at the claimed value, which is not proven to be the optimum",
     "lower than the claim": "below the claimed value",
     "missing classes": "settled, and classes that the optimum keeps are not there",
-    "dead": "settled at zero, which is not the optimum",
+    "dead": "settled at zero, which is not known to be the optimum",
     "local optimum": "settled above the optimum with no class missing",
     "not converged": "the gradient is not gone",
     "no claim": "settled, where theory claims nothing",
@@ -48,14 +48,14 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
         word = "lower than the claim"
     elif row["stationarity"] is not None and row["stationarity"] > SETTLED * row["loss"]:
         word = "not converged"
+    elif excess is not None and excess <= NEAR_LOSS and _fits(row, theory, missing):
+        word = "global optimum" if theory["claim"] in ("proven", "certified") else "at the claim"
     elif len(missing) == len(theory["classes"]):
         word = "dead"
-    elif missing:
-        word = "missing classes"
     elif excess is None:
         word = "no claim"
-    elif excess <= NEAR_LOSS and _fits(row, theory):
-        word = "global optimum" if theory["claim"] in ("proven", "certified") else "at the claim"
+    elif missing:
+        word = "missing classes"
     else:
         word = "local optimum"
     return Verdict(word, excess, tuple(missing))
@@ -74,9 +74,11 @@ def _missing(row: dict[str, Any], theory: dict[str, Any]) -> list[int]:
     return found
 
 
-def _fits(row: dict[str, Any], theory: dict[str, Any]) -> bool:
+def _fits(row: dict[str, Any], theory: dict[str, Any], missing: list[int]) -> bool:
     """Whether the data term and the shapes of classifier, means and logits (their ranks and conditioning with them) are
-    the claimed ones, as far as those are determined."""
+    the claimed ones, as far as those are determined, and no class is missing whose margin is."""
+    if any(theory["classes"][k]["margin"] is not None for k in missing):
+        return False
     expected = theory["data_term"]
     if expected is not None and abs(row["data_term"] - expected) > NEAR_FIT * expected + NEAR_LOSS * row["loss"]:
         return False

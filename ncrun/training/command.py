@@ -156,6 +156,8 @@ def _finish(
         finished.append(record)
     if run.restarts > 1:
         words = Counter(outcome["verdict"]["word"] for outcome in outcomes if "verdict" in outcome)
+        if progress.failures:
+            words["diverged"] = len(progress.failures)
         counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
         whole.close(state="done", **spent, summary=f"{run.restarts} restarts: {counted}", runs=outcomes)
     return finished

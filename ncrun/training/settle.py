@@ -77,7 +77,8 @@ def settle(
 
     if run.path is None:
         show(0, logbook.measure(evaluator, None))
-        _descend(model, objective, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
+        stepped_back = _descend(model, objective, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
+        progress.epoch += stepped_back
         if progress.epoch != last_measured:
             show(progress.epoch, logbook.measure(evaluator, None))
     else:
@@ -114,9 +115,12 @@ def _descend(
     iterations: int,
     rng: np.random.Generator,
     after_each: Callable[[], None],
-) -> None:
+) -> bool:
     """Until no entry of the gradient is above the tolerance, or for so many iterations. What after_each() raises, with
-    the model at its new point, ends the descent."""
+    the model at its new point, ends the descent.
+
+    Leaves the model at the best point; returns whether that is not the one that it was at last.
+    """
     assert model.num_members == 1
     assert objective.feature_decay is not None
     factors = [(model.points, objective.feature_decay)]
@@ -167,7 +171,7 @@ def _descend(
 
     # At a saddle, such as a feature at zero with no weight reading it, the gradient is gone as well.
     left = iterations
-    best = descend(start)
+    best = found = descend(start)
     failed, left = 0, left - best.nit
     while failed < config.kicks and left > 0:
         kick = KICK / len(start) ** 0.5 * rng.standard_normal(len(start))
@@ -177,3 +181,4 @@ def _descend(
         failed = 0 if found.fun < best.fun * (1 - FREED) else failed + 1
         best = min(best, found, key=lambda each: float(each.fun))
     place(best.x)
+    return best is not found
