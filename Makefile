@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (about 7 minutes on 2 cores)
+figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (about 13 minutes on 2 cores)
 	$(BIN)/ncrun figures
 
 test: $(READY) ## the whole test suite except what is marked slow or gpu
@@ -24,7 +24,7 @@ check: $(READY) ## lint, format and types
 smoke: $(READY) ## one tiny training run, its prediction and its picture (half a minute)
 	$(BIN)/python scripts/smoke.py
 
-verify: $(READY) ## theory against numerical optimisation, metrics against a slow float64 reference; prints the errors
+verify: $(READY) ## theory against numerical optimisation, metrics against a slow reference; prints the errors (3 minutes)
 	$(BIN)/python scripts/verify_theory.py
 	$(BIN)/python scripts/verify_metrics.py
 

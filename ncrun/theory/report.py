@@ -18,6 +18,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     margins = geometry.margins()
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
     first = geometry.layers[0] if geometry.determined else None
+    vanish = decay_to_vanish(geometry)
     for k, count in enumerate(geometry.setting.counts):
         classes.append(
             {
@@ -31,6 +32,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
                 "decay_to_collapse": _number(geometry.decay_to_collapse[k])
                 if geometry.decay_to_collapse is not None
                 else None,
+                "decay_to_vanish": _number(vanish[k]) if vanish is not None else None,
             }
         )
     matrices = geometry.layers and geometry.tie is None
@@ -56,17 +58,21 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def metastable(geometry: Geometry) -> list[int]:
-    """Classes that are collapsed at the optimum while a local minimum at which they are not still exists.
-
-    Squared loss without bias, two or more layers (with a bias directions are not classes).
-    """
+def decay_to_vanish(geometry: Geometry) -> Array | None:
+    """(K,): the factor on all decays up to which a local minimum with the class remains, beyond its collapse at the
+    optimum. None but for squared loss without bias and two or more layers (with a bias directions are not classes)."""
     setting = geometry.setting
     if setting.loss != "mse" or setting.bias or setting.depth < 2 or geometry.decay_to_collapse is None:
+        return None
+    return geometry.decay_to_collapse * (existence_border(setting.depth) / global_border(setting.depth))
+
+
+def metastable(geometry: Geometry) -> list[int]:
+    """Classes that are collapsed at the optimum while a local minimum at which they are not still exists."""
+    vanish = decay_to_vanish(geometry)
+    if vanish is None:
         return []
-    between = global_border(setting.depth) / existence_border(setting.depth)
-    factors = geometry.decay_to_collapse
-    return [k for k, gone in enumerate(geometry.collapsed()) if gone and between < factors[k] <= 1]
+    return [k for k, gone in enumerate(geometry.collapsed()) if gone and vanish[k] > 1]
 
 
 def nearest_threshold(geometry: Geometry) -> str:
@@ -179,12 +185,16 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
     if geometry.decay_to_collapse is None or math.isnan(geometry.decay_to_collapse[k]):
         return state
     factor = float(geometry.decay_to_collapse[k])
+    vanish = decay_to_vanish(geometry)
     if collapsed:
         if factor == 0:
             return "COLLAPSED (bottleneck)"
-        remains = " (a local minimum that is not zero remains)" if k in metastable(geometry) else ""
+        remains = f" (a local minimum keeps it up to {vanish[k]:.3g} x)" if vanish is not None and vanish[k] > 1 else ""
         return f"COLLAPSED{remains}; not below {factor:.3g} x these decays"
-    return "never" if math.isinf(factor) else f"no; from {factor:.3g} x these decays"
+    if math.isinf(factor):
+        return "never"
+    local = f" (metastable to {vanish[k]:.3g} x)" if vanish is not None else ""
+    return f"no; from {factor:.3g} x these decays{local}"
 
 
 def _summary(geometry: Geometry, collapsed: list[bool | None]) -> str:
