@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
     if arguments[0] in ("-sc", "--shell_completion", "--shell-completion"):
         return _complete(arguments)
     command, rest = arguments[0], arguments[1:]
-    # numpy and scipy see small matrices only: threads of theirs would fight with torch's, and made L-BFGS 8 times slower.
+    # numpy and scipy see small matrices only: threads of theirs fight with torch's, and made L-BFGS 8 times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if command not in COMMANDS:
         return _refuse(f"{command}: no such command; the commands are {', '.join(COMMANDS)}")
