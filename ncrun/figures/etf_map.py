@@ -53,8 +53,8 @@ def etf_map() -> Figure:
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     panels.caption(
         figure,
-        f"Cross-entropy, balanced classes of {SAMPLES} samples, M linear layers on free features, equal decays, no bias. From"
-        " theory alone. At M = 1 the ETF is optimal everywhere below the border.",
+        f"Cross-entropy, balanced classes of {SAMPLES} samples, M linear layers on free features, equal decays, no"
+        " bias. From theory alone. At M = 1 the ETF is optimal everywhere below the border.",
     )
     return figure
 
