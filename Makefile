@@ -14,7 +14,7 @@ figures: $(READY) ## train at CPU scale on embedded data and draw the core figur
 	$(BIN)/ncrun figures
 
 test: $(READY) ## the whole test suite except what is marked slow or gpu
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: $(READY) ## lint, format and types
 	$(BIN)/ruff check .

@@ -117,7 +117,7 @@ def test_deep_collapse_where_the_theorem_has_it(ncrun: Command, workdir: Path) -
     l >= 2. Not on H_1, nor before the ReLU of layer 2: there this run is far from it, which the theorem allows.
     1e-4: the root of the loss' distance to its optimum, as above.
     """
-    assert ncrun("train", "model=dufm", "counts=[50,50]", "model.width=8", "run_dir=run").status == 0
+    assert ncrun("train", "model=dufm", "counts=[50,50]", "model.width=32", "run_dir=run").status == 0
     row = rows(workdir / "run")[-1]
     assert manifest(workdir / "run")["verdict"]["word"] == "global optimum"
     assert -1e-10 < row["gap"] < 1e-9
