@@ -115,9 +115,9 @@ def test_without_decay_there_is_no_claim(ncrun: Command, workdir: Path) -> None:
 def test_deep_collapse_where_the_theorem_has_it(ncrun: Command, workdir: Path) -> None:
     """Of three ReLU layers, K = 2. DNC1 on every layer; DNC2 on l >= 2 after the ReLU and on l >= 3 before it; DNC3 on
     l >= 2. Not on H_1, nor before the ReLU of layer 2: there this run is far from it, which the theorem allows.
-    1e-4: the root of the loss' distance to its optimum, as above.
+    1e-3: the root of the loss' distance to its optimum (1e-9), times 30 for the many small rows that count in DNC3.
     """
-    assert ncrun("train", "model=dufm", "counts=[50,50]", "model.width=32", "run_dir=run").status == 0
+    assert ncrun("train", "model=dufm", "counts=[50,50]", "model.width=16", "run_dir=run").status == 0
     row = rows(workdir / "run")[-1]
     assert manifest(workdir / "run")["verdict"]["word"] == "global optimum"
     assert -1e-10 < row["gap"] < 1e-9
@@ -126,10 +126,10 @@ def test_deep_collapse_where_the_theorem_has_it(ncrun: Command, workdir: Path) -
         assert row[f"head.{layer}.nc1_trace"] < 1e-8
         assert row[f"head.{layer}.rank"] == 2
     for layer in (2, 3):
-        assert row[f"head.{layer}.dnc2"] == pytest.approx(1, abs=1e-4)
-        assert row[f"head.{layer}.dnc3"] < 1e-4
-        assert row[f"head.{layer}.nc2_h"] < 1e-4
-    assert row["head.3.pre_dnc2"] == pytest.approx(1, abs=1e-4)
+        assert row[f"head.{layer}.dnc2"] == pytest.approx(1, abs=1e-3)
+        assert row[f"head.{layer}.dnc3"] < 1e-3
+        assert row[f"head.{layer}.nc2_h"] < 1e-3
+    assert row["head.3.pre_dnc2"] == pytest.approx(1, abs=1e-3)
     assert row["head.2.pre_dnc2"] > 1.1
     assert row["head.1.dnc2"] > 1.1
     assert row["head.1.nc2_h"] is None
