@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ncrun.records.read import Record
+from ncrun.theory.report import LOSS_WORDS
 
 STYLE = Path(__file__).with_name("ncrun.mplstyle")
 PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1.0}
@@ -36,7 +37,6 @@ MODEL_WORDS = {
     "dufm": "free features under a ReLU head",
 }
 OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
-LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
 
 # Of a caption's type, so that a long one is broken where the figure ends.
 CHARACTERS_PER_INCH = 16.8

@@ -63,7 +63,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         Patch(facecolor=REGIONS[2], edgecolor="0.7", label="predicted: none (zero)"),
         Line2D([], [], color="0.2", label="border of the optimum"),
     ]
-    if any(len(record.theory["classes"]) and record.setting.depth > 1 for r in groups.values() for record in r):
+    if any(record.setting.depth > 1 for records in groups.values() for record in records):
         handles.append(Line2D([], [], color="0.2", linestyle=":", label="border of existence"))
     handles += [
         Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)  # type: ignore[arg-type]
@@ -105,18 +105,12 @@ def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
 
 def _borders(setting: Setting, ratio: float) -> tuple[float, float]:
     """The common decay at which the small and the large classes collapse."""
-    counts = tuple(max(setting.counts) / (1 if n == max(setting.counts) else ratio) for n in _shape(setting))
-    M = setting.depth
+    largest, small, M = max(setting.counts), setting.num_classes // 2, setting.depth
+    counts = (largest,) * (setting.num_classes - small) + (largest / ratio,) * small
     here = replace(setting, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)
     factors = predict(here).decay_to_collapse
     assert factors is not None
     return 1e-3 * float(factors[-1]), 1e-3 * float(factors[0])
-
-
-def _shape(setting: Setting) -> tuple[float, ...]:
-    """Counts of which the last half is small, whatever the ratio of this run."""
-    K = setting.num_classes
-    return (max(setting.counts),) * (K - K // 2) + (0.0,) * (K // 2)
 
 
 def _kind(record: Record) -> str:

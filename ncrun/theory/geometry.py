@@ -1,6 +1,6 @@
 """The answer of every theorem: what the trained geometry will be, and how far that claim can be trusted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 # A margin that is zero in exact arithmetic comes out as a few rounding errors of logits that are about 1.
 MARGIN_ROUNDING = 1e-12
+# A value is lower than a claim if it is so by more than the rounding of two sums over the classes.
+STRICTLY = 1e-10
 
 # How far a claim can be trusted, best first.
 CLAIMS = {
@@ -148,6 +150,20 @@ class Geometry:
         apart = norms[:, None] + norms[None, :] - 2 * gram
         same = apart <= 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
         return [[j for j in range(K) if j != k and same[k, j]] for k in range(K)]
+
+
+def against_known(
+    geometry: Geometry, best: Reference, references: tuple[Reference, ...], shape: str, open_note: str
+) -> Geometry:
+    """A claimed optimum without a proof: refuted by a lower value if one is known, else open.
+
+    shape: what the claim predicts, for the note on a refuted one. open_note: the note on an open one.
+    """
+    assert geometry.objective is not None
+    if best.objective is None or best.objective >= geometry.objective * (1 - STRICTLY):
+        return replace(geometry, claim="open", references=references, note=open_note)
+    note = f"{best.name}: the lower value {best.objective:.8g} is known; wide networks may still reach the {shape}"
+    return replace(geometry, claim="refuted", best_known=best, references=references, note=note)
 
 
 def class_margins(scores: Array) -> Array:

@@ -13,7 +13,7 @@ from math import comb, isqrt, sqrt
 
 import numpy as np
 
-from ncrun.theory.geometry import Geometry, Reference
+from ncrun.theory.geometry import Geometry, Reference, against_known
 from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import decay_product
 from ncrun.theory.squared_loss import global_border, kept_fraction, predict_limit, predict_squared_loss
@@ -25,7 +25,6 @@ SOURCE_ONE_LAYER = "Dang et al. 2023, Theorems 1 and 3 (one linear layer)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
 SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
-STRICTLY = 1e-10
 
 
 def predict_relu_head(setting: Setting) -> Geometry:
@@ -38,24 +37,17 @@ def predict_relu_head(setting: Setting) -> Geometry:
         return replace(chains, setting=setting, source=SOURCE_ONE_LAYER)
     geometry = _from_chains(setting, chains)
     K = setting.num_classes
-    if min(setting.widths) < K and not _zero_is_proven(setting):
-        return Geometry(setting, "none", "", note="a layer narrower than the number of classes: no theorem")
     if _zero_is_proven(setting):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
+    if min(setting.widths) < K:
+        return Geometry(setting, "none", "", note="a layer narrower than the number of classes: no theorem")
     if K == 2 and setting.is_balanced:
         return replace(geometry, claim="proven", source=SOURCE)
     if not setting.is_balanced:
         note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
         return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
-    assert geometry.objective is not None
-    best, references = _alternatives(setting)
-    if best.objective is not None and best.objective < geometry.objective * (1 - STRICTLY):
-        note = f"{best.name}: the lower value {best.objective:.8g} is known; wide networks may still reach the chains"
-        return replace(
-            geometry, claim="refuted", source=SOURCE_CHAINS, best_known=best, references=references, note=note
-        )
     note = "three or more classes: one chain for each class is the lowest value known, without a proof"
-    return replace(geometry, claim="open", source=SOURCE_CHAINS, references=references, note=note)
+    return against_known(replace(geometry, source=SOURCE_CHAINS), *_alternatives(setting), "chains", note)
 
 
 def predict_relu_head_limit(setting: Setting) -> Geometry:

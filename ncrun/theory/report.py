@@ -85,24 +85,24 @@ def nearest_threshold(geometry: Geometry) -> str:
     alive = np.where(finite & ~gone, factors, np.inf)
     if not np.isinf(alive).all():
         which = np.flatnonzero(np.isclose(alive, alive.min(), rtol=1e-9))
-        return f"{_classes(which, setting.num_classes)} if {_decay_in_words(geometry, float(alive.min()), 'exceeds')}"
+        words = _classes(which, setting.num_classes, "collapses", "collapse")
+        return f"{words} if {_decay_in_words(geometry, float(alive.min()), 'exceeds')}"
     back = np.where(finite & gone, factors, 0.0)
     if back.max() == 0:
         return ""
     which = np.flatnonzero(np.isclose(back, back.max(), rtol=1e-9))
-    words = _classes(which, setting.num_classes).replace("collapse", "stay collapsed", 1)
-    if len(which) == 1:
-        words = words.replace("stay collapseds", "stays collapsed")
+    words = _classes(which, setting.num_classes, "stays collapsed", "stay collapsed")
     return f"{words} unless {_decay_in_words(geometry, float(back.max()), 'falls below')}"
 
 
-def _classes(which: NDArray[np.int64], num_classes: int) -> str:
+def _classes(which: NDArray[np.int64], num_classes: int, one: str, many: str) -> str:
+    """The classes with a verb, for one or for many of them."""
     if len(which) == num_classes:
-        return "all classes collapse"
+        return f"all classes {many}"
     if len(which) == 1:
-        return f"class {which[0]} collapses"
+        return f"class {which[0]} {one}"
     names = ", ".join(map(str, which[:-1])) if len(which) <= 6 else f"{which[0]}, {which[1]}, .."
-    return f"classes {names} and {which[-1]} collapse"
+    return f"classes {names} and {which[-1]} {many}"
 
 
 def _decay_in_words(geometry: Geometry, factor: float, verb: str) -> str:

@@ -42,6 +42,14 @@ def decay_product(setting: Setting) -> float:
     return setting.feature_decay * float(np.prod(setting.weight_decays))
 
 
+def shared_penalty(setting: Setting, kept: Array) -> Array:
+    """e above, (r,): along each direction every one of the M+1 factors has the penalty e/2.
+
+    kept: (r,) singular values of the optimal logits times sqrt(n_k).
+    """
+    return np.asarray((decay_product(setting) * kept**2) ** (1 / (setting.depth + 1)))
+
+
 def balanced_powers(setting: Setting, kept: Array) -> tuple[list[Array], list[Array]]:
     """Squared singular values of each suffix W_M..W_m and of its input times sqrt(n_k), for m = 1..M.
 
@@ -49,7 +57,7 @@ def balanced_powers(setting: Setting, kept: Array) -> tuple[list[Array], list[Ar
     """
     assert setting.feature_decay is not None
     M, decays = setting.depth, np.array(setting.weight_decays)
-    energy = (decay_product(setting) * kept**2) ** (1 / (M + 1))
+    energy = shared_penalty(setting, kept)
     weights = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
     features = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
     return weights, features

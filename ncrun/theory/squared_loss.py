@@ -18,7 +18,7 @@ import numpy as np
 
 from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry
 from ncrun.theory.setting import Setting
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, ties
+from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, shared_penalty, ties
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
 SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating the bias, same spectral form"
@@ -74,13 +74,12 @@ def predict_squared_loss(setting: Setting) -> Geometry:
     """The optimum of the objective with decays on the head and the features; every decay must be positive."""
     counts = np.asarray(setting.counts, dtype=float)
     N, M = counts.sum(), setting.depth
-    product = decay_product(setting)
     spectrum = label_spectrum(counts, setting.bias)
     rank = min(setting.num_classes, *setting.widths)
-    kappa = shrinkage_strength(spectrum.values, N, M, product)
+    kappa = shrinkage_strength(spectrum.values, N, M, decay_product(setting))
     z = kept_fraction(kappa, M) * spectrum.values
     optimal = np.where(np.arange(len(z)) < rank, z, 0.0)
-    energy = (product * optimal**2) ** (1 / (M + 1))
+    energy = shared_penalty(setting, optimal)
     objective = float(((optimal - spectrum.values) ** 2).sum() / (2 * N) + (M + 1) / 2 * energy.sum())
 
     geometry = assemble(setting, spectrum, optimal, *balanced_powers(setting, optimal), rank)

@@ -48,7 +48,7 @@ def train(run: RunConfig) -> int:
     With restarts it trains them all in one program; the run's own directory then holds a summary and their common
     checkpoint, and each start has a directory of an ordinary run in it.
     """
-    whole = RunDirectory(run.directory(), "summary.json" if run.restarts > 1 else "manifest.json")
+    whole = RunDirectory(run.directory(), run.manifest_name)
     if whole.state(run) == "done":
         print(f"{whole.path}: finished already; nothing to do")
         return 0
@@ -169,7 +169,7 @@ def preflight(run: RunConfig) -> None:
     A sweep asks this of all its jobs before the first one starts.
     """
     _device(run.device)
-    RunDirectory(run.directory(), "summary.json" if run.restarts > 1 else "manifest.json").state(run)
+    RunDirectory(run.directory(), run.manifest_name).state(run)
     if run.dataset is not None:
         _readable(run.dataset.name, data_directory(run))
 
