@@ -27,7 +27,11 @@ NOT_IDENTITY = ("device", "threads", "progress", "data_dir", "run_dir", "name")
 
 @dataclass
 class DatasetConfig:
+    """size, channels: what images are made into; None: as the data set has them."""
+
     name: str = MISSING
+    size: int | None = MISSING
+    channels: int | None = MISSING
 
 
 @dataclass
@@ -40,6 +44,7 @@ class MLPConfig(ModelConfig):
     depth: int = MISSING
     width: int = MISSING
     batch_norm: bool = MISSING
+    features: str = MISSING
 
 
 @dataclass
@@ -49,8 +54,11 @@ class DeepLinearConfig(ModelConfig):
 
 
 @dataclass
-class ResNet18Config(ModelConfig):
+class ConvConfig(ModelConfig):
+    """The convolutional networks: resnet18, vgg11, vgg16 and densenet."""
+
     width: float = MISSING
+    feature_norm: bool = MISSING
 
 
 @dataclass
@@ -91,6 +99,8 @@ class HeadConfig:
     depth: int | None = MISSING
     width: int | None = MISSING
     bias: bool = MISSING
+    relu: bool | None = MISSING
+    frozen: str | None = MISSING
 
 
 @dataclass
@@ -123,6 +133,8 @@ class RunConfig:
     imbalance_profile: str | None = MISSING
     class_order: str | None = MISSING
     counts: list[int] | None = MISSING
+    classes: list[int] | None = MISSING
+    random_labels: float = MISSING
     subset: str | None = MISSING
     head: HeadConfig = field(default_factory=HeadConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
@@ -145,13 +157,34 @@ class RunConfig:
         return isinstance(self.model, FreeFeaturesConfig)
 
     @property
+    def has_nonnegative_features(self) -> bool:
+        """Whether a ReLU, or a bound, keeps the features from being negative."""
+        if isinstance(self.model, ConvConfig):
+            return not self.model.feature_norm
+        return self.model.name == "ufm_relu" or (isinstance(self.model, MLPConfig) and self.model.features == "relu")
+
+    @property
     def facts(self) -> DataSetFacts:
         assert self.dataset is not None
         return CATALOGUE[self.dataset.name]
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images as the network sees them."""
+        assert self.dataset is not None
+        channels, height, width = self.facts.image_shape
+        size = self.dataset.size
+        return self.dataset.channels or channels, size or height, size or width
+
+    @property
+    def class_sizes(self) -> tuple[int, ...]:
+        """Training samples that the data set has of each chosen class."""
+        sizes = self.facts.class_sizes
+        return sizes if self.classes is None else tuple(sizes[k] for k in self.classes)
+
+    @property
     def num_classes(self) -> int:
-        return len(self.counts) if self.is_free and self.counts is not None else self.facts.num_classes
+        return len(self.counts) if self.is_free and self.counts is not None else len(self.class_sizes)
 
     @property
     def depth(self) -> int:
@@ -163,7 +196,7 @@ class RunConfig:
         """Training samples per class, in label order."""
         if self.counts is not None:
             return list(self.counts)
-        sizes = self.facts.class_sizes
+        sizes = self.class_sizes
         order = seeded_class_order(len(sizes), self.seed) if self.class_order == "seed" else None
         return class_counts(sizes, self.imbalance, self.imbalance_profile or "exp", order)
 
@@ -182,8 +215,8 @@ class RunConfig:
 
     def feature_width(self) -> int:
         """d, the dimension of the features that the head reads."""
-        if isinstance(self.model, ResNet18Config):
-            return resnet_stage_widths(self.model.width)[-1]
+        if isinstance(self.model, ConvConfig):
+            return conv_widths(self.model)[-1]
         assert isinstance(self.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
         return self.model.width
 
@@ -203,8 +236,8 @@ class RunConfig:
             weight_decays=self.weight_decays(),
             feature_decay=self.decay.feature,
             decay_mode=self.decay.mode,
-            feature_sign="nonnegative" if self.model.name == "ufm_relu" else "free",
-            head="relu" if self.model.name == "dufm" else "linear",
+            feature_sign="nonnegative" if self.has_nonnegative_features else "free",
+            head="relu" if self.head.relu else "linear",
             free_features=self.model.name != "deep_linear",
         )
 
@@ -238,7 +271,10 @@ class RunConfig:
 MODELS = {
     "mlp": MLPConfig,
     "deep_linear": DeepLinearConfig,
-    "resnet18": ResNet18Config,
+    "resnet18": ConvConfig,
+    "vgg11": ConvConfig,
+    "vgg16": ConvConfig,
+    "densenet": ConvConfig,
     "ufm": FreeFeaturesConfig,
     "ufm_relu": FreeFeaturesConfig,
     "dufm": FreeFeaturesConfig,
@@ -246,9 +282,25 @@ MODELS = {
 OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig, "lbfgs": LBFGSConfig}
 
 
-def resnet_stage_widths(multiplier: float) -> tuple[int, ...]:
-    """Channels of ResNet18's four stages under a width multiplier."""
-    return tuple(max(1, round(width * multiplier)) for width in (64, 128, 256, 512))
+STAGE_WIDTHS = {"resnet18": (64, 128, 256, 512), "vgg11": (64, 128, 256, 512, 512), "vgg16": (64, 128, 256, 512, 512)}
+# Each of VGG's five poolings halves the image.
+VGG_SMALLEST = 32
+DENSENET_GROWTH = 12
+DENSENET_LAYERS = (6, 12, 24, 16)
+
+
+def conv_widths(model: ConvConfig) -> tuple[int, ...]:
+    """Channels of a convolutional network's stages under its width multiplier, the last being the features'.
+
+    A DenseNet's stages follow from its growth: so many channels more with each layer, half of them after each block.
+    """
+    if model.name != "densenet":
+        return tuple(max(1, round(width * model.width)) for width in STAGE_WIDTHS[model.name])
+    growth = max(1, round(DENSENET_GROWTH * model.width))
+    widths = [2 * growth]
+    for layers in DENSENET_LAYERS:
+        widths.append((widths[-1] if len(widths) == 1 else widths[-1] // 2) + layers * growth)
+    return tuple(widths)
 
 
 def plain(value: Any) -> Any:
@@ -302,6 +354,7 @@ def resolve(composed: DictConfig) -> RunConfig:
         _refuse_typed(typed, "path", f"model={run.model.name} has no free features")
         _refuse_typed(typed, "restarts", f"model={run.model.name} has no free features; use -m seed=0,1,2")
         run.restarts, run.path = 1, None
+        _check_images(run)
         _check_class_counts(run, typed)
         _check_batch_size(run, typed)
     _check_optimizer(run, typed)
@@ -396,6 +449,8 @@ def _fill_in(run: RunConfig) -> None:
         run.dtype = "float64" if free else "float32"
     if run.head.depth is None:
         run.head.depth = 3 if run.model.name == "dufm" else 1
+    if run.head.relu is None:
+        run.head.relu = run.model.name == "dufm"
     if run.schedule.drops is None:
         run.schedule.drops = [] if free else [0.6, 0.85]
     if run.decay.feature is None and run.decay.mode == "features":
@@ -421,9 +476,13 @@ def _check_scalars(run: RunConfig) -> None:
 
 
 def _check_model(run: RunConfig) -> None:
-    if isinstance(run.model, ResNet18Config):
+    if isinstance(run.model, ConvConfig):
         _positive("model.width", run.model.width)
         return
+    if isinstance(run.model, MLPConfig):
+        _choice("model.features", run.model.features, ["linear", "relu"])
+        if run.model.batch_norm and run.model.features == "relu":
+            raise UserError("model.features=relu: has no effect with model.batch_norm=true, which ends in a BatchNorm")
     assert isinstance(run.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
     _at_least("model.width", run.model.width, 1)
     if isinstance(run.model, FreeFeaturesConfig):
@@ -437,7 +496,9 @@ def _check_model(run: RunConfig) -> None:
 def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     """Free features have no data set, so counts are all there is to them."""
     name = run.model.name
-    for key in ("dataset", "dataset.name", "subset", "data_dir"):
+    for key in ("dataset", "dataset.name", "dataset.size", "dataset.channels", "subset", "data_dir"):
+        _refuse_typed(typed, key, f"model={name} has no data set")
+    for key in ("classes", "random_labels"):
         _refuse_typed(typed, key, f"model={name} has no data set")
     for key in ("imbalance", "imbalance_profile", "class_order"):
         _refuse_typed(typed, key, f"model={name} has no data set; give each class its number by counts=[...]")
@@ -456,8 +517,8 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
         raise UserError(f"decay.mode={run.decay.mode}: model={name} knows only features, the theorems' objective")
     if name == "ufm_relu" and run.head.depth != 1:
         raise UserError(f"head.depth={run.head.depth}: model=ufm_relu has one linear layer; model=ufm takes more")
-    if name == "dufm" and run.head.bias:
-        raise UserError("head.bias=True: model=dufm has no bias")
+    if run.head.relu != (name == "dufm"):
+        raise UserError(f"head.relu={run.head.relu}: model=dufm is the one with a ReLU between its layers, not {name}")
     _at_least("restarts", run.restarts, 1)
     if run.restarts > 1 and isinstance(run.optimizer, LBFGSConfig):
         raise UserError(
@@ -492,9 +553,38 @@ def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
             raise UserError(f"optimizer.betas={betas}: must be two numbers in [0, 1)")
 
 
+def _check_images(run: RunConfig) -> None:
+    """The images as the data set has them, and as they are made to be."""
+    assert run.dataset is not None
+    channels, size = run.dataset.channels, run.dataset.size
+    own = run.facts.image_shape[0]
+    if channels is not None and channels not in (own, 3):
+        raise UserError(f"dataset.channels={channels}: {run.dataset.name} has {own}; grey images can be given 3")
+    if size is not None:
+        _at_least("dataset.size", size, 1)
+    if run.model.name.startswith("vgg") and min(run.image_shape[1:]) < VGG_SMALLEST:
+        raise UserError(
+            f"model={run.model.name}: its five poolings need images of {VGG_SMALLEST} x {VGG_SMALLEST}, not"
+            f" {run.image_shape[1]} x {run.image_shape[2]}; set dataset.size={VGG_SMALLEST}"
+        )
+
+
+def _check_classes(run: RunConfig) -> None:
+    if run.classes is None:
+        return
+    assert run.dataset is not None
+    available = run.facts.num_classes
+    if len(run.classes) < 2 or len(set(run.classes)) < len(run.classes):
+        raise UserError(f"classes={run.classes}: must be two or more different ones")
+    for k in run.classes:
+        if not 0 <= k < available:
+            raise UserError(f"classes={run.classes}: {run.dataset.name} has the classes 0 to {available - 1}, not {k}")
+
+
 def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
     assert run.dataset is not None
-    sizes = run.facts.class_sizes
+    _check_classes(run)
+    sizes = run.class_sizes
     _choice("imbalance_profile", run.imbalance_profile, PROFILES)
     _choice("class_order", run.class_order, ["list", "seed"])
     _choice("subset", run.subset, ["seed", "first"])
@@ -505,7 +595,7 @@ def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
             raise UserError(
                 f"counts={run.counts}: {len(run.counts)} counts for the {len(sizes)} classes of {run.dataset.name}"
             )
-        for k, (count, size) in enumerate(zip(run.counts, sizes, strict=True)):
+        for k, count, size in zip(run.classes or range(len(sizes)), run.counts, sizes, strict=True):
             if not 1 <= count <= size:
                 raise UserError(f"counts: class {k} of {run.dataset.name} holds 1 to {size} samples, not {count}")
         run.imbalance = None
@@ -520,6 +610,8 @@ def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
             for key in ("imbalance_profile", "class_order"):
                 _refuse_typed(typed, key, "imbalance is not set")
         run.imbalance_profile = run.class_order = None
+    if not 0 <= run.random_labels <= 1:
+        raise UserError(f"random_labels={run.random_labels}: must lie in [0, 1], a share of the training samples")
     if run.class_counts() == list(sizes):
         _refuse_typed(typed, "subset", "every sample is taken")
         run.subset = None
@@ -535,12 +627,15 @@ def _check_batch_size(run: RunConfig, typed: set[str]) -> None:
         return
     if not 1 <= run.batch_size <= N:
         raise UserError(f"batch_size={run.batch_size}: must be full or lie in 1..{N}, the number of training samples")
-    has_batch_norm = run.model.name == "resnet18" or getattr(run.model, "batch_norm", False)
+    has_batch_norm = isinstance(run.model, ConvConfig) or getattr(run.model, "batch_norm", False)
     if run.batch_size == 1 and has_batch_norm:
         raise UserError(f"batch_size=1: BatchNorm in model={run.model.name} needs at least 2 samples in a batch")
 
 
 def _check_head(run: RunConfig, typed: set[str]) -> None:
+    if run.head.relu and run.head.bias:
+        owner = "model=dufm" if run.is_free else "head.relu=true"
+        raise UserError(f"head.bias=True: {owner} has no bias")
     _at_least("head.depth", run.depth, 1)
     if run.head.width is not None:
         _at_least("head.width", run.head.width, 1)

@@ -13,7 +13,8 @@ from conftest import Command, Refused, contents
 from ncrun import __version__
 from ncrun.compose import group_options
 
-DATA_SETS = ["dataset=cifar10", "dataset=digits", "dataset=fashion_mnist", "dataset=mnist"]
+NAMES = ["cifar10", "cifar100", "digits", "emnist_letters", "fashion_mnist", "mnist", "svhn"]
+DATA_SETS = [f"dataset={name}" for name in NAMES]
 NCRUN = Path(sys.executable).with_name("ncrun")
 
 
@@ -39,7 +40,7 @@ def test_version(ncrun: Command) -> None:
 def test_help_of_a_command_shows_choices_and_keys(command: str, ncrun: Command, workdir: Path) -> None:
     result = ncrun(command, "--help")
     assert (result.status, result.err) == (0, "")
-    assert "dataset: cifar10, digits, fashion_mnist, mnist" in result.out
+    assert f"dataset: {', '.join(NAMES)}\n" in result.out
     assert "head:\n  depth: null\n" in result.out
     assert contents(workdir) == {}
 
@@ -55,7 +56,7 @@ def test_cfg_job_prints_the_composed_configuration(ncrun: Command, workdir: Path
     printed = OmegaConf.create(result.out)
     assert result.status == 0
     assert printed.imbalance == 0.1
-    assert printed.model == {"name": "resnet18", "width": 1.0}
+    assert printed.model == {"name": "resnet18", "width": 1.0, "feature_norm": True}
     assert contents(workdir) == {}
 
 
@@ -152,10 +153,10 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
     [
         ("ncrun train dataset=", DATA_SETS),
         ("ncrun theory dataset=", DATA_SETS),
-        ("ncrun train dataset=c", ["dataset=cifar10"]),
+        ("ncrun train dataset=c", ["dataset=cifar10", "dataset=cifar100"]),
         ("ncrun train epochs=3 dataset=d", ["dataset=digits"]),
         ("ncrun train  optimizer=", ["optimizer=adam", "optimizer=lbfgs", "optimizer=sgd"]),
-        ("ncrun train head.", ["head.bias=", "head.depth=", "head.width="]),
+        ("ncrun train head.", ["head.bias=", "head.depth=", "head.frozen=", "head.relu=", "head.width="]),
         ("ncrun train data", ["data_dir=", "dataset.", "dataset="]),
         ("/usr/bin/ncrun train scale=c", ["scale=cpu"]),
         ("ncrun ", ["train", "theory", "figures"]),

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ncrun.cli import config_directory
 from ncrun.compose import compose_run, group_options
+from ncrun.theory import predict
 
 TENS = "counts=[10,10,10,10,10,10,10,10,10,10]"
 # What is typed after `ncrun train`, how the answer begins, and what else it must hold.
@@ -46,7 +47,11 @@ BAD = [
     ("subset=random", "subset=random:", "seed, first"),
     ("dataset=cifar", "dataset=cifar:", "'cifar10'"),
     ("dataset=mnits", "dataset=mnits:", "'mnist'"),
-    ("dataset.name=letters", "dataset=letters:", "digits, mnist, fashion_mnist, cifar10"),
+    (
+        "dataset.name=letters",
+        "dataset=letters:",
+        "digits, mnist, fashion_mnist, emnist_letters, cifar10, cifar100, svhn",
+    ),
     ("model=mpl", "model=mpl:", "'mlp'"),
     ("model=resnet50", "model=resnet50:", "'resnet18'"),
     ("loss=msee", "loss=msee:", "'mse'"),
@@ -109,6 +114,37 @@ BAD = [
     ("model.width=0", "model.width=0:", "at least 1"),
     ("model=resnet18 model.width=0", "model.width=0", "above 0"),
     ("model=resnet18 model.width=nan", "model.width=nan:", "above 0"),
+    ("model=densenet model.width=0", "model.width=0", "above 0"),
+    ("model=densenet model.depth=3", "model.depth:", "the chosen model has no such key"),
+    ("model.feature_norm=true", "model.feature_norm:", "the chosen model has no such key"),
+    ("model=resnet18 model.features=relu", "model.features:", "the chosen model has no such key"),
+    ("model=vgg11 dataset.size=32 model.feature_norm=some", "model.feature_norm", "some"),
+    ("model.features=tanh", "model.features=tanh:", "linear, relu"),
+    ("model.features=relu model.batch_norm=true", "model.features=relu:", "model.batch_norm=true"),
+    ("model=vgg11", "model=vgg11:", "32 x 32, not 8 x 8; set dataset.size=32"),
+    ("model=vgg16 dataset.size=31", "model=vgg16:", "not 31 x 31"),
+    ("model=vgg11 dataset=mnist dataset.size=null", "model=vgg11:", "not 28 x 28"),
+    ("batch_size=1 model=densenet", "batch_size=1:", "BatchNorm"),
+    ("batch_size=1 model=vgg16 dataset.size=32", "batch_size=1:", "BatchNorm"),
+    ("head.relu=true head.bias=true", "head.bias=True:", "head.relu=true has no bias"),
+    ("head.relu=some", "head.relu", "some"),
+    ("dataset.channels=2", "dataset.channels=2:", "digits has 1; grey images can be given 3"),
+    ("dataset.channels=0", "dataset.channels=0:", "digits has 1"),
+    ("dataset=cifar10 dataset.channels=1", "dataset.channels=1:", "cifar10 has 3"),
+    ("dataset.size=0", "dataset.size=0:", "at least 1"),
+    ("dataset.size=8.5", "dataset.size", "8.5"),
+    ("classes=[0]", "classes=[0]:", "two or more different"),
+    ("classes=[]", "classes=[]:", "two or more different"),
+    ("classes=[0,0]", "classes=[0, 0]:", "two or more different"),
+    ("classes=[0,99]", "classes=[0, 99]:", "the classes 0 to 9, not 99"),
+    ("classes=[0,-1]", "classes=[0, -1]:", "not -1"),
+    ("classes=[0,1.5]", "classes[1]", "1.5"),
+    ("classes=5", "classes", ""),
+    ("classes=[0,1] counts=[5,5,5]", "counts=", "3 counts for the 2 classes"),
+    ("classes=[4,8] counts=[5,141]", "counts", "class 8 of digits holds 1 to 140 samples, not 141"),
+    ("random_labels=1.5", "random_labels=1.5:", "[0, 1]"),
+    ("random_labels=-0.1", "random_labels=-0.1:", "[0, 1]"),
+    ("random_labels=nan", "random_labels=nan:", "[0, 1]"),
     ("schedule.gamma=0", "schedule.gamma=0", "above 0"),
     ("schedule.step=0", "schedule.step=0:", "at least 1"),
     ("schedule.drops=[1.0]", "schedule.drops=[1.0]:", "(0, 1)"),
@@ -278,6 +314,93 @@ def test_what_is_left_out_is_filled_in(run_config: Compose) -> None:
     assert run_config("schedule.step=5").schedule.drops == []
 
 
+@pytest.mark.parametrize(
+    ("dataset", "shape", "native"),
+    [
+        ("digits", (1, 8, 8), (1, 8, 8)),
+        ("mnist", (3, 32, 32), (1, 28, 28)),
+        ("fashion_mnist", (3, 32, 32), (1, 28, 28)),
+        ("emnist_letters", (3, 32, 32), (1, 28, 28)),
+        ("cifar10", (3, 32, 32), (3, 32, 32)),
+        ("cifar100", (3, 32, 32), (3, 32, 32)),
+        ("svhn", (3, 32, 32), (3, 32, 32)),
+    ],
+)
+def test_images_are_those_of_the_released_code_unless_left_as_they_are(
+    dataset: str, shape: tuple[int, ...], native: tuple[int, ...], run_config: Compose
+) -> None:
+    assert run_config(f"dataset={dataset}").image_shape == shape
+    bare = (f"dataset={dataset}", "dataset.size=null", "dataset.channels=null")
+    assert run_config(*bare).image_shape == native
+    assert run_config(*bare, "dataset.size=20").image_shape == (native[0], 20, 20)
+    assert run_config(*bare, "dataset.channels=3").image_shape == (3, *native[1:])
+
+
+def test_data_sets_have_their_published_sizes(run_config: Compose) -> None:
+    sizes = {name: run_config(f"dataset={name}").num_samples for name in ("emnist_letters", "cifar100", "svhn")}
+    assert sizes == {"emnist_letters": 124_800, "cifar100": 50_000, "svhn": 73_257}
+    assert [run_config(f"dataset={name}").num_classes for name in sizes] == [26, 100, 10]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sign"),
+    [
+        ("model=mlp", "free"),
+        ("model=mlp model.features=relu", "nonnegative"),
+        ("model=mlp model.batch_norm=true", "free"),
+        ("model=deep_linear", "free"),
+        # with and without a BatchNorm on the features, as the papers' released codes have them
+        ("model=resnet18", "free"),
+        ("model=vgg11 dataset.size=32", "free"),
+        ("model=vgg16 dataset.size=32", "free"),
+        ("model=densenet", "nonnegative"),
+        ("model=resnet18 model.feature_norm=false", "nonnegative"),
+        ("model=vgg11 dataset.size=32 model.feature_norm=false", "nonnegative"),
+        ("model=densenet model.feature_norm=true", "free"),
+    ],
+)
+@pytest.mark.parametrize("head", ["linear", "relu"])
+def test_theory_knows_the_sign_of_features_and_the_kind_of_head(
+    typed: str, sign: str, head: str, run_config: Compose
+) -> None:
+    setting = run_config(*typed.split(), "head.depth=2", *(["head.relu=true"] if head == "relu" else [])).setting()
+    assert (setting.feature_sign, setting.head, setting.bias) == (sign, head, False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "claim"),
+    [
+        ("classes=[0,1] counts=[9,9]", "proven"),  # the theorem: two classes of equal size
+        ("classes=[0,1] counts=[9,9] model.features=relu", "proven"),  # its chains can be built from features >= 0
+        ("classes=[0,1]", "open"),  # 143 and 146 samples
+        ("classes=[0,1,2] counts=[9,9,9]", "open"),
+        (f"{TENS}", "refuted"),
+        (f"{TENS} loss=ce", "none"),
+        (f"{TENS} decay.mode=parameters", "transferred"),
+    ],
+)
+def test_claims_for_a_relu_head_behind_a_network(typed: str, claim: str, run_config: Compose) -> None:
+    """As for deep unconstrained features, whose head it is."""
+    setting = run_config(*typed.split(), "head.relu=true", "head.depth=3").setting()
+    assert predict(setting).claim == claim
+
+
+def test_chosen_classes_decide_sizes_counts_and_head(run_config: Compose) -> None:
+    run = run_config("classes=[3,0,8]")
+    assert (run.num_classes, run.class_counts()) == (3, [147, 143, 140])
+    assert (run.setting().counts, run.subset) == ((147.0, 143.0, 140.0), None)
+    # n_max is the smallest of the chosen classes, 140, whatever the others hold; 140 * 0.5 = 70 and 105 between
+    assert run_config("classes=[3,0,8]", "imbalance=0.5", "imbalance_profile=linear").class_counts() == [140, 105, 70]
+    assert run_config("classes=[3,0]", "imbalance=1").class_counts() == [143, 143]
+    assert run_config("classes=[3,0]", "counts=[147,2]").class_counts() == [147, 2]
+    rare = run_config("classes=[3,0,8]", "imbalance=0.5", "class_order=seed", "seed=1").class_counts()
+    assert sorted(rare) == sorted(run_config("classes=[3,0,8]", "imbalance=0.5").class_counts())
+
+
+def test_random_labels_leave_the_prediction_alone(run_config: Compose) -> None:
+    assert run_config("random_labels=1").setting() == run_config().setting()
+
+
 def test_decay_list_reaches_theory_layer_by_layer(run_config: Compose) -> None:
     run = run_config(
         "head.depth=3", "head.width=20", "model.width=30", "decay.weight=[1e-3,2e-3,3e-3]", "head.bias=true"
@@ -297,6 +420,14 @@ def test_decay_list_reaches_theory_layer_by_layer(run_config: Compose) -> None:
         ("decay.feature=2e-5", False),
         ("imbalance=0.5", False),
         ("dtype=float64", False),
+        ("dataset.size=16", False),
+        ("dataset.channels=3", False),
+        ("classes=[0,1]", False),
+        ("random_labels=0.1", False),
+        ("model.features=relu", False),
+        ("head.relu=true", False),
+        ("head.relu=false", True),  # what is left out
+        ("random_labels=0", True),
         ("decay.feature=1e-5", True),  # its default
         ("batch_size=128", True),
         ("device=cpu", True),

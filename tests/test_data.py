@@ -16,8 +16,8 @@ from conftest import Compose, Refused
 from ncrun.data.batches import batch_slices, epoch_order
 from ncrun.data.catalogue import CATALOGUE
 from ncrun.data.counts import class_counts, seeded_class_order
-from ncrun.data.load import IDX_MD5, LabelledImages, load_run_data, read_splits
-from ncrun.data.subset import choose_indices, indices_hash
+from ncrun.data.load import IDX_MD5, LabelledImages, load_run_data, normalise, of_classes, read_splits
+from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
 from ncrun.errors import UserError
 
 CPU = torch.device("cpu")
@@ -108,11 +108,12 @@ def test_index_hash_is_the_same_on_every_machine() -> None:
         assert indices_hash(np.array([1, 2, 3], dtype=kind)) == hashlib.sha256(written).hexdigest()
 
 
-def test_seeded_digits_subset_is_stable_between_versions() -> None:
+def test_seeded_digits_subset_is_stable_between_versions(run_config: Compose) -> None:
     """The hash of a whole run's choice, so that a change in drawing cannot go unseen."""
-    data = load_run_data("digits", [20] * 10, "seed", 0, Path(), CPU, torch.float32)
-    again = load_run_data("digits", [20] * 10, "seed", 0, Path(), CPU, torch.float64)
-    other = load_run_data("digits", [20] * 10, "seed", 1, Path(), CPU, torch.float32)
+    run, reseeded = (run_config(f"counts={[20] * 10}", f"seed={seed}") for seed in (0, 1))
+    data = load_run_data(run, Path(), CPU, torch.float32)
+    again = load_run_data(run, Path(), CPU, torch.float64)
+    other = load_run_data(reseeded, Path(), CPU, torch.float32)
     assert data.index_hash == again.index_hash != other.index_hash
     assert data.index_hash.startswith("271ad06b22574dff")
 
@@ -173,20 +174,150 @@ def test_digits_splits_share_no_sample_with_sklearns_order() -> None:
     assert np.array_equal(train.images[train.labels == 0][:4, 0], zeros[:4])
 
 
-def test_run_data_is_normalised_and_chosen() -> None:
+def test_run_data_is_normalised_and_chosen(run_config: Compose) -> None:
     counts = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
-    data = load_run_data("digits", counts, "first", 0, Path(), CPU, torch.float64)
+    data = load_run_data(run_config(f"counts={counts}", "subset=first"), Path(), CPU, torch.float64)
     assert data.train_images.dtype == torch.float64
     assert torch.bincount(data.train_labels).tolist() == counts
     train, test = read_splits("digits", Path())
     facts = CATALOGUE["digits"]
     first_zero = (torch.from_numpy(train.images[train.labels == 0][0]).double() / 16 - facts.mean[0]) / facts.std[0]
     assert torch.allclose(data.train_images[data.train_labels == 0][0], first_zero)
-    whole = load_run_data("digits", facts.class_sizes, None, 0, Path(), CPU, torch.float32)
+    whole = load_run_data(run_config(), Path(), CPU, torch.float32)
     assert whole.train_images.shape == (1442, 1, 8, 8)
     assert abs(float(whole.train_images.mean())) < 5e-3
     assert abs(float(whole.train_images.std()) - 1) < 5e-3
     assert len(whole.test_labels) == len(test.labels)
+
+
+# ---------------------------------------------------------------- grey in colour, and other sizes
+
+
+def resampling(length: int, wanted: int) -> np.ndarray:
+    """(wanted, length): a triangle about each wanted pixel's centre, as wide as the coarser grid's pixels."""
+    centres = (np.arange(wanted) + 0.5) * length / wanted
+    away = abs(np.arange(length) + 0.5 - centres[:, None]) / max(1, length / wanted)
+    weights = np.maximum(0, 1 - away)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [5, 8, 32])
+def test_images_are_normalised_then_resized_then_repeated(size: int) -> None:
+    """1e-12: float64 sums of a few numbers. Resizing first would round to whole grey levels."""
+    facts = CATALOGUE["mnist"]
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
+    made = normalise(images, "mnist", facts, (3, size, size), CPU, torch.float64)
+    assert made.shape == (3, 3, size, size)
+    assert torch.equal(made[:, 0], made[:, 1])
+    assert torch.equal(made[:, 0], made[:, 2])
+    matrix = resampling(28, size)
+    wanted = matrix @ ((images[:, 0] / 255 - facts.mean[0]) / facts.std[0]) @ matrix.T
+    assert np.allclose(made[:, 0], wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [3, 8, 20, 32])
+def test_resizing_keeps_a_constant_image(size: int) -> None:
+    """1e-12: weights that sum to 1 up to float64 rounding."""
+    facts = CATALOGUE["cifar10"]
+    images = np.empty((2, 3, 32, 32), dtype=np.uint8)
+    images[:] = np.array([40, 90, 200])[:, None, None]
+    made = normalise(images, "cifar10", facts, (3, size, size), CPU, torch.float64)
+    for channel, level in enumerate((40, 90, 200)):
+        wanted = (level / 255 - facts.mean[channel]) / facts.std[channel]
+        assert made[:, channel].shape == (2, size, size)
+        assert float(abs(made[:, channel] - wanted).max()) < 1e-12
+
+
+@pytest.mark.parametrize("size", [16, 40, 64])
+def test_resizing_keeps_the_mean_of_a_smooth_image(size: int) -> None:
+    """1 of 255 levels: what the outermost pixels' cut triangles move."""
+    x = np.linspace(0, np.pi, 28)
+    smooth = np.tile((100 + 100 * np.outer(np.sin(x), np.sin(x))).astype(np.uint8), (1, 3, 1, 1))
+    plain = CATALOGUE["svhn"]  # mean 0, deviation 1: pixels in [0, 1]
+    made = normalise(smooth, "svhn", plain, (3, size, size), CPU, torch.float64)
+    assert abs(float(made.mean()) - smooth.mean() / 255) < 1 / 255
+
+
+def test_images_left_as_they_are_are_only_normalised(run_config: Compose) -> None:
+    data = load_run_data(run_config("dataset.size=8", "dataset.channels=1"), Path(), CPU, torch.float64)
+    assert torch.equal(data.train_images, load_run_data(run_config(), Path(), CPU, torch.float64).train_images)
+
+
+def test_run_data_has_the_shape_that_the_configuration_says(run_config: Compose) -> None:
+    run = run_config(f"counts={[2] * 10}", "dataset.size=11", "dataset.channels=3")
+    data = load_run_data(run, Path(), CPU, torch.float32)
+    assert data.train_images.shape == (20, 3, 11, 11) == (20, *run.image_shape)
+    assert data.test_images.shape == (355, 3, 11, 11)
+    assert data.train_images.is_contiguous()
+
+
+# ---------------------------------------------------------------- random labels
+
+
+LABELS = np.repeat(np.arange(4), [400, 300, 200, 100])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_shuffled_labels_keep_their_counts(share: float) -> None:
+    dealt = shuffled_labels(LABELS, share, seed=3)
+    assert np.bincount(dealt).tolist() == [400, 300, 200, 100]
+    assert (dealt != LABELS).sum() <= share * len(LABELS)
+    assert np.array_equal(LABELS, np.repeat(np.arange(4), [400, 300, 200, 100]))  # in a copy
+
+
+def test_no_share_of_random_labels_is_the_labels() -> None:
+    assert np.array_equal(shuffled_labels(LABELS, 0.0, seed=0), LABELS)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_shuffled_labels_change_as_often_as_chance_says(share: float) -> None:
+    """A dealt label is another class' with probability 1 - sum of squared shares = 0.7. 0.08: four standard deviations
+    of 500 independent labels, sqrt(0.7 * 0.3 / 500) = 0.02; a permutation's are smaller."""
+    changed = (shuffled_labels(LABELS, share, seed=0) != LABELS).mean()
+    assert abs(changed / share - 0.7) < 0.08
+
+
+def test_shuffled_labels_depend_on_the_seed_alone() -> None:
+    first = shuffled_labels(LABELS, 0.5, seed=1)
+    assert np.array_equal(first, shuffled_labels(LABELS, 0.5, seed=1))
+    assert not np.array_equal(first, shuffled_labels(LABELS, 0.5, seed=2))
+
+
+def test_random_labels_are_the_training_splits_only(run_config: Compose) -> None:
+    run, dealt = (run_config(f"counts={[30] * 10}", f"random_labels={share}") for share in (0, 1))
+    clean, random = (load_run_data(r, Path(), CPU, torch.float32) for r in (run, dealt))
+    assert torch.equal(clean.train_images, random.train_images)
+    assert clean.index_hash == random.index_hash
+    assert torch.bincount(random.train_labels).tolist() == [30] * 10
+    # 1 - sum of squared shares = 0.9; 0.07 is four standard deviations of 300 independent labels
+    assert abs(float((clean.train_labels != random.train_labels).double().mean()) - 0.9) < 0.07
+    assert torch.equal(clean.test_labels, random.test_labels)
+
+
+# ---------------------------------------------------------------- chosen classes
+
+
+def test_chosen_classes_are_labelled_by_their_place() -> None:
+    images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+    split = LabelledImages(images, np.array([0, 1, 2, 3, 2, 0]))
+    chosen = of_classes(split, [2, 0])
+    assert chosen.labels.tolist() == [1, 0, 0, 1]
+    assert chosen.images.ravel().tolist() == [0, 2, 4, 5]
+    assert of_classes(split, None) is split
+
+
+def test_run_data_of_chosen_classes(run_config: Compose) -> None:
+    run = run_config("classes=[7,2]", "imbalance=0.5", "imbalance_profile=step", "subset=first")
+    data = load_run_data(run, Path(), CPU, torch.float64)
+    assert torch.bincount(data.train_labels).tolist() == [142, 71] == run.class_counts()  # the smaller class is 2
+    train, test = read_splits("digits", Path())
+    facts, shape = CATALOGUE["digits"], (1, 8, 8)
+    for place, k, count in ((0, 7, 142), (1, 2, 71)):
+        wanted = normalise(train.images[train.labels == k][:count], "digits", facts, shape, CPU, torch.float64)
+        assert torch.equal(data.train_images[data.train_labels == place], wanted)
+        wanted = normalise(test.images[test.labels == k], "digits", facts, shape, CPU, torch.float64)
+        assert torch.equal(data.test_images[data.test_labels == place], wanted)
+    assert set(data.test_labels.tolist()) == {0, 1}
 
 
 # ---------------------------------------------------------------- small files in the original formats
@@ -200,45 +331,82 @@ def write_idx(folder: Path, name: str, values: np.ndarray) -> str:
     return hashlib.md5((folder / name).read_bytes()).hexdigest()
 
 
-def small_mnist(folder: Path, dataset: str, monkeypatch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
+def small_idx(folder: Path, dataset: str, monkeypatch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
+    """MNIST, FashionMNIST and EMNIST. The letters of EMNIST are numbered from 1."""
     rng = np.random.default_rng(0)
-    raw = folder / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[dataset] / "raw"
+    name = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "emnist_letters": "EMNIST"}[dataset]
+    letters = dataset == "emnist_letters"
+    K, prefixes = (26, ("emnist-letters-train", "emnist-letters-test")) if letters else (10, ("train", "t10k"))
     splits, sums = [], {}
-    for prefix, size in (("train", 30), ("t10k", 20)):
+    for prefix, size in zip(prefixes, (3 * K, 2 * K), strict=True):
         images = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
-        labels = np.arange(size) % 10
-        sums[f"{prefix}-images-idx3-ubyte"] = write_idx(raw, f"{prefix}-images-idx3-ubyte", images)
-        sums[f"{prefix}-labels-idx1-ubyte"] = write_idx(raw, f"{prefix}-labels-idx1-ubyte", labels)
+        labels = np.arange(size) % K
+        written = {"images-idx3": images, "labels-idx1": labels + letters}
+        for kind, values in written.items():
+            sums[f"{prefix}-{kind}-ubyte"] = write_idx(folder / name / "raw", f"{prefix}-{kind}-ubyte", values)
         splits.append(LabelledImages(images[:, None], labels))
-    assert sums.keys() == IDX_MD5[dataset].keys()
-    monkeypatch.setitem(IDX_MD5, dataset, sums)
+    if not letters:
+        assert sums.keys() == IDX_MD5[dataset].keys()
+        monkeypatch.setitem(IDX_MD5, dataset, sums)
     return splits[0], splits[1]
 
 
-def small_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
-    """Pickled dictionaries of (10, 3072) bytes: all red, then all green, then all blue, row by row."""
-    from torchvision.datasets import CIFAR10
+def small_cifar(folder: Path, dataset: str, monkeypatch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
+    """Pickled dictionaries of (N, 3072) bytes: all red, then all green, then all blue, row by row."""
+    from torchvision import datasets
 
     rng = np.random.default_rng(1)
-    base = folder / "cifar-10-batches-py"
+    if dataset == "cifar10":
+        source, K, parts, test = datasets.CIFAR10, 10, [f"data_batch_{i}" for i in range(1, 6)], "test_batch"
+        key, base = "labels", folder / "cifar-10-batches-py"
+    else:
+        source, K, parts, test = datasets.CIFAR100, 100, ["train"], "test"
+        key, base = "fine_labels", folder / "cifar-100-python"
     base.mkdir(parents=True)
-    images, sums = {}, {}
-    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
-        images[name] = rng.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
-        content = {"data": images[name].reshape(10, 3072), "labels": list(range(10))}
+    images, labels, sums = {}, {}, {}
+    for name in [*parts, test]:
+        labels[name] = np.arange(2 * K) % K if name == "train" else np.arange(K)
+        images[name] = rng.integers(0, 256, (len(labels[name]), 3, 32, 32), dtype=np.uint8)
+        content = {"data": images[name].reshape(-1, 3072), key: labels[name].tolist()}
+        if dataset == "cifar100":
+            content["coarse_labels"] = (labels[name] // 5).tolist()
         (base / name).write_bytes(pickle.dumps(content, protocol=2))
         sums[name] = hashlib.md5((base / name).read_bytes()).hexdigest()
-    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}, protocol=2))
-    meta_sum = hashlib.md5((base / "batches.meta").read_bytes()).hexdigest()
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in sums if name != "test_batch"])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": meta_sum})
-    train = np.concatenate([images[f"data_batch_{i}"] for i in range(1, 6)])
-    return LabelledImages(train, np.tile(np.arange(10), 5)), LabelledImages(images["test_batch"], np.arange(10))
+    meta = base / source.meta["filename"]
+    meta.write_bytes(pickle.dumps({source.meta["key"]: [f"class {k}" for k in range(K)]}, protocol=2))
+    monkeypatch.setattr(source, "train_list", [[name, sums[name]] for name in parts])
+    monkeypatch.setattr(source, "test_list", [[test, sums[test]]])
+    monkeypatch.setattr(source, "meta", {**source.meta, "md5": hashlib.md5(meta.read_bytes()).hexdigest()})
+    train = LabelledImages(
+        np.concatenate([images[name] for name in parts]), np.concatenate([labels[name] for name in parts])
+    )
+    return train, LabelledImages(images[test], labels[test])
+
+
+def small_svhn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
+    """MATLAB files: X (32, 32, 3, N), and y (N, 1) with 10 for the digit 0."""
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    rng = np.random.default_rng(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    splits, listed = [], dict(SVHN.split_list)
+    for name, size in (("train", 30), ("test", 20)):
+        images = rng.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8)
+        labels = np.arange(size) % 10
+        path = folder / f"{name}_32x32.mat"
+        digits = np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]
+        savemat(path, {"X": images.transpose(2, 3, 1, 0), "y": digits})
+        listed[name] = [*SVHN.split_list[name][:2], hashlib.md5(path.read_bytes()).hexdigest()]
+        splits.append(LabelledImages(images, labels))
+    monkeypatch.setattr(SVHN, "split_list", listed)
+    return splits[0], splits[1]
 
 
 def small_set(dataset: str, folder: Path, patch: pytest.MonkeyPatch) -> tuple[LabelledImages, LabelledImages]:
-    return small_cifar10(folder, patch) if dataset == "cifar10" else small_mnist(folder, dataset, patch)
+    if dataset == "svhn":
+        return small_svhn(folder, patch)
+    return (small_cifar if dataset.startswith("cifar") else small_idx)(folder, dataset, patch)
 
 
 @pytest.fixture
@@ -249,25 +417,31 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
 
 
-TORCHVISION_SETS = ["mnist", "fashion_mnist", "cifar10"]
+TORCHVISION_SETS = ["mnist", "fashion_mnist", "emnist_letters", "cifar10", "cifar100", "svhn"]
 
 
 @pytest.mark.parametrize("dataset", TORCHVISION_SETS)
 def test_original_files_are_read(
-    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None, run_config: Compose
 ) -> None:
     train, test = small_set(dataset, tmp_path, monkeypatch)
+    facts = CATALOGUE[dataset]
+    K = facts.num_classes
     for read, written in zip(read_splits(dataset, tmp_path), (train, test), strict=True):
         assert np.array_equal(read.images, written.images)  # (N, C, H, W), pixel by pixel
         assert read.labels.tolist() == written.labels.tolist()
-    data = load_run_data(dataset, [2] * 10, "first", 0, tmp_path, CPU, torch.float32)
-    assert data.train_images.shape == (20, *CATALOGUE[dataset].image_shape)
-    assert data.train_labels.tolist() == list(range(10)) * 2
-    for channel, (mean, std) in enumerate(zip(CATALOGUE[dataset].mean, CATALOGUE[dataset].std, strict=True)):
-        wanted = (train.images[:20, channel].astype(np.float64) / 255 - mean) / std
+    chosen = (f"dataset={dataset}", f"counts={[2] * K}", "subset=first")
+    run = run_config(*chosen, "dataset.size=null", "dataset.channels=null")
+    data = load_run_data(run, tmp_path, CPU, torch.float32)
+    assert data.train_images.shape == (2 * K, *facts.image_shape)
+    assert data.train_labels.tolist() == list(range(K)) * 2
+    assert data.test_labels.tolist() == test.labels.tolist()
+    for channel, (mean, std) in enumerate(zip(facts.mean, facts.std, strict=True)):
+        wanted = (train.images[: 2 * K, channel].astype(np.float64) / 255 - mean) / std
         assert np.allclose(data.train_images[:, channel], wanted, atol=1e-5)
         wanted = (test.images[:, channel].astype(np.float64) / 255 - mean) / std
         assert np.allclose(data.test_images[:, channel], wanted, atol=1e-5)
+    assert load_run_data(run_config(*chosen), tmp_path, CPU, torch.float32).train_images.shape == (2 * K, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +453,11 @@ def test_original_files_are_read(
         ("cifar10", "cifar-10-batches-py/data_batch_3"),
         ("cifar10", "cifar-10-batches-py/test_batch"),
         ("cifar10", "cifar-10-batches-py/batches.meta"),
+        ("cifar100", "cifar-100-python/train"),
+        ("cifar100", "cifar-100-python/test"),
+        ("cifar100", "cifar-100-python/meta"),
+        ("svhn", "train_32x32.mat"),
+        ("svhn", "test_32x32.mat"),
     ],
 )
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
@@ -298,6 +477,48 @@ def test_damaged_file_is_named(
     line = refused("train", f"dataset={dataset}", f"data_dir={tmp_path / 'data'}", "epochs=1")
     assert line.startswith(f"dataset={dataset}: ")
     assert str(path) in line
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "empty", "header"])
+def test_emnist_file_that_is_not_whole(
+    split: str,
+    kind: str,
+    damage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
+    no_network: None,
+) -> None:
+    """No sums of the unpacked files are published, so only what cannot be read is refused."""
+    small_set("emnist_letters", tmp_path / "data", monkeypatch)
+    path = tmp_path / "data" / "EMNIST" / "raw" / f"emnist-letters-{split}-{kind}-ubyte"
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"cut": content[:-1], "empty": b"", "header": b"\1" + content[1:]}[damage])
+    line = refused("train", "dataset=emnist_letters", f"data_dir={tmp_path / 'data'}", "epochs=1")
+    assert line.startswith("dataset=emnist_letters: ")
+    assert str(tmp_path / "data") in line
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [
+        ("mnist", "MNIST/raw/t10k-images-idx3-ubyte"),
+        ("cifar100", "cifar-100-python/test"),
+        ("svhn", "test_32x32.mat"),
+    ],
+)
+def test_one_file_missing(
+    dataset: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, no_network: None
+) -> None:
+    small_set(dataset, tmp_path / "data", monkeypatch)
+    (tmp_path / "data" / file).unlink()
+    line = refused("train", f"dataset={dataset}", f"data_dir={tmp_path / 'data'}", "epochs=1")
+    assert line.startswith(f"dataset={dataset}: ")
+    assert "put the files there" in line
 
 
 @pytest.mark.parametrize("dataset", TORCHVISION_SETS)
@@ -321,7 +542,7 @@ def test_packed_mnist_files_are_unpacked(tmp_path: Path, monkeypatch: pytest.Mon
     """A folder that holds the archives as downloaded needs no network either."""
     from torchvision.datasets import MNIST
 
-    train, _ = small_mnist(tmp_path, "mnist", monkeypatch)
+    train, _ = small_idx(tmp_path, "mnist", monkeypatch)
     resources = []
     for path in sorted((tmp_path / "MNIST" / "raw").iterdir()):
         packed = gzip.compress(path.read_bytes(), mtime=0)
@@ -365,14 +586,21 @@ def test_builds_of_torch_and_torchvision_that_do_not_match(monkeypatch: pytest.M
 @pytest.mark.skipif("NCRUN_TEST_DATA" not in os.environ, reason="NCRUN_TEST_DATA names no folder with the real files")
 @pytest.mark.parametrize(
     ("dataset", "means"),
-    [("mnist", [0.1307]), ("fashion_mnist", [0.2860]), ("cifar10", [0.4914, 0.4822, 0.4465])],
+    [
+        ("mnist", [0.1307]),
+        ("fashion_mnist", [0.2860]),
+        ("emnist_letters", [0.1722]),
+        ("cifar10", [0.4914, 0.4822, 0.4465]),
+        ("cifar100", [0.5071, 0.4865, 0.4409]),
+        ("svhn", [0.4377, 0.4438, 0.4728]),
+    ],
 )
 def test_real_files(dataset: str, means: list[float]) -> None:
     train, test = read_splits(dataset, Path(os.environ["NCRUN_TEST_DATA"]))
     facts = CATALOGUE[dataset]
     assert tuple(np.bincount(train.labels)) == facts.class_sizes
     assert train.images.shape[1:] == facts.image_shape
-    assert len(test.labels) == 10_000
+    assert len(test.labels) == {"emnist_letters": 20_800, "svhn": 26_032}.get(dataset, 10_000)
     assert np.allclose(train.images.mean(axis=(0, 2, 3)) / 255, means, atol=1e-4)
 
 

@@ -58,6 +58,13 @@ BAD = [
     (f"{UFM} dataset=mnist", "dataset: has no effect", "no data set"),
     (f"{UFM} subset=first", "subset: has no effect", "no data set"),
     (f"{UFM} data_dir=.", "data_dir: has no effect", "no data set"),
+    (f"{UFM} dataset.size=8", "dataset.size: has no effect", "no data set"),
+    (f"{UFM} dataset.channels=3", "dataset.channels: has no effect", "no data set"),
+    (f"{UFM} classes=[0,1]", "classes: has no effect", "no data set"),
+    (f"{DUFM} random_labels=0.5", "random_labels: has no effect", "no data set"),
+    (f"{UFM} head.relu=true", "head.relu=True:", "model=dufm"),
+    (f"{RELU} head.relu=true", "head.relu=True:", "model=dufm"),
+    (f"{DUFM} head.relu=false", "head.relu=False:", "model=dufm"),
     (f"{RELU} imbalance=0.5", "imbalance: has no effect", "counts=[...]"),
     (f"{RELU} imbalance_profile=step", "imbalance_profile: has no effect", "counts=[...]"),
     (f"{RELU} class_order=seed", "class_order: has no effect", "counts=[...]"),
@@ -97,6 +104,7 @@ def test_what_is_left_out_is_filled_in(run_config: Compose) -> None:
     for name, (loss, depth) in expected.items():
         run = run_config(f"model={name}", "counts=[6,3,2]")
         assert (run.loss, run.depth, run.head.bias) == (loss, depth, False)
+        assert run.head.relu is (name == "dufm")
         assert (run.optimizer.name, run.epochs, run.dtype, run.restarts) == ("lbfgs", 30_000, "float64", 1)
         assert (run.decay.mode, run.decay.weight, run.decay.feature) == ("features", 5e-4, 5e-4)
         assert run.is_full_batch
@@ -141,6 +149,7 @@ def test_setting_that_theory_is_asked_about(run_config: Compose) -> None:
         ("optimizer=lbfgs", True),
         ("batch_size=full", True),
         ("loss=mse", True),
+        ("head.relu=false", True),
         ("restarts=1", True),
     ],
 )

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from conftest import Compose
+from conftest import Compose, Refused
 from torch import nn
 
+from ncrun.compose import group_options
 from ncrun.models import Network, build
-from ncrun.models.backbones import resnet18
+from ncrun.models.backbones import densenet, resnet18, vgg
 
 
 def images(network_shape: tuple[int, int, int], size: int = 4) -> torch.Tensor:
@@ -35,14 +36,18 @@ def networks(run_config: Compose, *overrides: str) -> Network:
         ("model=mlp model.width=12 model.depth=2", 12),
         ("model=mlp model.width=12 model.batch_norm=true", 12),
         ("model=deep_linear model.width=12 model.depth=3", 12),
+        ("model=mlp model.width=12 model.features=relu", 12),
         ("model=resnet18 model.width=0.0625", 32),
+        ("model=vgg11 model.width=0.05 dataset.size=32", 26),
+        ("model=vgg16 model.width=0.05 dataset.size=32", 26),
+        ("model=densenet model.width=0.05", 32),
     ],
 )
 @pytest.mark.parametrize("head", ["head.depth=1", "head.depth=3", "head.depth=3 head.width=7"])
 def test_shapes(dataset: str, model: str, width: int, head: str, run_config: Compose) -> None:
     run = run_config(f"dataset={dataset}", *model.split(), *head.split())
     network = build(run)
-    features, logits = network(images(run.facts.image_shape))
+    features, logits = network(images(run.image_shape))
     assert features.shape == (4, width)
     assert logits.shape == (4, 10)
     assert run.feature_width() == width
@@ -86,6 +91,16 @@ def test_modules_of_the_mlp(depth: int, run_config: Compose) -> None:
     assert all(layer.bias is not None for layer in linears(without))
 
 
+def test_relu_features_leave_the_mlps_initial_weights_alone(run_config: Compose) -> None:
+    """The ReLU stands behind the last layer, so the layers among the first six modules are the same."""
+    linear, relu = (networks(run_config, "model.width=16", f"model.features={f}") for f in ("linear", "relu"))
+    assert [type(m) for m in relu.backbone] == [*(type(m) for m in linear.backbone), nn.ReLU]
+    for key, value in linear.state_dict().items():
+        assert torch.equal(value, relu.state_dict()[key]), key
+    x = images((1, 8, 8))
+    assert torch.equal(relu.features(x), linear.features(x).relu())
+
+
 def test_features_of_the_mlp_have_free_sign(run_config: Compose) -> None:
     for norm in ("true", "false"):
         network = networks(run_config, f"model.batch_norm={norm}", "model.depth=2", "model.width=16")
@@ -117,6 +132,141 @@ def test_head_is_the_product_of_its_weights(run_config: Compose) -> None:
     features, logits = network(images((1, 8, 8)).double())
     w1, w2, w3 = network.head.weights
     assert torch.allclose(logits, features @ (w3 @ w2 @ w1).T + network.head.layers[-1].bias)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_relu_between_the_heads_layers(depth: int, run_config: Compose) -> None:
+    """None before the first layer, none behind the last."""
+    network = networks(run_config, f"head.depth={depth}", "head.relu=true", "model.width=12").double()
+    features, logits = network(images((1, 8, 8)).double())
+    signal, *rest = network.head.weights
+    wanted = features @ signal.T
+    for weight in rest:
+        wanted = wanted.clamp(min=0) @ weight.T
+    assert torch.allclose(logits, wanted)
+    assert (features < 0).any()
+    assert network.head.in_float64().relu
+    assert all(layer.bias is None for layer in network.head.layers)
+    plain = networks(run_config, f"head.depth={depth}", "model.width=12").double()
+    assert torch.equal(plain(images((1, 8, 8)).double())[1], logits) == (depth == 1)
+
+
+CONVOLUTIONAL = {
+    "resnet18": "model=resnet18 model.width=0.0625",
+    "vgg11": "model=vgg11 model.width=0.05 dataset.size=32",
+    "vgg16": "model=vgg16 model.width=0.05 dataset.size=32",
+    "densenet": "model=densenet model.width=0.1",
+}
+SMALL = {"mlp": "model.width=12", "deep_linear": "model=deep_linear model.width=12", **CONVOLUTIONAL}
+FREE = {"ufm", "ufm_relu", "dufm"}
+
+
+def test_every_model_is_one_of_these() -> None:
+    assert {*SMALL, *FREE} == set(group_options("model"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("typed", SMALL.values(), ids=SMALL)
+def test_every_model_takes_the_images_of_its_data_set(typed: str, channels: int, run_config: Compose) -> None:
+    run = run_config(*typed.split(), f"dataset.channels={channels}", "classes=[4,1,7]")
+    features, logits = build(run)(images(run.image_shape))
+    assert features.shape == (4, run.feature_width())
+    assert logits.shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_feature_norm_decides_the_sign(name: str, run_config: Compose) -> None:
+    """It is one more module at the end; the features before it follow a ReLU."""
+    with_norm, without = (
+        networks(run_config, *CONVOLUTIONAL[name].split(), f"model.feature_norm={value}") for value in ("true", "false")
+    )
+    assert [type(m) for m in with_norm.backbone] == [*(type(m) for m in without.backbone), nn.BatchNorm1d]
+    x = images(run_config(*CONVOLUTIONAL[name].split()).image_shape, 16)
+    bounded, free = without.features(x), with_norm.features(x)
+    assert bounded.min() >= 0
+    assert bounded.max() > 0
+    assert free.min() < 0 < free.max()
+
+
+def vgg_parameters(channels: int, convolutions: list[tuple[int, int]], classes: int) -> int:
+    """3 x 3 convolutions with bias, two numbers a channel for each BatchNorm; convolutions: (how many, width)."""
+    total, previous = 0, channels
+    for repeats, width in convolutions:
+        for _ in range(repeats):
+            total += previous * width * 9 + width + 2 * width
+            previous = width
+    return total + 2 * previous + previous * classes  # the features' BatchNorm; the head
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "published"),
+    [
+        # torchvision's networks less their classifier of 7 x 7 x 512 -> 4096 -> 4096 -> 1000, with biases
+        ("vgg11", [(1, 64), (1, 128), (2, 256), (2, 512), (2, 512)], 132_868_840),
+        ("vgg16", [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 138_365_992),
+    ],
+)
+def test_vgg_has_the_parameters_of_a_vgg(
+    name: str, convolutions: list[tuple[int, int]], published: int, run_config: Compose
+) -> None:
+    network = networks(run_config, "dataset=cifar10", f"model={name}")
+    count = sum(p.numel() for p in network.parameters())
+    assert count == vgg_parameters(3, convolutions, 10)
+    classifier = (25088 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+    assert count == published - classifier + 2 * 512 + 512 * 10
+    kinds = [type(m) for m in network.backbone if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
+    assert kinds == [k for repeats, _ in convolutions for k in (*[nn.Conv2d] * repeats, nn.MaxPool2d)]
+
+
+def test_vgg_leaves_one_pixel_of_its_smallest_image() -> None:
+    network = vgg(1, 11, (2, 3, 4, 5, 6), feature_norm=False)
+    assert network[:-2](images((1, 32, 32))).shape == (4, 6, 1, 1)
+
+
+def densenet_parameters(channels: int, growth: int, classes: int) -> int:
+    """DenseNet-BC by hand: a layer is BatchNorm, 1 x 1 to four times the growth, BatchNorm, 3 x 3 to the growth."""
+    width = 2 * growth
+    total = channels * width * 9
+    for block, layers in enumerate((6, 12, 24, 16)):
+        if block:
+            total += 2 * width + width * (width // 2)  # BatchNorm and a 1 x 1 convolution that halves the channels
+            width //= 2
+        for _ in range(layers):
+            total += 2 * width + width * 4 * growth + 2 * 4 * growth + 4 * growth * growth * 9
+            width += growth
+    return total + 2 * width + width * classes  # a BatchNorm behind the last block; the head
+
+
+def test_densenet_has_the_parameters_of_a_densenet(run_config: Compose) -> None:
+    network = networks(run_config, "dataset=cifar10", "model=densenet")
+    count = sum(p.numel() for p in network.parameters())
+    assert count == densenet_parameters(3, 12, 10)
+    assert run_config("dataset=cifar10", "model=densenet").feature_width() == 384
+    convolutions = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 1 + 2 * (6 + 12 + 24 + 16) + 3
+    assert all(m.bias is None for m in convolutions)
+
+
+def test_densenet_keeps_the_resolution_in_its_stem_and_halves_it_three_times(run_config: Compose) -> None:
+    network = networks(run_config, "dataset=cifar10", "model=densenet", "model.width=0.1")
+    assert network.backbone[0](images((3, 32, 32))).shape == (4, 2, 32, 32)
+    assert network.backbone[:-2](images((3, 32, 32))).shape[2:] == (4, 4)
+    widths = (6, 24, 48, 96, 96)  # 2 x 3; + 6 x 3; half + 12 x 3; half + 24 x 3; half + 16 x 3
+    features = densenet(1, widths, feature_norm=False)(images((1, 8, 8)))
+    assert features.shape == (4, 96)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg16", "densenet"])
+def test_convolutional_networks_never_narrow_to_nothing(name: str, run_config: Compose) -> None:
+    run = run_config(f"model={name}", "model.width=1e-6", "dataset.size=32")
+    assert build(run)(images(run.image_shape))[0].shape == (4, run.feature_width())
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg16"])
+def test_vgg_on_images_that_are_too_small(name: str, refused: Refused) -> None:
+    line = refused("train", f"model={name}", "dataset=digits")
+    assert line.startswith(f"model={name}: ")
+    assert "set dataset.size=32" in line
 
 
 def resnet18_parameters(channels: int, widths: tuple[int, ...], classes: int) -> int:
@@ -155,7 +305,9 @@ def test_resnet18_keeps_the_resolution_in_its_stem_and_normalises_its_features(r
 
 def test_resnet18_counts_at_any_width() -> None:
     widths = (3, 6, 12, 24)
-    assert sum(p.numel() for p in resnet18(1, widths).parameters()) == resnet18_parameters(1, widths, 0)
+    count = sum(p.numel() for p in resnet18(1, widths, feature_norm=True).parameters())
+    assert count == resnet18_parameters(1, widths, 0)
+    assert sum(p.numel() for p in resnet18(1, widths, feature_norm=False).parameters()) == count - 2 * 24
 
 
 def test_resnet18_never_narrows_to_nothing(run_config: Compose) -> None:

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from ncrun.data.catalogue import CATALOGUE, DataSetFacts
-from ncrun.data.subset import choose_indices, indices_hash
+from ncrun.config import RunConfig
+from ncrun.data.catalogue import DataSetFacts
+from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
 from ncrun.errors import UserError
 
 DOWNLOAD_TIMEOUT_S = 10
@@ -64,37 +66,51 @@ def free_feature_data(counts: Sequence[int], device: torch.device) -> RunData:
     return RunData(torch.arange(len(labels), device=device), labels, None, None, None)
 
 
-def load_run_data(
-    dataset: str,
-    counts: Sequence[int],
-    subset: str | None,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> RunData:
+def load_run_data(run: RunConfig, folder: Path, device: torch.device, dtype: torch.dtype) -> RunData:
     """Read, choose, normalise, and put on the device. Raises UserError if the files are missing or damaged."""
-    train, test = read_splits(dataset, folder)
-    facts = CATALOGUE[dataset]
-    indices = choose_indices(train.labels, counts, subset or "first", seed)
+    assert run.dataset is not None
+    name = run.dataset.name
+    train, test = (of_classes(split, run.classes) for split in read_splits(name, folder))
+    indices = choose_indices(train.labels, run.class_counts(), run.subset or "first", run.seed)
+    labels = shuffled_labels(train.labels[indices], run.random_labels, run.seed)
+    facts, shape = run.facts, run.image_shape
     return RunData(
-        normalise(train.images[indices], dataset, facts, device, dtype),
-        torch.from_numpy(train.labels[indices]).to(device),
-        normalise(test.images, dataset, facts, device, dtype),
+        normalise(train.images[indices], name, facts, shape, device, dtype),
+        torch.from_numpy(labels).to(device),
+        normalise(test.images, name, facts, shape, device, dtype),
         torch.from_numpy(test.labels).to(device),
         indices_hash(indices),
     )
 
 
+def of_classes(split: LabelledImages, classes: Sequence[int] | None) -> LabelledImages:
+    """The samples of some classes, labelled by their place in the list; None: all of them as they are."""
+    if classes is None:
+        return split
+    place = np.full(int(split.labels.max()) + 1, -1)
+    place[list(classes)] = np.arange(len(classes))
+    labels = place[split.labels]
+    return LabelledImages(split.images[labels >= 0], labels[labels >= 0])
+
+
 def normalise(
-    images: NDArray[np.uint8], dataset: str, facts: DataSetFacts, device: torch.device, dtype: torch.dtype
+    images: NDArray[np.uint8],
+    dataset: str,
+    facts: DataSetFacts,
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """Pixels scaled to [0, 1], minus the mean, over the standard deviation, per channel."""
+    """Pixels scaled to [0, 1], minus the mean, over the standard deviation, per channel; then grey repeated to so many
+    channels and resized (bilinear, with antialiasing), in the order of the released code of Dang et al. 2024."""
     largest = 16.0 if dataset == "digits" else 255.0
     pixels = torch.from_numpy(images).to(device=device, dtype=dtype).div_(largest)
     mean = torch.tensor(facts.mean, dtype=dtype, device=device)[:, None, None]
     std = torch.tensor(facts.std, dtype=dtype, device=device)[:, None, None]
-    return pixels.sub_(mean).div_(std)
+    pixels = pixels.sub_(mean).div_(std)
+    if pixels.shape[2:] != image_shape[1:]:
+        pixels = functional.interpolate(pixels, image_shape[1:], mode="bilinear", antialias=True)
+    return pixels.expand(-1, image_shape[0], -1, -1).contiguous()
 
 
 def read_splits(dataset: str, folder: Path) -> tuple[LabelledImages, LabelledImages]:
@@ -106,8 +122,8 @@ def read_splits(dataset: str, folder: Path) -> tuple[LabelledImages, LabelledIma
     _refuse_damaged(dataset, source, base)
     absent = [path for path in (base, *base.parents) if path.is_relative_to(folder) and not path.exists()]
     try:
-        train, test = (_open(source, folder, train=is_train) for is_train in (True, False))
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        train, test = (_open(dataset, source, folder, train=is_train) for is_train in (True, False))
+    except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
         for path in absent:  # what a failed download leaves behind, deepest first; never a folder that was there
             with contextlib.suppress(OSError):
                 path.rmdir()
@@ -147,33 +163,57 @@ def _torchvision_class(dataset: str) -> Any:
                 " (the Makefile does: remove .venv and run make)"
             ) from error
         raise
-    return {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[dataset]
+    classes = {
+        "mnist": datasets.MNIST,
+        "fashion_mnist": datasets.FashionMNIST,
+        "emnist_letters": datasets.EMNIST,
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+        "svhn": datasets.SVHN,
+    }
+    return classes[dataset]
 
 
-def _open(source: Any, folder: Path, train: bool) -> LabelledImages:
+def _open(dataset: str, source: Any, folder: Path, train: bool) -> LabelledImages:
+    which: dict[str, Any] = {"train": train}
+    if dataset == "svhn":
+        which = {"split": "train" if train else "test"}
+    elif dataset == "emnist_letters":
+        which["split"] = "letters"
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            split = source(root=str(folder), train=train, download=True)
+            split = source(root=str(folder), download=True, **which)
     finally:
         socket.setdefaulttimeout(previous)
-    images, labels = np.asarray(split.data), np.asarray(split.targets, dtype=np.int64)
-    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    images = np.asarray(split.data)
+    labels = np.asarray(split.labels if dataset == "svhn" else split.targets, dtype=np.int64)
+    if dataset == "emnist_letters":
+        labels = labels - 1  # the letters are numbered from 1
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] == 3:
+        images = images.transpose(0, 3, 1, 2)
     return LabelledImages(np.ascontiguousarray(images), labels)
 
 
 def _base(dataset: str, source: Any, folder: Path) -> Path:
     """Where torchvision keeps a data set's unpacked files."""
-    return folder / (str(source.base_folder) if dataset == "cifar10" else f"{source.__name__}/raw")
+    if dataset == "svhn":
+        return folder
+    return folder / (str(source.base_folder) if dataset.startswith("cifar") else f"{source.__name__}/raw")
 
 
 def _refuse_damaged(dataset: str, source: Any, base: Path) -> None:
     """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
-    if dataset == "cifar10":
+    if dataset.startswith("cifar"):
         expected = dict((*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])))
+    elif dataset == "svhn":
+        expected = {name: md5 for _, name, md5 in source.split_list.values()}
+        expected.pop("extra_32x32.mat")
     else:
-        expected = IDX_MD5[dataset]
+        expected = IDX_MD5.get(dataset, {})  # of EMNIST's unpacked files none are published
     for name, md5 in expected.items():
         path = base / name
         if path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
@@ -183,8 +223,14 @@ def _refuse_damaged(dataset: str, source: Any, base: Path) -> None:
 
 
 def _layout(dataset: str) -> str:
-    folders = {"mnist": "MNIST/raw/*-ubyte", "fashion_mnist": "FashionMNIST/raw/*-ubyte"}
-    return folders.get(dataset, "cifar-10-batches-py/data_batch_1 ...")
+    return {
+        "mnist": "MNIST/raw/*-ubyte",
+        "fashion_mnist": "FashionMNIST/raw/*-ubyte",
+        "emnist_letters": "EMNIST/raw/emnist-letters-*-ubyte",
+        "cifar10": "cifar-10-batches-py/data_batch_1 ...",
+        "cifar100": "cifar-100-python/train ...",
+        "svhn": "train_32x32.mat and test_32x32.mat",
+    }[dataset]
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,18 @@ def choose_indices(labels: NDArray[np.int64], counts: Sequence[int], subset: str
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def shuffled_labels(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """The labels with that share of them, drawn from the seed, dealt out anew among themselves.
+
+    A permutation rather than independent draws, so that every class keeps its count, on which the theory depends.
+    """
+    rng = np.random.default_rng([seed, 3])
+    chosen = np.sort(rng.permutation(len(labels))[: round(share * len(labels))])
+    dealt = labels.copy()
+    dealt[chosen] = rng.permutation(labels[chosen])
+    return dealt
+
+
 def indices_hash(indices: NDArray[np.int64]) -> str:
     """SHA-256 of the indices as little-endian 64-bit integers: two runs with equal hashes saw the same samples."""
     return hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()

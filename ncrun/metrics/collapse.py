@@ -206,7 +206,12 @@ def transfer_metrics(
     test.nc1 is about the test split's own class means; test.nc1_train_means, test.nc4 and test.nc4_ties about the
     training set's.
     """
-    whole = Head([head.suffixes()[0]], head.bias)  # of the test split only the features themselves are measured
+    # Of the test split only the features themselves are measured; of a ReLU head, the last layer's input.
+    if head.relu:
+        for weight in head.weights[:-1]:
+            features = (features.to(weight.dtype) @ weight.T).relu()
+        head = Head(head.weights[-1:], head.bias)
+    whole = Head([head.suffixes()[0]], head.bias)
     own = scan(features, labels, whole)
     about_train = scan(features, labels, whole, about=train_means)
     centred = target.setting.bias

@@ -4,8 +4,8 @@ import math
 
 from torch import Tensor, nn
 
-from ncrun.config import DeepLinearConfig, MLPConfig, ResNet18Config, RunConfig, resnet_stage_widths
-from ncrun.models.backbones import deep_linear, mlp, resnet18
+from ncrun.config import ConvConfig, DeepLinearConfig, MLPConfig, RunConfig, conv_widths
+from ncrun.models.backbones import deep_linear, densenet, mlp, resnet18, vgg
 from ncrun.models.free_features import FreeFeatures, free_features
 from ncrun.models.head import LinearHead
 
@@ -49,13 +49,21 @@ def build(run: RunConfig) -> Network | FreeFeatures:
     configuration's seed)."""
     if run.is_free:
         return free_features(run)
-    shape, model = run.facts.image_shape, run.model
+    shape, model = run.image_shape, run.model
     if isinstance(model, MLPConfig):
-        backbone = mlp(math.prod(shape), model.depth, model.width, model.batch_norm)
+        backbone = mlp(math.prod(shape), model.depth, model.width, model.batch_norm, model.features == "relu")
     elif isinstance(model, DeepLinearConfig):
         backbone = deep_linear(math.prod(shape), model.depth, model.width)
     else:
-        assert isinstance(model, ResNet18Config)
-        backbone = resnet18(shape[0], resnet_stage_widths(model.width))
-    head = LinearHead(run.head_widths(), run.facts.num_classes, run.head.bias, orthogonal=isinstance(model, MLPConfig))
+        assert isinstance(model, ConvConfig)
+        widths = conv_widths(model)
+        if model.name == "resnet18":
+            backbone = resnet18(shape[0], widths, model.feature_norm)
+        elif model.name == "densenet":
+            backbone = densenet(shape[0], widths, model.feature_norm)
+        else:
+            backbone = vgg(shape[0], int(model.name.removeprefix("vgg")), widths, model.feature_norm)
+    head = LinearHead(
+        run.head_widths(), run.num_classes, run.head.bias, isinstance(model, MLPConfig), bool(run.head.relu)
+    )
     return Network(backbone, head)

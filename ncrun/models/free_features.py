@@ -107,4 +107,4 @@ def free_features(run: RunConfig) -> FreeFeatures:
         layers.append(weights)
     bias = torch.zeros(run.restarts, run.num_classes, dtype=torch.float64) if run.head.bias else None
     stacked = [torch.stack([weights[m] for weights in layers]) for m in range(run.depth)]
-    return FreeFeatures(torch.stack(points), FreeHead(stacked, bias, model.name == "dufm"), nonnegative)
+    return FreeFeatures(torch.stack(points), FreeHead(stacked, bias, bool(run.head.relu)), nonnegative)

@@ -8,17 +8,21 @@ from ncrun import metrics
 
 class LinearHead(nn.Module):
     """widths: d and the M-1 hidden widths. bias: unregularised, in the last layer. orthogonal: initial weights
-    orthogonal, as released with the MLPs of Dang et al. 2023; PyTorch's default otherwise."""
+    orthogonal, as released with the MLPs of Dang et al. 2023; PyTorch's default otherwise. relu: a ReLU between the
+    layers, as in deep unconstrained features."""
 
-    def __init__(self, widths: tuple[int, ...], num_classes: int, bias: bool, orthogonal: bool) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], num_classes: int, bias: bool, orthogonal: bool, relu: bool = False
+    ) -> None:
         super().__init__()
+        self.relu = relu
         sizes = [*widths, num_classes]
         last = len(widths) - 1
         layers = [nn.Linear(sizes[m], sizes[m + 1], bias=bias and m == last) for m in range(len(widths))]
         if orthogonal:
             for layer in layers:
                 nn.init.orthogonal_(layer.weight)
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -26,8 +30,10 @@ class LinearHead(nn.Module):
         return [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.layers(features)
-        return logits
+        signal = features
+        for m, layer in enumerate(self.layers):
+            signal = layer(signal.relu() if self.relu and m > 0 else signal)
+        return signal
 
     def in_float64(self) -> metrics.Head:
         """A detached copy for measuring."""
@@ -35,4 +41,4 @@ class LinearHead(nn.Module):
         bias = self.layers[-1].bias
         if not isinstance(bias, Tensor):
             bias = torch.zeros(len(weights[-1]), device=weights[-1].device)
-        return metrics.Head(weights, bias.detach().double())
+        return metrics.Head(weights, bias.detach().double(), self.relu)

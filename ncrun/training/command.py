@@ -185,7 +185,7 @@ def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
     if run.dataset is None:
         return free_feature_data(run.class_counts(), device)
     folder = data_directory(run)
-    return load_run_data(run.dataset.name, run.class_counts(), run.subset, run.seed, folder, device, dtype)
+    return load_run_data(run, folder, device, dtype)
 
 
 @cache
