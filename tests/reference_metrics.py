@@ -172,6 +172,32 @@ def to_etf(gram: Array) -> float | None:
     return distance(centred, etf)
 
 
+def numerical_rank(means: Array) -> int:
+    """Singular values above a thousandth of the largest, as roots of the Gram matrix' eigenvalues."""
+    values = np.linalg.eigvalsh(means @ means.T)
+    return int(np.sum(values > 1e-6 * values[-1]))
+
+
+def frame(vectors: Array) -> tuple[float | None, float | None]:
+    """Standard deviation over mean of the norms, and the mean deviation of the cosines from -1/(K-1)."""
+    norms = [math.sqrt(float(v @ v)) for v in vectors]
+    if min(norms) == 0:
+        return None, None
+    pairs = list(itertools.permutations(range(len(vectors)), 2))
+    angles = [abs(vectors[i] @ vectors[j] / norms[i] / norms[j] + 1 / (len(vectors) - 1)) for i, j in pairs]
+    return float(np.std(norms, ddof=1) / np.mean(norms)), float(np.mean(angles))
+
+
+def class_distance_variance(features: Array, labels: NDArray[np.int64], means: Array, eps: float) -> float | None:
+    """(Var_i + Var_j) / (2 |h_i - h_j|^2), averaged over all pairs; none where two means are equal up to rounding."""
+    K = len(means)
+    spread = [np.mean([np.sum((x - means[k]) ** 2) for x in features[labels == k]]) for k in range(K)]
+    pairs = {(i, j): float(np.sum((means[i] - means[j]) ** 2)) for i, j in itertools.combinations(range(K), 2)}
+    if min(pairs.values()) <= (K * eps) ** 2 * max(pairs.values()):
+        return None
+    return float(np.mean([(spread[i] + spread[j]) / 2 / apart for (i, j), apart in pairs.items()]))
+
+
 def nearest_mean(
     features: Array, labels: NDArray[np.int64], means: Array, head: Array, bias: Array
 ) -> tuple[float, float, Array]:
@@ -217,6 +243,7 @@ def layer_metrics(
         "etf_w": to_etf(ww),
         "etf_h": to_etf(hh),
         "duality": distance(suffix, gram_input),
+        "rank": numerical_rank(means),
     }
     return values, np.array([np.trace(c @ inverse) / K for c in per_class])
 
@@ -240,6 +267,10 @@ def reference_collapse(case: Case, target: Geometry, baseline: Geometry) -> Valu
     for k in range(K):
         scores = head @ means[k] + case.bias
         margins.append(float(scores[k] - max(scores[j] for j in range(K) if j != k)))
+    alive = bool(first["nc1_rank"])
+    values["equinorm_w"], values["angle_w"] = frame(head)
+    values["equinorm_h"], values["angle_h"] = frame(means - means.mean(axis=0)) if alive else (None, None)
+    values["cdnv"] = class_distance_variance(features, case.labels, means, case.eps) if alive else None
     return values | {
         "nc1_rank_predicted": target.mean_rank,
         "nc4": nc4,
@@ -382,9 +413,10 @@ def measured(case: Case) -> Values:
     return values | {"balance": metrics.head_balance(head, setting.weight_decays)}
 
 
-# Distances lie between 0 and 2, margins and ledger terms are differences of numbers of order 1: there a deviation
-# is absolute.
-ORDER_ONE = ("nc2_w", "nc2_h", "nc3", "etf_w", "etf_h", "duality", "bias", "geometry", "within_class", "margin", "gap")
+# Distances lie between 0 and 2, margins, angles and ledger terms are differences of numbers of order 1: there a
+# deviation is absolute.
+DISTANCES = ("nc2_w", "nc2_h", "nc3", "etf_w", "etf_h", "duality", "equinorm_w", "equinorm_h", "angle_w", "angle_h")
+ORDER_ONE = (*DISTANCES, "bias", "geometry", "within_class", "margin", "gap")
 
 
 def deviations(ours: Values, theirs: Values) -> dict[str, float]:

@@ -29,7 +29,7 @@ from ncrun import metrics
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, Setting, predict
 
-TARGET_FREE = ("nc1", "nc1_rank", "nc1_trace", "etf_w", "etf_h", "duality", "nc4", "train_accuracy")
+TARGET_FREE = ("nc1", "nc1_rank", "nc1_trace", "etf_w", "etf_h", "duality", "cdnv", "rank", "nc4", "train_accuracy")
 LEDGER = ("ledger.within_class", "ledger.duality", "ledger.bias", "ledger.geometry")
 
 
@@ -96,7 +96,7 @@ def test_head_1_equals_the_top_level() -> None:
         values = measured(random_case(np.random.default_rng(seed)))
         first = {key.removeprefix("head.1."): value for key, value in values.items() if key.startswith("head.1.")}
         assert first == {key: values[key] for key in first}
-        assert len(first) == 9
+        assert len(first) == 10
 
 
 # --- the predicted optimum
@@ -152,6 +152,29 @@ def test_collapsed_classes_have_the_etf_of_their_frame() -> None:
         assert values["etf_w"] == pytest.approx(0, abs=1e-12)
         assert values["etf_h"] == pytest.approx(0, abs=1e-12)
         assert values["duality"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_usual_set_at_exact_frames() -> None:
+    """Simplex: equal norms, cosines -1/(K-1), rank K-1. Orthogonal frame: the same once centred, cosines 0 of the
+    classifier as it is, rank K. 1e-12: rounding.
+    """
+    simplex_values = measured(optimum(predict(OPTIMA["simplex"]), np.random.default_rng(1))[0])
+    frame_values = measured(optimum(predict(OPTIMA["orthogonal frame"]), np.random.default_rng(1))[0])
+    for values in (simplex_values, frame_values):
+        for key in ("equinorm_w", "equinorm_h", "angle_h", "cdnv"):
+            assert values[key] == pytest.approx(0, abs=1e-12), key
+    assert simplex_values["angle_w"] == pytest.approx(0, abs=1e-12)
+    assert frame_values["angle_w"] == pytest.approx(1 / 3, abs=1e-12)
+    assert (simplex_values["rank"], frame_values["rank"]) == (3, 4)
+
+
+def test_class_distance_variance_of_a_known_case() -> None:
+    """Two classes of unit variance and of none, three apart: (1 + 0) / (2 * 9). Undefined where means coincide."""
+    points = [[1.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, 3.0]]
+    values = measured(case_of(points, [0, 0, 1, 1], [np.eye(2)]))
+    assert values["cdnv"] == pytest.approx(1 / 18, rel=1e-14)
+    three = [*points, [0.0, 3.0]]
+    assert measured(case_of(three, [0, 0, 1, 1, 2], [np.ones((3, 2))]))["cdnv"] is None
 
 
 def test_the_distance_to_a_wrong_target_is_the_known_one() -> None:

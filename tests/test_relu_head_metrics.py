@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from reference_metrics import Array, between, class_means, distance, within
+from reference_metrics import Array, between, class_distance_variance, class_means, distance, to_etf, within
 
 from ncrun import metrics
 from ncrun.theory import Setting, predict
 
-KEYS = ("nc1", "nc1_rank", "nc1_trace", "dnc2", "dnc3", "nc2_h", "rank")
+KEYS = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "etf_h", "dnc2", "dnc3", "nc2_h", "rank")
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ def reference(case: Case) -> dict[str, Any]:
             "nc1": float(np.trace(sigma_w @ inverse)) / K if rank else None,
             "nc1_rank": rank,
             "nc1_trace": float(np.trace(sigma_w) / np.trace(sigma_b)) if rank else None,
+            "cdnv": class_distance_variance(points, case.labels, means, case.eps) if rank else None,
+            "etf_h": to_etf(means @ means.T),
             "dnc2": condition(means, case.eps),
             "dnc3": row_angles(weight, means),
             "nc2_h": None if predicted is None else distance(means @ means.T, predicted),

@@ -8,9 +8,13 @@ Conventions (they are part of a number's meaning):
 - nc2_w, nc2_h, nc3: distances of W W^T, Hbar^T Hbar and W Hbar to the prediction, each divided by its Frobenius norm.
   Hbar is centred by the sample-weighted mean in settings with a bias and raw without.
 - etf_w, etf_h: distance to the simplex ETF. duality = ||N(W) - N(Hbar^T)||.
+- equinorm_w, equinorm_h: standard deviation (unbiased) of the norms over their mean; angle_w, angle_h: mean over pairs
+  of |cos + 1/(K-1)|; of the classifier's rows as they are, of the class means centred by their unweighted mean
+  (Papyan, Han and Donoho 2020). cdnv: see ncrun.metrics.layers.
 - nc4: share of samples on which classifier and nearest class mean disagree; nc4_ties: share on which one of them is
   tied. A tie counts as agreement if the two sets of best classes meet.
-- head.m.*: the same for W_M..W_m and its input. head.1 equals the top level.
+- head.m.*: the same for W_M..W_m and its input. head.1 equals the top level. head.m.rank: of the class means at that
+  input, singular values above 1e-3 of the largest.
 A value that is not determined is None, never a made-up number.
 """
 
@@ -23,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncrun.metrics.distance import etf_distance, shape_distance, target_distances
+from ncrun.metrics.layers import class_distance_variance, numerical_rank
 from ncrun.metrics.ledger import squared_loss_ledger
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, blocks, class_means
 from ncrun.theory import Geometry
@@ -59,7 +64,7 @@ class Split:
     within: (K, M), per class and head layer, sum over the class' samples of dev^T pinv(Sigma_B) dev.
     trace: (K, M), sum of squared deviations from the class mean.
     logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked for).
-    correct: (K,), samples classified right. disagree, tied: samples, for nc4.
+    correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
     """
 
     means: ClassMeans
@@ -71,6 +76,7 @@ class Split:
     correct: Tensor
     disagree: int
     tied: int
+    precision: torch.dtype
 
 
 def scan(
@@ -147,6 +153,7 @@ def scan(
         correct,
         int(disagree),
         int(tied),
+        features.dtype,
     )
 
 
@@ -177,10 +184,15 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
             "etf_w": etf_distance(weight_gram),
             "etf_h": etf_distance(feature_gram),
             "duality": shape_distance(_numpy(suffix), _numpy(gram_input)),
+            "rank": numerical_rank(means.means),
         }
         metrics |= {f"head.{m + 1}.{key}": value for key, value in layer.items()}
         if m == 0:
             metrics |= layer
+            metrics["equinorm_w"], metrics["angle_w"] = _frame(suffix)
+            centred_means = means.means - means.means.mean(dim=0)
+            metrics["equinorm_h"], metrics["angle_h"] = _frame(centred_means) if alive else (None, None)
+            metrics["cdnv"] = class_distance_variance(means, split.trace[:, 0], split.precision) if alive else None
             raw = _numpy(means.means.square().sum(dim=1))
             scores = _numpy(means.means @ suffix.T + head.bias)
             metrics["class.nc1"] = _list(split.within[:, 0] / counts / K) if alive else None
@@ -279,6 +291,16 @@ def head_balance(head: Head, decays: tuple[float, ...]) -> float | None:
         if size > 0:
             worst = max(worst or 0.0, float((above - below).norm()) / size)
     return worst
+
+
+def _frame(vectors: Tensor) -> tuple[float | None, float | None]:
+    """How far K vectors are from equal norms, and from angles all of cosine -1/(K-1); None if one of them is zero."""
+    K, norms = len(vectors), vectors.norm(dim=1)
+    if not bool((norms > 0).all()):
+        return None, None
+    cosines = (vectors @ vectors.T) / norms / norms[:, None]
+    off_diagonal = cosines[~torch.eye(K, dtype=torch.bool, device=vectors.device)]
+    return float(norms.std() / norms.mean()), float((off_diagonal + 1 / (K - 1)).abs().mean())
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:
