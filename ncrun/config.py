@@ -55,7 +55,7 @@ class DeepLinearConfig(ModelConfig):
 
 @dataclass
 class ConvConfig(ModelConfig):
-    """The convolutional networks: resnet18, vgg11, vgg16 and densenet."""
+    """The convolutional networks: resnet18, resnet20, vgg11, vgg16 and densenet."""
 
     width: float = MISSING
     feature_norm: bool = MISSING
@@ -140,6 +140,7 @@ class RunConfig:
     decay: DecayConfig = field(default_factory=DecayConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     path: list[float] | None = MISSING
+    taps: list[str] = MISSING
     dtype: str | None = MISSING
     measure: Any = MISSING
     device: str = MISSING
@@ -272,6 +273,7 @@ MODELS = {
     "mlp": MLPConfig,
     "deep_linear": DeepLinearConfig,
     "resnet18": ConvConfig,
+    "resnet20": ConvConfig,
     "vgg11": ConvConfig,
     "vgg16": ConvConfig,
     "densenet": ConvConfig,
@@ -282,9 +284,14 @@ MODELS = {
 OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig, "lbfgs": LBFGSConfig}
 
 
-STAGE_WIDTHS = {"resnet18": (64, 128, 256, 512), "vgg11": (64, 128, 256, 512, 512), "vgg16": (64, 128, 256, 512, 512)}
-# Each of VGG's five poolings halves the image.
-VGG_SMALLEST = 32
+STAGE_WIDTHS = {
+    "resnet18": (64, 128, 256, 512),
+    "resnet20": (16, 32, 64),
+    "vgg11": (64, 128, 256, 512, 512),
+    "vgg16": (64, 128, 256, 512, 512),
+}
+# Five poolings of VGG and three of DenseNet halve the image.
+SMALLEST_IMAGE = {"vgg11": 32, "vgg16": 32, "densenet": 8}
 DENSENET_GROWTH = 12
 DENSENET_LAYERS = (6, 12, 24, 16)
 
@@ -359,6 +366,8 @@ def resolve(composed: DictConfig) -> RunConfig:
         _check_batch_size(run, typed)
     _check_optimizer(run, typed)
     _check_head(run, typed)
+    if run.head.frozen is not None:
+        _check_frozen_head(run)
     _check_decay(run, typed)
     _check_schedule(run, typed)
     _check_paths(run)
@@ -447,6 +456,8 @@ def _fill_in(run: RunConfig) -> None:
         run.epochs = 30_000 if free else 300
     if run.dtype is None:
         run.dtype = "float64" if free else "float32"
+    if run.head.frozen is not None and not free:
+        _fill_in_frozen_head(run)
     if run.head.depth is None:
         run.head.depth = 3 if run.model.name == "dufm" else 1
     if run.head.relu is None:
@@ -455,6 +466,47 @@ def _fill_in(run: RunConfig) -> None:
         run.schedule.drops = [] if free else [0.6, 0.85]
     if run.decay.feature is None and run.decay.mode == "features":
         run.decay.feature = 5e-4 if free else 1e-5
+
+
+def _frozen_config(run: RunConfig) -> dict[str, Any]:
+    """The configuration of the free-feature run whose head is taken over."""
+    from ncrun.records.read import load_record
+
+    directory = Path(str(run.head.frozen))
+    if not (directory / "manifest.json").is_file():
+        hint = "; it holds several restarts, name one of them" if (directory / "summary.json").is_file() else ""
+        raise UserError(f"head.frozen={directory}: is not a run directory{hint}")
+    record = load_record(directory)
+    if record.manifest["state"] != "done":
+        raise UserError(f"head.frozen={directory}: that run is not finished ({record.manifest['state']})")
+    if record.config["dataset"] is not None:
+        name = record.config["model"]["name"]
+        raise UserError(f"head.frozen={directory}: must be a run of model=dufm or ufm, not {name}")
+    return record.config
+
+
+def _fill_in_frozen_head(run: RunConfig) -> None:
+    """What the frozen head decides."""
+    theirs = _frozen_config(run)["head"]
+    for key in ("depth", "relu", "width"):
+        if getattr(run.head, key) is None:
+            setattr(run.head, key, theirs[key])
+
+
+def _check_frozen_head(run: RunConfig) -> None:
+    """The head that is taken over has to fit the features, the classes, and what is typed of it."""
+    theirs = _frozen_config(run)
+    widths = (theirs["model"]["width"], *[theirs["head"]["width"] or theirs["model"]["width"]] * (run.depth - 1))
+    for key, here, there in (
+        ("head.depth", run.depth, theirs["head"]["depth"]),
+        ("head.relu", run.head.relu, theirs["head"]["relu"]),
+        ("head.bias", run.head.bias, theirs["head"]["bias"]),
+        ("classes", run.num_classes, len(theirs["counts"])),
+        ("features of dimension", run.feature_width(), widths[0]),
+        ("head.width", run.head_widths()[1:], widths[1:]),
+    ):
+        if here != there:
+            raise UserError(f"head.frozen={run.head.frozen}: does not fit: {key} {here} here, {there} there")
 
 
 def _check_scalars(run: RunConfig) -> None:
@@ -500,6 +552,9 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
         _refuse_typed(typed, key, f"model={name} has no data set")
     for key in ("classes", "random_labels"):
         _refuse_typed(typed, key, f"model={name} has no data set")
+    _refuse_typed(typed, "taps", f"model={name} has no backbone")
+    _refuse_typed(typed, "head.frozen", f"model={name} trains its own head")
+    run.taps, run.head.frozen = [], None
     for key in ("imbalance", "imbalance_profile", "class_order"):
         _refuse_typed(typed, key, f"model={name} has no data set; give each class its number by counts=[...]")
     run.dataset = run.imbalance = run.imbalance_profile = run.class_order = run.subset = None
@@ -562,10 +617,11 @@ def _check_images(run: RunConfig) -> None:
         raise UserError(f"dataset.channels={channels}: {run.dataset.name} has {own}; grey images can be given 3")
     if size is not None:
         _at_least("dataset.size", size, 1)
-    if run.model.name.startswith("vgg") and min(run.image_shape[1:]) < VGG_SMALLEST:
+    least = SMALLEST_IMAGE.get(run.model.name, 1)
+    if min(run.image_shape[1:]) < least:
         raise UserError(
-            f"model={run.model.name}: its five poolings need images of {VGG_SMALLEST} x {VGG_SMALLEST}, not"
-            f" {run.image_shape[1]} x {run.image_shape[2]}; set dataset.size={VGG_SMALLEST}"
+            f"model={run.model.name}: its poolings need images of at least {least} x {least}, not"
+            f" {run.image_shape[1]} x {run.image_shape[2]}; set dataset.size={least}"
         )
 
 
@@ -637,6 +693,8 @@ def _check_head(run: RunConfig, typed: set[str]) -> None:
         owner = "model=dufm" if run.is_free else "head.relu=true"
         raise UserError(f"head.bias=True: {owner} has no bias")
     _at_least("head.depth", run.depth, 1)
+    if run.head.relu and run.depth == 1 and not run.is_free:
+        raise UserError("head.relu=True: has no effect with head.depth=1, which has nothing between its layers")
     if run.head.width is not None:
         _at_least("head.width", run.head.width, 1)
     if run.head.depth == 1:

@@ -53,7 +53,7 @@ BAD = [
         "digits, mnist, fashion_mnist, emnist_letters, cifar10, cifar100, svhn",
     ),
     ("model=mpl", "model=mpl:", "'mlp'"),
-    ("model=resnet50", "model=resnet50:", "'resnet18'"),
+    ("model=resnet50", "model=resnet50:", "'resnet20'"),
     ("loss=msee", "loss=msee:", "'mse'"),
     ("loss=hinge", "loss=hinge:", "mse, ce"),
     ("optimizer=adamw", "optimizer=adamw:", "'adam'"),
@@ -124,6 +124,8 @@ BAD = [
     ("model=vgg11", "model=vgg11:", "32 x 32, not 8 x 8; set dataset.size=32"),
     ("model=vgg16 dataset.size=31", "model=vgg16:", "not 31 x 31"),
     ("model=vgg11 dataset=mnist dataset.size=null", "model=vgg11:", "not 28 x 28"),
+    ("model=densenet dataset.size=7", "model=densenet:", "at least 8 x 8, not 7 x 7; set dataset.size=8"),
+    ("head.relu=true", "head.relu=True:", "nothing between its layers"),
     ("batch_size=1 model=densenet", "batch_size=1:", "BatchNorm"),
     ("batch_size=1 model=vgg16 dataset.size=32", "batch_size=1:", "BatchNorm"),
     ("head.relu=true head.bias=true", "head.bias=True:", "head.relu=true has no bias"),
@@ -425,7 +427,7 @@ def test_decay_list_reaches_theory_layer_by_layer(run_config: Compose) -> None:
         ("classes=[0,1]", False),
         ("random_labels=0.1", False),
         ("model.features=relu", False),
-        ("head.relu=true", False),
+        ("taps=[relu1]", False),
         ("head.relu=false", True),  # what is left out
         ("random_labels=0", True),
         ("decay.feature=1e-5", True),  # its default

@@ -7,7 +7,7 @@ from torch import nn
 
 from ncrun.compose import group_options
 from ncrun.models import Network, build
-from ncrun.models.backbones import densenet, resnet18, vgg
+from ncrun.models.backbones import densenet, resnet, vgg
 
 
 def images(network_shape: tuple[int, int, int], size: int = 4) -> torch.Tensor:
@@ -38,6 +38,7 @@ def networks(run_config: Compose, *overrides: str) -> Network:
         ("model=deep_linear model.width=12 model.depth=3", 12),
         ("model=mlp model.width=12 model.features=relu", 12),
         ("model=resnet18 model.width=0.0625", 32),
+        ("model=resnet20 model.width=0.25", 16),
         ("model=vgg11 model.width=0.05 dataset.size=32", 26),
         ("model=vgg16 model.width=0.05 dataset.size=32", 26),
         ("model=densenet model.width=0.05", 32),
@@ -134,7 +135,7 @@ def test_head_is_the_product_of_its_weights(run_config: Compose) -> None:
     assert torch.allclose(logits, features @ (w3 @ w2 @ w1).T + network.head.layers[-1].bias)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("depth", [2, 3, 4])
 def test_relu_between_the_heads_layers(depth: int, run_config: Compose) -> None:
     """None before the first layer, none behind the last."""
     network = networks(run_config, f"head.depth={depth}", "head.relu=true", "model.width=12").double()
@@ -153,6 +154,7 @@ def test_relu_between_the_heads_layers(depth: int, run_config: Compose) -> None:
 
 CONVOLUTIONAL = {
     "resnet18": "model=resnet18 model.width=0.0625",
+    "resnet20": "model=resnet20 model.width=0.0625",
     "vgg11": "model=vgg11 model.width=0.05 dataset.size=32",
     "vgg16": "model=vgg16 model.width=0.05 dataset.size=32",
     "densenet": "model=densenet model.width=0.1",
@@ -303,11 +305,23 @@ def test_resnet18_keeps_the_resolution_in_its_stem_and_normalises_its_features(r
     assert torch.allclose(features.mean(dim=0), torch.zeros(32), atol=1e-4)
 
 
+def test_resnet20_has_three_stages_of_three_blocks(run_config: Compose) -> None:
+    """16, 32 and 64 channels; 0.27 million parameters, of which the shortcuts of 1 x 1 are 16 * 32 + 32 * 64 and two
+    numbers a channel."""
+    network = networks(run_config, "dataset=cifar10", "model=resnet20", "model.feature_norm=false")
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convolutions) == 19
+    assert network(images((3, 32, 32)))[0].shape == (4, 64)
+    published = 269_722 - 10  # without option A's padding there is nothing in the shortcuts; the head has no bias here
+    shortcuts = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+    assert sum(p.numel() for p in network.parameters()) == published + shortcuts
+
+
 def test_resnet18_counts_at_any_width() -> None:
     widths = (3, 6, 12, 24)
-    count = sum(p.numel() for p in resnet18(1, widths, feature_norm=True).parameters())
+    count = sum(p.numel() for p in resnet(1, 18, widths, feature_norm=True).parameters())
     assert count == resnet18_parameters(1, widths, 0)
-    assert sum(p.numel() for p in resnet18(1, widths, feature_norm=False).parameters()) == count - 2 * 24
+    assert sum(p.numel() for p in resnet(1, 18, widths, feature_norm=False).parameters()) == count - 2 * 24
 
 
 def test_resnet18_never_narrows_to_nothing(run_config: Compose) -> None:

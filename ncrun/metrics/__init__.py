@@ -9,6 +9,7 @@ from ncrun.metrics.collapse import (
     scan,
     transfer_metrics,
 )
+from ncrun.metrics.layers import layer_metrics
 from ncrun.metrics.relu_head import layer_inputs, relu_head_metrics, top_layer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "gap_metrics",
     "head_balance",
     "layer_inputs",
+    "layer_metrics",
     "relu_head_metrics",
     "scan",
     "top_layer",

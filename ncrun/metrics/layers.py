@@ -5,7 +5,8 @@ in the backbone.
 - cdnv: class-distance normalised variance, see class_distance_variance.
 - dnc2: condition number s_1/s_K of the class means, not centred; None if they are dependent.
 - dnc3: mean sine of the angle between a row of the weights that read the layer and the nearest class mean, rows
-  weighted by their norm; a row at an obtuse angle to every mean counts as at a right one. None where no weights read it.
+  weighted by their norm; a row at an obtuse angle to every mean counts as at a right one. None where no weights read
+  it.
 - etf_h: distance of the class means to the simplex ETF.
 - rank: singular values of the class means above 1e-3 of the largest.
 """

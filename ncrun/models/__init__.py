@@ -1,11 +1,12 @@
 """Networks: a backbone that makes features, and the deep linear head that reads them; or free features and a head."""
 
 import math
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from ncrun.config import ConvConfig, DeepLinearConfig, MLPConfig, RunConfig, conv_widths
-from ncrun.models.backbones import deep_linear, densenet, mlp, resnet18, vgg
+from ncrun.models.backbones import deep_linear, densenet, mlp, resnet, vgg
 from ncrun.models.free_features import FreeFeatures, free_features
 from ncrun.models.head import LinearHead
 
@@ -57,13 +58,15 @@ def build(run: RunConfig) -> Network | FreeFeatures:
     else:
         assert isinstance(model, ConvConfig)
         widths = conv_widths(model)
-        if model.name == "resnet18":
-            backbone = resnet18(shape[0], widths, model.feature_norm)
-        elif model.name == "densenet":
+        if model.name == "densenet":
             backbone = densenet(shape[0], widths, model.feature_norm)
-        else:
+        elif model.name.startswith("vgg"):
             backbone = vgg(shape[0], int(model.name.removeprefix("vgg")), widths, model.feature_norm)
+        else:
+            backbone = resnet(shape[0], int(model.name.removeprefix("resnet")), widths, model.feature_norm)
     head = LinearHead(
         run.head_widths(), run.num_classes, run.head.bias, isinstance(model, MLPConfig), bool(run.head.relu)
     )
+    if run.head.frozen is not None:
+        head.take_over(Path(run.head.frozen))
     return Network(backbone, head)

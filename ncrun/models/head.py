@@ -1,9 +1,13 @@
 """The deep linear head: M linear layers on the features, without activations, a bias in the last one if wanted."""
 
+import pickle
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from ncrun import metrics
+from ncrun.errors import UserError
 
 
 class LinearHead(nn.Module):
@@ -34,6 +38,25 @@ class LinearHead(nn.Module):
         for m, layer in enumerate(self.layers):
             signal = layer(signal.relu() if self.relu and m > 0 else signal)
         return signal
+
+    def take_over(self, directory: Path) -> None:
+        """The trained head of a free-feature run, from now on fixed.
+
+        Raises UserError if its checkpoint is missing, damaged or of another shape.
+        """
+        path = directory / "checkpoint.pt"
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")["network"]
+            with torch.no_grad():
+                for m, layer in enumerate(self.layers):
+                    assert isinstance(layer, nn.Linear)
+                    layer.weight.copy_(state[f"head.weights.{m}"][0])
+                    if layer.bias is not None:
+                        layer.bias.copy_(state["head.bias"][0])
+        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"head.frozen={directory}: no usable {path.name} there ({reason})") from error
+        self.requires_grad_(False)
 
     def in_float64(self) -> metrics.Head:
         """A detached copy for measuring."""

@@ -46,6 +46,10 @@ def predict_relu_head(setting: Setting) -> Geometry:
     if not setting.is_balanced:
         note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
         return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
+    if setting.feature_sign == "nonnegative":
+        # What is known to lie below chains has features of both signs.
+        note = "three or more classes on non-negative features: one chain for each class, without a proof"
+        return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
     note = "three or more classes: one chain for each class is the lowest value known, without a proof"
     return against_known(replace(geometry, source=SOURCE_CHAINS), *_alternatives(setting), "chains", note)
 

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from ncrun import __version__
-from ncrun.config import LBFGSConfig, RunConfig, data_directory
+from ncrun.config import LBFGSConfig, RunConfig, data_directory, nearest
 from ncrun.data.load import RunData, free_feature_data, load_run_data, read_splits
 from ncrun.errors import UserError
 from ncrun.models import FreeFeatures, Network, build
+from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.records.files import write_json
@@ -67,6 +68,7 @@ def train(run: RunConfig) -> int:
         if "memory" not in str(error):
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory at these widths") from error
+    _check_taps(run, network)
     assert run.loss is not None
     objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     geometry = predict(run.setting())
@@ -83,7 +85,7 @@ def train(run: RunConfig) -> int:
     assert epochs is not None
     try:
         with stop, Display(whole.path.name, epochs, run.progress) as display:
-            evaluator = Evaluator(data, objective, geometry)
+            evaluator = Evaluator(data, objective, geometry, run.taps)
             common = (data, objective, evaluator, records, whole.checkpoint, display, lambda: stop.received)
             if isinstance(run.optimizer, LBFGSConfig):
                 assert isinstance(network, FreeFeatures)
@@ -163,6 +165,20 @@ def _finish(
     return finished
 
 
+def _check_taps(run: RunConfig, network: Network | FreeFeatures) -> None:
+    if not run.taps:
+        return
+    assert isinstance(network, Network)
+    names = layer_names(network.backbone)
+    for tap in run.taps:
+        if tap not in names:
+            top = [name for name in names if "." not in name]
+            inside = "" if len(top) == len(names) else f", and what is in them, such as {names[len(names) // 2]}"
+            raise UserError(
+                f"taps: {run.model.name} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
+            )
+
+
 def preflight(run: RunConfig) -> None:
     """What `train` would refuse in this run beyond its configuration: device, run directory and data. Raises UserError.
 
@@ -172,6 +188,8 @@ def preflight(run: RunConfig) -> None:
     RunDirectory(run.directory(), run.manifest_name).state(run)
     if run.dataset is not None:
         _readable(run.dataset.name, data_directory(run))
+    if run.taps:
+        _check_taps(run, build(run))
 
 
 def _threads(run: RunConfig) -> int:

@@ -1,6 +1,7 @@
 """Everything that is logged about one moment of training, from one evaluation-mode forward over each split."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ncrun.metrics import (
     gap_metrics,
     head_balance,
     layer_inputs,
+    layer_metrics,
     relu_head_metrics,
     scan,
     top_layer,
@@ -20,6 +22,7 @@ from ncrun.metrics import (
 )
 from ncrun.metrics.scatter import between_directions, class_means
 from ncrun.models import FreeFeatures, Network
+from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
 
@@ -27,37 +30,65 @@ FORWARD_ROWS = 2048
 
 
 @torch.no_grad()
-def features_of(network: Network | FreeFeatures, images: Tensor) -> Tensor:
-    """(N, d) features of (N, C, H, W) images, in evaluation mode. Raises FloatingPointError if one is not finite."""
+def features_of(
+    network: Network | FreeFeatures, images: Tensor, taps: Sequence[str] = ()
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode.
+
+    Raises FloatingPointError if a feature is not finite.
+    """
     network.eval()
-    features = torch.cat([network.features(part) for part in torch.split(images, FORWARD_ROWS)])
-    if not bool(torch.isfinite(features).all()):
+    features, layers = [], []
+    for part in torch.split(images, FORWARD_ROWS):
+        if isinstance(network, FreeFeatures):
+            features.append(network.features(part))
+        else:
+            found, seen = tapped(network.backbone, part, taps)
+            features.append(found)
+            layers.append(seen)
+    whole = torch.cat(features)
+    if not bool(torch.isfinite(whole).all()):
         raise FloatingPointError("the features are not finite")
-    return features
+    return whole, {name: torch.cat([seen[name] for seen in layers]) for name in taps}
 
 
 class Evaluator:
-    """Measures a network on a run's data against a prediction and its balanced baseline."""
+    """Measures a network on a run's data against a prediction and its balanced baseline, and the tapped layers of its
+    backbone by themselves."""
 
-    def __init__(self, data: RunData, objective: Objective, target: Geometry) -> None:
+    def __init__(self, data: RunData, objective: Objective, target: Geometry, taps: Sequence[str] = ()) -> None:
         self.data = data
         self.objective = objective
         self.target = target
+        self.taps = taps
         self.baseline = predict(target.setting.balanced())
 
     def scaled(self, factor: float) -> "Evaluator":
         """The same for all decays times a factor."""
-        return Evaluator(self.data, self.objective.scaled(factor), predict(self.target.setting.scaled(factor)))
+        return Evaluator(
+            self.data, self.objective.scaled(factor), predict(self.target.setting.scaled(factor)), self.taps
+        )
 
     def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """One row of metrics.jsonl, without epoch, step and seconds. Raises FloatingPointError if training diverged."""
         objective, data = self.objective, self.data
-        features = features_of(network, data.train_images)
+        features, tapped_layers = features_of(network, data.train_images, self.taps)
         head = network.head.in_float64()
         with torch.no_grad():
             row = self._training_split(features, head, network)
+            for name, points in tapped_layers.items():
+                assert isinstance(network, Network)
+                reader = reader_of(network.backbone, name, network.head.weights[0])
+                values, _ = layer_metrics(
+                    points,
+                    data.train_labels,
+                    len(head.bias),
+                    features.dtype,
+                    None if reader is None else reader.double(),
+                )
+                row |= {f"tap.{name}.{key}": value for key, value in values.items()}
             if data.test_images is not None and data.test_labels is not None:
-                test_features = features_of(network, data.test_images)
+                test_features, _ = features_of(network, data.test_images)
                 row |= transfer_metrics(test_features, data.test_labels, head, row.pop("means"), self.target)
             else:
                 del row["means"]
@@ -67,19 +98,30 @@ class Evaluator:
         return row
 
     @torch.no_grad()
-    def geometry(self, network: Network | FreeFeatures) -> dict[str, list[list[float]]]:
+    def geometry(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
 
-        Means are centred in settings with a bias, as for nc2_h.
+        In these, means are centred in settings with a bias, as for nc2_h. And by layer ("head.1", "tap.relu2") the
+        singular values of its class means, not centred, the largest first.
         """
-        features, head = features_of(network, self.data.train_images), network.head.in_float64()
-        inputs = layer_inputs(features, head)[0][-1] if head.relu else features
+        features, tapped_layers = features_of(network, self.data.train_images, self.taps)
+        head = network.head.in_float64()
+        labels, K = self.data.train_labels, len(head.bias)
+        by_layer = {f"tap.{name}": class_means(points, labels, K) for name, points in tapped_layers.items()}
+        if head.relu:
+            inputs = [class_means(points, labels, K) for points in layer_inputs(features, head)[0]]
+        else:
+            inputs = [class_means(features, labels, K)]
+            for weight in head.weights[:-1]:
+                inputs.append(inputs[-1].mapped(weight))
+        by_layer |= {f"head.{m}": means for m, means in enumerate(inputs, start=1)}
         weight = (top_layer(head) if head.relu else head).suffixes()[0]
-        means = class_means(inputs, self.data.train_labels, len(head.bias))
+        means = inputs[-1] if head.relu else inputs[0]
         rank = between_directions(means, features.dtype).rank
         points = means.gram_input(self.target.setting.bias, rank)
         matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
-        return {name: matrix.tolist() for name, matrix in matrices.items()}
+        values = {name: torch.linalg.svdvals(layer.means).tolist() for name, layer in by_layer.items()}
+        return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}
 
     def _training_split(self, features: Tensor, head: Head, network: Network | FreeFeatures) -> dict[str, Any]:
         objective, data = self.objective, self.data

@@ -1,0 +1,45 @@
+"""Looking at named layers of a backbone while it computes, in the same forward pass."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from torch import Tensor, nn
+
+
+def layer_names(backbone: nn.Module) -> list[str]:
+    """The layers that can be tapped, in the backbone's order: every module in it, as PyTorch names them."""
+    return [name for name, module in backbone.named_modules() if name and not isinstance(module, nn.Flatten)]
+
+
+def tapped(backbone: nn.Module, images: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The backbone's features of (B, C, H, W) images, and by name the (B, d) outputs of its layers.
+
+    A convolutional layer's output is averaged over its positions. Of a module that is used several times in one pass,
+    as a residual block's ReLU is, the last output counts.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+        # A copy either way: the ReLU behind it may work in place.
+        seen[name] = output.flatten(2).mean(dim=2) if output.dim() > 2 else output.clone()
+
+    handles = [backbone.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
+    try:
+        features: Tensor = backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return features, seen
+
+
+def reader_of(backbone: nn.Module, name: str, head_weight: Tensor) -> Tensor | None:
+    """The weights that take this layer's output as it is: of the linear layer right behind it, or of the head's first
+    layer (`head_weight`); None if something else comes between."""
+    children = list(backbone.named_children())
+    place = [child for child, _ in children].index(name) if name in dict(children) else None
+    if place is None:
+        return None
+    if place + 1 == len(children):
+        return head_weight
+    behind = children[place + 1][1]
+    return behind.weight if isinstance(behind, nn.Linear) else None
