@@ -140,7 +140,7 @@ class _Plan:
             raise UserError(f"x={request.x}: these runs have none; it is for runs with path=[...]")
         self.style = tuple(key_of(key, "style") for key in request.style)
         if request.hue is None:
-            self.hue = tuple(key for key in self._naming() if key not in self.style)
+            self.hue = tuple(naming_keys(records, given=(*self.style, *self._on_axis)))
         else:
             self.hue = tuple(key_of(key, "hue") for key in request.hue)
         self.hues = list(split(records, self.hue))
@@ -158,9 +158,9 @@ class _Plan:
         for record in without:
             self.say(f"{record.path}: has no {metric} (null); not drawn in that panel")
 
-    def _naming(self) -> list[str]:
-        """The keys that tell configurations apart, other than the one on the axis."""
-        return naming_keys(self.records, besides=() if self.over_time else (self.x,))
+    @property
+    def _on_axis(self) -> tuple[str, ...]:
+        return () if self.over_time else (self.x,)
 
     def _check_number_of_curves(self) -> None:
         if len(self.hues) > MOST_HUES:
@@ -180,12 +180,11 @@ class _Plan:
         """Runs that one line is made of: over time one configuration, over a key all its values."""
         if self.over_time:
             groups = by_configuration(self.records)
-        else:
-            rest = [key for key in differing_keys(self.records) if key != self.x]
-            groups = list(split(self.records, rest).values())
+        else:  # a key that follows the one on the axis, such as a second decay, makes no lines of its own
+            groups = list(split(self.records, naming_keys(self.records, given=self._on_axis)).values())
         lines = len(split(self.records, [*self.hue, *self.style]))
         if len(groups) > lines:
-            others = [k for k in naming_keys(self.records) if k not in (*self.hue, *self.style, self.x)]
+            others = naming_keys(self.records, given=(*self._on_axis, *self.hue, *self.style))
             self.say(f"lines that look alike differ in {', '.join(others)}; tell them apart with hue= or style=")
         return groups
 
@@ -427,13 +426,15 @@ def _scale(ax: Axes, logx: bool, logy: bool) -> None:
     if logy:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=8))
-        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _tick_values(ax: Axes, curves: Sequence[tuple[Any, Curve]], logx: bool) -> None:
     """Of few values of a key, each is a tick."""
     values = sorted({float(x) for _, curve in curves for x in curve.x})
-    if 1 < len(values) <= 8 and (logx or min(np.diff(values)) > (values[-1] - values[0]) / 15):
+    if len(values) < 2:
+        return
+    places = np.log(values) if logx else np.array(values)
+    if min(np.diff(places)) > (places[-1] - places[0]) / 7:
         ax.set_xticks(values, [f"{value:g}" for value in values])
         ax.xaxis.set_minor_formatter(NullFormatter())
 

@@ -86,11 +86,11 @@ def differing_keys(records: Sequence[Record]) -> list[str]:
     return sorted(found, key=lambda key: NAMING.index(key) if key in NAMING else len(NAMING))
 
 
-def naming_keys(records: Sequence[Record], besides: Sequence[str] = ()) -> list[str]:
-    """Few of the differing keys, `besides` left out, that together tell every configuration from every other."""
+def naming_keys(records: Sequence[Record], given: Sequence[str] = ()) -> list[str]:
+    """Few of the differing keys that, with the `given` ones, tell every configuration from every other."""
     keys: list[str] = []
     for key in differing_keys(records):
-        if key not in besides and len(split(records, [*keys, key])) > len(split(records, keys)):
+        if len(split(records, [*given, *keys, key])) > len(split(records, [*given, *keys])):
             keys.append(key)
     return keys
 

@@ -54,6 +54,8 @@ def distance(row: dict[str, Any], prefix: str = "") -> float | None:
 
 
 def _gap(row: dict[str, Any], theory: dict[str, Any]) -> str:
+    if row["loss"] is None:  # of a network trained elsewhere whose decays are not known
+        return ""
     if row.get("gap") is None:
         return f"loss {row['loss']:.4g}{_beside_claim(row, theory)}"
     ledger = {key: row[key] for key in LEDGER_WORDS if key in row}

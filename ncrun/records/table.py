@@ -211,5 +211,6 @@ def _in_math(cell: str) -> str:
 
 def _latex_text(text: str) -> str:
     special = {character: rf"\{character}" for character in "&%$#_{}"}
+    special |= {bracket: f"{{{bracket}}}" for bracket in "[]"}  # after \\ a bracket would be its argument
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(character, character) for character in text)

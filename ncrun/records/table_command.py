@@ -25,13 +25,13 @@ def table(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     form = options.format or _form_of(options.out)
     records = gather(options.runs)
-    for record in records:
-        if record.manifest["state"] != "done":
-            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
     finished = [record for record in records if record.manifest["state"] == "done"]
     if not finished:
         raise UserError("none of these runs is finished; `ncrun plot` draws what there is of them")
     columns = check_columns(options.columns.split(","), finished) if options.columns else COLUMNS
+    for record in records:
+        if record.manifest["state"] != "done":
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
     text = WRITERS[form](final_table(finished, columns))
     if options.out is None:
         print(text, end="")
