@@ -197,8 +197,13 @@ def _complete(arguments: list[str]) -> int:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(COMMANDS))
             return 0
-        if words[1] not in ("train", "theory"):
+        if words[1] == "plot":
+            from ncrun.figures.plot_command import completions
+
+            print(" ".join(completions("" if line.endswith(" ") else words[-1])))
             return 0
+        if words[1] not in ("train", "theory"):
+            return 0  # the shell completes files
         if words[-1].startswith("experiment="):  # Hydra does not complete choices in sub-folders
             from ncrun.compose import group_options
 

@@ -64,9 +64,10 @@ def read_arrays(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: is not an .npz archive but a single array")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: is not an .npz archive but a single array")
+        with loaded as archive:
             names = list(archive.files)
             layers = _layers(path, names)
             wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]

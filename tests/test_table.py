@@ -5,6 +5,7 @@ import io
 import shutil
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,13 @@ def test_command_prints_markdown_and_writes_by_the_ending(ncrun: Command, workdi
     assert list(pd.read_csv(workdir / "tables" / "t.csv")["seeds"]) == [2]
     assert ncrun("table", "runs", "--format", "latex", "--out", "t.txt").status == 0
     assert (workdir / "t.txt").read_text().startswith(r"\begin{tabular}")
+
+
+def test_tables_and_plots_need_no_torch(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [row(1, loss=0.7), row(3)])
+    commands = [["table", "run"], ["plot", "run", "y=loss"]]
+    code = f"import sys; sys.modules['torch'] = None; from ncrun import cli; sys.exit(sum(map(cli.run, {commands})))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60, capture_output=True)
 
 
 def test_unfinished_runs_are_named_and_left_out(ncrun: Command, workdir: Path) -> None:

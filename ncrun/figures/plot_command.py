@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncrun.config import nearest
+from ncrun.config import known_keys, nearest
 from ncrun.errors import UserError
-from ncrun.records.groups import gather
+from ncrun.records.groups import OPENED, gather
 
 HELP = """\
 ncrun plot RUN ... y=METRIC[,METRIC ...] [OPTION=VALUE ...]
@@ -25,6 +25,7 @@ RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG a
 
 Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line.
 """
+TIMES = ("epoch", "step", "seconds", "factor")
 OPTIONS = ("y", "x", "hue", "style", "out", "logx", "logy")
 
 
@@ -62,6 +63,20 @@ def plot(arguments: Sequence[str]) -> int:
         raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
     print(", ".join(map(str, written)))
     return 0
+
+
+def completions(word: str) -> list[str]:
+    """What may follow in the shell: options, and the configuration keys of x, hue and style. A word that begins like
+    none of them is a folder, which the shell completes."""
+    option, equals, start = word.partition("=")
+    if not equals:
+        return [f"{each}=" for each in OPTIONS if word and each.startswith(word)]
+    if option not in ("x", "hue", "style"):
+        return []
+    *before, last = start.split(",")
+    kept = ",".join([*before, ""]) if before else ""
+    choices = [*(TIMES if option == "x" else ()), *(key for key in known_keys() if key not in OPENED)]
+    return [f"{option}={kept}{key}" for key in choices if key.startswith(last)]
 
 
 def _parse(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:

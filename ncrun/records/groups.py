@@ -13,6 +13,8 @@ STATES = ("done", "running", "interrupted", "failed")
 # What changes no number of a run, and the seed, of which several make one group.
 NOT_COMPARED = (*NOT_IDENTITY, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")
+# Groups without a name, which only their members tell apart.
+OPENED = ("head", "decay", "schedule")
 # Keys that name a run best, first; the others follow in the order of the configuration.
 NAMING = (
     "experiment",
@@ -64,7 +66,7 @@ def _dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def key_of(word: str, option: str) -> str:
     """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any other word."""
     key = f"{word}.name" if word in GROUPS else word
-    if key not in known_keys() or key in ("head", "decay", "schedule"):
+    if key not in known_keys() or key in OPENED:
         raise UserError(f"{option}={word}: no such configuration key{nearest(word, known_keys())}")
     return key
 
