@@ -83,6 +83,15 @@ def test_left_out_hue_is_what_tells_the_runs_apart(tmp_path: Path) -> None:
     plt.close(figure)
 
 
+def test_seeds_as_colours_are_not_averaged(tmp_path: Path) -> None:
+    figure = drawn(seeds_and_depths(tmp_path), y=("nc1",), hue=("seed",), style=("head.depth",), logx=False)
+    ends = [y[-1] for _, y in lines_of(figure.axes[0])]
+    assert sorted(ends) == pytest.approx(sorted(depth * (seed + 1) / 101 for depth in (1, 3) for seed in (0, 1, 2)))
+    assert legend_of(figure) == ["seed", "0", "1", "2", "head.depth", "1", "3"]
+    assert "Seeds 0 to 2." in " ".join(figure.get_supxlabel().split())
+    plt.close(figure)
+
+
 def test_axes_are_linear_where_the_values_are_near_or_not_positive(tmp_path: Path) -> None:
     write_run(tmp_path / "a", rows(1.0))
     write_run(tmp_path / "b", rows(-1.0), seed=1)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.records.groups import (
-    by_configuration,
     differing_keys,
     key_of,
     naming_keys,
@@ -178,10 +177,9 @@ class _Plan:
 
     def _groups(self) -> list[list[Record]]:
         """Runs that one line is made of: over time one configuration, over a key all its values."""
-        if self.over_time:
-            groups = by_configuration(self.records)
-        else:  # a key that follows the one on the axis, such as a second decay, makes no lines of its own
-            groups = list(split(self.records, naming_keys(self.records, given=self._on_axis)).values())
+        # Over a key, another that follows it, such as a second decay, makes no lines of its own.
+        apart = differing_keys(self.records) if self.over_time else naming_keys(self.records, given=self._on_axis)
+        groups = list(split(self.records, [*apart, *self.hue, *self.style]).values())
         lines = len(split(self.records, [*self.hue, *self.style]))
         if len(groups) > lines:
             others = naming_keys(self.records, given=(*self._on_axis, *self.hue, *self.style))
@@ -371,8 +369,9 @@ class _Plan:
         if different:
             parts[0] += f", which differ in {', '.join(different)}"
         parts.append(f"{'Common: ' if len(records) > 1 else ''}{', '.join(kept)}")
-        if len(seeds) == 1:
-            parts.append(f"Seed {seed_words}")
+        alike = split(records, [*differing_keys(records), *self._on_axis, *self.hue, *self.style]).values()
+        if all(len(group) == 1 for group in alike):
+            parts.append(f"Seed{'s' if len(seeds) > 1 else ''} {seed_words}")
         else:
             way = "band" if self.over_time else "bars"
             parts.append(f"Seeds {seed_words}: line the mean, {way} from the smallest to the largest")

@@ -107,11 +107,6 @@ def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...
     return dict(sorted(parts.items(), key=lambda item: [_rank(value) for value in item[0]]))
 
 
-def by_configuration(records: Sequence[Record]) -> list[list[Record]]:
-    """Runs whose configuration differs in the seed alone, together."""
-    return list(split(records, differing_keys(records)).values())
-
-
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
