@@ -26,6 +26,9 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun theory [KEY=VALUE ...] [--json]   what the theorem predicts for that configuration; trains nothing
   ncrun figures [NAME ...] [--scale cpu|paper] [--from DIR] [--list]
                                           draw an experiment's figures, training what is missing
+  ncrun plot RUN ... y=METRIC [x=KEY] [hue=KEY]   draw a metric of your own runs over time or over a setting
+  ncrun table RUN ... [--format FORMAT]   final numbers of your own runs, a row for each configuration
+  ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
 
 for example
   ncrun train dataset=cifar10 imbalance=0.1
@@ -35,7 +38,7 @@ for example
   ncrun train --cfg job    every key with its value     ncrun train --help    the choices of each group
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
-COMMANDS = ("train", "theory", "figures")
+COMMANDS = ("train", "theory", "figures", "plot", "table", "measure")
 
 
 def main() -> NoReturn:
@@ -65,6 +68,18 @@ def run(arguments: list[str]) -> int:
             from ncrun.figures.command import figures
 
             return figures(rest)
+        if command == "plot":
+            from ncrun.figures.plot_command import plot
+
+            return plot(rest)
+        if command == "table":
+            from ncrun.records.table_command import table
+
+            return table(rest)
+        if command == "measure":
+            from ncrun.measure_command import measure_file
+
+            return measure_file(rest)
         return _hydra_command(command, rest)
     except UserError as error:
         return _refuse(str(error))
@@ -182,8 +197,13 @@ def _complete(arguments: list[str]) -> int:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(COMMANDS))
             return 0
-        if words[1] not in ("train", "theory"):
+        if words[1] == "plot":
+            from ncrun.figures.plot_command import completions
+
+            print(" ".join(completions("" if line.endswith(" ") else words[-1])))
             return 0
+        if words[1] not in ("train", "theory"):
+            return 0  # the shell completes files
         if words[-1].startswith("experiment="):  # Hydra does not complete choices in sub-folders
             from ncrun.compose import group_options
 

@@ -126,3 +126,29 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 def state(directory: Path) -> str:
     """The state that a run's manifest states."""
     return str(json.loads((directory / "manifest.json").read_text())["state"])
+
+
+def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", **config: Any) -> Path:
+    """A run directory made by hand, with these rows and these entries of its configuration (a__b stands for a.b)."""
+    whole: dict[str, Any] = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "width": 8},
+        "head": {"depth": 1, "bias": False},
+        "decay": {"mode": "features", "weight": 5e-4},
+        "seed": 0,
+        "loss": "mse",
+        "epochs": 3,
+        "run_dir": str(folder),
+    }
+    for key, value in config.items():
+        *groups, name = key.split("__")
+        target = whole
+        for group in groups:
+            target = target[group]
+        target[name] = value
+    folder.mkdir(parents=True)
+    manifest = {"state": state, "experiment": whole.get("experiment"), "wall_seconds": 2.0}
+    for name, content in (("config.yaml", whole), ("manifest.json", manifest), ("theory.json", {"claim": "proven"})):
+        (folder / name).write_text(json.dumps(content))  # JSON is YAML
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    return folder

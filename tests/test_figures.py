@@ -310,6 +310,9 @@ def test_redrawing_gives_the_same_bytes(records: list[Record], folder: Path, ncr
         result = ncrun("figures", "dang2023/mlp-imbalanced", "--from", str(folder), "--out", out)
         assert result.status == 0
         assert f"drew {out}/dang2023/mlp-imbalanced-cpu.png" in result.out
+    table = (workdir / "one/dang2023/table-cpu.csv").read_text().splitlines()
+    assert table[0].startswith("experiment,head.depth,seeds,loss,")
+    assert [line.split(",")[:3] for line in table[1:]] == [["dang2023/mlp-imbalanced", d, "1"] for d in ("1", "3")]
     for suffix in ("png", "pdf"):
         first, second = (workdir / out / f"dang2023/mlp-imbalanced-cpu.{suffix}" for out in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
@@ -330,6 +333,8 @@ def test_missing_runs_are_trained_and_finished_ones_reused(
     assert first.status == 0, first
     assert "[2 of 2]" in first.out
     assert [record.config["head"]["depth"] for record in find_records(workdir / "runs")] == [1, 2]
+    assert "wrote figures/dang2023/table-cpu.md" in first.out
+    assert (workdir / "figures/dang2023/table-cpu.tex").is_file()
     before = {path: path.stat().st_mtime_ns for path in (workdir / "runs").rglob("metrics.jsonl")}
     second = ncrun("figures", "dang2023/mlp-balanced")
     assert second.out.startswith("2 of 2 runs are finished already\n")

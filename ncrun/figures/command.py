@@ -1,6 +1,5 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -8,25 +7,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from ncrun.arguments import Parser
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.recipes import CORE, FIGURES, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
 from ncrun.records.read import Record, find_records
+from ncrun.records.table import write_tables
 
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"figures: {message}")
-
-
 def figures(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status (1 if a run failed). Raises UserError."""
-    parser = _Parser(prog="ncrun figures", description="Draw an experiment's figures, training what is missing.")
+    parser = Parser(prog="ncrun figures", description="Draw an experiment's figures, training what is missing.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; left out: the core set")
     parser.add_argument(
         "--scale",
@@ -67,12 +62,15 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     if not source.is_dir():
         raise UserError(f"--from={source}: no such folder")
     records = find_records(source)
+    drawn: dict[str, list[Record]] = {}
     for name in names:
         here = scale_of(name, scale)
         mine = [r for r in records if (r.manifest["experiment"], r.manifest["scale"]) == (name, here)]
         if not mine and name not in THEORY:
             raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
         _draw(name, scale, mine, out)
+        drawn[name] = mine
+    _write_tables(drawn, scale, out)
     return 0
 
 
@@ -114,6 +112,7 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
         for process in running:
             process.wait()
         signal.signal(signal.SIGTERM, previous)
+    _write_tables({name: _finished(name, planned) for name in names}, scale, out)
     return 1 if failed else 0
 
 
@@ -152,8 +151,12 @@ def _first_ended(processes: Sequence["subprocess.Popen[bytes]"]) -> "subprocess.
 
 
 def _draw_finished(name: str, scale: str, planned: Sequence[PlannedRun], out: Path) -> None:
+    _draw(name, scale, _finished(name, planned), out)
+
+
+def _finished(name: str, planned: Sequence[PlannedRun]) -> list[Record]:
     done = [run for run in planned if run.experiment == name and run.summary is not None]
-    _draw(name, scale, [record for run in done for record in run.records()], out)
+    return [record for run in done for record in run.records()]
 
 
 def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
@@ -165,3 +168,14 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
     for suffix, drawing in FIGURES[name].items():
         png, _ = panels.save(drawing(ordered), out / f"{name}-{scale_of(name, scale)}{suffix}")
         print(f"drew {png}", flush=True)
+
+
+def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Path) -> None:
+    """One table of final numbers for each paper, of all its experiments that were drawn."""
+    by_paper: dict[str, list[Record]] = {}
+    for name, records in drawn.items():
+        by_paper.setdefault(name.split("/")[0], []).extend(records)
+    for paper, records in by_paper.items():
+        if records:
+            written = write_tables(records, out / paper / f"table-{scale}")
+            print(f"wrote {written[0]}", flush=True)

@@ -1,6 +1,7 @@
 """Reading run directories back: plain JSON, and the metrics as a data frame."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,11 @@ def load_record(directory: Path) -> Record:
     return Record(directory, config, manifest, theory, read_metrics(directory))
 
 
-def find_records(root: Path) -> list[Record]:
-    """Every finished run below a folder, in the order of their paths."""
+def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
+    """Every run below a folder whose state is one of these, by default the finished ones, in the order of their
+    paths."""
     found = [load_record(path.parent) for path in sorted(root.rglob("manifest.json"))]
-    return [record for record in found if record.manifest["state"] == "done"]
+    return [record for record in found if record.manifest["state"] in states]
 
 
 def read_manifest(directory: Path, name: str = "manifest.json") -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def _distance(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    here = _largest(row, "")
+    here = distance(row)
     if here is None:
         vanishes = all(entry["collapsed"] for entry in theory["classes"])
         if vanishes:
@@ -41,17 +41,21 @@ def _distance(row: dict[str, Any], theory: dict[str, Any]) -> str:
         return reason + (f"; {etf:.2g} from a simplex ETF" if etf is not None else "")
     kind = "shape expected at vanishing decay" if theory["scale_free"] else "predicted geometry"
     counts = [entry["count"] for entry in theory["classes"]]
-    balanced = _largest(row, "balanced.")
+    balanced = distance(row, "balanced.")
     beside = "" if balanced is None or min(counts) == max(counts) else f" ({balanced:.2g} from the balanced one)"
     return f"{here:.2g} from the {kind}{beside}"
 
 
-def _largest(row: dict[str, Any], prefix: str) -> float | None:
-    values = [row[prefix + key] for key in ("nc2_w", "nc2_h", "nc3")]
-    return None if any(value is None for value in values) else max(values)
+def distance(row: dict[str, Any], prefix: str = "") -> float | None:
+    """The largest of nc2_w, nc2_h and nc3, of those under a prefix such as "balanced."; None if one is missing."""
+    values = [row.get(prefix + key) for key in ("nc2_w", "nc2_h", "nc3")]
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
 
 
 def _gap(row: dict[str, Any], theory: dict[str, Any]) -> str:
+    if row["loss"] is None:  # of a network trained elsewhere whose decays are not known
+        return ""
     if row.get("gap") is None:
         return f"loss {row['loss']:.4g}{_beside_claim(row, theory)}"
     ledger = {key: row[key] for key in LEDGER_WORDS if key in row}

@@ -1,6 +1,5 @@
 """Everything that is logged about one moment of training, from one evaluation-mode forward over each split."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,18 +7,8 @@ import torch
 from torch import Tensor
 
 from ncrun.data.load import RunData
-from ncrun.metrics import (
-    Head,
-    collapse_metrics,
-    gap_metrics,
-    head_balance,
-    layer_inputs,
-    layer_metrics,
-    relu_head_metrics,
-    scan,
-    top_layer,
-    transfer_metrics,
-)
+from ncrun.measurement import training_metrics
+from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
 from ncrun.models import FreeFeatures, Network
 from ncrun.models.taps import reader_of, tapped
@@ -71,11 +60,14 @@ class Evaluator:
 
     def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """One row of metrics.jsonl, without epoch, step and seconds. Raises FloatingPointError if training diverged."""
-        objective, data = self.objective, self.data
+        data = self.data
         features, tapped_layers = features_of(network, data.train_images, self.taps)
         head = network.head.in_float64()
         with torch.no_grad():
-            row = self._training_split(features, head, network)
+            parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
+            row, means = training_metrics(
+                features, data.train_labels, head, self.objective, self.target, self.baseline, parameters
+            )
             for name, points in tapped_layers.items():
                 assert isinstance(network, Network)
                 reader = reader_of(network.backbone, name, network.head.weights[0])
@@ -89,12 +81,11 @@ class Evaluator:
                 row |= {f"tap.{name}.{key}": value for key, value in values.items()}
             if data.test_images is not None and data.test_labels is not None:
                 test_features, _ = features_of(network, data.test_images)
-                row |= transfer_metrics(test_features, data.test_labels, head, row.pop("means"), self.target)
+                row |= transfer_metrics(test_features, data.test_labels, head, means, self.target)
             else:
-                del row["means"]
                 row["test_accuracy"] = None
         if isinstance(network, FreeFeatures):
-            row["stationarity"] = stationarity(network, objective, data.train_labels)
+            row["stationarity"] = stationarity(network, self.objective, data.train_labels)
         return row
 
     @torch.no_grad()
@@ -122,31 +113,6 @@ class Evaluator:
         matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
         values = {name: torch.linalg.svdvals(layer.means).tolist() for name, layer in by_layer.items()}
         return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}
-
-    def _training_split(self, features: Tensor, head: Head, network: Network | FreeFeatures) -> dict[str, Any]:
-        objective, data = self.objective, self.data
-        inputs, top = (layer_inputs(features, head)[0][-1], top_layer(head)) if head.relu else (features, head)
-        split = scan(inputs, data.train_labels, top, data_term=objective.data_sum)
-        assert split.data_sum is not None
-        counts = split.means.counts
-        if head.relu:
-            feature_norm_sq = float(features.double().square().sum())
-        else:
-            feature_norm_sq = float(counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
-        parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
-        data_term = split.data_sum / objective.num_samples
-        loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss}")
-        row: dict[str, Any] = {"loss": loss, "data_term": data_term}
-        row |= gap_metrics(split, head, self.target, loss)
-        if head.relu:
-            row |= relu_head_metrics(features, data.train_labels, head, split, self.target, self.baseline)
-            row["balance"] = None
-        else:
-            row |= collapse_metrics(split, head, self.target, self.baseline)
-            row["balance"] = head_balance(head, objective.weight_decays)
-        return row | {"means": split.means}
 
 
 def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) -> float | None:

@@ -1,0 +1,127 @@
+"""Runs beside each other: which configuration keys tell them apart, and which of them differ in their seed alone."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ncrun.config import NOT_IDENTITY, known_keys, nearest
+from ncrun.errors import UserError
+from ncrun.records.read import Record, find_records
+
+STATES = ("done", "running", "interrupted", "failed")
+# What changes no number of a run, and the seed, of which several make one group.
+NOT_COMPARED = (*NOT_IDENTITY, "seed", "measure")
+GROUPS = ("dataset", "model", "optimizer")
+# Groups without a name, which only their members tell apart.
+OPENED = ("head", "decay", "schedule")
+# Keys that name a run best, first; the others follow in the order of the configuration.
+NAMING = (
+    "experiment",
+    "dataset.name",
+    "model.name",
+    "loss",
+    "head.depth",
+    "head.bias",
+    "imbalance",
+    "counts",
+    "optimizer.name",
+    "model.width",
+    "model.depth",
+    "decay.weight",
+    "decay.feature",
+)
+
+
+def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Record]:
+    """Every run in these folders and below, in their order and each once. Raises UserError if there is none."""
+    found: dict[Path, Record] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        here = find_records(folder, states)
+        if not here:
+            which = "finished run" if tuple(states) == ("done",) else "run"
+            raise UserError(f"{folder}: holds no {which}")
+        for record in here:
+            found.setdefault(record.path.resolve(), record)
+    if not found:
+        raise UserError("no run is named; name run directories, or folders that hold some")
+    return list(found.values())
+
+
+def settings_of(record: Record) -> dict[str, Any]:
+    """The configuration by dotted keys, such as head.depth; a group that is left empty counts as its name."""
+    return dict(_dotted(record.config))
+
+
+def _dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield (f"{key}.name" if not prefix and key in GROUPS else prefix + key), value
+
+
+def key_of(word: str, option: str) -> str:
+    """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any other word."""
+    key = f"{word}.name" if word in GROUPS else word
+    if key not in known_keys() or key in OPENED:
+        raise UserError(f"{option}={word}: no such configuration key{nearest(word, known_keys())}")
+    return key
+
+
+def unknown_metric(option: str, name: str, known: Sequence[str]) -> UserError:
+    """What to answer to a metric that no run has."""
+    shown = dict.fromkeys(re.sub(r"^head\.\d+\.", "head.m.", key) for key in known)
+    return UserError(f"{option}={name}: no such metric{nearest(name, known)}; the metrics are {', '.join(shown)}")
+
+
+def differing_keys(records: Sequence[Record]) -> list[str]:
+    """Keys other than the seed that hold different values, the best names first. A key that some runs lack counts by
+    those that have it."""
+    values: dict[str, set[Any]] = {}
+    for record in records:
+        for key, value in settings_of(record).items():
+            values.setdefault(key, set()).add(_hashable(value))
+    found = [key for key, seen in values.items() if len(seen) > 1 and key not in NOT_COMPARED]
+    return sorted(found, key=lambda key: NAMING.index(key) if key in NAMING else len(NAMING))
+
+
+def naming_keys(records: Sequence[Record], given: Sequence[str] = ()) -> list[str]:
+    """Few of the differing keys that, with the `given` ones, tell every configuration from every other."""
+    keys: list[str] = []
+    for key in differing_keys(records):
+        if len(split(records, [*given, *keys, key])) > len(split(records, [*given, *keys])):
+            keys.append(key)
+    return keys
+
+
+def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
+    """The records by their values of some keys (None where a run has no such key), in ascending order of the values;
+    a list becomes a tuple."""
+    parts: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        settings = settings_of(record)
+        parts.setdefault(tuple(_hashable(settings.get(key)) for key in keys), []).append(record)
+    return dict(sorted(parts.items(), key=lambda item: [_rank(value) for value in item[0]]))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    """Nothing first, then numbers by size, then words."""
+    if value is None:
+        return 0, 0.0, ""
+    return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
+
+
+def words(value: Any) -> str:
+    """A configuration value as one would type it."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(words, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,216 @@
+"""Final numbers of runs, one row for each configuration: mean and standard deviation over seeds.
+
+A number that a run does not have (a prediction that its setting lacks, an error that never vanished) is None; where one
+seed of several lacks it, so does their mean, which would otherwise be that of the lucky ones.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncrun.errors import UserError
+from ncrun.records.files import write_text
+from ncrun.records.groups import differing_keys, split, unknown_metric, words
+from ncrun.records.read import Record
+from ncrun.records.summary import distance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = "seeds"
+STD = "_std"
+# Columns that are no metric of the last row by themselves.
+DERIVED: dict[str, Callable[[Record, dict[str, Any]], float | None]] = {
+    "distance": lambda record, row: distance(row),
+    "balanced_distance": lambda record, row: distance(row, "balanced."),
+    "fitted_epoch": lambda record, row: _fitted_epoch(record),
+    "wall_seconds": lambda record, row: record.manifest.get("wall_seconds", row.get("seconds")),
+}
+COLUMNS = (
+    "loss",
+    "gap",
+    "nc1",
+    "nc2_w",
+    "nc2_h",
+    "nc3",
+    "nc4",
+    "train_accuracy",
+    "test_accuracy",
+    *DERIVED,
+)
+# Significant digits of a mean and of a standard deviation, where people read them.
+MEAN_DIGITS, STD_DIGITS = 4, 2
+
+
+def last_row(record: Record) -> dict[str, Any]:
+    """The last row of metrics.jsonl, None where it has null or nothing. Empty if no epoch is measured."""
+    if record.metrics.empty:
+        return {}
+    row = record.metrics.iloc[-1].to_dict()
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
+
+def _fitted_epoch(record: Record) -> float | None:
+    """The first measured epoch without a training error."""
+    fitted = record.metrics.loc[record.metrics["train_accuracy"] == 1, "epoch"]
+    return None if fitted.empty else int(fitted.iloc[0])
+
+
+def final_table(
+    records: Sequence[Record], columns: Sequence[str] = COLUMNS, named_by: Sequence[str] | None = None
+) -> "pd.DataFrame":
+    """One row for each configuration: the keys that differ, the number of seeds, then for each column the mean over
+    seeds and, as NAME_std, the sample standard deviation (None for a single seed).
+
+    columns: of COLUMNS, or any metric that is one number. named_by: configuration keys instead of those that differ;
+    runs that agree in them are averaged, so they have to tell the configurations apart. Columns without a single number
+    are left out.
+    """
+    import pandas as pd
+
+    keys = differing_keys(records) if named_by is None else list(named_by)
+    rows = []
+    for values, members in split(records, keys).items():
+        row: dict[str, Any] = dict(zip(map(_column_of, keys), values, strict=True))
+        row[SEEDS] = len(members)
+        finals = [(record, last_row(record)) for record in members]
+        for column in columns:
+            numbers = [DERIVED[column](*final) if column in DERIVED else final[1].get(column) for final in finals]
+            row[column], row[column + STD] = _mean_and_std(numbers)
+        rows.append(row)
+    frame = pd.DataFrame(rows, dtype=object)
+    numbers = list(frame.columns[len(keys) + 1 :])
+    return frame.drop(columns=[name for name in numbers if frame[name].isna().all()])
+
+
+def _column_of(key: str) -> str:
+    """`loss` is a configuration key and a metric."""
+    return f"config.{key}" if key in COLUMNS else key
+
+
+def _mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
+    known = [float(number) for number in numbers if number is not None]
+    if len(known) < len(numbers):
+        return None, None
+    mean = math.fsum(known) / len(known)
+    if len(known) == 1:
+        return mean, None
+    return mean, math.sqrt(math.fsum((number - mean) ** 2 for number in known) / (len(known) - 1))
+
+
+def check_columns(chosen: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The chosen columns, each once. Raises UserError for one that is no metric of these runs nor derived from them, or
+    that is a list."""
+    known = list(dict.fromkeys([*COLUMNS, *(key for record in records for key in record.metrics)]))
+    lists = {key for record in records for key, value in last_row(record).items() if isinstance(value, list)}
+    for name in chosen:
+        if name in lists:
+            raise UserError(f"--columns={name}: is a list with a number for each class; `ncrun plot y={name}` draws it")
+        if name not in known:
+            raise unknown_metric("--columns", name, [key for key in known if key not in lists])
+    return list(dict.fromkeys(chosen))
+
+
+def as_csv(frame: "pd.DataFrame") -> str:
+    """Plain numbers with all their digits, mean and standard deviation in columns of their own."""
+    settings = frame.columns[: frame.columns.get_loc(SEEDS)]
+    plain = frame.assign(**{key: frame[key].map(_setting_words) for key in settings})
+    return str(plain.to_csv(index=False, lineterminator="\n"))
+
+
+def as_markdown(frame: "pd.DataFrame") -> str:
+    """A table of the kind that GitHub shows, numbers right-aligned."""
+    header, cells = _readable(frame, lambda number: number, " ± ")
+    lines = [header, [("---" if name in _settings(frame) else "---:") for name in header], *cells]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+
+
+def as_latex(frame: "pd.DataFrame") -> str:
+    """A tabular with the rules of booktabs, and no other package."""
+    header, cells = _readable(frame, _latex_number, r" \pm ")
+    settings = _settings(frame)
+    alignment = "".join("l" if name in settings else "r" for name in header)
+    escaped = [
+        [_latex_text(cell) if j < len(settings) else _in_math(cell) for j, cell in enumerate(row)] for row in cells
+    ]
+    body = [" & ".join(row) + r" \\" for row in escaped]
+    lines = [
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        " & ".join(map(_latex_text, header)) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+WRITERS: dict[str, Callable[["pd.DataFrame"], str]] = {"markdown": as_markdown, "csv": as_csv, "latex": as_latex}
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
+
+
+def write_tables(records: Sequence[Record], path: Path) -> list[Path]:
+    """The table of a paper's experiments as .csv, .md and .tex; path without a suffix. Returns what was written.
+
+    A row is named by its experiment, its scale if several are there, and what differs within an experiment: what an
+    experiment's runs have in common, its name says.
+    """
+    within = {key for members in split(records, ["experiment", "scale"]).values() for key in differing_keys(members)}
+    scales = len(split(records, ["scale"])) > 1
+    keys = ["experiment", *(["scale"] if scales else []), *(key for key in differing_keys(records) if key in within)]
+    frame = final_table(records, named_by=keys)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, form in SUFFIXES.items():
+        written.append(path.with_name(path.name + suffix))
+        write_text(written[-1], WRITERS[form](frame))
+    return written
+
+
+def _settings(frame: "pd.DataFrame") -> list[str]:
+    """The columns before the number of seeds: configuration keys."""
+    return [str(name) for name in frame.columns[: frame.columns.get_loc(SEEDS)]]
+
+
+def _setting_words(value: Any) -> str:
+    return "" if value is None else words(value)
+
+
+def _readable(
+    frame: "pd.DataFrame", number: Callable[[str], str], plus_minus: str
+) -> tuple[list[str], list[list[str]]]:
+    """Header and cells as people read them: a mean and its standard deviation in one cell."""
+    settings = _settings(frame)
+    header = [str(name) for name in frame if name in settings or not str(name).endswith(STD)]
+    rows = []
+    for _, row in frame.iterrows():
+        cells = []
+        for name in header:
+            value, deviation = row[name], row.get(name + STD)
+            if name in settings:
+                cells.append(_setting_words(value))
+            elif value is None:
+                cells.append("")
+            else:
+                spread = "" if deviation is None else plus_minus + number(f"{deviation:.{STD_DIGITS}g}")
+                cells.append(number(f"{value:.{MEAN_DIGITS}g}") + spread)
+        rows.append(cells)
+    return header, rows
+
+
+def _latex_number(number: str) -> str:
+    mantissa, _, exponent = number.partition("e")
+    return rf"{mantissa}\cdot10^{{{int(exponent)}}}" if exponent else mantissa
+
+
+def _in_math(cell: str) -> str:
+    return f"${cell}$" if cell else ""
+
+
+def _latex_text(text: str) -> str:
+    special = {character: rf"\{character}" for character in "&%$#_{}"}
+    special |= {bracket: f"{{{bracket}}}" for bracket in "[]"}  # after \\ a bracket would be its argument
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(character, character) for character in text)
