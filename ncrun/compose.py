@@ -24,12 +24,25 @@ def check_flags(arguments: Sequence[str]) -> None:
 
 
 def typed_dataset_wins(overrides: Sequence[str]) -> list[str]:
-    """Add dataset.name=X behind dataset=X, so that a typed data set wins over the one that an experiment's scale names.
+    """Add every key of configs/dataset/X.yaml to a typed dataset=X, so that it wins over the data set of an experiment's
+    scale. They stand in front, so that a typed dataset.size=16 wins over them in turn.
 
     (Hydra does not let a group that is chosen by interpolation, as the scale is, override another group.)
     """
-    typed = [f"dataset.name={o.removeprefix('dataset=')}" for o in overrides if o.startswith("dataset=")]
-    return [*overrides, *typed]
+    added = []
+    for name in (o.removeprefix("dataset=") for o in overrides if o.startswith("dataset=")):
+        if name in group_options("dataset"):  # else Hydra is to say what there is
+            added += _keys_of_dataset(name)
+    return [*added, *overrides]
+
+
+def _keys_of_dataset(name: str) -> list[str]:
+    from omegaconf import OmegaConf
+
+    from ncrun.cli import config_directory
+
+    keys = OmegaConf.load(config_directory() / "dataset" / f"{name}.yaml")
+    return [f"dataset.{key}={'null' if value is None else value}" for key, value in keys.items()]
 
 
 def compose_run(overrides: Sequence[str]) -> "DictConfig":
@@ -67,6 +80,10 @@ def explain(error: Exception, composing: bool) -> Exception:
         return UserError(f"{key}: no such key{nearest(key, known_keys())}")
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", message):
         group, name = match[1], match[2]
+        if group == "scale" and "/" in name:  # what an experiment changes at a scale
+            experiment, name = name.rsplit("/", 1)
+            if name in group_options("scale"):
+                return UserError(f"scale={name}: {experiment} has none, only {', '.join(own_scales(experiment))}")
         options = group_options(group)
         return UserError(f"{group}={name}: not one of {', '.join(options)}{nearest(name, options)}")
     cause, key = error.__cause__, getattr(error, "full_key", None)
@@ -76,11 +93,11 @@ def explain(error: Exception, composing: bool) -> Exception:
     return UserError(f"{message}{detail}")
 
 
-def has_own_scales(experiment: str) -> bool:
-    """Whether an experiment differs between scales."""
+def own_scales(experiment: str) -> list[str]:
+    """The scales at which an experiment differs from what it is otherwise; none if it is small enough for any."""
     from ncrun.cli import config_directory
 
-    return (config_directory() / "scale" / experiment).is_dir()
+    return sorted(file.stem for file in (config_directory() / "scale" / experiment).glob("*.yaml"))
 
 
 def group_options(group: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ncrun.compose import has_own_scales
+from ncrun.compose import own_scales
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.errors import UserError
@@ -350,7 +350,7 @@ def resolve(composed: DictConfig) -> RunConfig:
     run.scale = choices.get("scale") if run.experiment else None
     if run.experiment is None:
         _refuse_typed(typed, "scale", "no experiment is chosen")
-    elif not has_own_scales(run.experiment):
+    elif not own_scales(run.experiment):
         run.scale = "paper"  # it is small enough to be the same at every scale
     _fill_in(run)
     _check_scalars(run)

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ncrun.arguments import Parser
 from ncrun.errors import UserError
 from ncrun.figures import panels
-from ncrun.figures.recipes import CORE, FIGURES, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
+from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 
@@ -27,7 +27,7 @@ def figures(arguments: Sequence[str]) -> int:
         "--scale",
         choices=SCALES,
         default="cpu",
-        help="cpu: embedded data, minutes; paper: the authors' setting",
+        help="cpu: embedded data, a minute a run; real: the papers' data, smaller networks; paper: the authors' setting",
     )
     parser.add_argument(
         "--from",
@@ -38,7 +38,10 @@ def figures(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (figures)")
     parser.add_argument(
-        "--jobs", type=int, default=None, metavar="N", help="runs side by side (cpu: one per core; paper: 1)"
+        "--jobs", type=int, default=None, metavar="N", help="runs side by side (cpu, real: one per core; paper: 1)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1 (1)"
     )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     options = parser.parse_args(list(arguments))
@@ -48,14 +51,22 @@ def figures(arguments: Sequence[str]) -> int:
         return 0
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs={options.jobs}: must be at least 1")
+    if options.seeds < 1:
+        raise UserError(f"--seeds={options.seeds}: must be at least 1")
     names = options.names or list(CORE)
     for name in names:
         check_name(name)
     panels.use_style()
     if options.source is not None:
+        if options.seeds > 1:
+            raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed that it finds")
         return _redraw(names, options.scale, options.source, options.out)
-    jobs = options.jobs or (len(os.sched_getaffinity(0)) if options.scale == "cpu" else 1)
-    return _train_and_draw(names, options.scale, options.out, jobs)
+    jobs = options.jobs or (1 if options.scale == "paper" else len(os.sched_getaffinity(0)))
+    needed = [run for name in names for need in NEEDS.get(name, ()) for run in plan(need, options.scale)]
+    if _train(_in_order([run for run in needed if run.summary is None]), jobs):
+        return 1
+    planned = [run for name in names if name not in THEORY for run in plan(name, options.scale, options.seeds)]
+    return _train_and_draw(names, options.scale, planned, options.out, jobs)
 
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
@@ -74,18 +85,33 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     return 0
 
 
-def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> int:
-    planned = [run for name in names if name not in THEORY for run in plan(name, scale)]
+def _train_and_draw(names: Sequence[str], scale: str, planned: Sequence[PlannedRun], out: Path, jobs: int) -> int:
     missing = _in_order([run for run in planned if run.summary is None])
     if len(missing) < len(planned):
         print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
     for name in names:
         if not any(run.experiment == name for run in missing):
             _draw_finished(name, scale, planned, out)
+
+    def redraw(ended: PlannedRun, left: Sequence[PlannedRun]) -> None:
+        if _is_worth_drawing(ended.experiment, left, planned):
+            _draw_finished(ended.experiment, scale, planned, out)
+
+    failed = _train(missing, jobs, redraw)
+    _write_tables({name: _finished(name, planned) for name in names}, scale, out)
+    return 1 if failed else 0
+
+
+def _train(
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    ended: Callable[[PlannedRun, Sequence[PlannedRun]], None] = lambda run, left: None,
+) -> int:
+    """Train runs, so many side by side; returns how many failed. ended: called with each that succeeds, and those left."""
     failed = 0
     # Being terminated must not leave the trainings behind: leave through `finally`, as Ctrl-C does.
     previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    waiting = list(missing)
+    waiting = list(runs)
     running: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
     try:
         while waiting or running:
@@ -94,7 +120,7 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
                 running[_start(run, jobs)] = (run, time.perf_counter())
             process = _first_ended(list(running))
             run, began = running.pop(process)
-            done = f"{len(missing) - len(waiting) - len(running)} of {len(missing)}"
+            done = f"{len(runs) - len(waiting) - len(running)} of {len(runs)}"
             if process.returncode:
                 failed += 1
                 print(
@@ -104,16 +130,14 @@ def _train_and_draw(names: Sequence[str], scale: str, out: Path, jobs: int) -> i
                 )
                 continue
             print(f"[{done}] {run.label} ({time.perf_counter() - began:.0f} s): {run.summary}", flush=True)
-            if _is_worth_drawing(run.experiment, [*waiting, *(each for each, _ in running.values())], planned):
-                _draw_finished(run.experiment, scale, planned, out)
+            ended(run, [*waiting, *(each for each, _ in running.values())])
     finally:
         for process in running:  # they checkpoint and can be continued
             process.terminate()
         for process in running:
             process.wait()
         signal.signal(signal.SIGTERM, previous)
-    _write_tables({name: _finished(name, planned) for name in names}, scale, out)
-    return 1 if failed else 0
+    return failed
 
 
 def _in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ncrun.compose import compose_run, group_options, has_own_scales
+from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, nearest, resolve
 from ncrun.errors import UserError
 from ncrun.figures import dang2023, dang2024, etf_map, hysteresis, phase, sukenik2023
 from ncrun.records.read import Record, find_records, read_manifest
 
-SCALES = ("cpu", "paper")
+SCALES = ("cpu", "real", "paper")
 Drawing = Callable[[Sequence[Record]], Figure]
 # Each figure's drawings by the suffix of their file's name. Those of THEORY need no run.
 FIGURES: dict[str, dict[str, Drawing]] = {
@@ -29,6 +29,8 @@ FIGURES: dict[str, dict[str, Drawing]] = {
     "sukenik2023/dufm": {"": sukenik2023.dufm},
     "sukenik2023/phase": {"": phase.relu_head},
 }
+# What an experiment needs to be finished before its own runs can be planned.
+NEEDS = {"sukenik2023/frozen-head": ("sukenik2023/head",)}
 THEORY: dict[str, Callable[[], Figure]] = {"theory/etf-map": etf_map.etf_map}
 # What `ncrun figures` draws without names, in the order in which a reader wants to see it.
 CORE = (
@@ -79,12 +81,16 @@ def check_name(name: str) -> None:
 
 
 def scale_of(name: str, scale: str) -> str:
-    """The scale that an experiment is run at: one that has no settings for smaller scales runs at the papers' own."""
-    return scale if has_own_scales(name) else "paper"
+    """The scale that an experiment is run at: one that has no settings of its own for scales is small enough for any."""
+    return scale if own_scales(name) else "paper"
 
 
-def plan(experiment: str, scale: str) -> list[PlannedRun]:
-    """Every run of an experiment's grid, as `ncrun train -m experiment=... scale=...` would make it."""
+def plan(experiment: str, scale: str, seeds: int = 1) -> list[PlannedRun]:
+    """Every run of an experiment's grid, as `ncrun train -m experiment=... scale=...` would make it.
+
+    seeds: so many runs of each network, with the seeds 0 to seeds - 1. Free features keep their one seed, or their
+    restarts.
+    """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -95,5 +101,9 @@ def plan(experiment: str, scale: str) -> list[PlannedRun]:
     planned = []
     for job in jobs:
         overrides = (*base, *job)
-        planned.append(PlannedRun(experiment, overrides, resolve(compose_run(overrides))))
+        run = resolve(compose_run(overrides))
+        planned.append(PlannedRun(experiment, overrides, run))
+        for seed in range(1, 1 if run.is_free else seeds):
+            seeded = (*overrides, f"seed={seed}")
+            planned.append(PlannedRun(experiment, seeded, resolve(compose_run(seeded))))
     return planned
