@@ -16,7 +16,8 @@ from conftest import Compose, Refused
 from ncrun.data.batches import batch_slices, epoch_order
 from ncrun.data.catalogue import CATALOGUE
 from ncrun.data.counts import class_counts, seeded_class_order
-from ncrun.data.load import IDX_MD5, LabelledImages, load_run_data, normalise, of_classes, read_splits
+from ncrun.data.load import IDX_MD5, load_run_data, normalise, read_splits
+from ncrun.data.splits import LabelledImages, of_classes
 from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
 from ncrun.errors import UserError
 
@@ -206,7 +207,7 @@ def test_images_are_normalised_then_resized_then_repeated(size: int) -> None:
     """1e-12: float64 sums of a few numbers. Resizing first would round to whole grey levels."""
     facts = CATALOGUE["mnist"]
     images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
-    made = normalise(images, "mnist", facts, (3, size, size), CPU, torch.float64)
+    made = normalise(images, facts, (3, size, size), CPU, torch.float64)
     assert made.shape == (3, 3, size, size)
     assert torch.equal(made[:, 0], made[:, 1])
     assert torch.equal(made[:, 0], made[:, 2])
@@ -221,7 +222,7 @@ def test_resizing_keeps_a_constant_image(size: int) -> None:
     facts = CATALOGUE["cifar10"]
     images = np.empty((2, 3, 32, 32), dtype=np.uint8)
     images[:] = np.array([40, 90, 200])[:, None, None]
-    made = normalise(images, "cifar10", facts, (3, size, size), CPU, torch.float64)
+    made = normalise(images, facts, (3, size, size), CPU, torch.float64)
     for channel, level in enumerate((40, 90, 200)):
         wanted = (level / 255 - facts.mean[channel]) / facts.std[channel]
         assert made[:, channel].shape == (2, size, size)
@@ -234,7 +235,7 @@ def test_resizing_keeps_the_mean_of_a_smooth_image(size: int) -> None:
     x = np.linspace(0, np.pi, 28)
     smooth = np.tile((100 + 100 * np.outer(np.sin(x), np.sin(x))).astype(np.uint8), (1, 3, 1, 1))
     plain = CATALOGUE["svhn"]  # mean 0, deviation 1: pixels in [0, 1]
-    made = normalise(smooth, "svhn", plain, (3, size, size), CPU, torch.float64)
+    made = normalise(smooth, plain, (3, size, size), CPU, torch.float64)
     assert abs(float(made.mean()) - smooth.mean() / 255) < 1 / 255
 
 
@@ -313,9 +314,9 @@ def test_run_data_of_chosen_classes(run_config: Compose) -> None:
     train, test = read_splits("digits", Path())
     facts, shape = CATALOGUE["digits"], (1, 8, 8)
     for place, k, count in ((0, 7, 142), (1, 2, 71)):
-        wanted = normalise(train.images[train.labels == k][:count], "digits", facts, shape, CPU, torch.float64)
+        wanted = normalise(train.images[train.labels == k][:count], facts, shape, CPU, torch.float64)
         assert torch.equal(data.train_images[data.train_labels == place], wanted)
-        wanted = normalise(test.images[test.labels == k], "digits", facts, shape, CPU, torch.float64)
+        wanted = normalise(test.images[test.labels == k], facts, shape, CPU, torch.float64)
         assert torch.equal(data.test_images[data.test_labels == place], wanted)
     assert set(data.test_labels.tolist()) == {0, 1}
 
