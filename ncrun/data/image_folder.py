@@ -61,6 +61,12 @@ class ImageFolder:
     @cached_property
     def _files(self) -> tuple[Listing, Listing]:
         """The images of each class, for training and for testing."""
+        try:
+            return self._found()
+        except OSError as error:
+            self._refuse(f"cannot be read ({error.strerror})")
+
+    def _found(self) -> tuple[Listing, Listing]:
         if not self.path.is_dir():
             self._refuse("is a file, not a folder" if self.path.exists() else "no such folder")
         for_testing = next((name for name in ("test", "val") if (self.path / name).is_dir()), None)

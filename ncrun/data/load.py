@@ -114,7 +114,7 @@ def _refuse_too_few(run: RunConfig, train_sizes: Sequence[int], test_sizes: Sequ
                 f"dataset={run.dataset.name}: its files hold {train_size} training samples of class {k}, not {count}"
             )
         if test_size == 0:
-            hint = f" (of data without a test split every {HELD_OUT}th sample of a class is kept for testing)"
+            hint = f" (without a test split, every {HELD_OUT}th sample of a class is kept for testing)"
             raise UserError(
                 f"dataset={run.dataset.name}: its files hold no test sample of class {k}{hint if run.own_data else ''}"
             )

@@ -64,9 +64,9 @@ class NpzFile:
     @cached_property
     def _headers(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and dtype of each array, without reading it."""
-        if not self.path.is_file():
-            self._refuse("is a folder, not an .npz file" if self.path.is_dir() else "no such file")
         try:
+            if not self.path.is_file():
+                self._refuse("is a folder, not an .npz file" if self.path.is_dir() else "no such file")
             with zipfile.ZipFile(self.path) as archive:
                 headers = {}
                 for member in archive.namelist():

@@ -44,13 +44,15 @@ def channel_moments(images: NDArray[Any], largest: float) -> tuple[tuple[float, 
     """Mean and standard deviation per channel of (N, C, H, W) images divided by `largest`, in float64.
 
     In two passes, because the one-pass variance is noise where the mean is large. A channel that is the same number
-    throughout gets the deviation 1.
+    throughout gets the deviation 1, and exactly that number as its mean, so that it becomes zero.
     """
     blocks = [images[start : start + BLOCK_ROWS] for start in range(0, len(images), BLOCK_ROWS)]
     per_channel = images.size // images.shape[1]
     mean = sum(block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks) / per_channel
+    lowest = images.min(axis=(0, 2, 3))
+    constant = lowest == images.max(axis=(0, 2, 3))
+    mean = np.where(constant, lowest, mean)
     deviations = (block - mean[:, None, None] for block in blocks)
     variance = sum(np.square(deviation).sum(axis=(0, 2, 3)) for deviation in deviations) / per_channel
-    constant = images.min(axis=(0, 2, 3)) == images.max(axis=(0, 2, 3))
     std = np.where(constant, largest, np.sqrt(variance))
     return tuple((mean / largest).tolist()), tuple((std / largest).tolist())
