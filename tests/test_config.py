@@ -50,7 +50,7 @@ BAD = [
     (
         "dataset.name=letters",
         "dataset=letters:",
-        "digits, mnist, fashion_mnist, emnist_letters, cifar10, cifar100, svhn",
+        "digits, mnist, fashion_mnist, emnist_letters, cifar10, cifar100, svhn, image_folder, npz",
     ),
     ("model=mpl", "model=mpl:", "'mlp'"),
     ("model=resnet50", "model=resnet50:", "'resnet18'"),
