@@ -24,8 +24,9 @@ def check_flags(arguments: Sequence[str]) -> None:
 
 
 def typed_dataset_wins(overrides: Sequence[str]) -> list[str]:
-    """Add every key of configs/dataset/X.yaml to a typed dataset=X, so that it wins over the data set of an experiment's
-    scale. They stand in front, so that a typed dataset.size=16 wins over them in turn.
+    """Add every key of configs/dataset/X.yaml to a typed dataset=X, so that it wins over that of an experiment's scale.
+
+    They stand in front, so that a typed dataset.size=16 wins over them in turn.
 
     (Hydra does not let a group that is chosen by interpolation, as the scale is, override another group.)
     """
@@ -42,7 +43,7 @@ def _keys_of_dataset(name: str) -> list[str]:
     from ncrun.cli import config_directory
 
     keys = OmegaConf.load(config_directory() / "dataset" / f"{name}.yaml")
-    return [f"dataset.{key}={'null' if value is None else value}" for key, value in keys.items()]
+    return [f"dataset.{key!s}={'null' if value is None else value}" for key, value in keys.items()]
 
 
 def compose_run(overrides: Sequence[str]) -> "DictConfig":

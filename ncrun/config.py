@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ncrun.compose import own_scales
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
+from ncrun.data.own import OwnData, own_data
 from ncrun.errors import UserError
 from ncrun.theory import Setting
 
@@ -32,6 +33,13 @@ class DatasetConfig:
     name: str = MISSING
     size: int | None = MISSING
     channels: int | None = MISSING
+
+
+@dataclass
+class OwnDataConfig(DatasetConfig):
+    """A user's own data: image_folder (a folder) and npz (a file)."""
+
+    path: str | None = MISSING
 
 
 @dataclass
@@ -165,9 +173,25 @@ class RunConfig:
         return self.model.name == "ufm_relu" or (isinstance(self.model, MLPConfig) and self.model.features == "relu")
 
     @property
+    def own_data(self) -> OwnData | None:
+        """The user's own data, if the run is on such."""
+        if not isinstance(self.dataset, OwnDataConfig):
+            return None
+        assert self.dataset.path is not None
+        path = Path(self.dataset.path).expanduser().absolute()
+        return own_data(self.dataset.name, path, self.dataset.size, self.dataset.channels)
+
+    @property
     def facts(self) -> DataSetFacts:
         assert self.dataset is not None
-        return CATALOGUE[self.dataset.name]
+        return CATALOGUE[self.dataset.name] if self.own_data is None else self.own_data.facts
+
+    @property
+    def dataset_title(self) -> str | None:
+        """The data set as a caption names it; None for free features."""
+        if isinstance(self.dataset, OwnDataConfig):
+            return f"{self.dataset.name} {Path(self.dataset.path or '').name}"
+        return None if self.dataset is None else self.dataset.name
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -249,6 +273,8 @@ class RunConfig:
     def identity(self) -> str:
         """A hash of everything that decides this run's numbers."""
         content = {key: value for key, value in self.as_dict().items() if key not in NOT_IDENTITY}
+        if self.own_data is not None:
+            content["dataset"]["path"] = self.own_data.digest  # what lies there, not where
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
     def directory(self) -> Path:
@@ -269,6 +295,7 @@ class RunConfig:
         return replace(self, restarts=1, seed=seed, run_dir=str(self.directory() / f"seed-{seed}"))
 
 
+DATASETS = {**dict.fromkeys(CATALOGUE, DatasetConfig), "image_folder": OwnDataConfig, "npz": OwnDataConfig}
 MODELS = {
     "mlp": MLPConfig,
     "deep_linear": DeepLinearConfig,
@@ -324,7 +351,8 @@ def known_keys() -> list[str]:
     schemas: list[tuple[str, Any]] = [("", RunConfig)]
     schemas += [("model.", schema) for schema in MODELS.values()]
     schemas += [("optimizer.", schema) for schema in OPTIMIZERS.values()]
-    schemas += [("dataset.", DatasetConfig), ("head.", HeadConfig)]
+    schemas += [("dataset.", schema) for schema in DATASETS.values()]
+    schemas += [("head.", HeadConfig)]
     schemas += [("decay.", DecayConfig), ("schedule.", ScheduleConfig)]
     return sorted({prefix + f.name for prefix, schema in schemas for f in fields(schema)})
 
@@ -383,7 +411,7 @@ def _typed_config(composed: DictConfig) -> RunConfig:
             raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
     del given["hydra"]
     schema = OmegaConf.structured(RunConfig)
-    for group, schemas in (("model", MODELS), ("optimizer", OPTIMIZERS)):
+    for group, schemas in (("dataset", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)):
         name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
         _choice(group, name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
@@ -394,6 +422,8 @@ def _typed_config(composed: DictConfig) -> RunConfig:
             raise UserError(f"{key}={value}: is a group of keys; set {', '.join(members)}")
     if not isinstance(given.get("counts"), ListConfig | None):
         raise UserError(f"counts={given['counts']}: must be a list with one number for each class, such as [50,50,10]")
+    if not isinstance(given.get("classes"), ListConfig | None):
+        raise UserError(f"classes={given['classes']}: must be a list of two or more classes, such as [0,1]")
     for key in _dotted_keys({k: _container(v) for k, v in given.items()}):
         if key not in known and not any(key.startswith(f"{k}.") for k in known):
             raise UserError(f"{key}: no such key{nearest(key, known)}")
@@ -510,8 +540,6 @@ def _check_frozen_head(run: RunConfig) -> None:
 
 
 def _check_scalars(run: RunConfig) -> None:
-    if run.dataset is not None and not run.is_free:
-        _choice("dataset", run.dataset.name, list(CATALOGUE))
     _choice("loss", run.loss, ["mse", "ce"])
     _choice("dtype", run.dtype, ["float32", "float64"])
     assert run.epochs is not None
@@ -548,7 +576,7 @@ def _check_model(run: RunConfig) -> None:
 def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     """Free features have no data set, so counts are all there is to them."""
     name = run.model.name
-    for key in ("dataset", "dataset.name", "dataset.size", "dataset.channels", "subset", "data_dir"):
+    for key in ("dataset", *(f"dataset.{f.name}" for f in fields(OwnDataConfig)), "subset", "data_dir"):
         _refuse_typed(typed, key, f"model={name} has no data set")
     for key in ("classes", "random_labels"):
         _refuse_typed(typed, key, f"model={name} has no data set")
@@ -611,12 +639,29 @@ def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
 def _check_images(run: RunConfig) -> None:
     """The images as the data set has them, and as they are made to be."""
     assert run.dataset is not None
-    channels, size = run.dataset.channels, run.dataset.size
-    own = run.facts.image_shape[0]
-    if channels is not None and channels not in (own, 3):
-        raise UserError(f"dataset.channels={channels}: {run.dataset.name} has {own}; grey images can be given 3")
+    name, channels, size = run.dataset.name, run.dataset.channels, run.dataset.size
     if size is not None:
         _at_least("dataset.size", size, 1)
+    if isinstance(run.dataset, OwnDataConfig) and not run.dataset.path:
+        what = "FILE.npz, an .npz file" if name == "npz" else "DIR, a folder of images"
+        raise UserError(f"dataset={name}: say where the data lie by dataset.path={what}")
+    if name == "image_folder":
+        if size is None:
+            raise UserError("dataset.size=null: the images of a folder may differ in size; give one for all")
+        if channels not in (1, 3):
+            raise UserError(f"dataset.channels={channels}: the images of a folder are read as 1 (grey) or 3 (RGB)")
+    own = run.facts.image_shape[0]
+    if run.facts.holds_vectors:
+        for key, value in (("size", size), ("channels", channels)):
+            if value is not None:
+                raise UserError(f"dataset.{key}={value}: has no effect: {name} holds vectors of {own} numbers")
+        if isinstance(run.model, ConvConfig):
+            raise UserError(
+                f"model={run.model.name}: needs images, and {name} holds vectors of {own} numbers; mlp takes them"
+            )
+    elif channels not in (None, own, 3):
+        kind, choices = ("grey", "1 or 3") if own == 1 else ("coloured", "3")
+        raise UserError(f"dataset.channels={channels}: the images of {name} are {kind}; it can be {choices}, or null")
     least = SMALLEST_IMAGE.get(run.model.name, 1)
     if min(run.image_shape[1:]) < least:
         raise UserError(

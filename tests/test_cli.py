@@ -13,7 +13,7 @@ from conftest import Command, Refused, contents
 from ncrun import __version__
 from ncrun.compose import group_options
 
-NAMES = ["cifar10", "cifar100", "digits", "emnist_letters", "fashion_mnist", "mnist", "svhn"]
+NAMES = ["cifar10", "cifar100", "digits", "emnist_letters", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
 DATA_SETS = [f"dataset={name}" for name in NAMES]
 NCRUN = Path(sys.executable).with_name("ncrun")
 

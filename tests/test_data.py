@@ -16,7 +16,8 @@ from conftest import Compose, Refused
 from ncrun.data.batches import batch_slices, epoch_order
 from ncrun.data.catalogue import CATALOGUE
 from ncrun.data.counts import class_counts, seeded_class_order
-from ncrun.data.load import IDX_MD5, LabelledImages, load_run_data, normalise, of_classes, read_splits
+from ncrun.data.load import IDX_MD5, load_run_data, normalise, read_splits
+from ncrun.data.splits import LabelledImages, of_classes
 from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
 from ncrun.errors import UserError
 
@@ -206,7 +207,7 @@ def test_images_are_normalised_then_resized_then_repeated(size: int) -> None:
     """1e-12: float64 sums of a few numbers. Resizing first would round to whole grey levels."""
     facts = CATALOGUE["mnist"]
     images = np.random.default_rng(0).integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
-    made = normalise(images, "mnist", facts, (3, size, size), CPU, torch.float64)
+    made = normalise(images, facts, (3, size, size), CPU, torch.float64)
     assert made.shape == (3, 3, size, size)
     assert torch.equal(made[:, 0], made[:, 1])
     assert torch.equal(made[:, 0], made[:, 2])
@@ -221,7 +222,7 @@ def test_resizing_keeps_a_constant_image(size: int) -> None:
     facts = CATALOGUE["cifar10"]
     images = np.empty((2, 3, 32, 32), dtype=np.uint8)
     images[:] = np.array([40, 90, 200])[:, None, None]
-    made = normalise(images, "cifar10", facts, (3, size, size), CPU, torch.float64)
+    made = normalise(images, facts, (3, size, size), CPU, torch.float64)
     for channel, level in enumerate((40, 90, 200)):
         wanted = (level / 255 - facts.mean[channel]) / facts.std[channel]
         assert made[:, channel].shape == (2, size, size)
@@ -234,7 +235,7 @@ def test_resizing_keeps_the_mean_of_a_smooth_image(size: int) -> None:
     x = np.linspace(0, np.pi, 28)
     smooth = np.tile((100 + 100 * np.outer(np.sin(x), np.sin(x))).astype(np.uint8), (1, 3, 1, 1))
     plain = CATALOGUE["svhn"]  # mean 0, deviation 1: pixels in [0, 1]
-    made = normalise(smooth, "svhn", plain, (3, size, size), CPU, torch.float64)
+    made = normalise(smooth, plain, (3, size, size), CPU, torch.float64)
     assert abs(float(made.mean()) - smooth.mean() / 255) < 1 / 255
 
 
@@ -304,6 +305,8 @@ def test_chosen_classes_are_labelled_by_their_place() -> None:
     assert chosen.labels.tolist() == [1, 0, 0, 1]
     assert chosen.images.ravel().tolist() == [0, 2, 4, 5]
     assert of_classes(split, None) is split
+    assert of_classes(split, [0, 9]).labels.tolist() == [0, 0]  # a class that this split does not have
+    assert of_classes(LabelledImages(images[:0], split.labels[:0]), [0, 9]).labels.tolist() == []
 
 
 def test_run_data_of_chosen_classes(run_config: Compose) -> None:
@@ -313,9 +316,9 @@ def test_run_data_of_chosen_classes(run_config: Compose) -> None:
     train, test = read_splits("digits", Path())
     facts, shape = CATALOGUE["digits"], (1, 8, 8)
     for place, k, count in ((0, 7, 142), (1, 2, 71)):
-        wanted = normalise(train.images[train.labels == k][:count], "digits", facts, shape, CPU, torch.float64)
+        wanted = normalise(train.images[train.labels == k][:count], facts, shape, CPU, torch.float64)
         assert torch.equal(data.train_images[data.train_labels == place], wanted)
-        wanted = normalise(test.images[test.labels == k], "digits", facts, shape, CPU, torch.float64)
+        wanted = normalise(test.images[test.labels == k], facts, shape, CPU, torch.float64)
         assert torch.equal(data.test_images[data.test_labels == place], wanted)
     assert set(data.test_labels.tolist()) == {0, 1}
 
@@ -491,7 +494,7 @@ def test_emnist_file_that_is_not_whole(
     refused: Refused,
     no_network: None,
 ) -> None:
-    """No sums of the unpacked files are published, so only what cannot be read is refused."""
+    """No sums of the unpacked files are published, so what is not as long as its header says is refused."""
     small_set("emnist_letters", tmp_path / "data", monkeypatch)
     path = tmp_path / "data" / "EMNIST" / "raw" / f"emnist-letters-{split}-{kind}-ubyte"
     content = path.read_bytes()
@@ -499,8 +502,62 @@ def test_emnist_file_that_is_not_whole(
     if damage != "missing":
         path.write_bytes({"cut": content[:-1], "empty": b"", "header": b"\1" + content[1:]}[damage])
     line = refused("train", "dataset=emnist_letters", f"data_dir={tmp_path / 'data'}", "epochs=1")
-    assert line.startswith("dataset=emnist_letters: ")
-    assert str(tmp_path / "data") in line
+    if damage == "missing":
+        assert line.startswith(f"dataset=emnist_letters: no files in {tmp_path / 'data'}")
+    else:
+        assert line.startswith(f"dataset=emnist_letters: {path} is damaged")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [0, 27])
+def test_emnist_label_that_is_no_letter(
+    split: str, label: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    small_set("emnist_letters", tmp_path, monkeypatch)
+    path = tmp_path / "EMNIST" / "raw" / f"emnist-letters-{split}-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + bytes([label]))
+    with pytest.raises(UserError, match=r"is damaged .* not 1 to 26") as told:
+        read_splits("emnist_letters", tmp_path)
+    assert str(path) in str(told.value)
+
+
+def test_emnist_files_that_do_not_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_set("emnist_letters", tmp_path, monkeypatch)
+    write_idx(tmp_path / "EMNIST" / "raw", "emnist-letters-train-labels-idx1-ubyte", np.arange(1, 27))
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte is damaged, or .* 78 images and 26 labels"):
+        read_splits("emnist_letters", tmp_path)
+
+
+def test_files_with_fewer_samples_than_the_run_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, no_network: None
+) -> None:
+    """The small files hold 3 training samples of each letter; the run's class 1 is the letter with number 25."""
+    small_set("emnist_letters", tmp_path, monkeypatch)
+    typed = ("dataset=emnist_letters", f"data_dir={tmp_path}", "classes=[3,25]", "counts=[3,4]")
+    for sweep in ((), ("-m", "seed=0,1")):
+        line = refused("train", *sweep, *typed)
+        assert line == "dataset=emnist_letters: its files hold 3 training samples of class 25, not 4"
+
+
+@pytest.mark.parametrize(("split", "word"), [("train", "0 training samples"), ("test", "no test sample")])
+def test_files_without_a_class(
+    split: str,
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
+    no_network: None,
+    run_config: Compose,
+) -> None:
+    """z, the highest class, does not occur; a run on others does not need it."""
+    small_set("emnist_letters", tmp_path, monkeypatch)
+    path = tmp_path / "EMNIST" / "raw" / f"emnist-letters-{split}-labels-idx1-ubyte"
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + content[8:].replace(bytes([26]), bytes([1])))
+    typed = ("dataset=emnist_letters", f"data_dir={tmp_path}", "counts=[1,1]")
+    for classes in ("classes=[0,25]", "classes=[25,0]"):
+        assert f"its files hold {word} of class 25" in refused("train", *typed, classes)
+    load_run_data(run_config(*typed, "classes=[24,0]"), tmp_path, CPU, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -595,13 +652,20 @@ def test_builds_of_torch_and_torchvision_that_do_not_match(monkeypatch: pytest.M
         ("svhn", [0.4377, 0.4438, 0.4728]),
     ],
 )
-def test_real_files(dataset: str, means: list[float]) -> None:
-    train, test = read_splits(dataset, Path(os.environ["NCRUN_TEST_DATA"]))
+def test_real_files(dataset: str, means: list[float], no_network: None) -> None:
+    """Class counts and pixel means as published; 1e-4: the means have four digits. A set that is not there is left
+    out."""
+    folder = Path(os.environ["NCRUN_TEST_DATA"])
+    files = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "svhn": "train_32x32.mat"}
+    files |= {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "emnist_letters": "EMNIST"}
+    if not (folder / files[dataset]).exists():
+        pytest.skip(f"{folder} has no {files[dataset]}")
+    train, test = read_splits(dataset, folder)
     facts = CATALOGUE[dataset]
     assert tuple(np.bincount(train.labels)) == facts.class_sizes
     assert train.images.shape[1:] == facts.image_shape
     assert len(test.labels) == {"emnist_letters": 20_800, "svhn": 26_032}.get(dataset, 10_000)
-    assert np.allclose(train.images.mean(axis=(0, 2, 3)) / 255, means, atol=1e-4)
+    assert np.allclose(train.images.mean(axis=(0, 2, 3)) / 255, means, rtol=0, atol=1e-4)
 
 
 def test_a_failed_download_removes_no_folder_that_was_there(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def figures(arguments: Sequence[str]) -> int:
         "--scale",
         choices=SCALES,
         default="cpu",
-        help="cpu: embedded data, a minute a run; real: the papers' data, smaller networks; paper: the authors' setting",
+        help="cpu: embedded data, a minute a run; real: the papers' data, smaller networks; paper: the authors'",
     )
     parser.add_argument(
         "--from",
@@ -107,7 +107,10 @@ def _train(
     jobs: int,
     ended: Callable[[PlannedRun, Sequence[PlannedRun]], None] = lambda run, left: None,
 ) -> int:
-    """Train runs, so many side by side; returns how many failed. ended: called with each that succeeds, and those left."""
+    """Train runs, so many side by side; returns how many failed.
+
+    ended: called with each that succeeds, and those left.
+    """
     failed = 0
     # Being terminated must not leave the trainings behind: leave through `finally`, as Ctrl-C does.
     previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -81,7 +81,7 @@ def check_name(name: str) -> None:
 
 
 def scale_of(name: str, scale: str) -> str:
-    """The scale that an experiment is run at: one that has no settings of its own for scales is small enough for any."""
+    """The scale that an experiment is run at: one without settings of its own for scales is small enough for any."""
     return scale if own_scales(name) else "paper"
 
 

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -19,7 +18,7 @@ import torch
 
 from ncrun import __version__
 from ncrun.config import LBFGSConfig, RunConfig, data_directory, nearest
-from ncrun.data.load import RunData, free_feature_data, load_run_data, read_splits
+from ncrun.data.load import RunData, check_run_data, free_feature_data, load_run_data
 from ncrun.errors import UserError
 from ncrun.models import FreeFeatures, Network, build
 from ncrun.models.taps import layer_names
@@ -187,7 +186,7 @@ def preflight(run: RunConfig) -> None:
     _device(run.device)
     RunDirectory(run.directory(), run.manifest_name).state(run)
     if run.dataset is not None:
-        _readable(run.dataset.name, data_directory(run))
+        check_run_data(run, data_directory(run))
     if run.taps:
         _check_taps(run, build(run))
 
@@ -204,11 +203,6 @@ def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
         return free_feature_data(run.class_counts(), device)
     folder = data_directory(run)
     return load_run_data(run, folder, device, dtype)
-
-
-@cache
-def _readable(dataset: str, folder: Path) -> None:
-    read_splits(dataset, folder)
 
 
 class _StopSignals:
@@ -257,7 +251,9 @@ def _facts(
         },
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": threads,
-        "dataset": None if run.dataset is None else run.dataset.name,
+        "dataset": run.dataset_title,
+        "class_names": None if run.is_free else run.facts.class_names,
+        "data_hash": None if run.own_data is None else run.own_data.digest,
         "class_counts": run.class_counts(),
         "num_samples": run.num_samples,
         "index_hash": index_hash,
