@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ncrun.cli import config_directory
-from ncrun.compose import compose_run, group_options
+from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.theory import predict
 
 TENS = "counts=[10,10,10,10,10,10,10,10,10,10]"
@@ -153,7 +153,7 @@ BAD = [
     ("schedule.drops=[1.0]", "schedule.drops=[1.0]:", "(0, 1)"),
     ("schedule.step=3 schedule.drops=[0.5]", "schedule.drops:", "schedule.step is set"),
     ("scale=cpu", "scale:", "no experiment is chosen"),
-    ("scale=huge experiment=dang2023/mlp-imbalanced", "scale=huge:", "cpu, paper"),
+    ("scale=huge experiment=dang2023/mlp-imbalanced", "scale=huge:", "cpu, paper, real"),
     ("data_dir=nowhere", "data_dir=nowhere:", "no such folder"),
     ("--bogus", "unrecognized arguments: --bogus", ""),
     ("--cfg everything", "argument --cfg", "'job'"),
@@ -256,7 +256,7 @@ def test_interrupted_sweep_starts_no_further_job(ncrun: Command, monkeypatch: py
 
 
 EXPERIMENTS = group_options("experiment")
-WITH_SCALES = ("dang2023/mlp-balanced", "dang2023/mlp-imbalanced")
+SMALL_ENOUGH = [name for name in EXPERIMENTS if not own_scales(name)]  # the others: test_recipes.py
 
 
 def grid(name: str, scale: str) -> list[tuple[str, ...]]:
@@ -268,30 +268,21 @@ def grid(name: str, scale: str) -> list[tuple[str, ...]]:
     return [(*base, *job) for job in jobs]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes_with_its_grid(name: str, run_config: Compose) -> None:
+@pytest.mark.parametrize("name", SMALL_ENOUGH)
+def test_every_experiment_of_free_features_composes_with_its_grid(name: str, run_config: Compose) -> None:
     """As many runs as its first lines promise, each in a directory of its own. Of a large grid every so many-th run is
     composed, which takes a tenth of a second, and the last one.
     """
     points = grid(name, "cpu")
     runs = [run_config(*points[-1]), *(run_config(*point) for point in points[: -1 : max(1, len(points) // 9)])]
-    assert {(run.experiment, run.scale) for run in runs} == {(name, "cpu" if name in WITH_SCALES else "paper")}
+    assert {(run.experiment, run.scale) for run in runs} == {(name, "paper")}
     assert len({run.directory() for run in runs}) == len(runs)
     head = (config_directory() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
-    promised = re.search(r"(\d+) (runs|programs of (\d+) restarts)", head)
-    assert (promised is None) == (name in WITH_SCALES)
-    if promised is not None:
-        assert len(points) == int(promised[1])
-        assert {run.restarts for run in runs} == {int(promised[3] or 1)}
-        assert all(run.is_free for run in runs)
-
-
-@pytest.mark.parametrize("name", WITH_SCALES)
-@pytest.mark.parametrize(("scale", "dataset"), [("cpu", "digits"), ("paper", "cifar10")])
-def test_scales_of_an_experiment(name: str, scale: str, dataset: str, run_config: Compose) -> None:
-    runs = [run_config(*point) for point in grid(name, scale)]
-    assert {(run.dataset.name, run.scale) for run in runs} == {(dataset, scale)}
-    assert {run.head.depth for run in runs} == {1, 3, 6}
+    promised = re.search(r"(\d+) (runs?|programs of (\d+) restarts)", head)
+    assert promised is not None
+    assert len(points) == int(promised[1])
+    assert {run.restarts for run in runs} == {int(promised[3] or 1)}
+    assert all(run.is_free for run in runs)
 
 
 def test_experiment_without_scales_is_one_run_at_all_of_them(run_config: Compose) -> None:

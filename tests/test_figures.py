@@ -324,7 +324,7 @@ def test_missing_runs_are_trained_and_finished_ones_reused(
 ) -> None:
     """Real processes, with the grid of the experiment cut to two runs of a second."""
 
-    def short_plan(name: str, scale: str) -> list[PlannedRun]:
+    def short_plan(name: str, scale: str, seeds: int = 1) -> list[PlannedRun]:
         jobs = [("experiment=dang2023/mlp-balanced", "scale=cpu", *SMALL, f"head.depth={depth}") for depth in (2, 1)]
         return [PlannedRun(name, job, resolve(compose_run(job))) for job in jobs]
 
