@@ -95,7 +95,7 @@ def plan(experiment: str, scale: str, seeds: int = 1) -> list[PlannedRun]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     base = (f"experiment={experiment}", f"scale={scale_of(experiment, scale)}")
-    params = compose_run(base).hydra.sweeper.params
+    params = compose_run(base).hydra.sweeper.params or {}
     sweep = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
     (jobs,) = BasicSweeper.split_arguments(sweep, None)
     planned = []
