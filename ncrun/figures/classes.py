@@ -22,9 +22,9 @@ PER_CLASS = (
     ("class.margin", "margin", "margin"),
 )
 MEASURED: dict[str, Any] = {"marker": "o", "linestyle": "", "alpha": 0.6}
-PREDICTED: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0}
+PREDICTED: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0, "zorder": 3}
 # Of a pair of classes; a line would have to order the pairs.
-PREDICTED_PAIR: dict[str, Any] = {"marker": "_", "linestyle": "", "markersize": 7, "markeredgewidth": 1.2}
+PREDICTED_PAIR: dict[str, Any] = {"marker": "_", "linestyle": "", "markersize": 7, "markeredgewidth": 1.2, "zorder": 3}
 PAIR_HANDLE = Line2D([], [], color="0.4", label="predicted (pairs)", **PREDICTED_PAIR)
 TEST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4}
 TEST_HANDLE = Line2D([], [], color="0.4", label="accuracy in the test split", **TEST)
@@ -88,7 +88,7 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], measured: str, predict
         order = np.argsort(counts, kind="stable")
         expected = scale(np.array([entry[predicted] for entry in first.theory["classes"]], dtype=float))
         if np.isfinite(expected).any():
-            ax.plot(counts[order], expected[order], color=curve.colour, **PREDICTED)
+            ax.plot(counts[order], expected[order], color=_predicted_colour(curves, curve), **PREDICTED)
         values = [scale(np.array(record.metrics[measured].iloc[-1], dtype=float)) for record in curve.records]
         every = np.concatenate([_counts(record) for record in curve.records])
         ax.plot(every, np.concatenate(values), color=curve.colour, **MEASURED)
@@ -123,7 +123,7 @@ def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> No
         first = curve.records[0]
         if first.theory[name] is not None:
             where, expected = _pairs(first, cosines(first.theory[name]))
-            ax.plot(where, expected, color=curve.colour, rasterized=True, **PREDICTED_PAIR)
+            ax.plot(where, expected, color=_predicted_colour(curves, curve), rasterized=True, **PREDICTED_PAIR)
         points = [_pairs(record, cosines((record.geometry or {})[name])) for record in curve.records]
         where, values = (np.concatenate(each) for each in zip(*points, strict=True))
         ax.plot(where, values, color=curve.colour, rasterized=True, **MEASURED | {"markersize": 3, "alpha": 0.45})
@@ -139,13 +139,18 @@ def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
         counts = _counts(first)
         order = np.argsort(counts, kind="stable")
         if first.theory["logits"] is not None and first.theory["weight_gram"] is not None:
-            ax.plot(counts[order], alignment(first.theory)[order], color=curve.colour, **PREDICTED)
+            ax.plot(counts[order], alignment(first.theory)[order], color=_predicted_colour(curves, curve), **PREDICTED)
         every = np.concatenate([_counts(record) for record in curve.records])
         values = np.concatenate([alignment(record.geometry or {}) for record in curve.records])
         ax.plot(every, values, color=curve.colour, **MEASURED)
     ax.set_title("cosine of a row and its class mean")
     panels.widen(ax, COSINE_SPAN)
     _size_axis(ax, curves)
+
+
+def _predicted_colour(curves: Sequence[Curve], curve: Curve) -> str:
+    """The curve's own; dark where there is but one, so that dots do not hide it."""
+    return curve.colour if len(curves) > 1 else "0.15"
 
 
 def cosines(gram: Sequence[Sequence[float]]) -> Array:

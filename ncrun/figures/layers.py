@@ -18,9 +18,9 @@ from ncrun.records.read import Record
 # The theorem has DNC2 and DNC3 from the head's second layer on, DNC1 in all.
 BEYOND_THEOREM: dict[str, Any] = {"linestyle": ":", "linewidth": 1.2}
 DNC = (
-    ("nc1_trace", "DNC1: within / between spread", 1),
-    ("dnc2", "DNC2: condition number − 1", 2),
-    ("dnc3", "DNC3: sine, weights to means", 2),
+    ("nc1_trace", "DNC1: within / between", 1),
+    ("dnc2", "DNC2: condition − 1", 2),
+    ("dnc3", "DNC3: weights to means", 2),
 )
 MARKERS = ("o", "s", "^")
 # The loss is drawn wide, so that the part that it nearly equals does not hide it.

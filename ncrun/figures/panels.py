@@ -89,6 +89,8 @@ EXPERIMENTS = {
 CHARACTERS_PER_INCH = 16.8
 # What a line and the gaps beside a legend's entry take, in letters.
 HANDLE_LETTERS = 7
+# In inches: a caption below a single panel would be a column of words.
+NARROWEST_FIGURE = 5.8
 # Of a log axis, from end to end.
 NARROWEST = 4.0
 
@@ -189,7 +191,7 @@ def tidy_log(axis: Axis) -> None:
 
 def grid(rows: int, columns: int, width: float = 1.95, height: float = 1.75, **options: Any) -> tuple[Figure, Any]:
     """Panels of a size at which the type stays readable in a paper, with room for legend and caption."""
-    size = (width * columns + 0.3, height * rows + 1.1)
+    size = (max(width * columns, NARROWEST_FIGURE) + 0.3, height * rows + 1.1)
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
@@ -217,10 +219,14 @@ def nothing_to_draw(ax: Axes) -> None:
 def caption(figure: Figure, text: str) -> None:
     """The words below a figure that say scale, data and epochs, so that nobody mistakes one scale for another."""
     limit = int(CHARACTERS_PER_INCH * figure.get_figwidth())
-    lines = len(textwrap.wrap(text, limit))
+    lines = len(_wrapped(text, limit))
     # The narrowest with as many lines: none of a single word.
-    width = next(w for w in range(limit // 2, limit + 1) if len(textwrap.wrap(text, w)) == lines)
-    figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="0.3", x=0.01, ha="left")
+    width = next(w for w in range(limit // 2, limit + 1) if len(_wrapped(text, w)) == lines)
+    figure.supxlabel("\n".join(_wrapped(text, width)), fontsize=8, color="0.3", x=0.01, ha="left")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def time_word(records: Sequence[Record]) -> str:

@@ -25,11 +25,13 @@ TEST: dict[str, Any] = {"linestyle": ":"}
 DASHES = Line2D([], [], color="0.4", label="class means", **MEANS)
 SOLID = Line2D([], [], color="0.4", label="classifier")
 TEST_HANDLE = Line2D([], [], color="0.4", label="test split", **TEST)
+SINGULAR_MARK: dict[str, Any] = {"color": "0.25", "marker": "_", "linestyle": "", "markersize": 9}
+PREDICTED_SINGULAR = Line2D([], [], label="predicted, at the head's input", **SINGULAR_MARK)
 # Singular values below this share of the largest are drawn there.
 FLOOR = 1e-9
 # Predictions of nothing, up to rounding, have no place on a log axis.
 SMALLEST = 1e-6
-# With more heat maps or layer panels than this, of each architecture the deepest head only.
+# With more networks than this, of each architecture the deepest head only.
 MOST_CURVES = 6
 
 
@@ -81,7 +83,7 @@ def usual_set(records: Sequence[Record]) -> Figure:
     dashed; a row for each architecture, data set or bias. What old records lack is left out."""
     rows = arrangement.arrange(records)
     shown = [panel for panel in PANELS if any(convergence.is_defined(r, key) for r in records for key in panel.keys)]
-    figure, axes = panels.grid(len(rows), 1 + len(shown), width=max(2.0, 6 / (1 + len(shown))), sharex=True)
+    figure, axes = panels.grid(len(rows), 1 + len(shown), width=2.0, sharex=True)
     for row, line in zip(rows, axes, strict=True):
         error(line[0], row.curves)
         for ax, panel in zip(line[1:], shown, strict=True):
@@ -104,7 +106,7 @@ def error(ax: Axes, curves: Sequence[Curve]) -> None:
                 panels.band(ax, curve.records, partial(_error, key), "linear", color=curve.colour, **style)
         convergence.mark_zero_error(ax, curve, partial(_error, "train_accuracy"), "linear")
     ax.set_title("classification error")
-    ax.set_ylim(bottom=-0.02)
+    ax.set_ylim(-0.02, 1.05 * ax.get_ylim()[1])
     panels.tidy_log(ax.xaxis)
 
 
@@ -148,39 +150,38 @@ def _frames(theory: dict[str, Any]) -> tuple[Array, Array]:
 
 def ranks(records: Sequence[Record]) -> Figure:
     """Of the class means at every layer: the numerical rank over epochs, and the singular values at the end, each over
-    the layer's largest. Two panels for each network.
+    the layer's largest. Two panels for each network (one where records lack the singular values).
 
-    Raises UserError if the records hold neither.
+    Raises UserError if the records hold no rank.
     """
     shown = _networks(records)
     across = 2 if len(shown) > 3 else 1
     down = -(-len(shown) // across)
-    figure, axes = panels.grid(down, 2 * across, width=2.9)
-    cells = axes.reshape(down * across, 2)
-    for (label, curve), (left, right) in zip(shown, cells, strict=False):
-        _rank_over_epochs(left, curve)
-        _singular_values(right, curve)
-        left.set_ylabel(arrangement.broken(label))
-        right.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.2, fontsize=7)
+    complete = all(_singular(record) for _, curve in shown for record in curve.records)
+    figure, axes = panels.grid(down, across * (1 + complete), width=2.9)
+    cells = axes.reshape(down * across, 1 + complete)
+    for (label, curve), cell in zip(shown, cells, strict=False):
+        _rank_over_epochs(cell[0], curve)
+        if complete:
+            _singular_values(cell[1], curve)
+        cell[0].set_ylabel(arrangement.broken(label))
+        colours = layer_colours(layer_names(curve.records[0]))
+        handles = [Line2D([], [], color=colour, label=layer_words(name)) for name, colour in colours.items()]
+        cell[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.2, fontsize=7)
     for ax in cells[len(shown) :].flat:
         ax.remove()
-    first = shown[0][1].records[0]
-    predicted = first.theory["feature_gram"] is not None and not first.config["head"]["bias"]
-    if predicted:
-        handle = Line2D(
-            [], [], color="0.25", marker="_", linestyle="", markersize=9, label="predicted, input of the head"
-        )
-        panels.legend_above(figure, [handle])
-    words = (
-        "Class means are not centred; their rank counts singular values above 0.001 of the largest. Singular values:"
-    )
-    words += f" every seed at the last epoch; what is below {FLOOR:g} is drawn there."
-    panels.caption(figure, convergence.caption([r for _, curve in shown for r in curve.records], words))
+    every = [record for _, curve in shown for record in curve.records]
+    words = "Class means are not centred; their rank counts singular values above 0.001 of the largest."
+    if complete:
+        words += f" Singular values: every seed at the last epoch; what is below {FLOOR:g} is drawn there."
+        if any(_predicted_singular(record) is not None for record in every):
+            panels.legend_above(figure, [PREDICTED_SINGULAR])
+    panels.caption(figure, convergence.caption(every, words))
     return figure
 
 
 def _networks(records: Sequence[Record]) -> list[tuple[str, Curve]]:
-    rows = arrangement.arrange([record for record in records if _has_ranks(record)])
+    rows = arrangement.arrange([record for record in records if _ranked(record)])
     if not rows:
         raise UserError("the records hold no rank of the class means (head.1.rank); they are of an older version")
     found = [(row, curve) for row in rows for curve in row.curves]
@@ -191,16 +192,32 @@ def _networks(records: Sequence[Record]) -> list[tuple[str, Curve]]:
     return [("\n".join(filter(None, (row.label, curve.label if several else ""))), curve) for row, curve in found]
 
 
-def _has_ranks(record: Record) -> bool:
-    return "singular_values" in (record.geometry or {}) and any(
-        f"{name}.rank" in record.metrics for name in layer_names(record)
-    )
+def _ranked(record: Record) -> list[str]:
+    """The layers whose rank is recorded."""
+    return [name for name in layer_names(record) if f"{name}.rank" in record.metrics]
+
+
+def _singular(record: Record) -> dict[str, list[float]]:
+    """The class means' singular values of each layer, the largest first; nothing in old records."""
+    found: dict[str, list[float]] = (record.geometry or {}).get("singular_values", {})
+    return found
+
+
+def _predicted_singular(record: Record) -> Array | None:
+    """Of the class means at the head's input; None where theory has none, or has them centred (with a bias)."""
+    gram = record.theory["feature_gram"]
+    if gram is None or record.config["head"]["bias"] or panels.is_relu_head(record):
+        return None
+    values: Array = np.sqrt(np.clip(np.linalg.eigvalsh(np.array(gram))[::-1], 0, None))
+    return values
 
 
 def _rank_over_epochs(ax: Axes, curve: Curve) -> None:
-    names = [name for name in layer_names(curve.records[0]) if f"{name}.rank" in curve.records[0].metrics]
-    for name, colour in layer_colours(names).items():
-        panels.band(ax, curve.records, f"{name}.rank", "linear", color=colour)
+    colours = layer_colours(layer_names(curve.records[0]))
+    names = _ranked(curve.records[0])
+    for place, name in enumerate(names):  # from wide to narrow, for many layers have one rank
+        width = 1.0 + 2.5 * (1 - place / max(1, len(names) - 1))
+        panels.band(ax, curve.records, f"{name}.rank", "linear", color=colours[name], linewidth=width)
     ax.set_title("rank of the class means")
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.set_ylim(0, len(curve.records[0].manifest["class_counts"]) * 1.05)
@@ -208,21 +225,20 @@ def _rank_over_epochs(ax: Axes, curve: Curve) -> None:
 
 
 def _singular_values(ax: Axes, curve: Curve) -> None:
-    found = [record.geometry["singular_values"] for record in curve.records if record.geometry is not None]
-    names = [name for name in layer_names(curve.records[0]) if name in found[0]]
-    for name, colour in layer_colours(names).items():
-        for index, values in enumerate(found):
-            here = np.array(values[name], dtype=float)
-            shares = np.clip(here / here[0], FLOOR, None) if here[0] else np.full(len(here), FLOOR)
-            label = layer_words(name) if index == 0 else None
-            ax.plot(np.arange(1, len(here) + 1), shares, "o-", color=colour, linewidth=0.8, markersize=3, label=label)
-    first = curve.records[0]
-    if first.theory["feature_gram"] is not None and not first.config["head"]["bias"]:
-        values = np.sqrt(np.clip(np.linalg.eigvalsh(np.array(first.theory["feature_gram"]))[::-1], 0, None))
-        if values[0]:
-            shares = np.clip(values / values[0], FLOOR, None)
-            ax.plot(np.arange(1, len(values) + 1), shares, "_", color="0.25", markersize=9)
+    colours = layer_colours(layer_names(curve.records[0]))
+    for record in curve.records:
+        for name, values in _singular(record).items():
+            ax.plot(*_shares(values), "o-", color=colours[name], linewidth=0.8, markersize=3, alpha=0.8)
+    predicted = _predicted_singular(curve.records[0])
+    if predicted is not None and predicted[0] > 0:
+        ax.plot(*_shares(predicted), **SINGULAR_MARK)
     ax.set(yscale="log", title="singular values / largest", xlabel="number of the singular value")
     ax.set_ylim(top=2)
     panels.tidy_log(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _shares(values: Sequence[float] | Array) -> tuple[Array, Array]:
+    """Numbers from 1 and singular values over the largest, at least FLOOR."""
+    found = np.array(values, dtype=float)
+    return np.arange(1.0, len(found) + 1), np.clip(found / (found[0] or 1.0), FLOOR, None)
