@@ -1,7 +1,6 @@
 """Which runs stand where in a figure: those that differ in their seed alone are one curve; what else differs colours
 the curves or makes a row of panels."""
 
-import json
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from ncrun.figures import panels
+from ncrun.records.groups import differing_keys, split
 from ncrun.records.read import Record
 from ncrun.theory.report import LOSS_WORDS
 
-# In which runs of one configuration, on one machine or another, may differ.
-NOT_COMPARED = ("seed", "device", "threads", "progress", "data_dir", "run_dir", "name", "measure")
 # Colours of the style's palette.
 PALETTE = 6
 # Characters that fit beside a panel.
@@ -124,24 +122,17 @@ def _key(facets: Sequence[Facet], record: Record) -> tuple[Any, ...]:
 def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) -> list[Curve]:
     value, words, known = facet
     values = sorted({value(record) for record in everything})
-    groups: dict[tuple[Any, str], list[Record]] = {}
-    for record in here:
-        groups.setdefault((value(record), _configuration(record)), []).append(record)
-    order = {each: place for place, each in enumerate(known or values)}
-    curves = []
-    for (each, _), group in sorted(groups.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])):
+    found = []
+    for each in sorted({value(record) for record in here}):
         place = known.index(each) if each in known else values.index(each)
         colour = f"C{place % PALETTE}"
         if not known and len(values) > PALETTE:  # an ordered scale, from dark to light
             colour = to_hex(mpl.colormaps["viridis"](0.9 * np.log(each) / np.log(max(values))))
-        curves.append(Curve(words(group[0]), colour, tuple(sorted(group, key=lambda r: r.config["seed"]))))
-    if facet is DEPTH:  # ascending, though the colours are in the order of DEPTHS
-        curves.sort(key=lambda curve: value(curve.records[0]))
-    return curves
-
-
-def _configuration(record: Record) -> str:
-    return json.dumps({key: value for key, value in record.config.items() if key not in NOT_COMPARED}, sort_keys=True)
+        group = [record for record in here if value(record) == each]
+        for seeds in split(group, differing_keys(group)).values():
+            ordered = tuple(sorted(seeds, key=lambda record: record.config["seed"]))
+            found.append(Curve(words(ordered[0]), colour, ordered))
+    return found
 
 
 def handles(rows: Sequence[Row]) -> list[Line2D]:

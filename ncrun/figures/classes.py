@@ -86,7 +86,7 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], measured: str, predict
         scale = _relative if first.theory["scale_free"] else _as_is
         counts = _counts(first)
         order = np.argsort(counts, kind="stable")
-        expected = scale(np.array([entry[predicted] for entry in first.theory["classes"]], dtype=float))
+        expected = scale(_expected(first, predicted))
         if np.isfinite(expected).any():
             ax.plot(counts[order], expected[order], color=_predicted_colour(curves, curve), **PREDICTED)
         values = [scale(np.array(record.metrics[measured].iloc[-1], dtype=float)) for record in curve.records]
@@ -96,6 +96,21 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], measured: str, predict
     _size_axis(ax, curves)
     if "norm" in measured:
         ax.set_ylim(bottom=0)
+
+
+def _expected(record: Record, predicted: str) -> Array:
+    """(K,) of theory.json's classes; a shape without a scale, for which they are null, has it in its matrices."""
+    values = np.array([entry[predicted] for entry in record.theory["classes"]], dtype=float)
+    # With a bias the matrices are centred, the norms and margins that are measured are not.
+    if record.theory["scale_free"] and not record.config["head"]["bias"] and record.theory["logits"] is not None:
+        logits = np.array(record.theory["logits"], dtype=float)
+        found: Array = {
+            "weight_norm_sq": np.diag(np.array(record.theory["weight_gram"], dtype=float)),
+            "feature_norm_sq": np.diag(np.array(record.theory["feature_gram"], dtype=float)),
+            "margin": np.diag(logits) - (logits - np.diag(np.full(len(logits), np.inf))).max(axis=0),
+        }[predicted]
+        return found
+    return values
 
 
 def accuracies(ax: Axes, curves: Sequence[Curve]) -> None:

@@ -12,13 +12,6 @@ from ncrun.figures import arrangement, panels
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
-TITLES = {
-    "nc1": "NC1: within-class spread",
-    "nc2_w": "NC2: classifier",
-    "nc2_h": "NC2: class means",
-    "nc3": "NC3: classifier × means",
-    "gap": "loss / optimum − 1",
-}
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
 MARK: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "linestyle": "", "zorder": 4}
@@ -29,7 +22,7 @@ def convergence(records: Sequence[Record]) -> Figure:
     """NC1, NC2 of classifier and means, NC3, and where theory knows the optimum the gap, over epochs on log axes; a row
     for each architecture, data set or bias."""
     rows = arrangement.arrange(records)
-    keys = [key for key in TITLES if any(is_defined(record, key) for record in records)]
+    keys = [key for key in panels.LABELS if any(is_defined(record, key) for record in records)]
     figure, axes = panels.grid(len(rows), len(keys), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
@@ -44,7 +37,7 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **styl
     """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
     are not balanced; a diamond where the training error is gone."""
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
-    ax.set_title(TITLES.get(key, key))
+    ax.set_title(panels.LABELS[key])
     if not drawn:
         panels.nothing_to_draw(ax)
         return

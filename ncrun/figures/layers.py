@@ -29,8 +29,8 @@ PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("regulariser", {"color": "C0"}),
     ("data_term", {"color": "C1"}),
 )
-# Excess losses below this are rounding; they are drawn there.
-ROUNDING = 1e-9
+# Excess losses, and DNC over the width, below these are rounding; they are drawn there.
+ROUNDING, DNC_ROUNDING = 1e-9, 1e-16
 REACHED = ("global optimum", "at the claim", "lower than the claim")
 
 
@@ -140,7 +140,7 @@ def width_ablation(records: Sequence[Record]) -> Figure:
         widths = sorted({_width(record) for record in here})
         panel[1].plot(widths, [_share(here, width) for width in widths], "o-", color=colour)
         for ax, (key, _, _) in zip(panel[2:], DNC, strict=True):
-            _over_width(ax, here, partial(_last, key=f"head.{depth}.{key}"), colour)
+            _over_width(ax, here, partial(_floored, key=f"head.{depth}.{key}"), colour)
     claims = {record.theory["claim"] for record in records}
     goal = "optimum" if claims <= {"proven", "certified"} else "claimed value"
     titles = [f"loss / {goal} − 1", f"share of restarts at the {goal}", *(f"{title}" for _, title, _ in DNC)]
@@ -158,7 +158,9 @@ def width_ablation(records: Sequence[Record]) -> Figure:
     median = Line2D([], [], color="0.4", label="median of the restarts")
     panels.legend_above(figure, [*handles, one, median])
     reached = ", ".join(dict.fromkeys(_verdict(record) for record in records if _verdict(record) in REACHED))
-    words = f"DNC of the last layer. Excess losses below {ROUNDING:g} are drawn there."
+    words = (
+        f"DNC is of the last layer. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn there."
+    )
     words += f" At the {goal}: restarts with the verdict {reached}." if reached else f" No restart is at the {goal}."
     panels.caption(figure, convergence.caption(records, words).replace(panels.BAND_WORDS + " ", ""))
     return figure
@@ -218,6 +220,12 @@ def _last(record: Record, key: str) -> float:
     value = record.metrics[key].iloc[-1] if key in record.metrics else None
     above = np.nan if value is None else float(value) - _least(key)
     return above if above > 0 else np.nan
+
+
+def _floored(record: Record, key: str) -> float:
+    """A metric above its least value at the last epoch, at least DNC_ROUNDING; nan where it is not defined."""
+    value = record.metrics[key].iloc[-1]
+    return np.nan if value is None or np.isnan(value) else max(float(value) - _least(key), DNC_ROUNDING)
 
 
 def _regulariser(frame: Any) -> Any:

@@ -73,7 +73,7 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
 
 def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> None:
     expected, measured = both(record, name)
-    extent = float(np.abs(expected).max()) or float(np.abs(measured).max()) or 1.0
+    extent = float(np.abs([expected, measured]).max()) or 1.0
     for ax, matrix in zip(axes, (expected, measured), strict=True):
         drawn = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
         _ticks(ax, len(matrix))

@@ -25,6 +25,14 @@ BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
 DOT = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.75, label="measured")
+# In the order in which they are shown.
+LABELS = {
+    "nc1": "NC1: within-class spread",
+    "nc2_w": "NC2: classifier",
+    "nc2_h": "NC2: class means",
+    "nc3": "NC3: classifier × means",
+    "gap": "loss / optimum − 1",
+}
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
 DATASET_WORDS = {
@@ -311,7 +319,7 @@ def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
         name = OPTIMIZER_WORDS[optimizer["name"]] + (f", momentum {momentum}" if "momentum" in optimizer else "")
         descent = f"{config['epochs']:,} iterations of {name}, learning rate {optimizer['lr']:g}"
     words = MODEL_WORDS[config["model"]["name"]]
-    width = _each(records, lambda record: str(record.config["model"]["width"]))
+    width = _any_of(sorted({record.config["model"]["width"] for record in records}))
     return (
         f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
         f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
