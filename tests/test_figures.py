@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ncrun.compose import compose_run, group_options
 from ncrun.config import resolve
-from ncrun.figures import command, dang2023, layers, panels
+from ncrun.figures import classes, command, dang2023, layers, panels
 from ncrun.figures.curves import run_curves
 from ncrun.figures.recipes import CORE, FIGURES, THEORY, PlannedRun, plan
 from ncrun.records.read import Record, find_records, load_record
@@ -305,7 +305,11 @@ def test_figures_do_not_import_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_redrawing_gives_the_same_bytes(records: list[Record], folder: Path, ncrun: Command, workdir: Path) -> None:
+def test_redrawing_gives_the_same_bytes(
+    records: list[Record], folder: Path, ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawings = {"": dang2023.imbalanced, "-angles": classes.angles}  # one with rasters in its PDF
+    monkeypatch.setitem(FIGURES, "dang2023/mlp-imbalanced", drawings)
     for out in ("one", "two"):
         result = ncrun("figures", "dang2023/mlp-imbalanced", "--from", str(folder), "--out", out)
         assert result.status == 0
@@ -313,8 +317,8 @@ def test_redrawing_gives_the_same_bytes(records: list[Record], folder: Path, ncr
     table = (workdir / "one/dang2023/table-cpu.csv").read_text().splitlines()
     assert table[0].startswith("experiment,head.depth,seeds,loss,")
     assert [line.split(",")[:3] for line in table[1:]] == [["dang2023/mlp-imbalanced", d, "1"] for d in ("1", "3")]
-    for suffix in ("png", "pdf"):
-        first, second = (workdir / out / f"dang2023/mlp-imbalanced-cpu.{suffix}" for out in ("one", "two"))
+    for suffix in (".png", ".pdf", "-angles.png", "-angles.pdf"):
+        first, second = (workdir / out / f"dang2023/mlp-imbalanced-cpu{suffix}" for out in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
         assert first.stat().st_size > 10_000
 

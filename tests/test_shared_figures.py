@@ -199,7 +199,7 @@ def test_matrices_are_the_recorded_ones(seeds: list[Record]) -> None:
         assert np.array_equal(left.images[0].get_array(), expected)
         assert np.array_equal(right.images[0].get_array(), measured)
         assert left.images[0].get_clim() == right.images[0].get_clim()
-        assert right.get_xlabel() == f"largest diff. {np.abs(expected - measured).max():.1g}"
+        assert right.get_xlabel() == f"largest diff. {np.abs(expected - measured).max():.2g}"
     text = caption_of(figure)
     assert "Frobenius" not in text
     assert f"Class sizes {', '.join(map(str, COUNTS))}." in text

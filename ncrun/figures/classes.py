@@ -29,7 +29,7 @@ PAIR_HANDLE = Line2D([], [], color="0.4", label="predicted (pairs)", **PREDICTED
 TEST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4}
 TEST_HANDLE = Line2D([], [], color="0.4", label="accuracy in the test split", **TEST)
 # Of an ordinate that shows cosines.
-COSINE_SPAN = 0.1
+COSINE_SPAN = 0.02
 # A row or mean shorter than this share of the longest (squared) has collapsed: its angles are rounding.
 SMALLEST_SHARE = 1e-9
 # With more classes, of the pairs that share the larger class the mean is drawn.

@@ -14,7 +14,14 @@ from ncrun.records.read import Record
 
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
-MARK: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white", "linestyle": "", "zorder": 4}
+MARK: dict[str, Any] = {
+    "marker": "D",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "linestyle": "",
+    "zorder": 4,
+    "clip_on": False,
+}
 ZERO_ERROR = Line2D([], [], color="0.4", label="zero training error (slowest seed)", **MARK)
 
 

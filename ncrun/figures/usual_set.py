@@ -29,6 +29,8 @@ SINGULAR_MARK: dict[str, Any] = {"color": "0.25", "marker": "_", "linestyle": ""
 PREDICTED_SINGULAR = Line2D([], [], label="predicted, at the head's input", **SINGULAR_MARK)
 # Singular values below this share of the largest are drawn there.
 FLOOR = 1e-9
+# Of two classes, the means about their mean are opposite up to rounding.
+CUT_OFF = 1e-9
 # Predictions of nothing, up to rounding, have no place on a log axis.
 SMALLEST = 1e-6
 # With more networks than this, of each architecture the deepest head only.
@@ -93,7 +95,8 @@ def usual_set(records: Sequence[Record]) -> Figure:
     frames = any(len(panel.keys) > 1 for panel in shown)
     styles = [*([SOLID, DASHES] if frames else []), TEST_HANDLE, panels.DASHED]
     panels.legend_above(figure, [*found, *styles])
-    panels.caption(figure, convergence.caption(records))
+    cut = any(ax.get_yscale() == "log" and ax.get_ylim()[0] == CUT_OFF for ax in axes.flat)
+    panels.caption(figure, convergence.caption(records, f"Cut off at {CUT_OFF:g}." if cut else ""))
     return figure
 
 
@@ -128,6 +131,8 @@ def _over_epochs(ax: Axes, curves: Sequence[Curve], panel: Panel) -> None:
     if not drawn:
         panels.nothing_to_draw(ax)
         return
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, CUT_OFF), max(high, 10 * CUT_OFF))
     panels.tidy_log(ax.yaxis)
     panels.tidy_log(ax.xaxis)
 
