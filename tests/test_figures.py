@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ncrun.compose import compose_run, group_options
 from ncrun.config import resolve
-from ncrun.figures import classes, command, dang2023, layers, panels
+from ncrun.figures import classes, command, convergence, dang2023, layers, panels
 from ncrun.figures.curves import run_curves
 from ncrun.figures.recipes import CORE, FIGURES, THEORY, PlannedRun, plan
 from ncrun.records.read import Record, find_records, load_record
@@ -333,6 +333,7 @@ def test_missing_runs_are_trained_and_finished_ones_reused(
         return [PlannedRun(name, job, resolve(compose_run(job))) for job in jobs]
 
     monkeypatch.setattr(command, "plan", short_plan)
+    monkeypatch.setitem(FIGURES, "dang2023/mlp-balanced", {"": convergence.convergence})  # the others cost seconds
     first = ncrun("figures", "dang2023/mlp-balanced", "--jobs", "2")
     assert first.status == 0, first
     assert "[2 of 2]" in first.out
