@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, classes, convergence, layers, matrices, panels, usual_set
+from ncrun.figures import arrangement, classes, convergence, layers, matrices, panels, usual_set, wording
 from ncrun.figures.recipes import FIGURES
 from ncrun.records.read import Record, find_records
 
@@ -405,8 +405,8 @@ def test_a_caption_says_how_the_run_relates_to_the_papers(scale: str, runs: Name
     """Only at scale paper is it the authors' own setting; every experiment with a figure of its own kind has words."""
     (run,) = runs("M1-0")
     found = {
-        name: panels.source_words(replace(run, manifest=run.manifest | {"experiment": name, "scale": scale}))
-        for name in panels.EXPERIMENTS
+        name: wording.source_words(replace(run, manifest=run.manifest | {"experiment": name, "scale": scale}))
+        for name in wording.EXPERIMENTS
     }
     starts = {
         "cpu": "A small version of ",
@@ -415,8 +415,8 @@ def test_a_caption_says_how_the_run_relates_to_the_papers(scale: str, runs: Name
     }
     assert all(words.startswith(starts[scale]) for words in found.values())
     shared = {name for name, drawings in FIGURES.items() if "-usual" in drawings}
-    assert shared <= set(panels.EXPERIMENTS)
-    assert panels.source_words(run) == ""
+    assert shared <= set(wording.EXPERIMENTS)
+    assert wording.source_words(run) == ""
 
 
 def test_every_drawing_of_every_network_experiment_can_be_drawn(all_imbalanced: list[Record], runs: Named) -> None:

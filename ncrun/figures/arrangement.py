@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
-from ncrun.figures import panels
+from ncrun.figures import panels, wording
 from ncrun.records.groups import differing_keys, split
 from ncrun.records.read import Record
 from ncrun.theory.report import LOSS_WORDS
@@ -50,25 +50,25 @@ def class_ratio(record: Record) -> float:
 
 
 def _depth_words(record: Record) -> str:
-    return f"{'L' if panels.is_relu_head(record) else 'M'} = {record.config['head']['depth']}"
+    return f"{'L' if wording.is_relu_head(record) else 'M'} = {record.config['head']['depth']}"
 
 
 def _bias_words(record: Record) -> str:
     bias = record.config["head"]["bias"]
     words = "last-layer bias" if bias else "no bias"
-    if record.config["loss"] == "mse" and class_ratio(record) == 1 and not panels.is_relu_head(record):
+    if record.config["loss"] == "mse" and class_ratio(record) == 1 and not wording.is_relu_head(record):
         words += ": simplex ETF" if bias else ": orthogonal frame"
     return words
 
 
 def _dataset_words(record: Record) -> str:
     name = str(record.manifest["dataset"])
-    return panels.DATASET_WORDS.get(name, name)
+    return wording.DATASET_WORDS.get(name, name)
 
 
 def _model_words(record: Record) -> str:
     name = str(record.config["model"]["name"])
-    return panels.MODEL_WORDS.get(name, name)
+    return wording.MODEL_WORDS.get(name, name)
 
 
 # In what runs may differ: a value that can be sorted, its words, and the values that have a fixed colour.
@@ -78,7 +78,7 @@ DEPTH: Facet = (lambda record: record.config["head"]["depth"], _depth_words, pan
 COLOURING: tuple[Facet, ...] = (
     DEPTH,
     (lambda r: r.config["model"]["name"], _model_words, ("mlp", "resnet18", "vgg11", "densenet", "vgg16", "resnet20")),
-    (lambda r: r.manifest["dataset"] or "", _dataset_words, ("digits", *panels.DATASET_WORDS)),
+    (lambda r: r.manifest["dataset"] or "", _dataset_words, ("digits", *wording.DATASET_WORDS)),
     (class_ratio, lambda r: f"ratio {class_ratio(r):.3g}", ()),
     (lambda r: r.config["model"].get("width", 0), lambda r: f"width {r.config['model'].get('width', 0):g}", ()),
 )

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels
+from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -74,7 +74,7 @@ def angles(records: Sequence[Record]) -> Figure:
         words = "Cosines of pairs are averaged over those with the same larger class, at whose size they stand."
     if any(record.config["head"]["bias"] for record in kept):
         words += " With a bias the class means are centred."
-    panels.caption(figure, convergence.caption(kept, words).replace(panels.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(kept, words).replace(wording.BAND_WORDS + " ", ""))
     return figure
 
 
@@ -225,4 +225,4 @@ def _caption(records: Sequence[Record]) -> str:
     words = "Dots: every class in every seed at the last epoch."
     if any(record.theory["scale_free"] for record in records):
         words += " Relative to the mean over the classes, for theory fixes shapes only."
-    return convergence.caption(records, words).replace(panels.BAND_WORDS + " ", "")
+    return convergence.caption(records, words).replace(wording.BAND_WORDS + " ", "")

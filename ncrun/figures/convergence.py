@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, panels
+from ncrun.figures import arrangement, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
@@ -111,10 +111,10 @@ def legend(rows: Sequence[Row]) -> list[Line2D]:
 def caption(records: Sequence[Record], words: str = "") -> str:
     """Setting, what else there is to say, bands, prediction, and the paper's experiment."""
     parts = (
-        panels.setting_words(*records),
+        wording.setting_words(*records),
         words,
-        panels.band_words(records),
-        panels.prediction_words(records),
-        panels.source_words(records[0]),
+        wording.band_words(records),
+        wording.prediction_words(records),
+        wording.source_words(records[0]),
     )
     return " ".join(filter(None, parts))

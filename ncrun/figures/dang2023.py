@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, classes, convergence, panels
+from ncrun.figures import arrangement, classes, convergence, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
@@ -147,7 +147,7 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
         f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
         " numbers: samples of the class. After a picture in Dang et al. 2023; sizes and decays are ours."
     )
-    panels.caption(figure, f"{panels.setting_words(*ordered)} {words}")
+    panels.caption(figure, f"{wording.setting_words(*ordered)} {words}")
     return figure
 
 
@@ -225,7 +225,7 @@ def ledger(records: Sequence[Record]) -> Figure:
         column[1].stackplot(epochs, shares, colors=[COLOURS[key] for key in parts], linewidth=0)
         column[1].grid(False)
         column[0].set(xscale="log", yscale="log", title=f"M = {record.config['head']['depth']}")
-        column[1].set(xlabel=panels.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
+        column[1].set(xlabel=wording.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
     axes[0, 0].set_ylabel("gap and parts / optimum")
     axes[1, 0].set_ylabel("share of the gap")
     panels.legend_above(figure, axes[0, 0].get_legend_handles_labels()[0])

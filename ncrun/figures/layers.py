@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, panels
+from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -61,7 +61,7 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
 def loss_and_parts(ax: Axes, curve: Curve) -> None:
     """Dashed: the loss and its parts at the optimum, where theory knows it."""
     theory = curve.records[0].theory
-    known = theory["claim"] in panels.CLAIM_WORDS
+    known = theory["claim"] in wording.CLAIM_WORDS
     optimum, fit = theory["objective"] if known else None, theory["data_term"] if known else None
     rest = None if optimum is None or fit is None else optimum - fit
     for (name, style), value in zip(PARTS, (optimum, rest, fit), strict=True):
@@ -162,7 +162,7 @@ def width_ablation(records: Sequence[Record]) -> Figure:
         f"DNC is of the last layer. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn there."
     )
     words += f" At the {goal}: restarts with the verdict {reached}." if reached else f" No restart is at the {goal}."
-    panels.caption(figure, convergence.caption(records, words).replace(panels.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(records, words).replace(wording.BAND_WORDS + " ", ""))
     return figure
 
 
@@ -234,7 +234,7 @@ def _regulariser(frame: Any) -> Any:
 
 def _handles(first: Record, curves: Sequence[Curve]) -> list[Line2D]:
     found = [Line2D([], [], label=name.replace("_", " "), **style) for name, style in PARTS]
-    if first.theory["claim"] in panels.CLAIM_WORDS:
+    if first.theory["claim"] in wording.CLAIM_WORDS:
         found.append(Line2D([], [], label="predicted", **panels.PREDICTION))
     found.append(Line2D([], [], color="0.25", label="layer not in the theorem", **BEYOND_THEOREM))
     found += [

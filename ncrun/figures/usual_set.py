@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels
+from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.layers import layer_colours, layer_names, layer_words
 from ncrun.records.read import Record
@@ -211,7 +211,7 @@ def _singular(record: Record) -> dict[str, list[float]]:
 def _predicted_singular(record: Record) -> Array | None:
     """Of the class means at the head's input; None where theory has none, or has them centred (with a bias)."""
     gram = record.theory["feature_gram"]
-    if gram is None or record.config["head"]["bias"] or panels.is_relu_head(record):
+    if gram is None or record.config["head"]["bias"] or wording.is_relu_head(record):
         return None
     values: Array = np.sqrt(np.clip(np.linalg.eigvalsh(np.array(gram))[::-1], 0, None))
     return values
