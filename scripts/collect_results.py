@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ncrun.cli import run
+from ncrun.figures.recipes import FIGURES
 from ncrun.records.read import find_records
 
 KEPT = ("config.yaml", "manifest.json", "theory.json")
@@ -41,9 +42,13 @@ def main(runs: Path, results: Path) -> int:
                 if (record.path / name).is_file():
                     (target / name).write_text(rounded(record.path / name))
             print(f"{target}: {record.manifest['summary']}")
+    drawn = [pair for pair in sorted(experiments) if pair[0] in FIGURES]  # the head of frozen-head has none
     return max(
-        run(["figures", name, "--scale", scale, "--from", str(results), "--out", str(results)])
-        for name, scale in sorted(experiments)
+        (
+            run(["figures", name, "--scale", scale, "--from", str(results), "--out", str(results)])
+            for name, scale in drawn
+        ),
+        default=0,
     )
 
 

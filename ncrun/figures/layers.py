@@ -251,5 +251,6 @@ def _words(curves: Sequence[Curve]) -> str:
     for curve in curves:
         gaps = [100 * record.metrics["gap"].iloc[-1] for record in curve.records if record.metrics["gap"].iloc[-1]]
         if gaps:
-            ends.append(f"{min(gaps):.2g} to {max(gaps):.2g} % ({curve.label})")
+            words = " to ".join(dict.fromkeys(f"{gap:.2g}" for gap in (min(gaps), max(gaps))))
+            ends.append(f"{words} % ({curve.label})")
     return f"At the end {', '.join(ends)} above the optimum." if ends else ""

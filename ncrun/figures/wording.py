@@ -160,7 +160,8 @@ def dataset_words(record: Record) -> str:
     if dataset.get("size"):
         words += f" at {dataset['size']} x {dataset['size']}"
     if record.config.get("classes"):
-        words = f"classes {' and '.join(map(str, record.config['classes']))} of {words}"
+        *first, last = map(str, record.config["classes"])
+        words = f"classes {', '.join(first)} and {last} of {words}"
     share = record.config.get("random_labels", 0)
     return f"{words} with {share:.0%} random labels" if share else words
 
