@@ -504,8 +504,9 @@ def _frozen_config(run: RunConfig) -> dict[str, Any]:
 
     directory = Path(str(run.head.frozen))
     if not (directory / "manifest.json").is_file():
-        hint = "; it holds several restarts, name one of them" if (directory / "summary.json").is_file() else ""
-        raise UserError(f"head.frozen={directory}: is not a run directory{hint}")
+        several = (directory / "summary.json").is_file()
+        hint = "it holds several restarts, name one of them" if several else "train one: experiment=sukenik2023/head"
+        raise UserError(f"head.frozen={directory}: is not a run directory; {hint}")
     record = load_record(directory)
     if record.manifest["state"] != "done":
         raise UserError(f"head.frozen={directory}: that run is not finished ({record.manifest['state']})")

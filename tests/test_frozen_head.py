@@ -53,7 +53,9 @@ def test_refusals(head: str, refused: Refused, ncrun: Command, workdir: Path) ->
     assert "classes 3 here, 2 there" in line("classes=[0,1,2]", "counts=[5,5,5]")
     assert "head.depth 2 here, 3 there" in line("head.depth=2")
     assert "head.relu False here" in line("head.relu=false")
-    assert line("head.frozen=nowhere") == "head.frozen=nowhere: is not a run directory"
+    assert line("head.frozen=nowhere") == (
+        "head.frozen=nowhere: is not a run directory; train one: experiment=sukenik2023/head"
+    )
     assert ncrun("train", *NET, "run_dir=net").status == 0
     assert line("head.frozen=net") == "head.frozen=net: must be a run of model=dufm or ufm, not mlp"
     assert "trains its own head" in refused("train", *HEAD, head)
