@@ -4,6 +4,7 @@ import gc
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -140,7 +141,9 @@ def test_directory_of_free_features(typed: str, members: list[str], ncrun: Comma
         assert (manifest["dataset"], manifest["index_hash"], manifest["threads"]) == (None, None, 1)
         assert (manifest["class_counts"], manifest["num_samples"]) == ([4, 2], 6)
         geometry = json.loads((workdir / "run" / member / "geometry.json").read_text())
+        by_layer = geometry.pop("singular_values")
         assert {name: np.shape(matrix) for name, matrix in geometry.items()} == dict.fromkeys(geometry, (2, 2))
+        assert all(np.shape(values) == (2,) for values in by_layer.values())
     if members != ["."]:
         assert {path.name for path in (workdir / "run").iterdir()} == {
             "config.yaml",
@@ -325,7 +328,7 @@ def test_every_network_trains_a_step_with_a_relu_head(
 
 
 @pytest.mark.parametrize("loss", ["mse", "ce"])
-@pytest.mark.parametrize("head", ["head.relu=true head.depth=3", "head.depth=3", "head.relu=true head.depth=1"])
+@pytest.mark.parametrize("head", ["head.relu=true head.depth=3", "head.depth=3", "head.depth=1"])
 def test_what_is_measured_of_a_head_is_what_the_network_does(head: str, loss: str, run_config: Compose) -> None:
     """Accuracies on both splits and the loss, against the network's own logits. 1e-12: both are in float64."""
     typed = ["classes=[0,1,2]", "counts=[9,9,4]", "dtype=float64", "model.width=12", f"loss={loss}", *head.split()]
@@ -465,7 +468,8 @@ def test_run_in_another_process(ncrun: Command, workdir: Path) -> None:
         process.terminate()
         out, err = process.communicate(timeout=30)
     assert (result.status, result.out) == (2, "")
-    assert result.err == "ncrun: run_dir=run: another process is training this run\n"
+    holder = f"process {process.pid} on {socket.gethostname()}"
+    assert result.err == f"ncrun: run_dir=run: another process ({holder}) is training this run\n"
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
     assert err == "run: interrupted; the same command continues it\n"
     assert state(workdir / "run") == "interrupted"

@@ -1,5 +1,6 @@
 """The deep linear head: M linear layers on the features, without activations, a bias in the last one if wanted."""
 
+import io
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from ncrun import metrics
 from ncrun.errors import UserError
+from ncrun.records.files import DamagedFile, read_sealed
 
 
 class LinearHead(nn.Module):
@@ -46,14 +48,14 @@ class LinearHead(nn.Module):
         """
         path = directory / "checkpoint.pt"
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")["network"]
+            state = torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu")["network"]
             with torch.no_grad():
                 for m, layer in enumerate(self.layers):
                     assert isinstance(layer, nn.Linear)
                     layer.weight.copy_(state[f"head.weights.{m}"][0])
                     if layer.bias is not None:
                         layer.bias.copy_(state["head.bias"][0])
-        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except (DamagedFile, OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"head.frozen={directory}: no usable {path.name} there ({reason})") from error
         self.requires_grad_(False)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ncrun.errors import UserError
 from ncrun.theory import Setting
@@ -46,21 +46,35 @@ class Record:
 
 
 def load_record(directory: Path) -> Record:
-    """Read a run directory. Raises UserError if it is none."""
+    """Read a run directory. Raises UserError if it is none, or damaged."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     manifest, theory = read_manifest(directory), read_theory(directory)
     if manifest is None or theory is None:
         raise UserError(f"{directory}: is not a run directory")
-    config: Any = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    path = directory / "config.yaml"
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: is missing or damaged") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: is not what a run writes")
     return Record(directory, config, manifest, theory, read_metrics(directory))
 
 
 def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
     """Every run below a folder whose state is one of these, by default the finished ones, in the order of their
-    paths."""
-    found = [load_record(path.parent) for path in sorted(root.rglob("manifest.json"))]
-    return [record for record in found if record.manifest["state"] in states]
+    paths. Runs that were killed before all their first files were written are left out."""
+    found = []
+    for path in sorted(root.rglob("manifest.json")):
+        manifest = read_manifest(path.parent)
+        if manifest is None or manifest.get("state") not in states:
+            continue
+        if manifest["state"] == "done" or (path.parent / "theory.json").is_file():
+            found.append(load_record(path.parent))
+    return found
 
 
 def read_manifest(directory: Path, name: str = "manifest.json") -> dict[str, Any] | None:
@@ -74,22 +88,32 @@ def read_theory(directory: Path) -> dict[str, Any] | None:
 
 
 def read_metrics(directory: Path) -> "pd.DataFrame":
-    """metrics.jsonl, one row per measured epoch. A torn last line, of a run that is being written, is left out."""
+    """metrics.jsonl, one row per measured epoch. A torn last line, of a run that is being written, is left out.
+
+    Raises UserError that names the line if another one is not what a run writes.
+    """
     import pandas as pd
 
     path = directory / "metrics.jsonl"
-    text = path.read_text() if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    return pd.DataFrame([json.loads(line) for line in whole.splitlines()])
+    content = path.read_bytes() if path.is_file() else b""
+    *lines, _ = content.split(b"\n")
+    return pd.DataFrame([_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)])
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
+    return _parse(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def _parse(content: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: is not what a run writes")
-    return content
+        parsed = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
+        raise UserError(f"{where}: is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise UserError(f"{where}: is not what a run writes")
+    return parsed
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """JSON knows no NaN and no Infinity, and no run writes them."""
+    raise ValueError(name)
