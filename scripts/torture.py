@@ -348,9 +348,8 @@ class Cycle:
             ended = training.end()
             check_remains(self.directory, self.straight)
             if ended.status == 128 + number:
-                manifest = read_manifest(self.directory, "summary.json") or read_manifest(self.directory)
-                if manifest is None or manifest["state"] not in ("interrupted", "done"):
-                    raise Deviation(f"state after {number.name}: {manifest and manifest['state']}")
+                if _state(self.directory) not in ("interrupted", "done"):
+                    raise Deviation(f"state after {number.name}: {_state(self.directory)}")
                 self.counts["stopped by a signal"] += 1
                 return
             if ended.status not in (0, -number):  # before it listens, and after
@@ -379,10 +378,13 @@ class Cycle:
     def _damage(self) -> None:
         """Flip, cut or lose bytes of a file of an interrupted run; it has to be noticed, or to do no harm."""
         self._kill(*self._measure())
+        if _state(self.directory) == "done":  # the kill came after its last file: nothing is read of it any more
+            shutil.rmtree(self.directory)
+            return self._damage()
         names = ["checkpoint.pt", "checkpoint.previous.pt", "metrics.jsonl"]
         files = [file for file in self.directory.rglob("*") if file.name in names and file.stat().st_size]
-        if not files:
-            return
+        if not files:  # it died before it had written any
+            return self._damage()
         file = self.random.choice(files)
         content = bytearray(file.read_bytes())
         place = self.random.randrange(len(content))
@@ -434,6 +436,12 @@ class Cycle:
     def _compare(self) -> None:
         compare(self.directory, self.straight)
         self.counts["compared with the undisturbed run"] += 1
+
+
+def _state(directory: Path) -> str | None:
+    """What the manifest of the run, or of all its restarts, says; None where there is none yet."""
+    manifest = read_manifest(directory, "summary.json") or read_manifest(directory)
+    return None if manifest is None else str(manifest["state"])
 
 
 def straight_of(scenario: str, folder: Path) -> Path:

@@ -66,7 +66,7 @@ def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
             useless.append(path)
             continue
         if all(record.fits(mark) for record, mark in zip(records, content["metrics"], strict=True)):
-            why = damaged or (["metrics.jsonl was changed, or has lost lines,"] if changed else [])
+            why = damaged or (["metrics.jsonl was changed, or has lost lines"] if changed else [])
             epoch = content["progress"]["epoch"]
             message = f"{' and '.join(why)}; continues from {path.name}, epoch {epoch}" if why else None
             return Search(content, useless, message)
