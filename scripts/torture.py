@@ -377,15 +377,7 @@ class Cycle:
 
     def _damage(self) -> None:
         """Flip, cut or lose bytes of a file of an interrupted run; it has to be noticed, or to do no harm."""
-        self._kill(*self._measure())
-        if _state(self.directory) == "done":  # the kill came after its last file: nothing is read of it any more
-            shutil.rmtree(self.directory)
-            return self._damage()
-        names = ["checkpoint.pt", "checkpoint.previous.pt", "metrics.jsonl"]
-        files = [file for file in self.directory.rglob("*") if file.name in names and file.stat().st_size]
-        if not files:  # it died before it had written any
-            return self._damage()
-        file = self.random.choice(files)
+        file = self._file_to_damage()
         content = bytearray(file.read_bytes())
         place = self.random.randrange(len(content))
         how = self.random.choice(["flip", "cut", "zero"])
@@ -413,6 +405,17 @@ class Cycle:
         else:
             raise Deviation(f"exit status {ended.status} with a damaged {file.name}: {ended.said}")
         shutil.rmtree(self.directory)
+
+    def _file_to_damage(self) -> Path:
+        """One that a killed run has left, and would read when it continues."""
+        names = ["checkpoint.pt", "checkpoint.previous.pt", "metrics.jsonl"]
+        while True:
+            self._kill(*self._measure())
+            files = [file for file in self.directory.rglob("*") if file.name in names and file.stat().st_size]
+            if _state(self.directory) == "done":  # the kill came after the last file
+                shutil.rmtree(self.directory)
+            elif files:
+                return self.random.choice(files)
 
     def _twice(self) -> None:
         trainings = [self._train() for _ in range(2)]
