@@ -1,6 +1,7 @@
 """Runs one can trust: what a run does when it is stopped, damaged, doubled, or left without disk or memory."""
 
 import errno
+import io
 import itertools
 import json
 import os
@@ -168,7 +169,6 @@ def test_good_checkpoint_survives_a_kill_after_a_damaged_one(interrupted: Path, 
 
 def test_checkpoint_that_executes_code_is_not_opened(interrupted: Path, straight: Path, ncrun: Command) -> None:
     """Even with the right checksum: a run directory may be somebody else's."""
-    import io
 
     class Evil:
         def __reduce__(self) -> Any:
@@ -182,6 +182,21 @@ def test_checkpoint_that_executes_code_is_not_opened(interrupted: Path, straight
     assert (result.status, result.err.count("\n")) == (0, 1)
     assert not (interrupted.parent / "owned").exists()
     assert_completed(interrupted, straight)
+
+
+def test_checkpoint_of_another_network(interrupted: Path, ncrun: Command) -> None:
+    kept = contents(interrupted)
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        content = torch.load(interrupted / name, weights_only=True)
+        content["network"].popitem()
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_sealed(interrupted / name, buffer.getbuffer())
+    result = ncrun("train", *RUN, "run_dir=run")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "does not fit this version's network" in result.err
+    assert state(interrupted) == "failed"
+    assert (interrupted / "metrics.jsonl").read_bytes() == kept["metrics.jsonl"]
 
 
 def change_row(directory: Path, number: int) -> None:
@@ -341,6 +356,19 @@ def test_another_signal_after_the_first_one_is_no_impatience(ncrun: Command, wor
     at_call(monkeypatch, torch.optim.Adam, "step", 2, both)
     assert ncrun("train", *RUN, "run_dir=run").status == 128 + signal.SIGINT
     assert (workdir / "run" / "checkpoint.pt").exists()
+
+
+def test_ctrl_c_before_anything_is_written_changes_nothing(
+    interrupted: Path, ncrun: Command, monkeypatch: Patch
+) -> None:
+    def impatient() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    before = contents(interrupted)
+    at_call(monkeypatch, RunDirectory, "begin", 1, impatient)
+    assert ncrun("train", *RUN, "run_dir=run").status == 128 + signal.SIGINT
+    assert contents(interrupted) == before
 
 
 @pytest.mark.parametrize("call", [3, 5], ids=["midway", "last measurement"])

@@ -120,8 +120,9 @@ class RunDirectory:
         write_json(self._manifest_path, self._manifest)
 
     def close(self, **changes: Any) -> None:
-        """Write the last entries and let go of the lock."""
-        self.update(**changes)
+        """Write the last entries and let go of the lock. Where nothing was begun, the old manifest stays."""
+        if self._manifest:
+            self.update(**changes)
         if changes.get("state") == "done":
             with contextlib.suppress(OSError):
                 self.previous_checkpoint.unlink(missing_ok=True)

@@ -99,6 +99,10 @@ def _read(path: Path, num_records: int) -> dict[str, Any]:
     return content
 
 
+class DoesNotFit(Exception):
+    """An intact checkpoint of another version's network or optimiser; the message says what to do."""
+
+
 class Checkpoints:
     """The last two checkpoints of a run. environment: what decides its bits beside the configuration."""
 
@@ -115,7 +119,7 @@ class Checkpoints:
     ) -> Progress:
         """Put what was found back, once; every record is cut to what the checkpoint knows of it.
 
-        Raises UserError if it does not fit the network.
+        Raises DoesNotFit if it is not of this network.
         """
         assert self._found is not None
         content, useless, self._found = self._found.content, self._found.useless, None
@@ -129,8 +133,8 @@ class Checkpoints:
                 generator.set_state(content["generator"])
                 torch.set_rng_state(content["random"])
             except (RuntimeError, KeyError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"run_dir={self._whole.path}: the checkpoint does not fit this version's network or optimiser;"
+                raise DoesNotFit(
+                    "the checkpoint does not fit this version's network or optimiser;"
                     " remove the folder to train this run anew"
                 ) from error
             for record, mark in zip(self._records, content["metrics"], strict=True):

@@ -31,7 +31,7 @@ from ncrun.records.summary import describe
 from ncrun.records.verdict import judge
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
-from ncrun.training.checkpoint import Checkpoints, Progress, Search, search
+from ncrun.training.checkpoint import Checkpoints, DoesNotFit, Progress, Search, search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Diverged
@@ -145,7 +145,7 @@ def _close(whole: RunDirectory, records: Sequence[RunDirectory], **changes: Any)
 
 def _reason(error: BaseException, run: RunConfig) -> str | None:
     """What ended a run and what to try, in one line; None for an error that nobody expects."""
-    if isinstance(error, Diverged):
+    if isinstance(error, Diverged | DoesNotFit):
         return str(error)
     if isinstance(error, OSError):
         file = f" ({Path(str(error.filename)).name})" if error.filename else ""
