@@ -417,7 +417,11 @@ def test_dead_process_on_this_host_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text(content)  # a moment old, but the kernel knows that nobody holds it
     second.take()
     second.release()
-    assert list(tmp_path.parent.glob(f"{tmp_path.name}/*")) == []
+    assert list(tmp_path.iterdir()) == []
+    new = Lock(tmp_path / "new")
+    new.take()
+    new.release()
+    assert not (tmp_path / "new").exists()
 
 
 def test_lock_beats(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -495,22 +499,16 @@ def test_restart_that_another_process_trains(ncrun: Command, workdir: Path, refu
 # ---------------------------------------------------------------- disks, data and memory
 
 
-@pytest.fixture
-def full_disk(monkeypatch: Patch) -> Callable[[str, int, int], None]:
-    """full_disk("metrics", 3, errno.ENOSPC): from the third time on, files whose name contains this cannot be
-    written."""
+def fill_disk(patch: Patch, name: str, number: int, code: int) -> None:
+    """From the n-th time on, files whose name contains this cannot be written."""
+    calls, opened = itertools.count(1), Path.open
 
-    def fill(name: str, number: int, code: int) -> None:
-        calls, opened = itertools.count(1), Path.open
+    def failing(self: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if name in self.name and mode in ("wb", "ab") and next(calls) >= number:
+            raise OSError(code, os.strerror(code))
+        return opened(self, mode, *rest, **more)
 
-        def failing(self: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
-            if name in self.name and mode in ("wb", "ab") and next(calls) >= number:
-                raise OSError(code, os.strerror(code))
-            return opened(self, mode, *rest, **more)
-
-        monkeypatch.setattr(Path, "open", failing)
-
-    return fill
+    patch.setattr(Path, "open", failing)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=lambda code: errno.errorcode[code])
@@ -530,7 +528,6 @@ def test_full_disk(
     number: int,
     left: str,
     code: int,
-    full_disk: Callable[[str, int, int], None],
     straight: Path,
     ncrun: Command,
     workdir: Path,
@@ -538,9 +535,8 @@ def test_full_disk(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", 0.0)
-        full_disk(name, number, code)
+        fill_disk(patch, name, number, code)
         result = ncrun("train", *RUN, "run_dir=run")
-        monkeypatch.undo()
     assert result.status == 1
     assert result.err.count("\n") == 1
     assert result.err.startswith(f"ncrun: run: cannot go on: {os.strerror(code)} (")
@@ -550,7 +546,6 @@ def test_full_disk(
         assert os.strerror(code) in manifest(workdir / "run")["reason"]
     kept = rows(workdir / "run") if (workdir / "run" / "metrics.jsonl").is_file() else []
     assert kept == rows(straight)[: len(kept)]
-    monkeypatch.setattr("ncrun.training.command._draw", lambda records: True)
     again = ncrun("train", *RUN, "run_dir=run")
     assert again.status == 0
     assert_completed(workdir / "run", straight)

@@ -28,12 +28,13 @@ class LockLost(Exception):
 
 
 class Lock:
-    """The file .lock of a folder. The folder is made if need be, and removed again if it is empty at the end."""
+    """The file .lock of a folder. The folder is made if need be, and then removed again if it is empty at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
         self._file: int | None = None
         self._content = b""
+        self._made_folder = False
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -46,6 +47,7 @@ class Lock:
         folder = self.path.parent
         file = None
         try:
+            self._made_folder = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             self._refuse_if_held(file)
@@ -121,8 +123,9 @@ class Lock:
                 self.path.unlink()  # while it is still held
         os.close(self._file)
         self._file = None
-        with contextlib.suppress(OSError):  # a run that was refused at once leaves nothing
-            self.path.parent.rmdir()
+        if self._made_folder:
+            with contextlib.suppress(OSError):  # a run that was refused at once leaves nothing
+                self.path.parent.rmdir()
 
 
 def _kernel() -> str:
