@@ -24,7 +24,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun train [KEY=VALUE ...]             train one network; records go to runs/
   ncrun train -m KEY=V1,V2 ...            train a grid of them
   ncrun theory [KEY=VALUE ...] [--json]   what the theorem predicts for that configuration; trains nothing
-  ncrun figures [NAME ...] [--scale cpu|real|paper] [--from DIR] [--list]
+  ncrun figures [NAME ...] [--scale cpu|real|paper] [--seeds N] [--from DIR] [--list]
                                           draw an experiment's figures, training what is missing
   ncrun plot RUN ... y=METRIC [x=KEY] [hue=KEY]   draw a metric of your own runs over time or over a setting
   ncrun table RUN ... [--format FORMAT]   final numbers of your own runs, a row for each configuration

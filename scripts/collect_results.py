@@ -1,19 +1,24 @@
 """Copy experiments' finished runs from runs/ into results/, without their checkpoints, and redraw the figures there.
 
-What results/ held of these experiments is replaced. Of experiments with many runs the single curves are left out.
+What results/ held of these experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which
+more than halves the records. Of experiments with many runs the single curves are left out.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 """
 
+import json
 import shutil
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 from ncrun.cli import run
+from ncrun.figures.recipes import FIGURES
 from ncrun.records.read import find_records
 
-KEPT = ("config.yaml", "manifest.json", "theory.json", "geometry.json", "metrics.jsonl")
+KEPT = ("config.yaml", "manifest.json", "theory.json")
+MEASURED = ("geometry.json", "metrics.jsonl")
+DIGITS = 7
 CURVES_UP_TO = 12
 
 
@@ -31,12 +36,30 @@ def main(runs: Path, results: Path) -> int:
             target = folder / record.path.relative_to(runs)
             target.mkdir(parents=True)
             for name in kept:
-                shutil.copyfile(record.path / name, target / name)
+                if (record.path / name).is_file():
+                    shutil.copyfile(record.path / name, target / name)
+            for name in MEASURED:
+                if (record.path / name).is_file():
+                    (target / name).write_text(rounded(record.path / name))
             print(f"{target}: {record.manifest['summary']}")
+    drawn = [pair for pair in sorted(experiments) if pair[0] in FIGURES]  # the head of frozen-head has none
     return max(
-        run(["figures", name, "--scale", scale, "--from", str(results), "--out", str(results)])
-        for name, scale in sorted(experiments)
+        (
+            run(["figures", name, "--scale", scale, "--from", str(results), "--out", str(results)])
+            for name, scale in drawn
+        ),
+        default=0,
     )
+
+
+def rounded(path: Path) -> str:
+    """A file of JSON lines, or one of a single document, with shorter numbers."""
+    text = path.read_text()
+    documents = text.splitlines() if path.suffix == ".jsonl" else [text]
+    shortened = (
+        json.loads(each, parse_float=lambda number: float(f"{float(number):.{DIGITS}g}")) for each in documents
+    )
+    return "".join(json.dumps(each) + "\n" for each in shortened)
 
 
 if __name__ == "__main__":

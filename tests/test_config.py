@@ -262,7 +262,7 @@ SMALL_ENOUGH = [name for name in EXPERIMENTS if not own_scales(name)]  # the oth
 def grid(name: str, scale: str) -> list[tuple[str, ...]]:
     """The overrides of every run that `ncrun train -m experiment=..` makes."""
     base = (f"experiment={name}", f"scale={scale}")
-    params = compose_run(base).hydra.sweeper.params
+    params = compose_run(base).hydra.sweeper.params or {}
     sweep = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
     (jobs,) = BasicSweeper.split_arguments(sweep, None)
     return [(*base, *job) for job in jobs]

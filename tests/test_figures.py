@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ncrun.compose import compose_run, group_options
 from ncrun.config import resolve
-from ncrun.figures import command, dang2023, panels, sukenik2023
+from ncrun.figures import classes, command, convergence, dang2023, layers, panels
 from ncrun.figures.curves import run_curves
 from ncrun.figures.recipes import CORE, FIGURES, THEORY, PlannedRun, plan
 from ncrun.records.read import Record, find_records, load_record
@@ -84,7 +84,7 @@ def test_both_scales_of_the_papers_imbalanced_setting() -> None:
 
 def test_norms_are_drawn_beside_their_prediction(records: list[Record]) -> None:
     """Dots are the last row of metrics.jsonl, the dashed line is theory.json, class by class."""
-    figure = dang2023.mlp_imbalanced(records)
+    figure = dang2023.imbalanced(records)
     lines = figure.axes[4].get_lines()
     assert figure.axes[4].get_title() == "squared norm of classifier rows"
     for record, (dashed, dots) in zip(records, [lines[0:2], lines[2:4]], strict=True):
@@ -98,7 +98,7 @@ def test_norms_are_drawn_beside_their_prediction(records: list[Record]) -> None:
 
 def test_curves_are_the_measured_ones(records: list[Record]) -> None:
     """Without epoch 0, which a log axis cannot show; dotted: the distance to the balanced prediction."""
-    figure = dang2023.mlp_imbalanced(records)
+    figure = dang2023.imbalanced(records)
     solid, dotted = figure.axes[1].get_lines()[:2]
     frame = records[0].metrics
     assert list(solid.get_xdata()) == list(frame["epoch"][1:])
@@ -136,7 +136,7 @@ def test_the_parts_of_the_ledger_add_up_to_the_gap(records: list[Record]) -> Non
 
 def test_a_depth_keeps_its_colour_while_others_are_missing(records: list[Record]) -> None:
     assert panels.colour_of(records[1]) == "C1"
-    alone, both = dang2023.mlp_imbalanced(records[1:]), dang2023.mlp_imbalanced(records)
+    alone, both = dang2023.imbalanced(records[1:]), dang2023.imbalanced(records)
     assert alone.axes[0].get_lines()[0].get_color() == both.axes[0].get_lines()[1].get_color() == "C1"
     plt.close("all")
 
@@ -161,7 +161,7 @@ def test_momentum_is_the_style_and_depth_the_colour(trained: Trained) -> None:
     figure = dang2023.direct_imbalanced(runs)
     lines = {line.get_color(): line for line in figure.axes[0].get_lines()}
     assert {colour: line.get_linestyle() for colour, line in lines.items()} == {"C0": "-", "C1": "-."}
-    for line, run in zip(lines.values(), reversed(runs), strict=True):
+    for line, run in zip(lines.values(), runs, strict=True):
         assert list(line.get_ydata()) == list(run.metrics["nc1"][1:])
         assert list(line.get_xdata()) == list(run.metrics["epoch"][1:])
     dots = figure.axes[4].get_lines()[1]
@@ -192,8 +192,8 @@ def test_rows_without_and_with_bias(trained: Trained) -> None:
     figure = dang2023.direct_balanced(runs)
     caption_of(figure)
     assert [figure.axes[i].get_ylabel() for i in (0, 5)] == [
-        "no bias: orthogonal frame",
-        "last-layer bias: simplex ETF",
+        "no bias:\northogonal frame",
+        "last-layer bias:\nsimplex ETF",
     ]
     for row, run in enumerate(runs):
         for column, key in enumerate(("nc1", "nc2_w", "nc2_h", "nc3", "gap")):
@@ -244,8 +244,8 @@ def test_seeds_are_a_band(trained: Trained) -> None:
     """Line: the mean; band: from the smallest to the largest. A row for each depth."""
     deep, shallow = (trained("sukenik2023/dufm", *DUFM, f"head.depth={depth}") for depth in (4, 3))
     assert len(deep) == len(shallow) == 3
-    figure = sukenik2023.dufm([*deep, *shallow])
-    assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["L = 3", "L = 4"]
+    figure = layers.deep_collapse([*deep, *shallow])
+    assert [figure.axes[i].get_ylabel() for i in (0, 5)] == ["L = 3", "L = 4"]
     loss = figure.axes[0].get_lines()[0]
     values = np.array([run.metrics["loss"][1:] for run in shallow])
     assert np.asarray(loss.get_ydata()) == pytest.approx(values.mean(axis=0))
@@ -253,12 +253,12 @@ def test_seeds_are_a_band(trained: Trained) -> None:
     assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((values.min(), values.max()))
     optimum = figure.axes[0].get_lines()[1]
     assert list(optimum.get_ydata()) == [shallow[0].theory["objective"]] * 2
-    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (5, 6, 7)]
+    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (6, 7, 8)]
     assert styles == [["-"] * 4, [":", "-", "-", "-"], [":", "-", "-", "-"]]
     text = caption_of(figure)
     for words in ("under a ReLU head", "2 classes of 4 samples", "seeds 0 to 2", "reconstruction", "band: smallest"):
         assert words in text
-    plt.close(sukenik2023.dufm(shallow))
+    plt.close(layers.deep_collapse(shallow))
     plt.close(figure)
 
 
@@ -305,7 +305,11 @@ def test_figures_do_not_import_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_redrawing_gives_the_same_bytes(records: list[Record], folder: Path, ncrun: Command, workdir: Path) -> None:
+def test_redrawing_gives_the_same_bytes(
+    records: list[Record], folder: Path, ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawings = {"": dang2023.imbalanced, "-angles": classes.angles}  # one with rasters in its PDF
+    monkeypatch.setitem(FIGURES, "dang2023/mlp-imbalanced", drawings)
     for out in ("one", "two"):
         result = ncrun("figures", "dang2023/mlp-imbalanced", "--from", str(folder), "--out", out)
         assert result.status == 0
@@ -313,8 +317,8 @@ def test_redrawing_gives_the_same_bytes(records: list[Record], folder: Path, ncr
     table = (workdir / "one/dang2023/table-cpu.csv").read_text().splitlines()
     assert table[0].startswith("experiment,head.depth,seeds,loss,")
     assert [line.split(",")[:3] for line in table[1:]] == [["dang2023/mlp-imbalanced", d, "1"] for d in ("1", "3")]
-    for suffix in ("png", "pdf"):
-        first, second = (workdir / out / f"dang2023/mlp-imbalanced-cpu.{suffix}" for out in ("one", "two"))
+    for suffix in (".png", ".pdf", "-angles.png", "-angles.pdf"):
+        first, second = (workdir / out / f"dang2023/mlp-imbalanced-cpu{suffix}" for out in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
         assert first.stat().st_size > 10_000
 
@@ -329,6 +333,7 @@ def test_missing_runs_are_trained_and_finished_ones_reused(
         return [PlannedRun(name, job, resolve(compose_run(job))) for job in jobs]
 
     monkeypatch.setattr(command, "plan", short_plan)
+    monkeypatch.setitem(FIGURES, "dang2023/mlp-balanced", {"": convergence.convergence})  # the others cost seconds
     first = ncrun("figures", "dang2023/mlp-balanced", "--jobs", "2")
     assert first.status == 0, first
     assert "[2 of 2]" in first.out

@@ -193,7 +193,12 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         return
     ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
     for suffix, drawing in FIGURES[name].items():
-        png, _ = panels.save(drawing(ordered), out / f"{name}-{scale_of(name, scale)}{suffix}")
+        target = out / f"{name}-{scale_of(name, scale)}{suffix}"
+        try:
+            png, _ = panels.save(drawing(ordered), target)
+        except UserError as error:  # what the records lack; the other drawings do not need it
+            print(f"left out {target}.png: {error}", flush=True)
+            continue
         print(f"drew {png}", flush=True)
 
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ncrun.figures import panels
+from ncrun.figures import panels, wording
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
 from ncrun.theory import predict
@@ -59,7 +59,7 @@ def run_curves(record: Record) -> Figure:
         _lines(axes[3], record, ETF_DISTANCES, "distance to a simplex ETF")
     else:
         _lines(axes[3], record, DISTANCES, "distance to the prediction")
-    panels.caption(figure, panels.setting_words(record))
+    panels.caption(figure, wording.setting_words(record))
     return figure
 
 
@@ -103,7 +103,7 @@ def _lines(ax: Axes, record: Record, keys: dict[str, str], title: str) -> None:
 def _finish(ax: Axes, record: Record) -> None:
     """The axis of time, and a legend if there is a choice, or the word that there is nothing to draw."""
     if not _is_path(record):
-        ax.set(xscale="log", xlabel=panels.time_word([record]))
+        ax.set(xscale="log", xlabel=wording.time_word([record]))
     else:
         ax.set(xlabel="factor on all decays", xlim=(0, 1.04 * record.metrics["factor"].max()))
     if len(ax.get_legend_handles_labels()[1]) > 1:

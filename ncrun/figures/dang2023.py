@@ -1,6 +1,6 @@
 """Figures in the settings of Dang et al. 2023."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,10 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ncrun.figures import panels
+from ncrun.figures import arrangement, classes, convergence, panels, wording
+from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
-DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
-DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
-DOT = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.75, label="measured")
-# Per class over class size: key of the metrics, key of the theory, title.
-PER_CLASS = (
-    ("class.weight_norm_sq", "weight_norm_sq", "squared norm of classifier rows"),
-    ("class.feature_norm_sq", "feature_norm_sq", "squared norm of class means"),
-    ("class.margin", "margin", "margin"),
-)
 WITH_MOMENTUM: dict[str, Any] = {"linestyle": "-"}
 PLAIN: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
 # Of float64; NC1, a square, would otherwise fall on to 1e-32.
@@ -63,123 +55,76 @@ WINDOW = 1.1
 Array = NDArray[np.float64]
 
 
-def mlp_balanced(records: Sequence[Record]) -> Figure:
-    """NC1, NC2, NC3 and the gap over epochs; a row without bias (orthogonal frame) and one with (simplex ETF)."""
-    rows = _rows_by_bias(records)
-    figure, axes = plt.subplots(
-        len(rows), 4, figsize=(11, 2.6 * len(rows) + 0.4), layout="constrained", squeeze=False, sharex=True
-    )
-    for row, (frame, here) in zip(axes, rows, strict=True):
-        for ax, key in zip(row, ("nc1", "nc2_w", "nc3", "gap"), strict=True):
-            panels.curves(ax, here, key)
-        row[0].set_ylabel(frame)
-    for ax in axes[:-1].flat:
-        ax.set_xlabel("")
-    panels.depth_legend(axes[0, 0], records)
-    panels.caption(
-        figure,
-        f"{panels.setting_words(records[0])} {panels.source_words(records[0], 'Dang et al. 2023, balanced MLP')}",
-    )
-    return figure
-
-
-def mlp_imbalanced(records: Sequence[Record]) -> Figure:
-    """NC1, NC2 of classifier and means, NC3 over epochs against the imbalanced prediction; class norms beside the
-    formula."""
-    figure, axes = plt.subplots(2, 4, figsize=(11, 5.6), layout="constrained")
+def imbalanced(records: Sequence[Record]) -> Figure:
+    """Distances to the imbalanced prediction and to the balanced one over epochs; class norms and margins beside the
+    formula, and the gap: the whole of one experiment in one figure."""
+    (row,) = arrangement.arrange(records)
+    figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
-        panels.curves(ax, records, key, baseline=key != "nc1")
-    panels.depth_legend(axes[0, 0], records)
-    axes[0, 1].legend(handles=[DOTTED], loc="lower left")
-    axes[0, 1].set_ylabel("distance to the prediction")
-    for ax, (measured, predicted, title) in zip(axes[1], PER_CLASS, strict=False):
-        panels.against_class_size(ax, records, measured, predicted, title)
-    margins = [m for record in records for m in record.metrics["class.margin"].iloc[-1]]
-    axes[1, 2].set_ylim(min(margins) - 0.02, max(1.0, *margins))
-    axes[1, 0].legend(handles=[DOT, DASHED])
-    panels.curves(axes[1, 3], records, "gap")
-    panels.caption(
-        figure,
-        f"{panels.setting_words(records[0])} {panels.source_words(records[0], 'Dang et al. 2023, imbalanced MLP')}",
-    )
+        convergence.curves(ax, row.curves, key)
+    for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
+        classes.against_class_size(ax, row.curves, *panel)
+    convergence.curves(axes[1, 3], row.curves, "gap")
+    panels.legend_above(figure, [*convergence.legend([row]), panels.DOT, panels.DASHED])
+    words = "Norms and margins: every class in every seed at the last epoch."
+    panels.caption(figure, convergence.caption(records, words))
     return figure
 
 
 def direct_imbalanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; below, class norms and margins beside the
     formula."""
-    figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
-    by_momentum = _by_momentum(records)
+    (row,) = arrangement.arrange(records)
+    figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
-        _with_and_without_momentum(ax, by_momentum, key)
-    _with_and_without_momentum(axes[1, 3], by_momentum, "gap")
-    axes[0, 1].set_ylabel("distance to the prediction")
-    panels.depth_legend(axes[0, 0], records)
-    axes[0, 3].legend(handles=_momentum_handles(by_momentum), loc="lower left")
-    fastest = by_momentum[max(by_momentum)]
-    for ax, (measured, predicted, title) in zip(axes[1], PER_CLASS, strict=False):
-        panels.against_class_size(ax, fastest, measured, predicted, title)
-    margins = [m for record in fastest for m in record.metrics["class.margin"].iloc[-1]]
-    axes[1, 2].set_ylim(min(margins) - 0.002, 1.0)
-    axes[1, 0].legend(handles=[DOT, DASHED])
-    panels.caption(figure, _direct_words(records, "imbalanced", f" Dots: momentum {max(by_momentum):g}."))
+        _with_and_without_momentum(ax, row.curves, key)
+    _with_and_without_momentum(axes[1, 3], row.curves, "gap")
+    fastest = max(map(_momentum, records))
+    dotted = [curve for curve in row.curves if _momentum(curve.records[0]) == fastest]
+    for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
+        classes.against_class_size(ax, dotted, *panel)
+    found = [*_handles([row]), convergence.DOTTED, panels.DOT, panels.DASHED]
+    panels.legend_above(figure, found)
+    panels.caption(figure, _direct_words(records, f"Dots: momentum {fastest:g}."))
     return figure
 
 
 def direct_balanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; a row without bias (orthogonal frame) and
     one with (simplex ETF)."""
-    rows = _rows_by_bias(records)
-    figure, axes = plt.subplots(
-        len(rows), 5, figsize=(12, 2.6 * len(rows) + 0.5), layout="constrained", squeeze=False, sharex=True
-    )
-    for row, (frame, here) in zip(axes, rows, strict=True):
-        for ax, key in zip(row, ("nc1", "nc2_w", "nc2_h", "nc3", "gap"), strict=True):
-            _with_and_without_momentum(ax, _by_momentum(here), key)
-        row[0].set_ylabel(frame)
-    for ax in axes[:-1].flat:
-        ax.set_xlabel("")
-    panels.depth_legend(axes[0, 0], records)
-    axes[0, 4].legend(handles=_momentum_handles(_by_momentum(records)), loc="lower left")
-    panels.caption(figure, _direct_words(records, "balanced"))
+    rows = arrangement.arrange(records)
+    figure, axes = panels.grid(len(rows), 5, sharex=True)
+    for row, line in zip(rows, axes, strict=True):
+        for ax, key in zip(line, ("nc1", "nc2_w", "nc2_h", "nc3", "gap"), strict=True):
+            _with_and_without_momentum(ax, row.curves, key)
+    arrangement.label_rows(axes, rows)
+    panels.legend_above(figure, _handles(rows))
+    panels.caption(figure, _direct_words(records))
     return figure
 
 
-def _rows_by_bias(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """The records without and those with a bias, where there are any, each with the name of their frame."""
-    rows = []
-    for bias, frame in ((False, "no bias: orthogonal frame"), (True, "last-layer bias: simplex ETF")):
-        here = [record for record in records if record.config["head"]["bias"] == bias]
-        if here:
-            rows.append((frame, here))
-    return rows
+def _momentum(record: Record) -> float:
+    return float(record.config["optimizer"]["momentum"])
 
 
-def _by_momentum(records: Sequence[Record]) -> dict[float, list[Record]]:
-    found: dict[float, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.config["optimizer"]["momentum"], []).append(record)
-    return dict(sorted(found.items()))
-
-
-def _with_and_without_momentum(ax: Axes, by_momentum: dict[float, list[Record]], key: str) -> None:
-    for momentum, here in by_momentum.items():
-        panels.curves(ax, here, key, **(WITH_MOMENTUM if momentum else PLAIN))
-    longest = max(record.config["epochs"] for here in by_momentum.values() for record in here)
-    ax.set_xlim(10, longest)
+def _with_and_without_momentum(ax: Axes, curves: Sequence[Curve], key: str) -> None:
+    for curve in curves:
+        convergence.curves(ax, [curve], key, **(WITH_MOMENTUM if _momentum(curve.records[0]) else PLAIN))
+    ax.set_xlim(10, max(curve.records[0].config["epochs"] for curve in curves))
     ax.set_ylim(bottom=max(ROUNDING, ax.get_ylim()[0]))
+    panels.tidy_log(ax.yaxis)
 
 
-def _momentum_handles(momenta: Iterable[float]) -> list[Line2D]:
-    return [
+def _handles(rows: Sequence[Row]) -> list[Line2D]:
+    momenta = {_momentum(record) for row in rows for record in row.records}
+    return arrangement.handles(rows) + [
         Line2D([], [], color="0.4", label=f"momentum {momentum:g}", **(WITH_MOMENTUM if momentum else PLAIN))
         for momentum in sorted(momenta, reverse=True)
     ]
 
 
-def _direct_words(records: Sequence[Record], kind: str, more: str = "") -> str:
-    source = panels.source_words(records[0], f"Dang et al. 2023, direct optimisation, {kind}")
-    return f"{panels.setting_words(*records)}{more} Cut off at {ROUNDING:g}. {source} {MOMENTA}"
+def _direct_words(records: Sequence[Record], more: str = "") -> str:
+    return convergence.caption(records, " ".join(filter(None, (more, f"Cut off at {ROUNDING:g}.")))) + f" {MOMENTA}"
 
 
 def geometry_3d(records: Sequence[Record]) -> Figure:
@@ -202,7 +147,7 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
         f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
         " numbers: samples of the class. After a picture in Dang et al. 2023; sizes and decays are ours."
     )
-    panels.caption(figure, f"{panels.setting_words(*ordered)} {words}")
+    panels.caption(figure, f"{wording.setting_words(*ordered)} {words}")
     return figure
 
 
@@ -265,12 +210,12 @@ def frames(record: Record) -> tuple[Array, Array]:
 
 def ledger(records: Sequence[Record]) -> Figure:
     """Where the gap to the optimum comes from over training: its parts (they add up to it), and their shares; a column
-    for each depth."""
-    figure, axes = plt.subplots(
-        2, len(records), figsize=(11, 5.0), layout="constrained", squeeze=False, sharex=True, sharey="row"
-    )
-    parts = {key: word for key, word in LEDGER.items() if any((r.metrics[key] > 0).any() for r in records)}
-    for column, record in zip(axes.T, records, strict=True):
+    for each depth, of its first seed (parts that swing from epoch to epoch have no meaningful mean)."""
+    curves = [curve for row in arrangement.arrange(records) for curve in row.curves]
+    shown = [curve.records[0] for curve in curves]
+    figure, axes = panels.grid(2, len(shown), width=2.9, height=2.1, sharex=True, sharey="row")
+    parts = {key: word for key, word in LEDGER.items() if any((r.metrics[key] > 0).any() for r in shown)}
+    for column, record in zip(axes.T, shown, strict=True):
         frame = record.metrics[record.metrics["epoch"] > 0]
         optimum = record.theory["objective"]
         panels.line(column[0], frame["epoch"], frame["gap"], color="0.15", label="gap: loss − optimum")
@@ -280,13 +225,12 @@ def ledger(records: Sequence[Record]) -> Figure:
         column[1].stackplot(epochs, shares, colors=[COLOURS[key] for key in parts], linewidth=0)
         column[1].grid(False)
         column[0].set(xscale="log", yscale="log", title=f"M = {record.config['head']['depth']}")
-        column[1].set(xlabel=panels.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
+        column[1].set(xlabel=wording.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
     axes[0, 0].set_ylabel("gap and parts / optimum")
     axes[1, 0].set_ylabel("share of the gap")
-    axes[0, 0].legend(loc="lower left")
-    source = panels.source_words(records[0], "Dang et al. 2023, imbalanced MLP")
+    panels.legend_above(figure, axes[0, 0].get_legend_handles_labels()[0])
     words = f"The parts add up to the gap; shares are averaged over windows of {WINDOW - 1:.0%} of the epoch."
-    panels.caption(figure, f"{panels.setting_words(records[0])} {words} {source}")
+    panels.caption(figure, convergence.caption(shown, words))
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +10,41 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 
+from ncrun.figures import wording
 from ncrun.records.read import Record
-from ncrun.theory.report import LOSS_WORDS
 
 STYLE = Path(__file__).with_name("ncrun.mplstyle")
 PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1.0}
 BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
+ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
+DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
+DOT = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.75, label="measured")
+# In the order in which they are shown.
 LABELS = {
     "nc1": "NC1: within-class spread",
     "nc2_w": "NC2: classifier",
     "nc2_h": "NC2: class means",
-    "nc3": "NC3: classifier times means",
-    "gap": "loss / proven optimum − 1",
+    "nc3": "NC3: classifier × means",
+    "gap": "loss / optimum − 1",
 }
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
-MODEL_WORDS = {
-    "mlp": "MLP",
-    "deep_linear": "linear network",
-    "resnet18": "ResNet18",
-    "ufm": "free features",
-    "ufm_relu": "free non-negative features",
-    "dufm": "free features under a ReLU head",
-}
-OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
-
 # Of a caption's type, so that a long one is broken where the figure ends.
 CHARACTERS_PER_INCH = 16.8
+# What a line and the gaps beside a legend's entry take, in letters.
+HANDLE_LETTERS = 7
+# In inches: a caption below a single panel would be a column of words.
+NARROWEST_FIGURE = 5.8
+# Of a log axis, from end to end.
+NARROWEST = 4.0
+
+Array = NDArray[np.float64]
 
 
 def use_style() -> None:
@@ -54,137 +59,124 @@ def colour_of(record: Record) -> str:
     return f"C{DEPTHS.index(depth) if depth in DEPTHS else depth % len(DEPTHS)}"
 
 
-def curves(ax: Axes, records: Sequence[Record], key: str, baseline: bool = False, **style: object) -> Axes:
-    """A metric over epochs on log axes, one line per record; dotted, the same metric against the balanced
-    prediction."""
-    for record in records:
-        frame = record.metrics[record.metrics["epoch"] > 0]
-        colour = colour_of(record)
-        line(ax, frame["epoch"], frame[key], color=colour, **style)
-        if baseline:
-            line(ax, frame["epoch"], frame[f"balanced.{key}"], color=colour, **BASELINE)
-    ax.set(xscale="log", yscale="log", xlabel=time_word(records), title=LABELS[key])
-    ax.yaxis.set_major_locator(LogLocator(numticks=8))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlim(left=1)
-    return ax
-
-
 def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
     """A line through the values that a log axis can show."""
     y = np.array(values, dtype=float)  # None becomes nan
     ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style)  # type: ignore[arg-type]
 
 
-def band(ax: Axes, records: Sequence[Record], key: str | Callable[[Any], Any], **style: object) -> Axes:
-    """A metric of runs that differ in their seed over epochs, on log axes: the mean as a line, from the smallest to the
-    largest as a band. Nothing is drawn where a run has no positive value.
+def band(
+    ax: Axes, records: Sequence[Record], key: str | Callable[[Any], Any], scale: str = "log", **style: object
+) -> Axes:
+    """A metric of runs that differ in their seed over epochs, on a log axis: the mean as a line, from the smallest to
+    the largest as a band, at the epochs at which every run has a value that the scale can show. A run that has one
+    where another has none, or goes on when another has ended, is drawn on by itself, thinly.
 
-    key: of the metrics, or a function of their data frame.
+    key: of the metrics, or a function of their data frame. scale: of the ordinate, log or linear.
     """
-    frames = [record.metrics[record.metrics["epoch"] > 0] for record in records]
-    values = np.array([key(frame) if callable(key) else frame[key] for frame in frames], dtype=float)
-    values = np.where((values > 0).all(axis=0), values, np.nan)
-    epochs = np.asarray(frames[0]["epoch"])
+    epochs, values, single = seed_values(records, key, scale)
     (mean,) = ax.plot(epochs, values.mean(axis=0), **style)  # type: ignore[arg-type]
-    ax.fill_between(
-        epochs, values.min(axis=0), values.max(axis=0), color=mean.get_color(), alpha=0.25, linewidth=0, zorder=1.5
-    )
-    ax.set(xscale="log", yscale="log", xlabel=time_word(records))
+    colour = mean.get_color()
+    if len(records) > 1:
+        ax.fill_between(
+            epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.25, linewidth=0, zorder=1.5
+        )
+    for own_epochs, own_values in single:
+        ax.plot(own_epochs, own_values, color=colour, **ALONE)
+    ax.set(xscale="log", yscale=scale, xlabel=wording.time_word(records))
     ax.set_xlim(left=1)
     return ax
 
 
-def against_class_size(ax: Axes, records: Sequence[Record], measured: str, predicted: str, title: str) -> Axes:
-    """A per-class quantity over class size: dots measured at the last epoch, dashed lines predicted."""
+def seed_values(
+    records: Sequence[Record], key: str | Callable[[Any], Any], scale: str = "log"
+) -> tuple[Array, Array, list[tuple[Array, Array]]]:
+    """Epochs (n,) after the start that every run has measured and values (runs, n) there, nan unless all can be shown
+    (on a log axis: are positive); and, of each run, the epochs and values that this leaves out, nan where there are
+    none to draw."""
+    series = []
     for record in records:
-        classes = record.theory["classes"]
-        counts = np.array([entry["count"] for entry in classes], dtype=float)
-        expected = np.array([entry[predicted] for entry in classes], dtype=float)
-        order = np.argsort(counts, kind="stable")
-        colour = colour_of(record)
-        ax.plot(counts[order], expected[order], color=colour, linestyle="--", linewidth=1.0)
-        ax.plot(counts, record.metrics[measured].iloc[-1], "o", color=colour, alpha=0.75)
-    ax.set(xlabel="samples in the class", title=title)
-    ax.set_ylim(bottom=0)
-    return ax
+        frame = record.metrics[record.metrics["epoch"] > 0]
+        found = np.array(key(frame) if callable(key) else frame[key], dtype=float)  # None becomes nan
+        series.append(
+            (frame["epoch"].to_numpy(dtype=float), np.where(found > 0, found, np.nan) if scale == "log" else found)
+        )
+    epochs = reduce(np.intersect1d, (own for own, _ in series))
+    values = np.array([found[np.isin(own, epochs)] for own, found in series])
+    whole = np.isfinite(values).all(axis=0)
+    single = []
+    for own, found in series:
+        # The last epoch that is shared, too, so that a line goes on where the mean ends.
+        shared = np.isin(own, epochs[whole][:-1])
+        inside = np.isin(own, epochs) | (own > max(epochs, default=0))
+        rest = np.where(~shared & inside, found, np.nan)
+        if np.isfinite(rest[~np.isin(own, epochs[whole])]).any():
+            single.append((own, rest))
+    return epochs, np.where(whole, values, np.nan), single
 
 
-def depth_legend(ax: Axes, records: Sequence[Record]) -> None:
-    """Which colour is which depth."""
-    colours = {record.config["head"]["depth"]: colour_of(record) for record in records}
-    handles = [Line2D([], [], color=colours[d], label=f"M = {d}") for d in sorted(colours)]
-    ax.legend(handles=handles, loc="lower left")
+def widen(ax: Axes, least: float) -> None:
+    """The ordinate to a span of at least so much around its middle, so that rounding does not look like a result."""
+    low, high = ax.get_ylim()
+    if high - low < least:
+        ax.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+
+
+def tidy_log(axis: Axis) -> None:
+    """Ticks of a log axis: powers of ten, or where the range holds fewer than two of them 1, 2 and 5 as well. A range
+    too narrow for these is widened."""
+    low, high = sorted(axis.get_view_interval())
+    if high / low < NARROWEST:
+        widen = np.sqrt(NARROWEST * low / high)
+        low, high = low / widen, high * widen
+        axis.set_view_interval(low, high, ignore=True)
+    if high / low >= 100:
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(LogFormatterSciNotation())
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def grid(rows: int, columns: int, width: float = 1.95, height: float = 1.75, **options: Any) -> tuple[Figure, Any]:
+    """Panels of a size at which the type stays readable in a paper, with room for legend and caption."""
+    size = (max(width * columns, NARROWEST_FIGURE) + 0.3, height * rows + 1.1)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
+    """One legend for all panels, above them, in as many lines as it needs."""
+    if not handles:
+        return
+    letters = [len(str(handle.get_label())) + HANDLE_LETTERS for handle in handles]
+    limit = CHARACTERS_PER_INCH * figure.get_figwidth()
+    columns = len(handles)
+    # Matplotlib fills column by column.
+    while columns > 1 and sum(int(column.max()) for column in np.array_split(letters, columns)) > limit:
+        columns -= 1
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
+
+
+def nothing_to_draw(ax: Axes) -> None:
+    """Where a row of panels has nothing for this one: say so."""
+    ax.text(0.5, 0.5, "not defined", transform=ax.transAxes, ha="center", va="center", color="0.4")
+    ax.set(xticks=[], yticks=[])
+    ax.minorticks_off()
+    ax.grid(False)
 
 
 def caption(figure: Figure, text: str) -> None:
     """The words below a figure that say scale, data and epochs, so that nobody mistakes one scale for another."""
     limit = int(CHARACTERS_PER_INCH * figure.get_figwidth())
-    lines = len(textwrap.wrap(text, limit))
+    lines = len(_wrapped(text, limit))
     # The narrowest with as many lines: none of a single word.
-    width = next(w for w in range(limit // 2, limit + 1) if len(textwrap.wrap(text, w)) == lines)
-    figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="0.3", x=0.01, ha="left")
+    width = next(w for w in range(limit // 2, limit + 1) if len(_wrapped(text, w)) == lines)
+    figure.supxlabel("\n".join(_wrapped(text, width)), fontsize=8, color="0.3", x=0.01, ha="left")
 
 
-def time_word(records: Sequence[Record]) -> str:
-    """What an epoch is called: with free features it is one iteration."""
-    return "iteration" if records[0].config["dataset"] is None else "epoch"
-
-
-def source_words(record: Record, experiment: str) -> str:
-    """How a figure relates to a paper's: the paper's own setting, or a small version of it."""
-    if record.manifest["scale"] == "paper":
-        return f"The setting of {experiment}; our run."
-    return f"A small version of {experiment}."
-
-
-def setting_words(*records: Record) -> str:
-    """Scale, data, network and epochs in one phrase; of records that differ in class sizes, momentum or seed, each."""
-
-    def each(words: Callable[[Record], str]) -> str:
-        return " or ".join(dict.fromkeys(map(words, records)))
-
-    config, manifest = records[0].config, records[0].manifest
-    model, length = config["model"], f"{config['epochs']:,} iterations"
-    seeds = sorted({record.config["seed"] for record in records})
-    seed_words = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    if config["dataset"] is None:
-        optimizer = config["optimizer"]
-        descent = "L-BFGS until the gradient is gone"
-        if optimizer["name"] != "lbfgs":
-            momentum = each(lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
-            name = OPTIMIZER_WORDS[optimizer["name"]] + (f", momentum {momentum}" if "momentum" in optimizer else "")
-            descent = f"{length} of {name}, learning rate {optimizer['lr']:g}"
-        words = MODEL_WORDS[model["name"]]
-        return (
-            f"{words[0].upper()}{words[1:]}, dimension {model['width']}, {each(_class_sizes)};"
-            f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
-        )
-    network = f"{MODEL_WORDS[model['name']]} of width {model['width']}"
-    if "depth" in model:
-        network = f"{MODEL_WORDS[model['name']]} of {model['depth']} layers of width {model['width']}"
-    batch = "full batch" if config["batch_size"] == "full" else f"batch {config['batch_size']}"
-    scale = f"Scale {manifest['scale']}: " if manifest["scale"] else ""
-    return (
-        f"{scale}{manifest['dataset']}, {manifest['num_samples']} samples, {each(_class_sizes)}; {network},"
-        f" {LOSS_WORDS[config['loss']]}, {batch}, {config['epochs']} epochs, {seed_words}."
-    )
-
-
-def _class_sizes(record: Record) -> str:
-    counts = record.manifest["class_counts"]
-    if record.config["dataset"] is None:
-        few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
-        return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"
-    return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
-
-
-def _decay_words(record: Record) -> str:
-    decays = record.manifest["effective_decays"]
-    weights = sorted(set(decays["weight"]))
-    if weights == [decays["feature"]]:
-        return f"all decays {weights[0]:g}"
-    return f"decay {', '.join(f'{w:g}' for w in weights)} on weights and {decays['feature']:g} on features"
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -10,23 +10,50 @@ from matplotlib.figure import Figure
 from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, nearest, resolve
 from ncrun.errors import UserError
-from ncrun.figures import dang2023, dang2024, etf_map, hysteresis, phase, sukenik2023
+from ncrun.figures import (
+    classes,
+    convergence,
+    dang2023,
+    dang2024,
+    etf_map,
+    hysteresis,
+    layers,
+    matrices,
+    phase,
+    usual_set,
+)
 from ncrun.records.read import Record, find_records, read_manifest
 
 SCALES = ("cpu", "real", "paper")
 Drawing = Callable[[Sequence[Record]], Figure]
+# What every experiment with networks is shown by, and those with unequal classes besides.
+NETWORKS: dict[str, Drawing] = {"-grams": matrices.matrices, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks}
+IMBALANCED: dict[str, Drawing] = {"-classes": classes.sizes, "-angles": classes.angles}
 # Each figure's drawings by the suffix of their file's name. Those of THEORY need no run.
 FIGURES: dict[str, dict[str, Drawing]] = {
-    "dang2023/mlp-imbalanced": {"": dang2023.mlp_imbalanced, "-ledger": dang2023.ledger},
-    "dang2023/mlp-balanced": {"": dang2023.mlp_balanced},
+    "dang2023/mlp-imbalanced": {"": dang2023.imbalanced, "-ledger": dang2023.ledger, **NETWORKS, **IMBALANCED},
+    "dang2023/mlp-imbalanced-emnist": {"": dang2023.imbalanced, **NETWORKS, **IMBALANCED},
+    "dang2023/mlp-balanced": {"": convergence.convergence, **NETWORKS},
+    "dang2023/convolutional-balanced": {"": convergence.convergence, **NETWORKS},
+    "dang2023/convolutional-balanced-emnist": {"": convergence.convergence, **NETWORKS},
+    "dang2023/cross-entropy-balanced": {"": convergence.convergence, **NETWORKS},
     "dang2023/direct-imbalanced": {"": dang2023.direct_imbalanced},
     "dang2023/direct-balanced": {"": dang2023.direct_balanced},
     "dang2023/geometry-3d": {"": dang2023.geometry_3d},
     "dang2023/phase": {"": phase.squared_loss},
     "dang2023/hysteresis": {"": hysteresis.hysteresis},
     "dang2024/direct": {"": dang2024.direct, "-grams": dang2024.direct_grams},
+    "dang2024/mlp": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
+    "dang2024/mlp-cifar10": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
+    "dang2024/mlp-cifar100": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
+    "dang2024/convolutional": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
+    "dang2024/convolutional-cifar10": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
+    "dang2024/convolutional-cifar100": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
     "dang2024/phase": {"": phase.relu_features},
-    "sukenik2023/dufm": {"": sukenik2023.dufm},
+    "sukenik2023/dufm": {"": layers.deep_collapse},
+    "sukenik2023/dufm-width": {"": layers.width_ablation},
+    "sukenik2023/end-to-end": {"": layers.deep_collapse, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks},
+    "sukenik2023/frozen-head": {"": layers.deep_collapse, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks},
     "sukenik2023/phase": {"": phase.relu_head},
 }
 # What an experiment needs to be finished before its own runs can be planned.

@@ -1,0 +1,158 @@
+"""Which runs stand where in a figure: those that differ in their seed alone are one curve; what else differs colours
+the curves or makes a row of panels."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+
+from ncrun.figures import panels, wording
+from ncrun.records.groups import differing_keys, split
+from ncrun.records.read import Record
+from ncrun.theory.report import LOSS_WORDS
+
+# Colours of the style's palette.
+PALETTE = 6
+# Characters that fit beside a panel.
+ROW_LABEL = 24
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Runs that differ in their seed alone. label: what tells them from the other curves."""
+
+    label: str
+    colour: str
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Curves that share panels. label: what tells them from the other rows; "" if there is one."""
+
+    label: str
+    curves: tuple[Curve, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for curve in self.curves for record in curve.records]
+
+
+def class_ratio(record: Record) -> float:
+    """Samples of the largest class over those of the smallest."""
+    counts = record.manifest["class_counts"]
+    return float(max(counts) / min(counts))
+
+
+def _depth_words(record: Record) -> str:
+    return f"{'L' if wording.is_relu_head(record) else 'M'} = {record.config['head']['depth']}"
+
+
+def _bias_words(record: Record) -> str:
+    bias = record.config["head"]["bias"]
+    words = "last-layer bias" if bias else "no bias"
+    if record.config["loss"] == "mse" and class_ratio(record) == 1 and not wording.is_relu_head(record):
+        words += ": simplex ETF" if bias else ": orthogonal frame"
+    return words
+
+
+def _dataset_words(record: Record) -> str:
+    name = str(record.manifest["dataset"])
+    return wording.DATASET_WORDS.get(name, name)
+
+
+def _model_words(record: Record) -> str:
+    name = str(record.config["model"]["name"])
+    return wording.MODEL_WORDS.get(name, name)
+
+
+# In what runs may differ: a value that can be sorted, its words, and the values that have a fixed colour.
+Facet = tuple[Callable[[Record], Any], Callable[[Record], str], tuple[Any, ...]]
+DEPTH: Facet = (lambda record: record.config["head"]["depth"], _depth_words, panels.DEPTHS)
+# The first of these in which runs differ colours the curves.
+COLOURING: tuple[Facet, ...] = (
+    DEPTH,
+    (lambda r: r.config["model"]["name"], _model_words, ("mlp", "resnet18", "vgg11", "densenet", "vgg16", "resnet20")),
+    (lambda r: r.manifest["dataset"] or "", _dataset_words, ("digits", *wording.DATASET_WORDS)),
+    (class_ratio, lambda r: f"ratio {class_ratio(r):.3g}", ()),
+    (lambda r: r.config["model"].get("width", 0), lambda r: f"width {r.config['model'].get('width', 0):g}", ()),
+)
+FACETS: tuple[Facet, ...] = (
+    *COLOURING,
+    (lambda r: r.config["loss"], lambda r: LOSS_WORDS[r.config["loss"]], ()),
+    (lambda r: r.config["decay"]["mode"], lambda r: f"decay of {r.config['decay']['mode']}", ()),
+    (lambda r: r.config.get("random_labels", 0), lambda r: f"{r.config.get('random_labels', 0):.0%} random labels", ()),
+    (lambda r: r.config["head"]["bias"], _bias_words, ()),
+)
+
+
+def arrange(records: Sequence[Record]) -> list[Row]:
+    """Rows and curves in the order of their facets."""
+    telling = _telling(records)
+    colour_facet = next((facet for facet in telling if facet in COLOURING), DEPTH)
+    row_facets = [facet for facet in telling if facet is not colour_facet]
+    found = []
+    for key in sorted({_key(row_facets, record) for record in records}):
+        here = [record for record in records if _key(row_facets, record) == key]
+        label = "\n".join(words(here[0]) for _, words, _ in row_facets)
+        found.append(Row(label, tuple(_curves(here, records, colour_facet))))
+    return found
+
+
+def _telling(records: Sequence[Record]) -> list[Facet]:
+    """The facets that tell runs apart which the facets before do not: with each architecture its own width, the
+    architecture says all."""
+    telling: list[Facet] = []
+    for facet in FACETS:
+        parts = {_key(telling, record) for record in records}
+        if len({_key([*telling, facet], record) for record in records}) > len(parts):
+            telling.append(facet)
+    return telling
+
+
+def _key(facets: Sequence[Facet], record: Record) -> tuple[Any, ...]:
+    return tuple(value(record) for value, _, _ in facets)
+
+
+def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) -> list[Curve]:
+    value, words, known = facet
+    values = sorted({value(record) for record in everything})
+    found = []
+    for each in sorted({value(record) for record in here}):
+        place = known.index(each) if each in known else values.index(each)
+        colour = f"C{place % PALETTE}"
+        if not known and len(values) > PALETTE:  # an ordered scale, from dark to light
+            colour = to_hex(mpl.colormaps["viridis"](0.9 * np.log(each) / np.log(max(values))))
+        group = [record for record in here if value(record) == each]
+        for seeds in split(group, differing_keys(group)).values():
+            ordered = tuple(sorted(seeds, key=lambda record: record.config["seed"]))
+            found.append(Curve(words(ordered[0]), colour, ordered))
+    return found
+
+
+def handles(rows: Sequence[Row]) -> list[Line2D]:
+    """For a legend: which colour is which; none where there is no choice."""
+    found = {curve.label: curve.colour for row in rows for curve in row.curves}
+    return [Line2D([], [], color=colour, label=label) for label, colour in found.items()] if len(found) > 1 else []
+
+
+def label_rows(axes: Any, rows: Sequence[Row]) -> None:
+    """The rows' names on the axes of their first panels; below one another they share their abscissa and titles."""
+    for row, line in zip(rows, axes, strict=True):
+        if row.label:
+            line[0].set_ylabel(broken(row.label))
+    for ax in axes[1:].flat:
+        ax.set_title("")
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
+
+
+def broken(label: str) -> str:
+    """A row's name in lines that fit beside its panel."""
+    parts = label.replace(": ", ":\n").splitlines()
+    return "\n".join(textwrap.fill(part, ROW_LABEL) for part in parts)

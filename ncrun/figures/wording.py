@@ -1,0 +1,219 @@
+"""What captions and legends say of runs: data, network, training, prediction, and the paper's experiment."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ncrun.records.read import Record
+from ncrun.theory.report import LOSS_WORDS
+
+DATASET_WORDS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "emnist_letters": "EMNIST Letters",
+}
+MODEL_WORDS = {
+    "mlp": "MLP",
+    "deep_linear": "linear network",
+    "resnet18": "ResNet18",
+    "resnet20": "ResNet20",
+    "vgg11": "VGG11",
+    "vgg16": "VGG16",
+    "densenet": "DenseNet",
+    "ufm": "free features",
+    "ufm_relu": "free non-negative features",
+    "dufm": "free features under a ReLU head",
+}
+OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
+BAND_WORDS = "Line: mean over the seeds; band: smallest to largest."
+CLAIM_WORDS = {
+    "proven": "proven",
+    "certified": "certified by a convex program",
+    "open": "claimed, neither proven nor refuted",
+    "refuted": "claimed, and refuted as an optimum",
+    "transferred": "the shape at vanishing decay, transferred from a theorem about another objective",
+}
+
+# What each experiment is, and how its setting at scale paper relates to it.
+AUTHORS, RECONSTRUCTION = "The setting of", "A reconstruction of"
+DANG_2023, DANG_2024, SUKENIK = "Dang et al. 2023", "Dang et al. 2024", "Sukenik et al. 2023, who released no code"
+EXPERIMENTS = {
+    "dang2023/mlp-balanced": (f"{DANG_2023}, balanced MLP", AUTHORS),
+    "dang2023/mlp-imbalanced": (f"{DANG_2023}, imbalanced MLP", AUTHORS),
+    "dang2023/mlp-imbalanced-emnist": (f"{DANG_2023}, imbalanced MLP on EMNIST Letters", AUTHORS),
+    "dang2023/convolutional-balanced": (f"{DANG_2023}, balanced convolutional networks", AUTHORS),
+    "dang2023/convolutional-balanced-emnist": (
+        f"{DANG_2023}, balanced convolutional networks on EMNIST Letters",
+        AUTHORS,
+    ),
+    "dang2023/cross-entropy-balanced": (f"{DANG_2023}, balanced classes under cross-entropy", RECONSTRUCTION),
+    "dang2023/direct-balanced": (f"{DANG_2023}, direct optimisation, balanced", AUTHORS),
+    "dang2023/direct-imbalanced": (f"{DANG_2023}, direct optimisation, imbalanced", AUTHORS),
+    "dang2024/direct": (f"{DANG_2024} itself", "The problem of"),
+    "dang2024/mlp": (f"{DANG_2024}, MLP", AUTHORS),
+    "dang2024/mlp-cifar10": (f"{DANG_2024}, MLP on CIFAR-10", AUTHORS),
+    "dang2024/mlp-cifar100": (f"{DANG_2024}, MLP on CIFAR-100", AUTHORS),
+    "dang2024/convolutional": (f"{DANG_2024}, convolutional networks", AUTHORS),
+    "dang2024/convolutional-cifar10": (f"{DANG_2024}, convolutional networks on CIFAR-10", AUTHORS),
+    "dang2024/convolutional-cifar100": (f"{DANG_2024}, convolutional networks on CIFAR-100", AUTHORS),
+    "sukenik2023/dufm": (f"the deep unconstrained features of {SUKENIK}", RECONSTRUCTION),
+    "sukenik2023/dufm-width": (f"the width ablation of {SUKENIK}", RECONSTRUCTION),
+    "sukenik2023/end-to-end": (f"the networks trained end to end of {SUKENIK}", RECONSTRUCTION),
+    "sukenik2023/frozen-head": (f"the networks under a frozen head of {SUKENIK}", RECONSTRUCTION),
+}
+
+
+def time_word(records: Sequence[Record]) -> str:
+    """What an epoch is called: with free features it is one iteration."""
+    return "iteration" if records[0].config["dataset"] is None else "epoch"
+
+
+def source_words(record: Record) -> str:
+    """How a figure relates to a paper's experiment: its setting, a smaller one, or one on real images; "" for runs that
+    belong to none."""
+    experiment = record.manifest["experiment"]
+    if experiment not in EXPERIMENTS:
+        return ""
+    words, kind = EXPERIMENTS[experiment]
+    scale = record.manifest["scale"]
+    if scale == "paper":
+        return f"{kind} {words}; our run."
+    version = "A small version of" if scale == "cpu" else "On real images, with changes that keep it affordable:"
+    return f"{version} {kind[0].lower()}{kind[1:]} {words}."
+
+
+def prediction_words(records: Sequence[Record]) -> str:
+    """How far the prediction is to be trusted."""
+    claims = dict.fromkeys(record.theory["claim"] for record in records)
+    found = [CLAIM_WORDS[claim] for claim in claims if claim in CLAIM_WORDS]
+    return f"Prediction: {' or '.join(found)}." if found else ""
+
+
+def band_words(records: Sequence[Record]) -> str:
+    """What a band means, if there can be one."""
+    return BAND_WORDS if len({record.config["seed"] for record in records}) > 1 else ""
+
+
+def setting_words(*records: Record) -> str:
+    """Scale, data, network and epochs in one phrase; of records that differ in them, each."""
+    seed_words = _seed_words([record.config["seed"] for record in records])
+    if records[0].config["dataset"] is None:
+        return _free_feature_words(records, seed_words)
+    scales = dict.fromkeys(record.manifest["scale"] for record in records if record.manifest["scale"])
+    scale = f"Scale {' or '.join(scales)}: " if scales else ""
+    sizes = _each(records, lambda r: f"{r.manifest['num_samples']} samples, {_class_sizes(r)}")
+    data = f"{_each(records, dataset_words)}, {sizes}"
+    if " or " in sizes:  # each data set has its own
+        data = _each(records, lambda r: f"{dataset_words(r)}, {r.manifest['num_samples']} samples, {_class_sizes(r)}")
+    parts = [
+        _head_words(records),
+        _each(records, lambda r: LOSS_WORDS[r.config["loss"]]),
+        _each(records, _decay_words),
+        _each(records, _batch_words),
+        f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs",
+        seed_words,
+    ]
+    return f"{scale}{data}; {_each(records, _network_words)}, {', '.join(filter(None, parts))}."
+
+
+def _each(records: Sequence[Record], words: Callable[[Record], str]) -> str:
+    """The words of every record that has its own."""
+    return _any_of(dict.fromkeys(map(words, records)))
+
+
+def _any_of(things: Iterable[object]) -> str:
+    """a, b or c"""
+    *first, last = map(str, things)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _seed_words(seeds: Iterable[int]) -> str:
+    found = sorted(set(seeds))
+    if len(found) == 1:
+        return f"seed {found[0]}"
+    if found[-1] - found[0] == len(found) - 1:
+        return f"seeds {found[0]} to {found[-1]}" if len(found) > 2 else f"seeds {found[0]} and {found[1]}"
+    return f"seeds {', '.join(map(str, found))}"
+
+
+def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
+    config = records[0].config
+    optimizer = config["optimizer"]
+    descent = "L-BFGS until the gradient is gone"
+    if optimizer["name"] != "lbfgs":
+        momentum = _each(records, lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
+        name = OPTIMIZER_WORDS[optimizer["name"]] + (f", momentum {momentum}" if "momentum" in optimizer else "")
+        descent = f"{config['epochs']:,} iterations of {name}, learning rate {optimizer['lr']:g}"
+    words = MODEL_WORDS[config["model"]["name"]]
+    width = _any_of(sorted({record.config["model"]["width"] for record in records}))
+    return (
+        f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
+        f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
+    )
+
+
+def dataset_words(record: Record) -> str:
+    """The data set with what is made of it."""
+    name, dataset = record.manifest["dataset"], record.config["dataset"]
+    words = DATASET_WORDS.get(name, name)
+    if dataset.get("size"):
+        words += f" at {dataset['size']} x {dataset['size']}"
+    if record.config.get("classes"):
+        *first, last = map(str, record.config["classes"])
+        words = f"classes {', '.join(first)} and {last} of {words}"
+    share = record.config.get("random_labels", 0)
+    return f"{words} with {share:.0%} random labels" if share else words
+
+
+def _network_words(record: Record) -> str:
+    model = record.config["model"]
+    words = MODEL_WORDS.get(model["name"], model["name"])
+    if "depth" in model:
+        words += f" of {model['depth']} layers of width {model['width']}"
+    elif model["width"] != 1:
+        words += f" of {model['width']:g} times its width"
+    ending = []
+    if model.get("batch_norm"):
+        ending.append("BatchNorm")
+    if model.get("features") == "relu" or model.get("feature_norm") is False:
+        ending.append("non-negative features")
+    return f"{words} with {' and '.join(ending)}" if ending else words
+
+
+def _head_words(records: Sequence[Record]) -> str:
+    """The heads: what kind, how deep, with a bias or without."""
+    heads = [record.config["head"] for record in records]
+    kinds = "ReLU head" if is_relu_head(records[0]) else "linear head"
+    words = f"{kinds} of depth {_any_of(sorted({head['depth'] for head in heads}))}"
+    biases = {head["bias"] for head in heads}
+    words += {(True,): " with bias", (False, True): " with and without bias"}.get(tuple(sorted(biases)), "")
+    return words + (", frozen" if heads[0].get("frozen") else "")
+
+
+def is_relu_head(record: Record) -> bool:
+    """Whether there is a ReLU between the layers of the head. (Old records have no key for it.)"""
+    return bool(record.config["head"].get("relu", record.config["model"]["name"] == "dufm"))
+
+
+def _batch_words(record: Record) -> str:
+    size = record.config["batch_size"]
+    return "full batch" if size == "full" else f"batch {size}"
+
+
+def _class_sizes(record: Record) -> str:
+    counts = record.manifest["class_counts"]
+    if record.config["dataset"] is None:
+        few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
+        return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"
+    return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
+
+
+def _decay_words(record: Record) -> str:
+    decays = record.manifest["effective_decays"]
+    weights = sorted(set(decays["weight"]))
+    if record.config["decay"]["mode"] == "parameters":
+        return f"decay {weights[0]:g} on all parameters"
+    if weights == [decays["feature"]]:
+        return f"all decays {weights[0]:g}"
+    return f"decay {', '.join(f'{w:g}' for w in weights)} on weights and {decays['feature']:g} on features"
