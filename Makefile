@@ -28,8 +28,9 @@ verify: $(READY) ## theory against numerical optimisation, metrics against a slo
 	$(BIN)/python scripts/verify_theory.py
 	$(BIN)/python scripts/verify_metrics.py
 
-torture: $(READY) ## real trainings killed, starved, damaged and doubled, compared bit by bit (3 minutes)
+torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bit by bit; malformed input (15 minutes on 2 cores)
 	$(BIN)/python scripts/torture.py
+	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_fuzz.py
 
 # A virtual environment, uv in it, and uv does the rest. Byte code is compiled at once: `ncrun theory` has to be instant.
 $(READY): pyproject.toml constraints.txt

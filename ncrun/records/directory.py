@@ -13,9 +13,7 @@ from ncrun.config import RunConfig
 from ncrun.errors import UserError
 from ncrun.records.files import TEMPORARY, naming, write_json, write_text
 from ncrun.records.lock import Lock
-from ncrun.records.read import read_manifest
-
-STATES = ("running", "done", "failed", "interrupted")
+from ncrun.records.read import STATES, read_manifest
 
 
 class RunDirectory:
@@ -105,8 +103,8 @@ class RunDirectory:
     @property
     def environment_changes(self) -> list[str]:
         """What an earlier sitting of this run noted of its surroundings."""
-        manifest = read_manifest(self.path, self._manifest_path.name) or {}
-        return list(manifest.get("environment_changes", []))
+        noted = (read_manifest(self.path, self._manifest_path.name) or {}).get("environment_changes")
+        return list(map(str, noted)) if isinstance(noted, list) else []
 
     @property
     def summary(self) -> str:

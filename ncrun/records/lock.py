@@ -139,6 +139,6 @@ def _holder(file: int) -> dict[str, Any]:
     """Who wrote the lock file; empty where nobody did."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,6 +1,7 @@
 """Reading run directories back: plain JSON, and the metrics as a data frame."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,15 @@ from ncrun.theory import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+STATES = ("running", "done", "failed", "interrupted")
+# What every reader relies on, and its kind; other entries may be there or not.
+MANIFEST: dict[str, Any] = {"state": str}
+THEORY: dict[str, Any] = {"claim": str}
+CONFIG: dict[str, Any] = {"dataset": dict | None, "model": dict, "head": dict, "decay": dict, "seed": int, "loss": str}
+# No run writes a larger one, and arithmetic with it could overflow.
+LARGEST_WHOLE = 2**63
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,13 @@ class Record:
 
     @property
     def setting(self) -> Setting:
-        """The problem that a free-feature run posed to theory."""
+        """The problem that a free-feature run posed to theory. Raises UserError if its files do not say it."""
+        try:
+            return self._setting()
+        except (LookupError, TypeError, ValueError, AssertionError) as error:
+            raise UserError(f"{self.path}: config.yaml or manifest.json is damaged ({error!r})") from error
+
+    def _setting(self) -> Setting:
         model, head, decays = self.config["model"], self.config["head"], self.manifest["effective_decays"]
         hidden = head["width"] or model["width"]
         return Setting(
@@ -59,8 +75,16 @@ def load_record(directory: Path) -> Record:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: is missing or damaged") from error
-    if not isinstance(config, dict):
+    if not (isinstance(config, dict) and _is_setting(config) and isinstance(config.get("model"), dict)):
         raise UserError(f"{path}: is not what a run writes")
+    require(config, CONFIG, path)
+    require(config["model"], {"name": str}, path, "model.")
+    require(manifest, MANIFEST, directory / "manifest.json")
+    require(theory, THEORY, directory / "theory.json")
+    if manifest["state"] not in STATES:
+        raise UserError(f"{directory / 'manifest.json'}: state is {manifest['state']}, not one of {', '.join(STATES)}")
+    if not _is_number(manifest.get("wall_seconds")):
+        raise UserError(f"{directory / 'manifest.json'}: wall_seconds is not what a run writes")
     return Record(directory, config, manifest, theory, read_metrics(directory))
 
 
@@ -97,7 +121,42 @@ def read_metrics(directory: Path) -> "pd.DataFrame":
     path = directory / "metrics.jsonl"
     content = path.read_bytes() if path.is_file() else b""
     *lines, _ = content.split(b"\n")
-    return pd.DataFrame([_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)])
+    return pd.DataFrame([_parse_row(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)])
+
+
+def _parse_row(line: bytes, where: str) -> dict[str, Any]:
+    """A whole number of epochs, and numbers or nulls; lists of them for what there is of each class."""
+    row = _parse(line, where)
+    for key, value in row.items():
+        values = value if isinstance(value, list) and key.startswith("class.") else [value]
+        if not all(map(_is_number, values)):
+            raise UserError(f"{where}: {key} is not what a run writes")
+    if not isinstance(row.get("epoch"), int):
+        raise UserError(f"{where}: is not what a run writes: it has no epoch")
+    return row
+
+
+def _is_number(value: Any) -> bool:
+    """A number, or null where there is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < LARGEST_WHOLE
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_setting(value: Any) -> bool:
+    """A plain value, a list of such, or a group of keys."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_setting(below) for key, below in value.items())
+    if isinstance(value, list):
+        return all(not isinstance(below, dict) and _is_setting(below) for below in value)
+    return isinstance(value, str | bool) or _is_number(value)
+
+
+def require(tree: dict[str, Any], wanted: dict[str, Any], path: Path, prefix: str = "") -> None:
+    """Raises UserError for an entry of a run's file that is missing, or not of its kind."""
+    for key, kind in wanted.items():
+        if key not in tree or not isinstance(tree[key], kind):
+            raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or of another kind")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,9 +1,8 @@
 """Saving a run's whole state and taking it up again."""
 
 import io
-import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from ncrun.errors import UserError
 from ncrun.models import FreeFeatures, Network
+from ncrun.models.saved import load_sealed
 from ncrun.records import RunDirectory
-from ncrun.records.files import DamagedFile, read_sealed, write_sealed
+from ncrun.records.files import DamagedFile, write_sealed
 
 
 @dataclass
@@ -86,17 +86,47 @@ def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
 def _read(path: Path, num_records: int) -> dict[str, Any]:
     """Raises DamagedFile if it is not the checkpoint of a run with so many records."""
     try:
-        content = torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu")
-        marks, parts = content["metrics"], ("network", "optimiser", "generator", "random", "progress", "environment")
-        if len(marks) != num_records or not all(part in content for part in parts):
-            raise DamagedFile("of another kind of run")
-        Progress(**content["progress"])
+        content = load_sealed(path)
     except OSError as error:
         raise DamagedFile(str(error.strerror)) from error
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise DamagedFile("not written by this version") from error
-    assert isinstance(content, dict)
+    if not (isinstance(content, dict) and all(_is(content.get(key), kind) for key, kind in PARTS.items())):
+        raise DamagedFile("not written by this version")
+    marks, progress, environment = content["metrics"], content["progress"], content["environment"]
+    if len(marks) != num_records:
+        raise DamagedFile("of another kind of run")
+    known = progress.keys() == {each.name for each in fields(Progress)}
+    known = known and all(_is(progress[key], kind) for key, kind in PROGRESS.items())
+    known = known and all(_is(mark, dict) and _is(mark.get("size"), int) and "sha256" in mark for mark in marks)
+    if not (known and _is(environment.get("threads"), int) and environment["threads"] >= 1):
+        raise DamagedFile("not written by this version")
     return content
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """An instance, and if it is a whole number none that is negative; all of them count something here."""
+    return isinstance(value, kind) and not isinstance(value, bool) and not (isinstance(value, int) and value < 0)
+
+
+# The kinds of what a checkpoint holds; PyTorch itself looks into the first three.
+PARTS = {
+    "network": dict,
+    "optimiser": dict | None,
+    "generator": Tensor | None,
+    "random": Tensor,
+    "progress": dict,
+    "metrics": list,
+    "environment": dict,
+}
+PROGRESS = {
+    "epoch": int,
+    "offset": int,
+    "order": Tensor | None,
+    "step": int,
+    "first_losses": dict,
+    "failures": dict,
+    "seconds": int | float,
+    "measuring_seconds": int | float,
+}
 
 
 class DoesNotFit(Exception):
@@ -132,7 +162,7 @@ class Checkpoints:
                 optimiser.load_state_dict(content["optimiser"])
                 generator.set_state(content["generator"])
                 torch.set_rng_state(content["random"])
-            except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            except Exception as error:  # PyTorch has many kinds for what does not fit
                 raise DoesNotFit(
                     "the checkpoint does not fit this version's network or optimiser;"
                     " remove the folder to train this run anew"
