@@ -62,15 +62,17 @@ def compose_run(overrides: Sequence[str]) -> "DictConfig":
 def explain(error: Exception, composing: bool) -> Exception:
     """A UserError that tells a Hydra or OmegaConf exception in one line; any other exception is handed back as it is.
 
-    composing: nothing but composing has happened yet, so that a bare ValueError is Hydra's word on an override, too.
+    composing: nothing but composing has happened yet, so that a ValueError is Hydra's word on an override, too, or on
+    a file's bytes, and YAMLError on its text.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from ncrun.config import known_keys, nearest
 
     ours = isinstance(error, HydraException | OmegaConfBaseException)
-    if not ours and not (composing and type(error) is ValueError):
+    if not ours and not (composing and isinstance(error, ValueError | YAMLError)):
         return error
     message = str(error)
     if match := re.search(r"Could not override '([^']+)'", message):

@@ -1,14 +1,14 @@
 """`ncrun measure FILE.npz`: the arrays of a network that was trained elsewhere, read and measured."""
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ncrun.arguments import Parser
+from ncrun.data.npz import UNREADABLE
 from ncrun.errors import UserError
 
 OPTIONAL = ("bias", "test_features", "test_labels")
@@ -64,28 +64,33 @@ def read_arrays(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise UserError(f"{path}: is not an .npz archive but a single array")
-        with loaded as archive:
-            names = list(archive.files)
-            layers = _layers(path, names)
-            wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
-            missing = [name for name in wanted if name not in names]
-            if missing or not layers:
-                lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
-                raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
-            if ("test_features" in names) != ("test_labels" in names):
-                raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
-            unknown = [name for name in names if name not in wanted]
-            if unknown:
-                raise UserError(
-                    f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
-                    f" classifier_1 ..), {', '.join(OPTIONAL)}"
-                )
-            arrays: dict[str, Any] = {name: archive[name] for name in wanted}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:  # opened here, because numpy leaves a file open that is no archive
+            return _read_open(path, file)
+    except UNREADABLE as error:
         raise UserError(f"{path}: is not an .npz file of plain arrays ({error})") from error
+
+
+def _read_open(path: Path, file: IO[bytes]) -> dict[str, Any]:
+    loaded = np.load(file, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise UserError(f"{path}: is not an .npz archive but a single array")
+    with loaded as archive:
+        names = list(archive.files)
+        layers = _layers(path, names)
+        wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
+        missing = [name for name in wanted if name not in names]
+        if missing or not layers:
+            lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
+            raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
+        if ("test_features" in names) != ("test_labels" in names):
+            raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
+        unknown = [name for name in names if name not in wanted]
+        if unknown:
+            raise UserError(
+                f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
+                f" classifier_1 ..), {', '.join(OPTIONAL)}"
+            )
+        arrays: dict[str, Any] = {name: archive[name] for name in wanted}
     arrays["classifier"] = [arrays.pop(name) for name in layers]
     return arrays
 

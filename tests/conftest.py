@@ -1,5 +1,7 @@
 """Fixtures that every test file shares: configurations composed, and the command run, inside the test's own process."""
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -53,30 +55,30 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def ncrun(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """ncrun("train", "epochs=1"): runs the command line in this process, because starting torch anew takes seconds."""
-    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
-
-    def command(*arguments: str) -> Result:
-        argv, environment = sys.argv, dict(os.environ)
-        handlers, level = logging.root.handlers[:], logging.root.level
-        capsys.readouterr()
-        try:
+def run_command(*arguments: str) -> Result:
+    """Runs the command line in this process, because starting torch anew takes seconds."""
+    argv, environment = sys.argv, dict(os.environ)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
             status = cli.run(list(arguments))
-        finally:
-            GlobalHydra.instance().clear()
-            sys.argv = argv
-            logging.root.handlers[:], logging.root.level = handlers, level  # --info adds its own
-            for logger in logging.root.manager.loggerDict.values():
-                if isinstance(logger, logging.Logger):
-                    logger.disabled = False  # Hydra silences those that exist
-            os.environ.clear()
-            os.environ.update(environment)
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
+    finally:
+        GlobalHydra.instance().clear()
+        sys.argv = argv
+        logging.root.handlers[:], logging.root.level = handlers, level  # --info adds its own
+        for logger in logging.root.manager.loggerDict.values():
+            if isinstance(logger, logging.Logger):
+                logger.disabled = False  # Hydra silences those that exist
+        os.environ.clear()
+        os.environ.update(environment)
+    return Result(status, out.getvalue(), err.getvalue())
 
-    yield command
+
+@pytest.fixture
+def ncrun(workdir: Path) -> Iterator[Command]:
+    """ncrun("train", "epochs=1"): the command line, run in this process, in an empty folder."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+    yield run_command
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
 
@@ -109,7 +111,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out curves.png, which a process of its own draws in two seconds after every run."""
-    monkeypatch.setattr("ncrun.training.command._draw", lambda records: None)
+    monkeypatch.setattr("ncrun.training.command._draw", lambda records: True)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

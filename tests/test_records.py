@@ -4,6 +4,7 @@ import fcntl
 import gc
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -67,47 +68,49 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: Path) -> None:
     record = RunDirectory(tmp_path)
-    assert record.metrics_size() == 0
+    assert record.mark()["size"] == 0
     record.append({"epoch": 0})
-    size = record.metrics_size()
+    mark = record.mark()
+    assert record.fits(mark)
     record.append({"epoch": 1})
-    record.cut_metrics(size)
+    assert record.fits(mark)
+    record.cut_metrics(mark["size"])
+    assert record.mark() == mark
     assert read_metrics(tmp_path)["epoch"].tolist() == [0]
 
 
 def test_one_process_holds_a_run(tmp_path: Path, run_config: Compose) -> None:
     run, path = run_config(), tmp_path / "run"
     first, second, third = (RunDirectory(path) for _ in range(3))
-    first.open(run, {}, {"threads": 1})
+    first.hold(run)
+    first.begin(run, {}, {"threads": 1})
     with pytest.raises(UserError, match="another process"):
-        second.open(run, {}, {"threads": 2})
-    if second._lock is not None:
-        second._lock.close()
+        second.hold(run)
     assert read_manifest(path)["threads"] == 1
     first.close(state="interrupted")
     assert third.state(run) == "interrupted"
-    third.open(run, {}, {})  # the lock is free again
+    third.hold(run)  # the lock is free again
     third.close(state="interrupted")
 
 
 def test_refused_lock_leaves_no_file_open(tmp_path: Path, run_config: Compose) -> None:
     first, second = RunDirectory(tmp_path), RunDirectory(tmp_path)
-    first.open(run_config(), {}, {})
-    with pytest.raises(UserError, match="another process"):
-        second.open(run_config(), {}, {})
-    first.close()
-    left_open = second._lock is not None and not second._lock.closed
-    if second._lock is not None:
-        second._lock.close()
-    assert not left_open
+    first.hold(run_config())
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(UserError, match=f"another process \\(process {os.getpid()} on "):
+        second.hold(run_config())
+    assert not second.held
+    assert len(os.listdir("/proc/self/fd")) == opened
+    first.release()
 
 
 def test_lock_is_the_kernels_so_that_a_dead_holder_holds_nothing(tmp_path: Path, run_config: Compose) -> None:
     (tmp_path / ".lock").touch()  # left behind by a killed process
     record = RunDirectory(tmp_path)
     assert record.state(run_config()) is None
-    record.open(run_config(), {}, {})
-    with (tmp_path / ".lock").open("w") as other, pytest.raises(BlockingIOError):
+    record.hold(run_config())
+    record.begin(run_config(), {}, {})
+    with (tmp_path / ".lock").open("r+") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     record.close(state="done")
     assert not (tmp_path / ".lock").exists()

@@ -4,6 +4,7 @@ import gc
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -467,7 +468,8 @@ def test_run_in_another_process(ncrun: Command, workdir: Path) -> None:
         process.terminate()
         out, err = process.communicate(timeout=30)
     assert (result.status, result.out) == (2, "")
-    assert result.err == "ncrun: run_dir=run: another process is training this run\n"
+    holder = f"process {process.pid} on {socket.gethostname()}"
+    assert result.err == f"ncrun: run_dir=run: another process ({holder}) is training this run\n"
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
     assert err == "run: interrupted; the same command continues it\n"
     assert state(workdir / "run") == "interrupted"

@@ -135,7 +135,8 @@ class NpzFile:
 
     def _array(self, name: str) -> NDArray[Any]:
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
+            # Opened here, because numpy leaves a file open that is no archive.
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 array: NDArray[Any] = arrays[name]
                 return array
         except UNREADABLE:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ncrun.figures import panels, wording
+from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
 from ncrun.theory import predict
 
@@ -169,5 +170,5 @@ if __name__ == "__main__":
     panels.use_style()
     for directory in map(Path, sys.argv[1:]):
         figure = run_curves(load_record(directory))
-        figure.savefig(directory / "curves.png")
+        write_aside(directory / "curves.png", lambda file: figure.savefig(file, format="png"))  # noqa: B023 - called here
         plt.close(figure)

@@ -92,7 +92,7 @@ class PlannedRun:
     def summary(self) -> str | None:
         """What the finished run says of itself in one line; None while it is not finished."""
         manifest = read_manifest(self.directory, self.run.manifest_name)
-        return str(manifest["summary"]) if manifest is not None and manifest["state"] == "done" else None
+        return str(manifest.get("summary", "done")) if manifest is not None and manifest["state"] == "done" else None
 
     def records(self) -> list[Record]:
         """The finished run, or with restarts all of them."""

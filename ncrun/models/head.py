@@ -1,6 +1,5 @@
 """The deep linear head: M linear layers on the features, without activations, a bias in the last one if wanted."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -8,6 +7,8 @@ from torch import Tensor, nn
 
 from ncrun import metrics
 from ncrun.errors import UserError
+from ncrun.models.saved import load_sealed
+from ncrun.records.files import DamagedFile
 
 
 class LinearHead(nn.Module):
@@ -46,14 +47,14 @@ class LinearHead(nn.Module):
         """
         path = directory / "checkpoint.pt"
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")["network"]
+            state = load_sealed(path)["network"]
             with torch.no_grad():
                 for m, layer in enumerate(self.layers):
                     assert isinstance(layer, nn.Linear)
-                    layer.weight.copy_(state[f"head.weights.{m}"][0])
+                    _copy(state[f"head.weights.{m}"][0], layer.weight)
                     if layer.bias is not None:
-                        layer.bias.copy_(state["head.bias"][0])
-        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+                        _copy(state["head.bias"][0], layer.bias)
+        except (DamagedFile, OSError, LookupError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"head.frozen={directory}: no usable {path.name} there ({reason})") from error
         self.requires_grad_(False)
@@ -65,3 +66,11 @@ class LinearHead(nn.Module):
         if not isinstance(bias, Tensor):
             bias = torch.zeros(len(weights[-1]), device=weights[-1].device)
         return metrics.Head(weights, bias.detach().double(), self.relu)
+
+
+def _copy(source: object, target: Tensor) -> None:
+    """Raises ValueError for what is no tensor of that shape (a smaller one, `copy_` alone would repeat)."""
+    if not isinstance(source, Tensor) or source.shape != target.shape:
+        found = tuple(source.shape) if isinstance(source, Tensor) else type(source).__name__
+        raise ValueError(f"expected weights of shape {tuple(target.shape)}, found {found}")
+    target.copy_(source)

@@ -1,21 +1,23 @@
-"""Writing a run directory: config.yaml, manifest.json, theory.json, metrics.jsonl, checkpoint.pt and curves.png."""
+"""Writing a run directory: config.yaml, manifest.json, theory.json, metrics.jsonl, checkpoints and curves.png."""
 
-import fcntl
+import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from ncrun.config import RunConfig
 from ncrun.errors import UserError
-from ncrun.records.files import write_json, write_text
-from ncrun.records.read import read_manifest
+from ncrun.records.files import TEMPORARY, naming, write_json, write_text
+from ncrun.records.lock import Lock
+from ncrun.records.read import STATES, read_manifest
 
 
 class RunDirectory:
-    """One run's records. One process at a time may hold it (an flock, free at once when its holder dies).
+    """One run's records. One process at a time may hold them.
 
     manifest: the file that states what the directory is; "summary.json" where it is the parent of several restarts.
     """
@@ -23,25 +25,31 @@ class RunDirectory:
     def __init__(self, path: Path, manifest: str = "manifest.json") -> None:
         self.path = path
         self._manifest_path = path / manifest
-        self._lock: IO[str] | None = None
+        self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
+        self._metrics_hash = hashlib.sha256()
 
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
 
     @property
-    def curves(self) -> Path:
-        return self.path / "curves.png"
+    def previous_checkpoint(self) -> Path:
+        """The one before the last, until the run is done."""
+        return self.path / "checkpoint.previous.pt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
 
     def state(self, run: RunConfig) -> str | None:
-        """The state of this very run in the directory: None if it is new, else running, done, failed or interrupted.
+        """The state of this very run in the directory: None if it is new, else one of STATES.
 
         Raises UserError if the directory holds anything else, or cannot be one.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path}: is a file")
-        if not self.path.is_dir() or not any(f for f in self.path.iterdir() if f.name != ".lock"):
+        if not self.path.is_dir() or not any(_counts(file) for file in self.path.iterdir()):
             return None
         try:
             manifest = read_manifest(self.path, self._manifest_path.name)
@@ -49,52 +57,54 @@ class RunDirectory:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
             raise UserError(f"run_dir={self.path}: holds files that are not a run's; name an empty or a new folder")
-        if manifest.get("identity") != run.identity():
+        if manifest.get("identity") != run.identity() or manifest.get("state") not in STATES:
             raise UserError(
                 f"run_dir={self.path}: holds another run (its configuration is in config.yaml); name another folder"
             )
         return str(manifest["state"])
 
-    def open(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any], reopen: bool = False) -> bool:
-        """Take the lock and write what is known before training. facts: further entries of the manifest.
+    def hold(self, run: RunConfig, reopen: bool = False) -> bool:
+        """Take the lock. Nothing else is written.
 
-        reopen: a finished run is opened as well (one restart of several that are not all finished).
+        reopen: a finished run is held as well (one restart of several that are not all finished).
 
-        Returns False, having written nothing, if another process has finished the run meanwhile. Raises UserError if
-        one is at it, or if the folder cannot be written.
+        Returns False, holding nothing, if another process has finished the run meanwhile. Raises UserError if one is at
+        it, or if the folder cannot be written.
         """
-        self._take_lock()
-        if self.state(run) == "done" and not reopen:
-            self._release_lock()
-            return False
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(run.as_dict())))
-        write_json(self.path / "theory.json", theory)
+        self._lock.take()
+        try:
+            if self.state(run) != "done" or reopen:
+                return True
+        except UserError:
+            self.release()
+            raise
+        self.release()
+        return False
+
+    def begin(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write what is known before training. facts: further entries of the manifest."""
+        for file in self.path.iterdir():
+            if TEMPORARY.fullmatch(file.name):  # of a process that was killed
+                file.unlink()
+        # First the manifest: without it, nobody could tell that the other files are this run's.
         self._manifest = {"state": "running", "identity": run.identity(), **facts}
         self.update()
-        return True
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(run.as_dict())))
+        write_json(self.path / "theory.json", theory)
 
-    def _take_lock(self) -> None:
-        path = self.path / ".lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = path.open("w")
-        except OSError as error:
-            raise UserError(f"run_dir={self.path}: cannot be written ({error.strerror})") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder removes the file: a lock on a removed one would keep nobody out.
-            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                raise BlockingIOError
-        except OSError as error:
-            lock.close()
-            raise UserError(f"run_dir={self.path}: another process is training this run") from error
-        self._lock = lock
+    @property
+    def held(self) -> bool:
+        return self._lock.held
 
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            (self.path / ".lock").unlink(missing_ok=True)  # while it is still held
-            self._lock.close()
-            self._lock = None
+    def release(self) -> None:
+        """Let go of the lock, if it is held, and write nothing."""
+        self._lock.release()
+
+    @property
+    def environment_changes(self) -> list[str]:
+        """What an earlier sitting of this run noted of its surroundings."""
+        noted = (read_manifest(self.path, self._manifest_path.name) or {}).get("environment_changes")
+        return list(map(str, noted)) if isinstance(noted, list) else []
 
     @property
     def summary(self) -> str:
@@ -102,43 +112,76 @@ class RunDirectory:
         return str(self._manifest["summary"])
 
     def update(self, **changes: Any) -> None:
-        """Change entries of the manifest."""
+        """Change entries of the manifest. Raises LockLost if another process has taken over."""
+        self._lock.check()
         self._manifest |= changes
         write_json(self._manifest_path, self._manifest)
 
     def close(self, **changes: Any) -> None:
-        """Write the last entries and let go of the lock."""
-        self.update(**changes)
-        self._release_lock()
+        """Write the last entries and let go of the lock. Where nothing was begun, the old manifest stays."""
+        if self._manifest:
+            self.update(**changes)
+        if changes.get("state") == "done":
+            with contextlib.suppress(OSError):
+                self.previous_checkpoint.unlink(missing_ok=True)
+        self.release()
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl. Raises ValueError for a number that JSON does not know."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        """Add one line to metrics.jsonl, or nothing.
+
+        Raises ValueError for a number that JSON does not know, OSError if the disk is full, LockLost.
+        """
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        self._lock.check()
+        with naming(self.metrics), self.metrics.open("ab", buffering=0) as file:
+            before, rest = file.seek(0, os.SEEK_END), line
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(before)
+                raise
+        self._metrics_hash.update(line)
 
     def last_row(self) -> dict[str, Any]:
         """The last line of metrics.jsonl."""
-        row: dict[str, Any] = json.loads((self.path / "metrics.jsonl").read_text().splitlines()[-1])
+        row: dict[str, Any] = json.loads(self.metrics.read_text().splitlines()[-1])
         return row
 
-    def metrics_size(self) -> int:
-        """Bytes of metrics.jsonl, on the disk."""
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return 0
-        with path.open("rb") as file:
+    def mark(self) -> dict[str, Any]:
+        """What a checkpoint has to know of metrics.jsonl: its bytes, all on the disk now, and their SHA-256.
+
+        The hash is of what was written, not of what is read back, so that it does not vouch for damage.
+        """
+        self._lock.check()
+        if not self.metrics.is_file():
+            return {"size": 0, "sha256": hashlib.sha256().hexdigest()}
+        with naming(self.metrics), self.metrics.open("rb") as file:
             os.fsync(file.fileno())
-        return path.stat().st_size
+        return {"size": self.metrics.stat().st_size, "sha256": self._metrics_hash.hexdigest()}
+
+    def fits(self, mark: dict[str, Any]) -> bool:
+        """Whether metrics.jsonl begins with the bytes that a mark was made of."""
+        return bool(self._hash_of_first(mark["size"]).hexdigest() == mark["sha256"])
 
     def cut_metrics(self, size: int) -> None:
-        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it.
+        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it."""
+        with naming(self.metrics):
+            self.metrics.touch()
+            os.truncate(self.metrics, size)
+        self._metrics_hash = self._hash_of_first(size)
 
-        Raises UserError if it has fewer.
-        """
-        path = self.path / "metrics.jsonl"
-        path.touch()
-        if path.stat().st_size < size:
-            raise UserError(
-                f"run_dir={self.path}: metrics.jsonl has lost lines that the checkpoint knows; remove the folder"
-            )
-        os.truncate(path, size)
+    def _hash_of_first(self, size: int) -> "hashlib._Hash":
+        found = hashlib.sha256()
+        if self.metrics.is_file():
+            with self.metrics.open("rb") as file:
+                while size > 0 and (part := file.read(min(size, 1 << 20))):
+                    found.update(part)
+                    size -= len(part)
+        return found
+
+
+def _counts(file: Path) -> bool:
+    """Whether a file makes a folder more than an empty one."""
+    return file.name != ".lock" and not TEMPORARY.fullmatch(file.name)

@@ -1,23 +1,65 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Files that are either the old ones or the new ones, never half of each, and files that know if they are damaged."""
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+# What a process that was killed while writing aside leaves behind.
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+# After the content of a checked file: these bytes and the SHA-256 of everything before them.
+SEAL = b"\nncrun sha256 "
+SEAL_SIZE = len(SEAL) + hashlib.sha256().digest_size
 
-def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write to a temporary file, flush it to the disk, and rename it over `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+class DamagedFile(Exception):
+    """The file is not as it was written; the message says in what way."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError say which file it is about: those of a full disk do not."""
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_aside(path: Path, write: Callable[[IO[bytes]], object], kept: Path | None = None) -> None:
+    """Write to a temporary file, flush it to the disk, and rename it over `path`.
+
+    kept: where the file that was there goes. Killed in between, there is that one, and none at `path`.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if kept is not None and path.exists():
+                path.replace(kept)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # of an error before, not of one here, is to be told
+                temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a rename to the disk; some file systems cannot be asked to."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -28,3 +70,25 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file aside and rename it over `path`. Raises ValueError for a number that JSON does not know."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = None) -> None:
+    """Write bytes and their checksum aside and rename the file over `path`, the old one to `kept`."""
+    seal = SEAL + hashlib.sha256(content).digest()
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+        file.write(seal)
+
+    write_aside(path, write, kept)
+
+
+def read_sealed(path: Path) -> memoryview:
+    """The bytes that `write_sealed` was given. Raises DamagedFile if they are not, and OSError if there is no file."""
+    whole = memoryview(path.read_bytes())
+    content, seal = whole[:-SEAL_SIZE], whole[-SEAL_SIZE:]
+    if seal[: len(SEAL)] != SEAL:
+        raise DamagedFile("its checksum is missing")
+    if seal[len(SEAL) :] != hashlib.sha256(content).digest():
+        raise DamagedFile("its checksum does not fit")
+    return content

@@ -7,9 +7,8 @@ from typing import Any
 
 from ncrun.config import NOT_IDENTITY, known_keys, nearest
 from ncrun.errors import UserError
-from ncrun.records.read import Record, find_records
+from ncrun.records.read import STATES, Record, find_records
 
-STATES = ("done", "running", "interrupted", "failed")
 # What changes no number of a run, and the seed, of which several make one group.
 NOT_COMPARED = (*NOT_IDENTITY, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")

@@ -53,6 +53,8 @@ def last_row(record: Record) -> dict[str, Any]:
 
 def _fitted_epoch(record: Record) -> float | None:
     """The first measured epoch without a training error."""
+    if "train_accuracy" not in record.metrics:
+        return None
     fitted = record.metrics.loc[record.metrics["train_accuracy"] == 1, "epoch"]
     return None if fitted.empty else int(fitted.iloc[0])
 

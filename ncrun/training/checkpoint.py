@@ -1,14 +1,19 @@
 """Saving a run's whole state and taking it up again."""
 
-from dataclasses import dataclass, field
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ncrun.errors import UserError
 from ncrun.models import FreeFeatures, Network
-from ncrun.records.files import write_aside
+from ncrun.models.saved import load_sealed
+from ncrun.records import RunDirectory
+from ncrun.records.files import DamagedFile, write_sealed
 
 
 @dataclass
@@ -30,34 +35,162 @@ class Progress:
     measuring_seconds: float = 0.0
 
 
-def save(
-    path: Path,
-    network: Network | FreeFeatures,
-    optimiser: torch.optim.Optimizer | None,
-    generator: torch.Generator | None,
-    progress: Progress,
-    metrics_sizes: list[int],
-) -> None:
-    """Write everything that the rest of the run depends on. optimiser, generator: None where nothing more will come."""
-    content: dict[str, Any] = {
-        "network": network.state_dict(),
-        "optimiser": None if optimiser is None else optimiser.state_dict(),
-        "generator": None if generator is None else generator.get_state(),
-        "random": torch.get_rng_state(),
-        "progress": vars(progress),
-        "metrics_sizes": metrics_sizes,
-        "threads": torch.get_num_threads(),
-    }
-    write_aside(path, lambda file: torch.save(content, file))
+@dataclass(frozen=True)
+class Search:
+    """What was found of a run's checkpoints: the content of the one to continue from, or None to start anew; the
+    newer ones, which are of no use; and what the user should know of it, if anything."""
+
+    content: dict[str, Any] | None
+    useless: Sequence[Path]
+    message: str | None
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """That of the process which wrote the checkpoint."""
+        return None if self.content is None else self.content["environment"]
 
 
-def load(
-    path: Path, network: Network | FreeFeatures, optimiser: torch.optim.Optimizer, generator: torch.Generator
-) -> tuple[Progress, list[int]]:
-    """Put a saved state back; returns how far the run had come and the sizes of its metrics.jsonl then."""
-    content = torch.load(path, weights_only=True, map_location="cpu")
-    network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
-    generator.set_state(content["generator"])
-    torch.set_rng_state(content["random"])
-    return Progress(**content["progress"]), content["metrics_sizes"]
+def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
+    """Read the newest intact checkpoint of the last two that also fits the metrics.jsonl of every record.
+
+    Raises UserError if the metrics were changed so early that none fits: to cut them would hide it.
+    """
+    useless, damaged, changed = [], [], False
+    for path in (whole.checkpoint, whole.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            content = _read(path, len(records))
+        except DamagedFile as error:
+            damaged.append(f"{path.name} is damaged ({error})")
+            useless.append(path)
+            continue
+        if all(record.fits(mark) for record, mark in zip(records, content["metrics"], strict=True)):
+            why = damaged or (["metrics.jsonl was changed, or has lost lines"] if changed else [])
+            epoch = content["progress"]["epoch"]
+            message = f"{' and '.join(why)}; continues from {path.name}, epoch {epoch}" if why else None
+            return Search(content, useless, message)
+        changed = True
+        useless.append(path)
+    if changed:
+        raise UserError(
+            f"run_dir={whole.path}: metrics.jsonl was changed, or has lost lines, since the checkpoints were written;"
+            " remove the folder to train this run anew"
+        )
+    if damaged:
+        return Search(None, useless, f"{' and '.join(damaged)}, and no other is left; starts anew")
+    begun = any(record.metrics.is_file() and record.metrics.stat().st_size for record in records)
+    return Search(None, [], "has no checkpoint yet; starts anew" if begun else None)
+
+
+def _read(path: Path, num_records: int) -> dict[str, Any]:
+    """Raises DamagedFile if it is not the checkpoint of a run with so many records."""
+    try:
+        content = load_sealed(path)
+    except OSError as error:
+        raise DamagedFile(str(error.strerror)) from error
+    if not (isinstance(content, dict) and all(_is(content.get(key), kind) for key, kind in PARTS.items())):
+        raise DamagedFile("not written by this version")
+    marks, progress, environment = content["metrics"], content["progress"], content["environment"]
+    if len(marks) != num_records:
+        raise DamagedFile("of another kind of run")
+    known = progress.keys() == {each.name for each in fields(Progress)}
+    known = known and all(_is(progress[key], kind) for key, kind in PROGRESS.items())
+    known = known and all(_is(mark, dict) and _is(mark.get("size"), int) and "sha256" in mark for mark in marks)
+    if not (known and _is(environment.get("threads"), int) and environment["threads"] >= 1):
+        raise DamagedFile("not written by this version")
+    return content
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """An instance, and if it is a whole number none that is negative; all of them count something here."""
+    return isinstance(value, kind) and not isinstance(value, bool) and not (isinstance(value, int) and value < 0)
+
+
+# The kinds of what a checkpoint holds; PyTorch itself looks into the first three.
+PARTS = {
+    "network": dict,
+    "optimiser": dict | None,
+    "generator": Tensor | None,
+    "random": Tensor,
+    "progress": dict,
+    "metrics": list,
+    "environment": dict,
+}
+PROGRESS = {
+    "epoch": int,
+    "offset": int,
+    "order": Tensor | None,
+    "step": int,
+    "first_losses": dict,
+    "failures": dict,
+    "seconds": int | float,
+    "measuring_seconds": int | float,
+}
+
+
+class DoesNotFit(Exception):
+    """An intact checkpoint of another version's network or optimiser; the message says what to do."""
+
+
+class Checkpoints:
+    """The last two checkpoints of a run. environment: what decides its bits beside the configuration."""
+
+    def __init__(
+        self, whole: RunDirectory, records: Sequence[RunDirectory], found: Search, environment: dict[str, Any]
+    ) -> None:
+        self._whole = whole
+        self._records = records
+        self._found: Search | None = found
+        self._environment = environment
+
+    def restore(
+        self, network: Network | FreeFeatures, optimiser: torch.optim.Optimizer, generator: torch.Generator
+    ) -> Progress:
+        """Put what was found back, once; every record is cut to what the checkpoint knows of it.
+
+        Raises DoesNotFit if it is not of this network.
+        """
+        assert self._found is not None
+        content, useless, self._found = self._found.content, self._found.useless, None
+        if content is None:
+            for record in self._records:
+                record.cut_metrics(0)
+        else:
+            try:
+                network.load_state_dict(content["network"])
+                optimiser.load_state_dict(content["optimiser"])
+                generator.set_state(content["generator"])
+                torch.set_rng_state(content["random"])
+            except Exception as error:  # PyTorch has many kinds for what does not fit
+                raise DoesNotFit(
+                    "the checkpoint does not fit this version's network or optimiser;"
+                    " remove the folder to train this run anew"
+                ) from error
+            for record, mark in zip(self._records, content["metrics"], strict=True):
+                record.cut_metrics(mark["size"])
+        for path in useless:  # or the next save would move it over the good one
+            path.unlink()
+        return Progress() if content is None else Progress(**content["progress"])
+
+    def save(
+        self,
+        network: Network | FreeFeatures,
+        optimiser: torch.optim.Optimizer | None,
+        generator: torch.Generator | None,
+        progress: Progress,
+    ) -> None:
+        """Write everything that the rest of the run depends on; None where nothing more will come."""
+        content = {
+            "network": network.state_dict(),
+            "optimiser": None if optimiser is None else optimiser.state_dict(),
+            "generator": None if generator is None else generator.get_state(),
+            "random": torch.get_rng_state(),
+            "progress": vars(progress),
+            "metrics": [record.mark() for record in self._records],
+            "environment": self._environment,
+        }
+        # Through memory: where the disk is full, a plain write fails more plainly than torch's.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_sealed(self._whole.checkpoint, buffer.getbuffer(), kept=self._whole.previous_checkpoint)

@@ -1,5 +1,6 @@
 """`ncrun train`: from a validated configuration to a finished run directory."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -25,12 +26,12 @@ from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.records.files import write_json
+from ncrun.records.lock import LockLost
 from ncrun.records.summary import describe
 from ncrun.records.verdict import judge
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
-from ncrun.training import checkpoint
-from ncrun.training.checkpoint import Progress
+from ncrun.training.checkpoint import Checkpoints, DoesNotFit, Progress, Search, search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Diverged
@@ -39,7 +40,8 @@ from ncrun.training.settle import settle
 
 # K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
 MOST_CLASSES_WRITTEN = 200
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Slurm's warning
+NOTHING = Search(None, (), None)
 
 
 def train(run: RunConfig) -> int:
@@ -55,67 +57,110 @@ def train(run: RunConfig) -> int:
     singles = [run.single(restart) for restart in range(run.restarts)] if run.restarts > 1 else [run]
     records = [RunDirectory(single.directory()) for single in singles] if run.restarts > 1 else [whole]
     device = _device(run.device)
-    threads = _threads(run)
+    starts_again = isinstance(run.optimizer, LBFGSConfig)  # and ends with the same bits
+    found = NOTHING if starts_again else search(whole, records)
+    threads = _threads(run, found)
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     dtype = getattr(torch, run.dtype or "float32")
-    data = _load(run, device, dtype)
-    torch.manual_seed(run.seed)
     try:
+        data = _load(run, device, dtype)
+        torch.manual_seed(run.seed)
         network = build(run).to(device=device, dtype=dtype)
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
-        raise UserError(f"model={run.model.name}: does not fit into memory at these widths") from error
+        raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
     _check_taps(run, network)
     assert run.loss is not None
     objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     geometry = predict(run.setting())
     theory = as_json(geometry)
     facts = _facts(run, data.index_hash, device, threads, network)
-    if not whole.open(run, theory, facts):
-        print(f"{whole.path}: finished meanwhile by another process; nothing to do")
-        return 0
-    if run.restarts > 1:
-        for single, record in zip(singles, records, strict=True):
-            record.open(single, theory, facts, reopen=True)
-    stop = _StopSignals()
+    environment = _environment(facts)
+    checkpoints = Checkpoints(whole, records, found, environment)
     epochs = len(run.path) if run.path is not None else run.epochs
     assert epochs is not None
+    stop = _StopSignals()
     try:
-        with stop, Display(whole.path.name, epochs, run.progress) as display:
-            evaluator = Evaluator(data, objective, geometry, run.taps)
-            common = (data, objective, evaluator, records, whole.checkpoint, display, lambda: stop.received)
-            if isinstance(run.optimizer, LBFGSConfig):
-                assert isinstance(network, FreeFeatures)
-                progress = settle(run, network, *common)
-            else:
-                progress = fit(run, network, *common)
-        finished = _finish(run, network, evaluator, whole, records, progress, theory)
+        with stop:
+            if not whole.hold(run):
+                print(f"{whole.path}: finished meanwhile by another process; nothing to do")
+                return 0
+            if run.restarts > 1:
+                for single, record in zip(singles, records, strict=True):
+                    record.hold(single, reopen=True)
+            if found.message:
+                print(f"ncrun: {whole.path}: {found.message}", file=sys.stderr)
+            facts["environment_changes"] = _changes(whole, found.environment, environment)
+            for directory, of in {whole: run, **dict(zip(records, singles, strict=True))}.items():
+                directory.begin(of, theory, facts)
+            with Display(whole.path.name, epochs, run.progress) as display:
+                evaluator = Evaluator(data, objective, geometry, run.taps)
+                common = (data, objective, evaluator, records, checkpoints, display, lambda: stop.received)
+                if starts_again:
+                    assert isinstance(network, FreeFeatures)
+                    progress = settle(run, network, *common)
+                else:
+                    progress = fit(run, network, *common)
+            finished = _finish(run, network, evaluator, whole, records, progress, theory, environment)
+            drawn = _draw(finished)
     except Interrupted:
         _close(whole, records, state="interrupted")
         print(f"{whole.path}: interrupted; the same command continues it", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
         _close(whole, records, state="interrupted")
-        return 128 + signal.SIGINT
-    except Diverged as error:
-        _close(whole, records, state="failed", reason=str(error))
-        print(f"ncrun: {whole.path}: {error}", file=sys.stderr)
+        return 128 + (stop.number or signal.SIGINT)
+    except LockLost as error:  # the records are another process's now
+        print(f"ncrun: {whole.path}: {error}; this one ends", file=sys.stderr)
         return 1
-    except BaseException as error:
-        _close(whole, records, state="failed", reason=f"{type(error).__name__}: {error}")
+    except UserError:
         raise
-    _draw(finished)
+    except BaseException as error:
+        reason = _reason(error, run)
+        _close(whole, records, state="failed", reason=reason or f"{type(error).__name__}: {error}")
+        if reason is None:
+            raise
+        print(f"ncrun: {whole.path}: {reason}", file=sys.stderr)
+        return 1
+    finally:
+        for record in (*records, whole):
+            record.release()
     for record in dict.fromkeys([*finished, whole]):
         print(f"{record.path}: {record.summary}")
-    return 0
+    if stop.received:  # too late for this run, but in time for those after it in a sweep
+        return 128 + stop.number
+    return 0 if drawn else 1
 
 
 def _close(whole: RunDirectory, records: Sequence[RunDirectory], **changes: Any) -> None:
-    """End all records alike; `whole` is one of them, or the directory that they lie in."""
-    for record in {id(record): record for record in (*records, whole)}.values():
-        record.close(**changes)
+    """End all records alike, as far as they can still be written; `whole` is one of them, or the directory that they
+    lie in. Where the disk is full the old manifests stay: they say "running", and the same command continues."""
+    for record in dict.fromkeys([*records, whole]):
+        if record.held:  # one that has ended already says how
+            with contextlib.suppress(OSError, LockLost):
+                record.close(**changes)
+
+
+def _reason(error: BaseException, run: RunConfig) -> str | None:
+    """What ended a run and what to try, in one line; None for an error that nobody expects."""
+    if isinstance(error, Diverged | DoesNotFit):
+        return str(error)
+    if isinstance(error, OSError):
+        file = f" ({Path(str(error.filename)).name})" if error.filename else ""
+        return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
+    if _is_out_of_memory(error):
+        smaller = "counts or model.width" if run.is_free else "batch_size or model.width"
+        return f"out of memory; try a smaller {smaller}" + (", or dtype=float32" if run.dtype == "float64" else "")
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of a device, of numpy, or of PyTorch's allocator on the CPU, which raises a bare RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _finish(
@@ -126,6 +171,7 @@ def _finish(
     records: Sequence[RunDirectory],
     progress: Progress,
     theory: dict[str, Any],
+    environment: dict[str, Any],
 ) -> list[RunDirectory]:
     """Close every record with its summary; returns those of the starts that did not diverge."""
     spent = {
@@ -151,7 +197,7 @@ def _finish(
         if run.num_classes <= MOST_CLASSES_WRITTEN:
             write_json(record.path / "geometry.json", evaluator.geometry(network.member(index)))
         if record is not whole:
-            checkpoint.save(record.checkpoint, network.member(index), None, None, progress, [record.metrics_size()])
+            Checkpoints(record, [record], NOTHING, environment).save(network.member(index), None, None, progress)
         record.close(state="done", **spent, **ending)
         outcomes.append({"run": record.path.name, "state": "done", "loss": row["loss"], **ending})
         finished.append(record)
@@ -191,11 +237,40 @@ def preflight(run: RunConfig) -> None:
         _check_taps(run, build(run))
 
 
-def _threads(run: RunConfig) -> int:
-    """Free features are too small for more than one thread to help."""
-    if run.threads == "auto":
-        return 1 if run.is_free else len(os.sched_getaffinity(0))
-    return int(run.threads)
+def _threads(run: RunConfig, found: Search) -> int:
+    """As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small
+    for more than one to help."""
+    if run.threads != "auto":
+        return int(run.threads)
+    if found.environment is not None:
+        return int(found.environment["threads"])
+    return 1 if run.is_free else len(os.sched_getaffinity(0))
+
+
+def _environment(facts: dict[str, Any]) -> dict[str, Any]:
+    """What decides the bits of a run, beside its configuration."""
+    versions = {name: facts["versions"][name] for name in ("torch", "numpy")}
+    return {
+        "threads": facts["threads"],
+        "device": facts["device"],
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "samples": facts["index_hash"],
+        **versions,
+    }
+
+
+def _changes(whole: RunDirectory, before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
+    """What the manifest is to say of a run that continues in another environment; new changes are told on stderr."""
+    if before is None:
+        return []
+    differing = [f"{key} {now[key]} instead of {before[key]}" for key in now if now[key] != before.get(key, now[key])]
+    if differing:
+        print(
+            f"ncrun: {whole.path}: continues with {', '.join(differing)}:"
+            " it will not end with the bits of a run in one go",
+            file=sys.stderr,
+        )
+    return [*whole.environment_changes, *differing]
 
 
 def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
@@ -206,7 +281,11 @@ def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
 
 
 class _StopSignals:
-    """Notes a first SIGINT or SIGTERM so that the loop can stop after its step; a second one stops at once."""
+    """Notes signals that ask for an end, so that the loop can stop after its step; the same one again stops at once.
+
+    (A second one of another kind is no impatience: Slurm sends one kind after the other, and Ctrl-C reaches
+    `ncrun figures` as well, which then terminates its trainings.)
+    """
 
     def __init__(self) -> None:
         self.number = 0
@@ -216,9 +295,9 @@ class _StopSignals:
         return self.number != 0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        for each in STOP_SIGNALS:
-            signal.signal(each, self._previous[each])
+        if number == self.number:
+            raise KeyboardInterrupt
+        self.number = self.number or number
 
     def __enter__(self) -> "_StopSignals":
         self._previous = {each: signal.signal(each, self._handle) for each in STOP_SIGNALS}
@@ -274,12 +353,15 @@ def _revision() -> str | None:
         return None
 
 
-def _draw(records: Sequence[RunDirectory]) -> None:
-    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs."""
+def _draw(records: Sequence[RunDirectory]) -> bool:
+    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs. Returns
+    whether it succeeded."""
     drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]
     done = subprocess.run(drawing, capture_output=True, text=True, check=False)
     if done.returncode:
+        said = done.stderr.strip().splitlines()
+        why = said[-1] if said else f"exit status {done.returncode}"
         print(
-            f"{records[0].path}: curves.png was not drawn: {done.stderr.strip().splitlines()[-1:]}",
-            file=sys.stderr,
+            f"ncrun: {records[0].path}: curves.png was not drawn ({why}); the run itself is complete", file=sys.stderr
         )
+    return done.returncode == 0

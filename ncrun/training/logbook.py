@@ -1,8 +1,11 @@
 """Measuring and recording what trains: one record for each start that lives in the model."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ncrun.models import FreeFeatures, Network
 from ncrun.records import RunDirectory
@@ -50,13 +53,12 @@ class Logbook:
                 continue
             try:
                 values = evaluator(self.network.member(index))
+                _refuse_non_finite(values)
                 first = progress.first_losses.setdefault(index, values["loss"])
                 if values["loss"] > EXPLOSION * first:
                     raise FloatingPointError(f"the loss is {values['loss']:.3g}, from {first:.3g} at the start")
-            except FloatingPointError as error:
-                where = f"after step {progress.step} (epoch {progress.epoch})"
-                where += f" with learning rate {rate:g}" if rate else ""
-                progress.failures[index] = f"diverged: {error} {where}{self.advice}"
+            except (FloatingPointError, LinAlgError) as error:
+                self._fail(index, str(error), rate)
                 continue
             self.keep_time()
             line = {"epoch": progress.epoch, "step": progress.step, **more, **values}
@@ -65,6 +67,33 @@ class Logbook:
             row = row or line
         self.keep_time()
         progress.measuring_seconds += time.perf_counter() - began
-        if row is None:
-            raise Diverged(next(iter(progress.failures.values())))
+        self._end_without_starts()
+        assert row is not None
         return row
+
+    def check_parameters(self, rate: float | None) -> None:
+        """Raises Diverged if no start is left whose parameters are all finite. Before a checkpoint, which would
+        otherwise replace a good one: measurements may be far apart."""
+        for index in range(len(self.records)):
+            parameters = self.network.member(index).parameters()
+            if index not in self.progress.failures and not all(bool(p.isfinite().all()) for p in parameters):
+                self._fail(index, "the parameters are not finite", rate)
+        self._end_without_starts()
+
+    def _fail(self, index: int, what: str, rate: float | None) -> None:
+        where = f"after step {self.progress.step} (epoch {self.progress.epoch})"
+        where += f" with learning rate {rate:g}" if rate else ""
+        self.progress.failures[index] = f"diverged: {what} {where}{self.advice}"
+
+    def _end_without_starts(self) -> None:
+        failures = self.progress.failures
+        if len(failures) == len(self.records):
+            raise Diverged(failures[min(failures)])
+
+
+def _refuse_non_finite(values: Mapping[str, Any]) -> None:
+    """Raises FloatingPointError that names the metric: what is not determined is null, never a NaN."""
+    for key, value in values.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, float) and not math.isfinite(each):
+                raise FloatingPointError(f"{key} is {each}")

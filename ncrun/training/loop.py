@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +12,7 @@ from ncrun.data.load import RunData
 from ncrun.models import FreeFeatures, Network
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
-from ncrun.training import checkpoint
-from ncrun.training.checkpoint import Progress
+from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Logbook
 from ncrun.training.optimisers import build_optimiser
@@ -34,11 +32,11 @@ def fit(
     objective: Objective,
     evaluator: Evaluator,
     records: Sequence[RunDirectory],
-    saved: Path,
+    checkpoints: Checkpoints,
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
 ) -> Progress:
-    """Train from the start, or from the checkpoint `saved`, to the last epoch.
+    """Train to the last epoch, from the start or from what `checkpoints` found.
 
     records: one for each start that lives in the network. show(epoch, row) is called after every epoch, with the first
     start's row that was just recorded, if any. Returns how the run went. Raises Diverged, or Interrupted after a
@@ -50,14 +48,10 @@ def fit(
     parameters = list(network.parameters())
     optimiser = build_optimiser(config, parameters)
     generator = torch.Generator().manual_seed(run.seed)
-    progress, sizes = Progress(), [0] * len(records)
     measured = measured_epochs(run.measure, run.epochs, run.is_full_batch)
     slices = [slice(0, N)] if run.is_full_batch else batch_slices(N, run.batch_size)
     weights = list(network.head.weights)
-    if saved.is_file():
-        progress, sizes = checkpoint.load(saved, network, optimiser, generator)
-    for record, size in zip(records, sizes, strict=True):
-        record.cut_metrics(size)
+    progress = checkpoints.restore(network, optimiser, generator)
     logbook = Logbook(network, records, progress, f"; try optimizer.lr={config.lr / 10:g}")
     last_saved = time.perf_counter()
 
@@ -65,9 +59,19 @@ def fit(
         return logbook.measure(evaluator, optimiser.param_groups[0]["lr"])
 
     def save() -> None:
+        nonlocal last_saved
+        logbook.check_parameters(optimiser.param_groups[0]["lr"])
         logbook.keep_time()
-        sizes = [record.metrics_size() for record in records]
-        checkpoint.save(saved, network, optimiser, generator, progress, sizes)
+        checkpoints.save(network, optimiser, generator, progress)
+        last_saved = time.perf_counter()
+
+    def save_if_due() -> None:
+        """A checkpoint every so often, and the end if a signal asks for it."""
+        stopping = stop_requested()
+        if stopping or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
+            save()
+        if stopping:
+            raise Interrupted
 
     if progress.epoch == progress.offset == 0:
         show(0, measure())
@@ -92,15 +96,10 @@ def fit(
             network.project()
             progress.step += 1
             progress.offset += 1
-            if stop_requested() and progress.offset < len(slices):
-                save()
-                raise Interrupted
+            save_if_due()
         progress.epoch, progress.offset, progress.order = epoch + 1, 0, None
         show(progress.epoch, measure() if progress.epoch in measured else None)
-        stopping = stop_requested()
-        if stopping or progress.epoch == run.epochs or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
-            save()
-            last_saved = time.perf_counter()
-        if stopping and progress.epoch < run.epochs:
-            raise Interrupted
+        if progress.epoch < run.epochs:
+            save_if_due()
+    save()
     return progress

@@ -5,7 +5,6 @@ bits. The bounds of L-BFGS-B keep the features of ufm_relu from becoming negativ
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from ncrun.data.load import RunData
 from ncrun.models import FreeFeatures
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
-from ncrun.training import checkpoint
-from ncrun.training.checkpoint import Progress
+from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Logbook
 from ncrun.training.loop import Interrupted
@@ -44,7 +42,7 @@ def settle(
     objective: Objective,
     evaluator: Evaluator,
     records: Sequence[RunDirectory],
-    saved: Path,
+    checkpoints: Checkpoints,
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
 ) -> Progress:
@@ -59,7 +57,7 @@ def settle(
         record.cut_metrics(0)
     progress = Progress()
     rng = np.random.default_rng(run.seed)
-    logbook = Logbook(model, records, progress)
+    logbook = Logbook(model, records, progress, "; try optimizer=adam")
     measured = measured_epochs(run.measure, run.epochs, full_batch=True)
     last_measured = 0
 
@@ -87,7 +85,7 @@ def settle(
             _descend(model, here, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
             show(progress.epoch, logbook.measure(evaluator.scaled(factor), None, factor=factor))
     logbook.keep_time()
-    checkpoint.save(saved, model, None, None, progress, [record.metrics_size() for record in records])
+    checkpoints.save(model, None, None, progress)
     return progress
 
 
