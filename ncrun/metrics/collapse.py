@@ -124,7 +124,7 @@ def scan(
     data_sum = torch.zeros_like(logit_deviation_sq)
     disagree, tied = torch.zeros_like(logit_deviation_sq), torch.zeros_like(logit_deviation_sq)
     for y, deviation in deviations(features, labels, means.means):
-        *into_directions, logit_deviation, along_means = (deviation @ projection).split(widths, dim=1)
+        *into_directions, logit_deviation, along_means = torch.split(deviation @ projection, widths, dim=1)
         for m, projected in enumerate(into_directions):
             within[:, m].index_add_(0, y, projected.square().sum(dim=1))
         norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()

@@ -33,11 +33,12 @@ def features_of(
     for start in range(0, len(images), FORWARD_ROWS):
         part = slice(start, start + FORWARD_ROWS)
         if isinstance(network, FreeFeatures):
-            found, seen = network.features(images[part]), {}
+            seen = {"": network.features(images[part])}
         else:
             found, seen = tapped(network.backbone, images[part], taps)
-        finite &= torch.isfinite(found).all()
-        for name, points in {"": found, **seen}.items():
+            seen[""] = found
+        finite &= torch.isfinite(seen[""]).all()
+        for name, points in seen.items():
             if name not in whole:
                 whole[name] = points.new_empty(len(images), points.shape[1])
             whole[name][part] = points
