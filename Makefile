@@ -32,6 +32,10 @@ torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bi
 	$(BIN)/python scripts/torture.py
 	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_fuzz.py
 
+bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (8 minutes on 2 quiet cores)
+	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_scaling.py
+
 # A virtual environment, uv in it, and uv does the rest. Byte code is compiled at once: `ncrun theory` has to be instant.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"ncrun needs Python 3.11 to 3.13, and this is {v[0]}.{v[1]}; try: make PYTHON=python3.12 ...")'
@@ -40,4 +44,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: help figures test check smoke verify torture
+.PHONY: help figures test check smoke verify torture bench

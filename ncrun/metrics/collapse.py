@@ -29,7 +29,7 @@ from torch import Tensor
 from ncrun.metrics.distance import etf_distance, shape_distance, target_distances
 from ncrun.metrics.layers import class_distance_variance, numerical_rank
 from ncrun.metrics.ledger import squared_loss_ledger
-from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, blocks, class_means
+from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, class_means, deviations
 from ncrun.theory import Geometry
 from ncrun.theory.geometry import class_margins
 
@@ -112,6 +112,10 @@ def scan(
     gram = centred @ centred.T
     gaps = (gram.diag()[:, None] + gram.diag()[None, :] - 2 * gram).clamp(min=0)  # squared distances between means
     eps = torch.finfo(features.dtype).eps
+    # All that is read off a deviation comes from one product with these columns, and not from one product each.
+    columns = [*pulled_back, suffixes[0].T, centred.T]
+    projection, widths = torch.cat(columns, dim=1), [column.shape[1] for column in columns]
+    hidden = [weight.to(features.dtype).T for weight in head.weights[:-1]]
 
     within = torch.zeros(K, depth, dtype=torch.float64, device=features.device)
     trace = torch.zeros_like(within)
@@ -119,25 +123,23 @@ def scan(
     logit_deviation_sq = torch.zeros((), dtype=torch.float64, device=features.device)
     data_sum = torch.zeros_like(logit_deviation_sq)
     disagree, tied = torch.zeros_like(logit_deviation_sq), torch.zeros_like(logit_deviation_sq)
-    for part, block in blocks(features):
-        y = labels[part]
-        deviation = block - means.means[y]
-        for m in range(depth):
-            within[:, m].index_add_(0, y, (deviation @ pulled_back[m]).square().sum(dim=1))
-        trace[:, 0].index_add_(0, y, deviation.square().sum(dim=1))
+    for y, deviation in deviations(features, labels, means.means):
+        *into_directions, logit_deviation, along_means = torch.split(deviation @ projection, widths, dim=1)
+        for m, projected in enumerate(into_directions):
+            within[:, m].index_add_(0, y, projected.square().sum(dim=1))
+        norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
+        trace[:, 0].index_add_(0, y, norm_sq)
         inner = deviation.to(features.dtype)  # already centred, so the training precision loses nothing that matters
-        for m in range(1, depth):
-            inner = inner @ head.weights[m - 1].to(inner.dtype).T
-            trace[:, m].index_add_(0, y, inner.double().square().sum(dim=1))
-        logit_deviation = deviation @ suffixes[0].T
+        for m, weight in enumerate(hidden, start=1):
+            inner = inner @ weight
+            trace[:, m].index_add_(0, y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
         logit_deviation_sq += logit_deviation.square().sum()
         logits = class_logits[y] + logit_deviation
         if data_term is not None:
             data_sum += data_term(logits, y)
         correct.index_add_(0, y, (logits.argmax(dim=1) == y).double())
         # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
-        to_mean = deviation.square().sum(dim=1, keepdim=True) + gaps[y]
-        to_mean += 2 * ((deviation * centred[y]).sum(dim=1, keepdim=True) - deviation @ centred.T)
+        to_mean = norm_sq[:, None] + gaps[y] + 2 * (along_means.gather(1, y[:, None]) - along_means)
         best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)
         scale = to_mean.abs().amax(dim=1, keepdim=True)
         best_mean = to_mean <= to_mean.amin(dim=1, keepdim=True) + eps * scale

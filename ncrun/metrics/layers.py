@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ncrun.metrics.distance import etf_distance
-from ncrun.metrics.scatter import ClassMeans, between_directions, blocks, class_means
+from ncrun.metrics.scatter import ClassMeans, between_directions, class_means, deviations
 
 NUMERICAL_RANK = 1e-3
 
@@ -36,10 +36,9 @@ def layer_metrics(
     axes = directions.axes / directions.values.sqrt()
     within = torch.zeros((), dtype=torch.float64, device=points.device)
     trace = torch.zeros(num_classes, dtype=torch.float64, device=points.device)
-    for part, block in blocks(points):
-        deviation = block - means.means[labels[part]]
+    for y, deviation in deviations(points, labels, means.means):
         within += (deviation @ axes).square().sum()
-        trace.index_add_(0, labels[part], deviation.square().sum(dim=1))
+        trace.index_add_(0, y, torch.linalg.vector_norm(deviation, dim=1).square())
     alive, N = directions.rank > 0, len(points)
     singular = torch.linalg.svdvals(means.means)
     gram = means.means @ means.means.T

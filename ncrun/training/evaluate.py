@@ -15,7 +15,8 @@ from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
 
-FORWARD_ROWS = 2048
+# Activations of more rows leave the cache, and the memory of each would be taken from the system anew.
+FORWARD_ROWS = 512
 
 
 @torch.no_grad()
@@ -27,18 +28,23 @@ def features_of(
     Raises FloatingPointError if a feature is not finite.
     """
     network.eval()
-    features, layers = [], []
-    for part in torch.split(images, FORWARD_ROWS):
+    whole: dict[str, Tensor] = {}  # by tap, and the features under ""
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    for start in range(0, len(images), FORWARD_ROWS):
+        part = slice(start, start + FORWARD_ROWS)
         if isinstance(network, FreeFeatures):
-            features.append(network.features(part))
+            seen = {"": network.features(images[part])}
         else:
-            found, seen = tapped(network.backbone, part, taps)
-            features.append(found)
-            layers.append(seen)
-    whole = torch.cat(features)
-    if not bool(torch.isfinite(whole).all()):
+            found, seen = tapped(network.backbone, images[part], taps)
+            seen[""] = found
+        finite &= torch.isfinite(seen[""]).all()
+        for name, points in seen.items():
+            if name not in whole:
+                whole[name] = points.new_empty(len(images), points.shape[1])
+            whole[name][part] = points
+    if not bool(finite):
         raise FloatingPointError("the features are not finite")
-    return whole, {name: torch.cat([seen[name] for seen in layers]) for name in taps}
+    return whole.pop(""), whole
 
 
 class Evaluator:

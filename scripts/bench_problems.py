@@ -1,0 +1,151 @@
+"""The problems that `make bench` poses to both sides, with the real CIFAR-10 or random images of its shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from bench_baseline import Pictures, PlainMLP
+from bench_timing import Shape
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ncrun.compose import compose_run
+from ncrun.config import MLPConfig, RunConfig, data_directory, resolve
+from ncrun.data.load import RunData, normalise, read_splits
+from ncrun.data.splits import LabelledImages
+from ncrun.data.subset import choose_indices
+from ncrun.metrics import Head
+from ncrun.models import Network, build
+from ncrun.objective import Objective
+from ncrun.theory import Geometry, predict
+
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class NetworkProblem:
+    """One run's configuration, data and prediction, and the same images as the plain side reads them."""
+
+    run: RunConfig
+    data: RunData
+    train: Pictures
+    test: Pictures
+    source: str
+    target: Geometry
+
+    def network(self) -> Network:
+        """ncrun's network at its first weights."""
+        torch.manual_seed(self.run.seed)
+        network = build(self.run)
+        assert isinstance(network, Network)
+        return network
+
+    def plain(self) -> PlainMLP:
+        """The plain one at the same weights."""
+        run, model = self.run, self.run.model
+        assert isinstance(model, MLPConfig)
+        inputs = self.data.train_images[0].numel()
+        plain = PlainMLP(inputs, model.width, model.depth, run.num_classes, run.depth, model.batch_norm)
+        with torch.no_grad():
+            for own, given in zip(plain.parameters(), self.network().parameters(), strict=True):
+                own.copy_(given)
+        return plain
+
+    def objective(self) -> Objective:
+        run = self.run
+        assert run.loss is not None
+        return Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
+
+    @property
+    def decays(self) -> tuple[float, float]:
+        assert self.run.decay.feature is not None
+        return self.run.weight_decays()[0], self.run.decay.feature
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every linear layer."""
+        modules = self.network().modules()
+        return [(layer.in_features, layer.out_features) for layer in modules if isinstance(layer, nn.Linear)]
+
+
+def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[str]) -> NetworkProblem:
+    """An MLP of the released kind on so many CIFAR-10 images of each class, and `num_test` test images of each."""
+    numbers = ",".join(map(str, counts))
+    run = resolve(compose_run(["dataset=cifar10", "model=mlp", "device=cpu", f"counts=[{numbers}]", *overrides]))
+    folder = data_directory(run)
+    if (folder / "cifar-10-batches-py").is_dir():
+        (train, test), source = read_splits("cifar10", folder), "CIFAR-10"
+    else:
+        (train, test), source = (random_images(counts, 0), random_images([num_test] * NUM_CLASSES, 1)), "random images"
+    train, test = chosen(train, counts), chosen(test, [num_test] * NUM_CLASSES)
+    device, facts = torch.device("cpu"), run.facts
+    assert facts.mean is not None
+    assert facts.std is not None
+    tensors = [normalise(part.images, facts, run.image_shape, device, torch.float32) for part in (train, test)]
+    labels = [torch.from_numpy(part.labels) for part in (train, test)]
+    data = RunData(tensors[0], labels[0], tensors[1], labels[1], None)
+    pictures = [Pictures(part.images, part.labels.tolist(), facts.mean, facts.std) for part in (train, test)]
+    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.setting()))
+
+
+def random_images(counts: Sequence[int], seed: int) -> LabelledImages:
+    """Noise in CIFAR-10's format."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    return LabelledImages(rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8), labels)
+
+
+def chosen(split: LabelledImages, counts: Sequence[int]) -> LabelledImages:
+    """The first so many samples of each class."""
+    kept = choose_indices(split.labels, counts, "first", 0)
+    return LabelledImages(split.images[kept], split.labels[kept])
+
+
+def target_matrices(target: Geometry) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted W W^T, Gram matrix of the class means, and W H."""
+    assert target.logits is not None
+    return target.layers[0].weight_gram, target.layers[0].feature_gram, target.logits
+
+
+@dataclass(frozen=True)
+class FeatureProblem:
+    """Features by themselves, and a head that reads them: what a metric needs.
+
+    features: (N, d) float32 about K means, as far into collapse as a network halfway there.
+    """
+
+    features: Tensor
+    labels: Tensor
+    head: Head
+    objective: Objective
+    target: Geometry
+    baseline: Geometry
+
+    @property
+    def products(self) -> list[Shape]:
+        """Of float64 matrices that ncrun cannot do without: a block's deviations onto the directions of the class
+        means, the logits and the means."""
+        N, d = self.features.shape
+        K, M = len(self.head.bias), len(self.head.weights)
+        return [(512, d, M * min(d, K - 1) + 2 * K)] * (N // 512)
+
+
+def feature_problem(N: int, d: int, K: int = NUM_CLASSES, M: int = 1) -> FeatureProblem:
+    """Random features of K equal classes, and a random head of M layers."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(N) % K
+    means = torch.randn(K, d, generator=generator)
+    features = torch.randn(N, d, generator=generator).mul_(0.3).add_(means[labels])
+    sizes = [*[d] * M, K]
+    weights = [
+        torch.randn(sizes[m + 1], sizes[m], generator=generator, dtype=torch.float64) / sizes[m] ** 0.5
+        for m in range(M)
+    ]
+    counts = ",".join(map(str, torch.bincount(labels, minlength=K).tolist()))
+    run = resolve(compose_run(["model=ufm", f"counts=[{counts}]", f"model.width={d}", f"head.depth={M}"]))
+    setting = run.setting()
+    assert run.loss is not None
+    objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, N)
+    head = Head(weights, torch.zeros(K, dtype=torch.float64))
+    return FeatureProblem(features, labels, head, objective, predict(setting), predict(setting.balanced()))
