@@ -23,7 +23,9 @@ from ncrun.theory import Setting
 DEFAULT_BATCH_SIZE = 128
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
 # bits, but a run may be continued on another machine.)
-NOT_IDENTITY = ("device", "threads", "progress", "data_dir", "run_dir", "name")
+NOT_IDENTITY = ("device", "threads", "compile", "cuda_graphs", "progress", "data_dir", "run_dir", "name")
+# Keys that came later: left out of the identity at the value that earlier runs had.
+ADDED = {"precision": "full"}
 
 
 @dataclass
@@ -150,6 +152,9 @@ class RunConfig:
     path: list[float] | None = MISSING
     taps: list[str] = MISSING
     dtype: str | None = MISSING
+    precision: str = MISSING
+    compile: bool = MISSING
+    cuda_graphs: bool = MISSING
     measure: Any = MISSING
     device: str = MISSING
     threads: Any = MISSING
@@ -272,7 +277,8 @@ class RunConfig:
 
     def identity(self) -> str:
         """A hash of everything that decides this run's numbers."""
-        content = {key: value for key, value in self.as_dict().items() if key not in NOT_IDENTITY}
+        whole = self.as_dict()
+        content = {k: v for k, v in whole.items() if k not in NOT_IDENTITY and not (k in ADDED and v == ADDED[k])}
         if self.own_data is not None:
             content["dataset"]["path"] = self.own_data.digest  # what lies there, not where
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

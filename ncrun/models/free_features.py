@@ -24,16 +24,6 @@ class FreeHead(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
         self.relu = relu
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(R, N, d) features to (R, N, K) logits."""
-        signal = features
-        last = len(self.weights) - 1
-        for m, weight in enumerate(self.weights):
-            signal = signal @ weight.transpose(1, 2)
-            if self.relu and m < last:
-                signal = signal.relu()
-        return signal if self.bias is None else signal + self.bias[:, None]
-
     def in_float64(self) -> metrics.Head:
         """A detached copy of the first start's head, for measuring."""
         weights = [weight.detach()[0].double() for weight in self.weights]
@@ -69,11 +59,6 @@ class FreeFeatures(nn.Module):
     def features(self, samples: Tensor) -> Tensor:
         """(B, d): the first start's features of the samples with these indices."""
         return self.points[0][samples]
-
-    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """The features (R, N, d) and logits (R, N, K) of all samples; `samples` has to name them all, in order."""
-        assert len(samples) == self.points.shape[1]
-        return self.points, self.head(self.points)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -35,6 +35,7 @@ from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Diverged
 from ncrun.training.loop import Interrupted, fit
+from ncrun.training.saving import CommonCheckpoint
 from ncrun.training.settle import settle
 
 # K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
@@ -85,12 +86,13 @@ def train(run: RunConfig) -> int:
     try:
         with stop, Display(whole.path.name, epochs, run.progress) as display:
             evaluator = Evaluator(data, objective, geometry, run.taps)
-            common = (data, objective, evaluator, records, whole.checkpoint, display, lambda: stop.received)
+            watched = (display, lambda: stop.received)
             if isinstance(run.optimizer, LBFGSConfig):
                 assert isinstance(network, FreeFeatures)
-                progress = settle(run, network, *common)
+                progress = settle(run, network, data, objective, evaluator, records, whole.checkpoint, *watched)
             else:
-                progress = fit(run, network, *common)
+                evaluators, saved = [evaluator] * run.restarts, CommonCheckpoint(whole.checkpoint)
+                progress = fit(singles, network, evaluators, records, saved, *watched)
         finished = _finish(run, network, evaluator, whole, records, progress, theory)
     except Interrupted:
         _close(whole, records, state="interrupted")

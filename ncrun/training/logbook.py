@@ -25,9 +25,9 @@ class Logbook:
         network: Network | FreeFeatures,
         records: Sequence[RunDirectory],
         progress: Progress,
-        advice: str = "",
+        advice: Sequence[str] = (),
     ) -> None:
-        """advice: what to try when a start diverges."""
+        """advice: for each start, what to try when it diverges."""
         assert len(records) == network.num_members
         self.network = network
         self.records = records
@@ -39,15 +39,18 @@ class Logbook:
         """Bring progress.seconds up to now."""
         self.progress.seconds = time.perf_counter() - self._began
 
-    def measure(self, evaluator: Evaluator, rate: float | None, **more: Any) -> dict[str, Any]:
-        """One row for every start that has not diverged; returns the first one's. rate: the learning rate, if any.
+    def measure(
+        self, evaluators: Sequence[Evaluator], rates: Sequence[float] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """One row for every start that has not diverged; returns the first one's. rates: learning rates, if any.
 
         A start whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
         """
         progress, began, row = self.progress, time.perf_counter(), None
-        for index, record in enumerate(self.records):
+        for index, (record, evaluator) in enumerate(zip(self.records, evaluators, strict=True)):
             if index in progress.failures:
                 continue
+            rate = None if rates is None else rates[index]
             try:
                 values = evaluator(self.network.member(index))
                 first = progress.first_losses.setdefault(index, values["loss"])
@@ -56,7 +59,7 @@ class Logbook:
             except FloatingPointError as error:
                 where = f"after step {progress.step} (epoch {progress.epoch})"
                 where += f" with learning rate {rate:g}" if rate else ""
-                progress.failures[index] = f"diverged: {error} {where}{self.advice}"
+                progress.failures[index] = f"diverged: {error} {where}{self.advice[index] if self.advice else ''}"
                 continue
             self.keep_time()
             line = {"epoch": progress.epoch, "step": progress.step, **more, **values}
