@@ -56,6 +56,7 @@ def train(run: RunConfig) -> int:
     singles = [run.single(restart) for restart in range(run.restarts)] if run.restarts > 1 else [run]
     records = [RunDirectory(single.directory()) for single in singles] if run.restarts > 1 else [whole]
     device = _device(run.device)
+    _check_device_options(run, device)
     threads = _threads(run)
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
@@ -69,8 +70,7 @@ def train(run: RunConfig) -> int:
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory at these widths") from error
     _check_taps(run, network)
-    assert run.loss is not None
-    objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
+    objective = _objective(run)
     geometry = predict(run.setting())
     theory = as_json(geometry)
     facts = _facts(run, data.index_hash, device, threads, network)
@@ -130,11 +130,7 @@ def _finish(
     theory: dict[str, Any],
 ) -> list[RunDirectory]:
     """Close every record with its summary; returns those of the starts that did not diverge."""
-    spent = {
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "wall_seconds": round(progress.seconds, 2),
-        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
-    }
+    spent = time_spent(progress)
     outcomes: list[dict[str, Any]] = []
     finished = []
     for index, record in enumerate(records):
@@ -142,20 +138,11 @@ def _finish(
             record.close(state="failed", reason=progress.failures[index])
             outcomes.append({"run": record.path.name, "state": "failed", "summary": progress.failures[index]})
             continue
-        row = record.last_row()
-        ending: dict[str, Any] = {"summary": describe(row, theory)}
-        if run.path is not None:
-            ending["summary"] = f"settled at {len(run.path)} decays, one after the other"
-        elif run.is_free:
-            verdict = judge(row, theory)
-            ending["verdict"] = asdict(verdict)
-            ending["summary"] = f"{verdict.word}; {ending['summary']}"
-        if run.num_classes <= MOST_CLASSES_WRITTEN:
-            write_json(record.path / "geometry.json", evaluator.geometry(network.member(index)))
+        ending = outcome(run, network.member(index), evaluator, record, theory)
         if record is not whole:
             checkpoint.save(record.checkpoint, network.member(index), None, None, progress, [record.metrics_size()])
         record.close(state="done", **spent, **ending)
-        outcomes.append({"run": record.path.name, "state": "done", "loss": row["loss"], **ending})
+        outcomes.append({"run": record.path.name, "state": "done", "loss": record.last_row()["loss"], **ending})
         finished.append(record)
     if run.restarts > 1:
         words = Counter(outcome["verdict"]["word"] for outcome in outcomes if "verdict" in outcome)
@@ -164,6 +151,36 @@ def _finish(
         counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
         whole.close(state="done", **spent, summary=f"{run.restarts} restarts: {counted}", runs=outcomes)
     return finished
+
+
+def time_spent(progress: Progress) -> dict[str, Any]:
+    """What the manifest of a finished run says of its time."""
+    return {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(progress.seconds, 2),
+        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
+    }
+
+
+def outcome(
+    run: RunConfig,
+    network: Network | FreeFeatures,
+    evaluator: Evaluator,
+    record: RunDirectory,
+    theory: dict[str, Any],
+) -> dict[str, Any]:
+    """What the manifest of a finished run says of its result; writes geometry.json."""
+    row = record.last_row()
+    ending: dict[str, Any] = {"summary": describe(row, theory)}
+    if run.path is not None:
+        ending["summary"] = f"settled at {len(run.path)} decays, one after the other"
+    elif run.is_free:
+        verdict = judge(row, theory)
+        ending["verdict"] = asdict(verdict)
+        ending["summary"] = f"{verdict.word}; {ending['summary']}"
+    if run.num_classes <= MOST_CLASSES_WRITTEN:
+        write_json(record.path / "geometry.json", evaluator.geometry(network))
+    return ending
 
 
 def _check_taps(run: RunConfig, network: Network | FreeFeatures) -> None:
@@ -185,12 +202,17 @@ def preflight(run: RunConfig) -> None:
 
     A sweep asks this of all its jobs before the first one starts.
     """
-    _device(run.device)
+    _check_device_options(run, _device(run.device))
     RunDirectory(run.directory(), run.manifest_name).state(run)
     if run.dataset is not None:
         check_run_data(run, data_directory(run))
     if run.taps:
         _check_taps(run, build(run))
+
+
+def _objective(run: RunConfig) -> Objective:
+    assert run.loss is not None
+    return Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
 
 
 def _threads(run: RunConfig) -> int:
@@ -236,6 +258,15 @@ def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not available:
         raise UserError("device=cuda: PyTorch finds no CUDA device here; use device=cpu or device=auto")
     return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+
+
+def _check_device_options(run: RunConfig, device: torch.device) -> None:
+    """Raises UserError for an option that only a GPU knows."""
+    wanted = {"precision=tf32": run.precision == "tf32", "compile=true": run.compile}
+    wanted["cuda_graphs=true"] = run.cuda_graphs
+    for setting, on in wanted.items():
+        if on and device.type != "cuda":
+            raise UserError(f"{setting}: needs a CUDA device, and this run is on the CPU")
 
 
 def _facts(

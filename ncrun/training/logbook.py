@@ -14,7 +14,11 @@ EXPLOSION = 1e6
 
 
 class Diverged(Exception):
-    """The loss is no longer a number; the message says where, and what to try."""
+    """The loss is no longer a number; the message says where, and what to try. failures: the same for each start."""
+
+    def __init__(self, failures: dict[int, str]) -> None:
+        super().__init__(next(iter(failures.values())))
+        self.failures = failures
 
 
 class Logbook:
@@ -69,5 +73,5 @@ class Logbook:
         self.keep_time()
         progress.measuring_seconds += time.perf_counter() - began
         if row is None:
-            raise Diverged(next(iter(progress.failures.values())))
+            raise Diverged(progress.failures)
         return row

@@ -24,7 +24,11 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop."""
+    """A signal asked the run to stop. failures: of the starts that had diverged by then, how."""
+
+    def __init__(self, failures: dict[int, str] | None = None) -> None:
+        super().__init__()
+        self.failures = failures or {}
 
 
 def fit(
@@ -99,7 +103,7 @@ def fit(
             progress.offset += 1
             if stop_requested() and progress.offset < len(slices):
                 save()
-                raise Interrupted
+                raise Interrupted(progress.failures)
         progress.epoch, progress.offset, progress.order = epoch + 1, 0, None
         show(progress.epoch, measure() if progress.epoch in measured else None)
         stopping = stop_requested()
@@ -107,5 +111,5 @@ def fit(
             save()
             last_saved = time.perf_counter()
         if stopping and progress.epoch < run.epochs:
-            raise Interrupted
+            raise Interrupted(progress.failures)
     return progress

@@ -117,3 +117,10 @@ def _join_states(optimiser: torch.optim.Optimizer, own: Sequence[torch.optim.Opt
 def _joined(values: Sequence[Any]) -> Any:
     first = values[0]
     return torch.cat(list(values)) if isinstance(first, torch.Tensor) and first.dim() else first
+
+
+def saved_step(path: Path) -> int:
+    """The optimiser steps at which a run's checkpoint was written; 0 where there is none."""
+    if not path.is_file():
+        return 0
+    return int(torch.load(path, weights_only=True, map_location="cpu")["progress"]["step"])
