@@ -38,9 +38,14 @@ class CheckedSweeper(BasicSweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         directories: dict[str, str] = {}
+        runs = []
         for overrides in batch:
             composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             run = resolve(composed)
+            runs.append(run)
+            for key in ("jobs", "together"):
+                if getattr(run, key) != getattr(runs[0], key):
+                    raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
             if self.preflight is not None:
                 self.preflight(run)
             directory, job = str(run.directory()), " ".join(overrides)
@@ -50,6 +55,9 @@ class CheckedSweeper(BasicSweeper):
                     " leave run_dir out or make it a template such as 'out/${head.depth}'"
                 )
             directories[directory] = job
+        launcher: Any = self.launcher
+        if hasattr(launcher, "runs"):  # the project's own
+            launcher.runs = runs
 
 
 _NODE: dict[str, Any] = {

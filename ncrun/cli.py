@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from ncrun.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from omegaconf import DictConfig
 
     from ncrun.config import RunConfig
@@ -114,6 +116,9 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
 
     check_flags(arguments)
     is_sweep = "-m" in arguments or "--multirun" in arguments  # then the sweeper sees to each job's data set
+    for key in ("jobs", "together"):
+        if not is_sweep and any(argument.startswith(f"{key}=") for argument in arguments):
+            raise UserError(f"{key}: has no effect without -m")
     sys.argv = [sys.argv[0], *(arguments if is_sweep else typed_dataset_wins(arguments))]
     statuses: list[int] = []
     refusals: list[UserError] = []
@@ -141,8 +146,16 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
         if statuses and statuses[-1] >= 128:
             sys.exit(statuses[-1])  # a signal ends the whole sweep, not only this job
 
+    def sweep(jobs: "Sequence[tuple[Sequence[str], RunConfig]]") -> None:
+        nonlocal started
+        started = True
+        from ncrun.sweep import train_sweep
+
+        statuses.append(train_sweep(jobs))
+
     if command == "train":
         job.preflight = _preflight  # type: ignore[attr-defined]
+        job.sweep = sweep  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
         os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml
         try:

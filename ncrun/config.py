@@ -23,7 +23,20 @@ from ncrun.theory import Setting
 DEFAULT_BATCH_SIZE = 128
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
 # bits, but a run may be continued on another machine.)
-NOT_IDENTITY = ("device", "threads", "progress", "data_dir", "run_dir", "name")
+NOT_IDENTITY = (
+    "device",
+    "threads",
+    "compile",
+    "cuda_graphs",
+    "jobs",
+    "together",
+    "progress",
+    "data_dir",
+    "run_dir",
+    "name",
+)
+# Keys that came later: left out of the identity at the value that earlier runs had.
+ADDED = {"precision": "full"}
 
 
 @dataclass
@@ -150,9 +163,14 @@ class RunConfig:
     path: list[float] | None = MISSING
     taps: list[str] = MISSING
     dtype: str | None = MISSING
+    precision: str = MISSING
+    compile: bool = MISSING
+    cuda_graphs: bool = MISSING
     measure: Any = MISSING
     device: str = MISSING
     threads: Any = MISSING
+    jobs: Any = MISSING
+    together: bool = MISSING
     progress: Any = MISSING
     data_dir: str | None = MISSING
     run_dir: str | None = MISSING
@@ -272,7 +290,8 @@ class RunConfig:
 
     def identity(self) -> str:
         """A hash of everything that decides this run's numbers."""
-        content = {key: value for key, value in self.as_dict().items() if key not in NOT_IDENTITY}
+        whole = self.as_dict()
+        content = {k: v for k, v in whole.items() if k not in NOT_IDENTITY and not (k in ADDED and v == ADDED[k])}
         if self.own_data is not None:
             content["dataset"]["path"] = self.own_data.digest  # what lies there, not where
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
@@ -398,6 +417,8 @@ def resolve(composed: DictConfig) -> RunConfig:
         _check_frozen_head(run)
     _check_decay(run, typed)
     _check_schedule(run, typed)
+    _check_device_options(run, typed)
+    _check_sweep(run)
     _check_paths(run)
     return run
 
@@ -787,6 +808,35 @@ def _check_schedule(run: RunConfig, typed: set[str]) -> None:
     for drop in schedule.drops or []:
         if not 0 < drop < 1:
             raise UserError(f"schedule.drops={schedule.drops}: each is a fraction of the training, in (0, 1)")
+
+
+def _check_device_options(run: RunConfig, typed: set[str]) -> None:
+    _choice("precision", run.precision, ["full", "tf32", "bfloat16"])
+    if run.is_free:
+        for key in ("precision", "compile"):
+            _refuse_typed(typed, key, f"model={run.model.name} trains by products written out, in its dtype")
+    if run.precision != "full" and run.dtype == "float64":
+        raise UserError(f"precision={run.precision}: has no effect with dtype=float64")
+    if run.cuda_graphs and isinstance(run.optimizer, LBFGSConfig):
+        raise UserError("cuda_graphs=true: has no effect: optimizer=lbfgs takes its steps on the CPU")
+    if run.cuda_graphs and run.compile:
+        raise UserError("cuda_graphs=true: cannot record what compile=true makes; choose one")
+
+
+def _check_sweep(run: RunConfig) -> None:
+    if run.jobs != "auto" and not (_is_whole(run.jobs) and run.jobs >= 1):
+        raise UserError(f"jobs={run.jobs}: must be auto (one for each core) or a whole number from 1 on")
+    if not run.together:
+        return
+    if run.jobs != 1:
+        raise UserError(f"jobs={run.jobs}: has no effect with together=true, which trains in one process")
+    if not run.is_free or isinstance(run.optimizer, LBFGSConfig):
+        what = "optimizer=lbfgs" if run.is_free else f"model={run.model.name}"
+        raise UserError(
+            f"together=true: needs free features with optimizer=sgd or adam, not {what}; jobs=N trains side by side"
+        )
+    if run.restarts > 1:
+        raise UserError(f"restarts={run.restarts}: with together=true let the sweep say it: seed=0,1,2")
 
 
 def _check_paths(run: RunConfig) -> None:

@@ -63,13 +63,10 @@ class Objective:
     ) -> Tensor:
         """The loss that one step descends: its expectation over batches is the objective.
 
-        logits, features: (B, K) and (B, d), or (R, B, K) and (R, B, d) for R independent starts, whose losses are
-        summed.
+        logits, features: (B, K) and (B, d).
         """
         B = len(labels)
         feature_norm_sq = features.square().sum() * (self.num_samples / B)
-        if logits.dim() == 3:
-            labels, logits = labels.repeat(len(logits)), logits.flatten(0, 1)
         total = self.data_sum(logits, labels) / B + self.penalty(head_weights, parameters, feature_norm_sq)
         assert isinstance(total, torch.Tensor)
         return total

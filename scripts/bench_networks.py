@@ -19,6 +19,7 @@ from ncrun.data.batches import epoch_order
 from ncrun.models import FreeFeatures, Network
 from ncrun.records import RunDirectory
 from ncrun.training import loop
+from ncrun.training.checkpoint import NOTHING, Checkpoints
 from ncrun.training.evaluate import FORWARD_ROWS, Evaluator
 
 IMBALANCED = (100, 100, 200, 200, 300, 300, 400, 400, 500, 500)
@@ -71,8 +72,8 @@ def fit(problem: NetworkProblem, network: Network, between: Callable[[float, flo
 
     with tempfile.TemporaryDirectory() as folder, no_checkpoints():
         record = RunDirectory(Path(folder))
-        args = (problem.run, network, problem.data, problem.objective(), evaluator, [record], record.checkpoint)
-        loop.fit(*args, show, lambda: False)
+        checkpoints = Checkpoints(record, [record], NOTHING, {})
+        loop.fit([problem.run], network, [evaluator], [record], checkpoints, show, lambda: False)
     return found
 
 

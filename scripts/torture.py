@@ -154,7 +154,7 @@ class Training:
             for each in (*STOPS, signal.SIGCHLD):
                 signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
             loop.CHECKPOINT_SECONDS = every
-            command._draw = lambda records: True  # a picture takes two seconds and no part in this
+            command.draw = lambda records: True  # a picture takes two seconds and no part in this
             if fault is not None:
                 install(fault)
             status = cli.run(["train", *SCENARIOS[scenario].split(), f"run_dir={self.directory}"])

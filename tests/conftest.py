@@ -111,7 +111,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out curves.png, which a process of its own draws in two seconds after every run."""
-    monkeypatch.setattr("ncrun.training.command._draw", lambda records: True)
+    monkeypatch.setattr("ncrun.training.command.draw", lambda records: True)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -115,7 +115,8 @@ def between(means: Array, overall: Array, eps: float) -> tuple[Array, Array, int
     if rank == 0:
         return sigma, sigma, 0
     cutoff = (s[rank - 1] / s[0]) ** 2 / 2  # eigenvalues of Sigma_B are squares of the means' singular values
-    return sigma, np.linalg.pinv(sigma, rcond=cutoff, hermitian=True), rank
+    inverse: Array = np.linalg.pinv(sigma, rcond=cutoff, hermitian=True).astype(np.float64)
+    return sigma, inverse, rank
 
 
 def within(features: Array, labels: NDArray[np.int64], means: Array) -> tuple[Array, list[Array]]:

@@ -15,6 +15,7 @@ from free_features import Array, Problem
 from ncrun.config import RunConfig
 from ncrun.models import FreeFeatures, build
 from ncrun.models.free_features import free_features
+from ncrun.models.free_gradient import FreeGradient
 from ncrun.records.read import find_records
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -254,15 +255,15 @@ def test_features_of_ufm_relu_are_never_negative(
     at zero leave it, where a ReLU would keep them.
     """
     before, after = [], []
-    project, forward = FreeFeatures.project, FreeFeatures.forward
+    project, gradient = FreeFeatures.project, FreeGradient.__call__
 
     def projecting(self: FreeFeatures) -> None:
         before.append(float(self.points.detach().min()))
         project(self)
 
-    def seeing(self: FreeFeatures, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        after.append(float(self.points.detach().min()))
-        return forward(self, samples)
+    def seeing(self: FreeGradient) -> None:
+        after.append(float(self.model.points.detach().min()))
+        gradient(self)
 
     def at_zero(run: RunConfig) -> FreeFeatures:
         model = build(run)
@@ -270,7 +271,7 @@ def test_features_of_ufm_relu_are_never_negative(
         return model
 
     monkeypatch.setattr(FreeFeatures, "project", projecting)
-    monkeypatch.setattr(FreeFeatures, "forward", seeing)
+    monkeypatch.setattr(FreeGradient, "__call__", seeing)
     monkeypatch.setattr("ncrun.training.command.build", at_zero)
     typed = ["model=ufm_relu", *SMALL.split(), *f"optimizer={optimizer}".split(), "epochs=40", "run_dir=run"]
     assert ncrun("train", *typed).status == 0
@@ -383,14 +384,14 @@ CONTINUED = {
 
 def interrupt(patch: pytest.MonkeyPatch) -> None:
     """SIGINT while the objective is evaluated for the 30th time, for steps and for measuring."""
-    calls, forward = itertools.count(1), FreeFeatures.forward
+    calls, gradient = itertools.count(1), FreeGradient.__call__
 
-    def signalling(self: FreeFeatures, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def signalling(self: FreeGradient) -> None:
         if next(calls) == 30:
             signal.raise_signal(signal.SIGINT)
-        return forward(self, samples)
+        gradient(self)
 
-    patch.setattr(FreeFeatures, "forward", signalling)
+    patch.setattr(FreeGradient, "__call__", signalling)
 
 
 @pytest.mark.parametrize("name", CONTINUED)

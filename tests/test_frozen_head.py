@@ -36,7 +36,7 @@ def test_the_head_is_taken_over_and_stays(head: str, ncrun: Command, workdir: Pa
 def test_an_interrupted_run_goes_on(head: str, ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimiser's state has no entry for the fixed weights."""
     assert ncrun("train", *NET, head, "run_dir=straight").status == 0
-    from ncrun.training.command import _StopSignals
+    from ncrun.training.supervise import _StopSignals
 
     with monkeypatch.context() as patch:
         patch.setattr(_StopSignals, "received", property(lambda self: True))

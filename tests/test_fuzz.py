@@ -127,7 +127,7 @@ def interrupted(place: Path) -> Path:
 def finished(place: Path) -> Path:
     """A finished run of free features."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncrun.training.command._draw", lambda records: True)
+        patch.setattr("ncrun.training.command.draw", lambda records: True)
         assert run_command("train", *FREE, "run_dir=free").status == 0
     return place / "free"
 
@@ -586,7 +586,7 @@ def test_checkpoints_of_another_content(data: Data, interrupted: Path, place: Pa
     record.metrics.write_bytes((interrupted / "metrics.jsonl").read_bytes())
     write_sealed(record.checkpoint, buffer.getbuffer())
     network = build(run)
-    optimiser = build_optimiser(run.optimizer, list(network.parameters()))
+    optimiser = build_optimiser([run], network)
     random = torch.get_rng_state()
     with within_time("checkpoint contents"):
         try:

@@ -1,7 +1,6 @@
 """Settling free features: how far from rest a point is, that saddles are left, and the models that settle."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -218,21 +217,3 @@ def test_starts_are_those_of_their_seeds(run_config: Compose) -> None:
     group.member(1).points.data.fill_(3)  # a view on the same memory
     assert torch.equal(group.points[1], torch.full((5, 4), 3.0, dtype=torch.float64))
     assert not (group.points[0] == 3).any()
-
-
-def test_losses_of_starts_are_summed(run_config: Compose) -> None:
-    """So that one backward gives each start its own gradient; 1e-14: rounding."""
-    run = run_config("model=dufm", "counts=[3,2]", "model.width=4", "optimizer=sgd", "restarts=2")
-    model, labels, objective = free_features(run), labels_of(run), objective_of(run)
-
-    def loss(of: FreeFeatures) -> torch.Tensor:
-        features, logits = of(labels)
-        return objective.on_batch(logits, labels, features, list(of.head.weights), ())
-
-    members = [loss(model.member(k)) for k in range(2)]
-    assert float(loss(model).detach()) == pytest.approx(sum(float(each.detach()) for each in members), rel=1e-14)
-    loss(model).backward()
-    for k in range(2):
-        part: Any = model.member(k)
-        loss(part).backward()
-        np.testing.assert_allclose(model.points.grad[k].numpy(), part.points.grad[0].numpy(), rtol=1e-12, atol=1e-16)

@@ -1,10 +1,7 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from ncrun.figures import panels
 from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
+from ncrun.side_by_side import run_side_by_side
 
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
@@ -112,34 +110,20 @@ def _train(
     ended: called with each that succeeds, and those left.
     """
     failed = 0
-    # Being terminated must not leave the trainings behind: leave through `finally`, as Ctrl-C does.
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    waiting = list(runs)
-    running: dict[subprocess.Popen[bytes], tuple[PlannedRun, float]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                run = waiting.pop(0)
-                running[_start(run, jobs)] = (run, time.perf_counter())
-            process = _first_ended(list(running))
-            run, began = running.pop(process)
-            done = f"{len(runs) - len(waiting) - len(running)} of {len(runs)}"
-            if process.returncode:
-                failed += 1
-                print(
-                    f"[{done}] {run.label}: failed with exit status {process.returncode}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                continue
-            print(f"[{done}] {run.label} ({time.perf_counter() - began:.0f} s): {run.summary}", flush=True)
-            ended(run, [*waiting, *(each for each, _ in running.values())])
-    finally:
-        for process in running:  # they checkpoint and can be continued
-            process.terminate()
-        for process in running:
-            process.wait()
-        signal.signal(signal.SIGTERM, previous)
+
+    def one_ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
+        nonlocal failed
+        run, done = runs[index], f"{len(runs) - len(left)} of {len(runs)}"
+        if status:
+            failed += 1
+            print(f"[{done}] {run.label}: failed with exit status {status}", file=sys.stderr, flush=True)
+            return
+        print(f"[{done}] {run.label} ({seconds:.0f} s): {run.summary}", flush=True)
+        ended(run, [runs[each] for each in left])
+
+    # One thread each where several run side by side.
+    share = ["threads=1"] if jobs > 1 else []
+    run_side_by_side([["train", *run.overrides, *share] for run in runs], jobs, one_ended, quiet=True)
     return failed
 
 
@@ -158,23 +142,6 @@ def _is_worth_drawing(experiment: str, left: Sequence[PlannedRun], planned: Sequ
     """A figure of few runs is redrawn as each ends; one of many when they are all there."""
     of_it = sum(run.experiment == experiment for run in planned)
     return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
-
-
-def _start(run: PlannedRun, jobs: int) -> "subprocess.Popen[bytes]":
-    """Train one run in a process of its own, one thread each where several run side by side."""
-    command = [sys.executable, "-m", "ncrun.cli", "train", *run.overrides]
-    if jobs > 1:
-        command.append("threads=1")
-    # In a session of its own, so that a Ctrl-C in the terminal reaches it once, from here, and not a second time.
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-
-
-def _first_ended(processes: Sequence["subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
-    while True:
-        for process in processes:
-            if process.poll() is not None:
-                return process
-        time.sleep(0.2)
 
 
 def _draw_finished(name: str, scale: str, planned: Sequence[PlannedRun], out: Path) -> None:

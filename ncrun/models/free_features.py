@@ -24,16 +24,6 @@ class FreeHead(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
         self.relu = relu
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(R, N, d) features to (R, N, K) logits."""
-        signal = features
-        last = len(self.weights) - 1
-        for m, weight in enumerate(self.weights):
-            signal = signal @ weight.transpose(1, 2)
-            if self.relu and m < last:
-                signal = signal.relu()
-        return signal if self.bias is None else signal + self.bias[:, None]
-
     def in_float64(self) -> metrics.Head:
         """A detached copy of the first start's head, for measuring."""
         weights = [weight.detach()[0].double() for weight in self.weights]
@@ -70,11 +60,6 @@ class FreeFeatures(nn.Module):
         """(B, d): the first start's features of the samples with these indices."""
         return self.points[0][samples]
 
-    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """The features (R, N, d) and logits (R, N, K) of all samples; `samples` has to name them all, in order."""
-        assert len(samples) == self.points.shape[1]
-        return self.points, self.head(self.points)
-
     @torch.no_grad()
     def project(self) -> None:
         """Put features that a step has made negative back on their bound."""
@@ -82,29 +67,39 @@ class FreeFeatures(nn.Module):
             self.points.clamp_(min=0)
 
 
+def stacked(models: Sequence[FreeFeatures]) -> FreeFeatures:
+    """Models of equal shapes side by side in one."""
+    first = models[0]
+    with torch.no_grad():
+        layers = zip(*(model.head.weights for model in models), strict=True)
+        weights = [torch.cat(list(of_layer)) for of_layer in layers]
+        biases: list[Tensor] = [model.head.bias for model in models if model.head.bias is not None]
+        head = FreeHead(weights, torch.cat(biases) if biases else None, first.head.relu)
+        return FreeFeatures(torch.cat([model.points.data for model in models]), head, first.nonnegative)
+
+
 def free_features(run: RunConfig) -> FreeFeatures:
     """The model of a configuration with all its restarts, each initialised from its own seed."""
+    return stacked([_start(run, run.seed + restart) for restart in range(run.restarts)])
+
+
+def _start(run: RunConfig, seed: int) -> FreeFeatures:
     model = run.model
     assert isinstance(model, FreeFeaturesConfig)
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(rows: int, columns: int, std: float) -> Tensor:
+        return std * torch.randn(1, rows, columns, dtype=torch.float64, generator=generator)
+
     nonnegative = model.name == "ufm_relu"
-    sizes = [*run.head_widths(), run.num_classes]
-    points, layers = [], []
-    for restart in range(run.restarts):
-        generator = torch.Generator().manual_seed(run.seed + restart)
-
-        def normal(rows: int, columns: int, std: float, generator: torch.Generator = generator) -> Tensor:
-            return std * torch.randn(rows, columns, dtype=torch.float64, generator=generator)
-
-        start = normal(run.num_samples, model.width, model.feature_std)
-        points.append(start.abs() if nonnegative else start)
-        weights = []
-        for inputs, outputs in pairwise(sizes):
-            if model.weight_std is not None:
-                weights.append(normal(outputs, inputs, model.weight_std))
-            else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
-                uniform = torch.rand(outputs, inputs, dtype=torch.float64, generator=generator)
-                weights.append((2 * uniform - 1) / math.sqrt(inputs))
-        layers.append(weights)
-    bias = torch.zeros(run.restarts, run.num_classes, dtype=torch.float64) if run.head.bias else None
-    stacked = [torch.stack([weights[m] for weights in layers]) for m in range(run.depth)]
-    return FreeFeatures(torch.stack(points), FreeHead(stacked, bias, bool(run.head.relu)), nonnegative)
+    points = normal(run.num_samples, model.width, model.feature_std)
+    weights = []
+    for inputs, outputs in pairwise([*run.head_widths(), run.num_classes]):
+        if model.weight_std is not None:
+            weights.append(normal(outputs, inputs, model.weight_std))
+        else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
+            uniform = torch.rand(1, outputs, inputs, dtype=torch.float64, generator=generator)
+            weights.append((2 * uniform - 1) / math.sqrt(inputs))
+    bias = torch.zeros(1, run.num_classes, dtype=torch.float64) if run.head.bias else None
+    head = FreeHead(weights, bias, bool(run.head.relu))
+    return FreeFeatures(points.abs() if nonnegative else points, head, nonnegative)

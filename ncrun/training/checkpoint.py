@@ -49,6 +49,14 @@ class Search:
         """That of the process which wrote the checkpoint."""
         return None if self.content is None else self.content["environment"]
 
+    @property
+    def step(self) -> int:
+        """Optimiser steps taken at the checkpoint."""
+        return 0 if self.content is None else int(self.content["progress"]["step"])
+
+
+NOTHING = Search(None, (), None)
+
 
 def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
     """Read the newest intact checkpoint of the last two that also fits the metrics.jsonl of every record.

@@ -1,18 +1,15 @@
 """`ncrun train`: from a validated configuration to a finished run directory."""
 
-import contextlib
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,22 +23,19 @@ from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.records.files import write_json
-from ncrun.records.lock import LockLost
 from ncrun.records.summary import describe
 from ncrun.records.verdict import judge
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
-from ncrun.training.checkpoint import Checkpoints, DoesNotFit, Progress, Search, search
+from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search, search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
-from ncrun.training.logbook import Diverged
-from ncrun.training.loop import Interrupted, fit
+from ncrun.training.loop import fit
 from ncrun.training.settle import settle
+from ncrun.training.supervise import is_out_of_memory, supervise
 
 # K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
 MOST_CLASSES_WRITTEN = 200
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Slurm's warning
-NOTHING = Search(None, (), None)
 
 
 def train(run: RunConfig) -> int:
@@ -54,113 +48,56 @@ def train(run: RunConfig) -> int:
     if whole.state(run) == "done":
         print(f"{whole.path}: finished already; nothing to do")
         return 0
-    singles = [run.single(restart) for restart in range(run.restarts)] if run.restarts > 1 else [run]
-    records = [RunDirectory(single.directory()) for single in singles] if run.restarts > 1 else [whole]
-    device = _device(run.device)
+    several = run.restarts > 1
+    singles = [run.single(restart) for restart in range(run.restarts)] if several else [run]
+    records = [RunDirectory(single.directory()) for single in singles] if several else [whole]
+    device = device_of(run)
     starts_again = isinstance(run.optimizer, LBFGSConfig)  # and ends with the same bits
     found = NOTHING if starts_again else search(whole, records)
-    threads = _threads(run, found)
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
+    threads = set_up_torch(run, found)
     dtype = getattr(torch, run.dtype or "float32")
     try:
         data = _load(run, device, dtype)
         torch.manual_seed(run.seed)
         network = build(run).to(device=device, dtype=dtype)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
     _check_taps(run, network)
-    assert run.loss is not None
-    objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     geometry = predict(run.setting())
     theory = as_json(geometry)
-    facts = _facts(run, data.index_hash, device, threads, network)
-    environment = _environment(facts)
+    facts = facts_of(run, data.index_hash, device, threads, network)
+    environment = environment_of(facts)
     checkpoints = Checkpoints(whole, records, found, environment)
     epochs = len(run.path) if run.path is not None else run.epochs
     assert epochs is not None
-    stop = _StopSignals()
-    try:
-        with stop:
-            if not whole.hold(run):
-                print(f"{whole.path}: finished meanwhile by another process; nothing to do")
-                return 0
-            if run.restarts > 1:
-                for single, record in zip(singles, records, strict=True):
-                    record.hold(single, reopen=True)
-            if found.message:
-                print(f"ncrun: {whole.path}: {found.message}", file=sys.stderr)
-            facts["environment_changes"] = _changes(whole, found.environment, environment)
-            for directory, of in {whole: run, **dict(zip(records, singles, strict=True))}.items():
-                directory.begin(of, theory, facts)
-            with Display(whole.path.name, epochs, run.progress) as display:
-                evaluator = Evaluator(data, objective, geometry, run.taps)
-                common = (data, objective, evaluator, records, checkpoints, display, lambda: stop.received)
-                if starts_again:
-                    assert isinstance(network, FreeFeatures)
-                    progress = settle(run, network, *common)
-                else:
-                    progress = fit(run, network, *common)
-            finished = _finish(run, network, evaluator, whole, records, progress, theory, environment)
-            drawn = _draw(finished)
-    except Interrupted:
-        _close(whole, records, state="interrupted")
-        print(f"{whole.path}: interrupted; the same command continues it", file=sys.stderr)
-        return 128 + stop.number
-    except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
-        _close(whole, records, state="interrupted")
-        return 128 + (stop.number or signal.SIGINT)
-    except LockLost as error:  # the records are another process's now
-        print(f"ncrun: {whole.path}: {error}; this one ends", file=sys.stderr)
-        return 1
-    except UserError:
-        raise
-    except BaseException as error:
-        reason = _reason(error, run)
-        _close(whole, records, state="failed", reason=reason or f"{type(error).__name__}: {error}")
-        if reason is None:
-            raise
-        print(f"ncrun: {whole.path}: {reason}", file=sys.stderr)
-        return 1
-    finally:
-        for record in (*records, whole):
-            record.release()
-    for record in dict.fromkeys([*finished, whole]):
-        print(f"{record.path}: {record.summary}")
-    if stop.received:  # too late for this run, but in time for those after it in a sweep
-        return 128 + stop.number
-    return 0 if drawn else 1
 
+    def work(stop_requested: Callable[[], bool]) -> int:
+        if not whole.hold(run):
+            print(f"{whole.path}: finished meanwhile by another process; nothing to do")
+            return 0
+        if several:
+            for single, record in zip(singles, records, strict=True):
+                record.hold(single, reopen=True)
+        facts["environment_changes"] = tell_changes(whole, found, environment)
+        for directory, of in {whole: run, **dict(zip(records, singles, strict=True))}.items():
+            directory.begin(of, theory, facts)
+        evaluator = Evaluator(data, objective_of(run), geometry, run.taps)
+        with Display(whole.path.name, epochs, run.progress) as display:
+            watched = (records, checkpoints, display, stop_requested)
+            if starts_again:
+                assert isinstance(network, FreeFeatures)
+                progress = settle(run, network, evaluator, *watched)
+            else:
+                progress = fit(singles, network, [evaluator] * run.restarts, *watched)
+        finished = _finish(run, network, evaluator, whole, records, progress, theory, environment)
+        drawn = draw(finished)
+        for record in dict.fromkeys([*finished, whole]):
+            print(f"{record.path}: {record.summary}")
+        return 0 if drawn else 1
 
-def _close(whole: RunDirectory, records: Sequence[RunDirectory], **changes: Any) -> None:
-    """End all records alike, as far as they can still be written; `whole` is one of them, or the directory that they
-    lie in. Where the disk is full the old manifests stay: they say "running", and the same command continues."""
-    for record in dict.fromkeys([*records, whole]):
-        if record.held:  # one that has ended already says how
-            with contextlib.suppress(OSError, LockLost):
-                record.close(**changes)
-
-
-def _reason(error: BaseException, run: RunConfig) -> str | None:
-    """What ended a run and what to try, in one line; None for an error that nobody expects."""
-    if isinstance(error, Diverged | DoesNotFit):
-        return str(error)
-    if isinstance(error, OSError):
-        file = f" ({Path(str(error.filename)).name})" if error.filename else ""
-        return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
-    if _is_out_of_memory(error):
-        smaller = "counts or model.width" if run.is_free else "batch_size or model.width"
-        return f"out of memory; try a smaller {smaller}" + (", or dtype=float32" if run.dtype == "float64" else "")
-    return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Of a device, of numpy, or of PyTorch's allocator on the CPU, which raises a bare RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return supervise(str(whole.path), run, records, whole if several else None, work)
 
 
 def _finish(
@@ -174,11 +111,7 @@ def _finish(
     environment: dict[str, Any],
 ) -> list[RunDirectory]:
     """Close every record with its summary; returns those of the starts that did not diverge."""
-    spent = {
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "wall_seconds": round(progress.seconds, 2),
-        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
-    }
+    spent = time_spent(progress)
     outcomes: list[dict[str, Any]] = []
     finished = []
     for index, record in enumerate(records):
@@ -186,20 +119,11 @@ def _finish(
             record.close(state="failed", reason=progress.failures[index])
             outcomes.append({"run": record.path.name, "state": "failed", "summary": progress.failures[index]})
             continue
-        row = record.last_row()
-        ending: dict[str, Any] = {"summary": describe(row, theory)}
-        if run.path is not None:
-            ending["summary"] = f"settled at {len(run.path)} decays, one after the other"
-        elif run.is_free:
-            verdict = judge(row, theory)
-            ending["verdict"] = asdict(verdict)
-            ending["summary"] = f"{verdict.word}; {ending['summary']}"
-        if run.num_classes <= MOST_CLASSES_WRITTEN:
-            write_json(record.path / "geometry.json", evaluator.geometry(network.member(index)))
+        ending = outcome(run, network.member(index), evaluator, record, theory)
         if record is not whole:
             Checkpoints(record, [record], NOTHING, environment).save(network.member(index), None, None, progress)
         record.close(state="done", **spent, **ending)
-        outcomes.append({"run": record.path.name, "state": "done", "loss": row["loss"], **ending})
+        outcomes.append({"run": record.path.name, "state": "done", "loss": record.last_row()["loss"], **ending})
         finished.append(record)
     if run.restarts > 1:
         words = Counter(outcome["verdict"]["word"] for outcome in outcomes if "verdict" in outcome)
@@ -208,6 +132,36 @@ def _finish(
         counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
         whole.close(state="done", **spent, summary=f"{run.restarts} restarts: {counted}", runs=outcomes)
     return finished
+
+
+def time_spent(progress: Progress) -> dict[str, Any]:
+    """What the manifest of a finished run says of its time."""
+    return {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(progress.seconds, 2),
+        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
+    }
+
+
+def outcome(
+    run: RunConfig,
+    network: Network | FreeFeatures,
+    evaluator: Evaluator,
+    record: RunDirectory,
+    theory: dict[str, Any],
+) -> dict[str, Any]:
+    """What the manifest of a finished run says of its result; writes geometry.json."""
+    row = record.last_row()
+    ending: dict[str, Any] = {"summary": describe(row, theory)}
+    if run.path is not None:
+        ending["summary"] = f"settled at {len(run.path)} decays, one after the other"
+    elif run.is_free:
+        verdict = judge(row, theory)
+        ending["verdict"] = asdict(verdict)
+        ending["summary"] = f"{verdict.word}; {ending['summary']}"
+    if run.num_classes <= MOST_CLASSES_WRITTEN:
+        write_json(record.path / "geometry.json", evaluator.geometry(network))
+    return ending
 
 
 def _check_taps(run: RunConfig, network: Network | FreeFeatures) -> None:
@@ -229,7 +183,7 @@ def preflight(run: RunConfig) -> None:
 
     A sweep asks this of all its jobs before the first one starts.
     """
-    _device(run.device)
+    device_of(run)
     RunDirectory(run.directory(), run.manifest_name).state(run)
     if run.dataset is not None:
         check_run_data(run, data_directory(run))
@@ -237,17 +191,30 @@ def preflight(run: RunConfig) -> None:
         _check_taps(run, build(run))
 
 
-def _threads(run: RunConfig, found: Search) -> int:
-    """As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small
-    for more than one to help."""
+def objective_of(run: RunConfig) -> Objective:
+    """What a run's steps descend."""
+    assert run.loss is not None
+    return Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
+
+
+def set_up_torch(run: RunConfig, found: Search) -> int:
+    """Settings of the process; returns the number of threads.
+
+    As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small for
+    more than one to help.
+    """
+    torch.backends.cudnn.deterministic = True
     if run.threads != "auto":
-        return int(run.threads)
-    if found.environment is not None:
-        return int(found.environment["threads"])
-    return 1 if run.is_free else len(os.sched_getaffinity(0))
+        threads = int(run.threads)
+    elif found.environment is not None:
+        threads = int(found.environment["threads"])
+    else:
+        threads = 1 if run.is_free else len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
 
 
-def _environment(facts: dict[str, Any]) -> dict[str, Any]:
+def environment_of(facts: dict[str, Any]) -> dict[str, Any]:
     """What decides the bits of a run, beside its configuration."""
     versions = {name: facts["versions"][name] for name in ("torch", "numpy")}
     return {
@@ -259,8 +226,12 @@ def _environment(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _changes(whole: RunDirectory, before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
-    """What the manifest is to say of a run that continues in another environment; new changes are told on stderr."""
+def tell_changes(whole: RunDirectory, found: Search, now: dict[str, Any]) -> list[str]:
+    """Say on stderr what the user should know of a run that continues; returns what its manifest is to say of it: how
+    the environment differs from the one it began in."""
+    if found.message:
+        print(f"ncrun: {whole.path}: {found.message}", file=sys.stderr)
+    before = found.environment
     if before is None:
         return []
     differing = [f"{key} {now[key]} instead of {before[key]}" for key in now if now[key] != before.get(key, now[key])]
@@ -280,42 +251,21 @@ def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
     return load_run_data(run, folder, device, dtype)
 
 
-class _StopSignals:
-    """Notes signals that ask for an end, so that the loop can stop after its step; the same one again stops at once.
-
-    (A second one of another kind is no impatience: Slurm sends one kind after the other, and Ctrl-C reaches
-    `ncrun figures` as well, which then terminates its trainings.)
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    @property
-    def received(self) -> bool:
-        return self.number != 0
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == self.number:
-            raise KeyboardInterrupt
-        self.number = self.number or number
-
-    def __enter__(self) -> "_StopSignals":
-        self._previous = {each: signal.signal(each, self._handle) for each in STOP_SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each, previous in self._previous.items():
-            signal.signal(each, previous)
-
-
-def _device(wanted: str) -> torch.device:
+def device_of(run: RunConfig) -> torch.device:
+    """Where a run trains. Raises UserError if that is not here, or for an option that only a GPU knows."""
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
+    if run.device == "cuda" and not available:
         raise UserError("device=cuda: PyTorch finds no CUDA device here; use device=cpu or device=auto")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    device = torch.device("cuda" if available and run.device != "cpu" else "cpu")
+    wanted = {"precision=tf32": run.precision == "tf32", "compile=true": run.compile}
+    wanted["cuda_graphs=true"] = run.cuda_graphs
+    for setting, on in wanted.items():
+        if on and device.type != "cuda":
+            raise UserError(f"{setting}: needs a CUDA device, and this run is on the CPU")
+    return device
 
 
-def _facts(
+def facts_of(
     run: RunConfig, index_hash: str | None, device: torch.device, threads: int, network: torch.nn.Module
 ) -> dict[str, Any]:
     """What the manifest says of a run before it starts."""
@@ -353,7 +303,7 @@ def _revision() -> str | None:
         return None
 
 
-def _draw(records: Sequence[RunDirectory]) -> bool:
+def draw(records: Sequence[RunDirectory]) -> bool:
     """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs. Returns
     whether it succeeded."""
     drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]

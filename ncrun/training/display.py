@@ -36,7 +36,7 @@ class Display:
         )
         self._title = title
         self._task = self._bar.add_task(title, total=epochs)
-        self._row: dict[str, Any] = {}
+        self._epoch, self._row = 0, dict[str, Any]()
         shown = console.is_terminal if wanted == "auto" else wanted
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4) if shown else None
 
@@ -52,10 +52,12 @@ class Display:
             self._live.stop()
 
     def __call__(self, epoch: int, row: dict[str, Any] | None) -> None:
-        self._bar.update(self._task, completed=epoch)
+        # Told to the bar only when it is drawn: its own bookkeeping takes longer than a step of free features.
+        self._epoch = epoch
         self._row = row or self._row
 
     def _render(self) -> Group:
+        self._bar.update(self._task, completed=self._epoch)
         present = {label: self._row[key] for key, label in SHOWN.items() if self._row.get(key) is not None}
         table = Table(box=None, padding=(0, 2, 0, 0))
         for label in present:

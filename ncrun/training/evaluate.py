@@ -11,6 +11,7 @@ from ncrun.measurement import training_metrics
 from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
 from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_gradient import FreeGradient
 from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
@@ -130,9 +131,8 @@ def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) ->
     if objective.feature_decay == 0 or 0 in objective.weight_decays:
         return None
     twin = network.member(0).double()
-    features, logits = twin(labels)  # only their number counts
+    FreeGradient(twin, [objective], labels)()
     weights = list(twin.head.weights)
-    objective.on_batch(logits, labels, features, weights, ()).backward()  # type: ignore[no-untyped-call]
     assert objective.feature_decay is not None
     pull = twin.points.grad
     assert pull is not None

@@ -17,7 +17,11 @@ EXPLOSION = 1e6
 
 
 class Diverged(Exception):
-    """The loss is no longer a number; the message says where, and what to try."""
+    """The loss is no longer a number; the message says where, and what to try. failures: the same for each start."""
+
+    def __init__(self, failures: dict[int, str]) -> None:
+        super().__init__(failures[min(failures)])
+        self.failures = failures
 
 
 class Logbook:
@@ -28,9 +32,9 @@ class Logbook:
         network: Network | FreeFeatures,
         records: Sequence[RunDirectory],
         progress: Progress,
-        advice: str = "",
+        advice: Sequence[str],
     ) -> None:
-        """advice: what to try when a start diverges."""
+        """advice: for each start, what to try when it diverges."""
         assert len(records) == network.num_members
         self.network = network
         self.records = records
@@ -42,13 +46,15 @@ class Logbook:
         """Bring progress.seconds up to now."""
         self.progress.seconds = time.perf_counter() - self._began
 
-    def measure(self, evaluator: Evaluator, rate: float | None, **more: Any) -> dict[str, Any]:
-        """One row for every start that has not diverged; returns the first one's. rate: the learning rate, if any.
+    def measure(
+        self, evaluators: Sequence[Evaluator], rates: Sequence[float] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """One row for every start that has not diverged; returns the first one's. rates: learning rates, if any.
 
         A start whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
         """
         progress, began, row = self.progress, time.perf_counter(), None
-        for index, record in enumerate(self.records):
+        for index, (record, evaluator) in enumerate(zip(self.records, evaluators, strict=True)):
             if index in progress.failures:
                 continue
             try:
@@ -58,11 +64,11 @@ class Logbook:
                 if values["loss"] > EXPLOSION * first:
                     raise FloatingPointError(f"the loss is {values['loss']:.3g}, from {first:.3g} at the start")
             except (FloatingPointError, LinAlgError) as error:
-                self._fail(index, str(error), rate)
+                self._fail(index, str(error), rates)
                 continue
             self.keep_time()
             line = {"epoch": progress.epoch, "step": progress.step, **more, **values}
-            line |= {"lr": rate, "seconds": round(progress.seconds, 3)}
+            line |= {"lr": None if rates is None else rates[index], "seconds": round(progress.seconds, 3)}
             record.append(line)
             row = row or line
         self.keep_time()
@@ -71,24 +77,24 @@ class Logbook:
         assert row is not None
         return row
 
-    def check_parameters(self, rate: float | None) -> None:
+    def check_parameters(self, rates: Sequence[float] | None) -> None:
         """Raises Diverged if no start is left whose parameters are all finite. Before a checkpoint, which would
         otherwise replace a good one: measurements may be far apart."""
         for index in range(len(self.records)):
             parameters = self.network.member(index).parameters()
             if index not in self.progress.failures and not all(bool(p.isfinite().all()) for p in parameters):
-                self._fail(index, "the parameters are not finite", rate)
+                self._fail(index, "the parameters are not finite", rates)
         self._end_without_starts()
 
-    def _fail(self, index: int, what: str, rate: float | None) -> None:
+    def _fail(self, index: int, what: str, rates: Sequence[float] | None) -> None:
         where = f"after step {self.progress.step} (epoch {self.progress.epoch})"
-        where += f" with learning rate {rate:g}" if rate else ""
-        self.progress.failures[index] = f"diverged: {what} {where}{self.advice}"
+        where += f" with learning rate {rates[index]:g}" if rates else ""
+        self.progress.failures[index] = f"diverged: {what} {where}{self.advice[index]}"
 
     def _end_without_starts(self) -> None:
         failures = self.progress.failures
         if len(failures) == len(self.records):
-            raise Diverged(failures[min(failures)])
+            raise Diverged(failures)
 
 
 def _refuse_non_finite(values: Mapping[str, Any]) -> None:

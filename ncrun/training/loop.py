@@ -5,62 +5,74 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ncrun.config import AdamConfig, RunConfig, SGDConfig
+from ncrun.config import RunConfig
 from ncrun.data.batches import batch_slices, epoch_order
-from ncrun.data.load import RunData
 from ncrun.models import FreeFeatures, Network
-from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.gradients import gradients_of
+from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
-from ncrun.training.optimisers import build_optimiser
+from ncrun.training.optimisers import base_rate, build_optimiser, set_rates
+from ncrun.training.saving import OwnCheckpoints
 from ncrun.training.schedule import learning_rate, measured_epochs
 
 CHECKPOINT_SECONDS = 30.0
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop."""
+    """A signal asked the run to stop. failures: of the starts that had diverged by then, how."""
+
+    def __init__(self, failures: dict[int, str] | None = None) -> None:
+        super().__init__()
+        self.failures = failures or {}
 
 
 def fit(
-    run: RunConfig,
+    runs: Sequence[RunConfig],
     network: Network | FreeFeatures,
-    data: RunData,
-    objective: Objective,
-    evaluator: Evaluator,
+    evaluators: Sequence[Evaluator],
     records: Sequence[RunDirectory],
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | OwnCheckpoints,
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
 ) -> Progress:
     """Train to the last epoch, from the start or from what `checkpoints` found.
 
-    records: one for each start that lives in the network. show(epoch, row) is called after every epoch, with the first
-    start's row that was just recorded, if any. Returns how the run went. Raises Diverged, or Interrupted after a
-    checkpoint.
+    runs, evaluators, records: one for each start that lives in the network; the starts' learning rates and objectives
+    may differ. show(epoch, row) is called after every epoch, with the first start's row that was just recorded, if any.
+    Returns how the run went. Raises Diverged, or Interrupted after a checkpoint.
     """
-    N, config = run.num_samples, run.optimizer
-    assert isinstance(config, AdamConfig | SGDConfig)
+    run, data = runs[0], evaluators[0].data
+    N = run.num_samples
     assert run.epochs is not None
-    parameters = list(network.parameters())
-    optimiser = build_optimiser(config, parameters)
+    set_gradients = gradients_of(
+        run, network, [each.objective for each in evaluators], [each.data.train_labels for each in evaluators]
+    )
+    optimiser, rates = build_optimiser(runs, network), [base_rate(each) for each in runs]
     generator = torch.Generator().manual_seed(run.seed)
     measured = measured_epochs(run.measure, run.epochs, run.is_full_batch)
     slices = [slice(0, N)] if run.is_full_batch else batch_slices(N, run.batch_size)
-    weights = list(network.head.weights)
     progress = checkpoints.restore(network, optimiser, generator)
-    logbook = Logbook(network, records, progress, f"; try optimizer.lr={config.lr / 10:g}")
+    logbook = Logbook(network, records, progress, [f"; try optimizer.lr={rate / 10:g}" for rate in rates])
     last_saved = time.perf_counter()
 
+    def take_step(images: Tensor, labels: Tensor) -> None:
+        set_gradients(images, labels)
+        optimiser.step()
+        network.project()
+
+    step = GraphedStep(take_step, run.is_full_batch) if run.cuda_graphs else take_step
+
     def measure() -> dict[str, Any]:
-        return logbook.measure(evaluator, optimiser.param_groups[0]["lr"])
+        return logbook.measure(evaluators, rates)
 
     def save() -> None:
         nonlocal last_saved
-        logbook.check_parameters(optimiser.param_groups[0]["lr"])
+        logbook.check_parameters(rates)
         logbook.keep_time()
         checkpoints.save(network, optimiser, generator, progress)
         last_saved = time.perf_counter()
@@ -71,29 +83,28 @@ def fit(
         if stopping or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
             save()
         if stopping:
-            raise Interrupted
+            raise Interrupted(progress.failures)
 
     if progress.epoch == progress.offset == 0:
         show(0, measure())
     for epoch in range(progress.epoch, run.epochs):
-        rate = learning_rate(
-            config.lr, epoch, run.epochs, run.schedule.drops or [], run.schedule.step, run.schedule.gamma
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        rates = [
+            learning_rate(
+                base_rate(each), epoch, run.epochs, run.schedule.drops or [], run.schedule.step, run.schedule.gamma
+            )
+            for each in runs
+        ]
+        set_rates(optimiser, rates)
         if progress.order is None and not run.is_full_batch:
             progress.order = epoch_order(N, generator)
         order = None if progress.order is None else progress.order.to(data.train_labels.device)
-        network.train()
+        if not network.training:  # after measuring; the call visits every module
+            network.train()
         for part in slices[progress.offset :]:
-            chosen = part if order is None else order[part]
-            labels = data.train_labels[chosen]
-            features, logits = network(data.train_images[chosen])
-            loss = objective.on_batch(logits, labels, features, weights, parameters)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            network.project()
+            if order is None:
+                step(data.train_images, data.train_labels)
+            else:
+                step(data.train_images[order[part]], data.train_labels[order[part]])
             progress.step += 1
             progress.offset += 1
             save_if_due()

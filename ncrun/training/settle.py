@@ -14,8 +14,8 @@ from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from ncrun.config import LBFGSConfig, RunConfig
-from ncrun.data.load import RunData
 from ncrun.models import FreeFeatures
+from ncrun.models.free_gradient import FreeGradient
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Checkpoints, Progress
@@ -38,8 +38,6 @@ FREED = 1e-9
 def settle(
     run: RunConfig,
     model: FreeFeatures,
-    data: RunData,
-    objective: Objective,
     evaluator: Evaluator,
     records: Sequence[RunDirectory],
     checkpoints: Checkpoints,
@@ -57,7 +55,8 @@ def settle(
         record.cut_metrics(0)
     progress = Progress()
     rng = np.random.default_rng(run.seed)
-    logbook = Logbook(model, records, progress, "; try optimizer=adam")
+    logbook = Logbook(model, records, progress, ["; try optimizer=adam"])
+    objective, labels = evaluator.objective, evaluator.data.train_labels
     measured = measured_epochs(run.measure, run.epochs, full_batch=True)
     last_measured = 0
 
@@ -70,20 +69,20 @@ def settle(
             progress.epoch += 1
             row = None
             if progress.epoch in measured:
-                row, last_measured = logbook.measure(evaluator, None), progress.epoch
+                row, last_measured = logbook.measure([evaluator]), progress.epoch
             show(progress.epoch, row)
 
     if run.path is None:
-        show(0, logbook.measure(evaluator, None))
-        stepped_back = _descend(model, objective, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
+        show(0, logbook.measure([evaluator]))
+        stepped_back = _descend(model, objective, labels, run.optimizer, run.epochs, rng, after_iteration)
         progress.epoch += stepped_back
         if progress.epoch != last_measured:
-            show(progress.epoch, logbook.measure(evaluator, None))
+            show(progress.epoch, logbook.measure([evaluator]))
     else:
         for progress.epoch, factor in enumerate(run.path, start=1):
             here = objective.scaled(factor)
-            _descend(model, here, data.train_labels, run.optimizer, run.epochs, rng, after_iteration)
-            show(progress.epoch, logbook.measure(evaluator.scaled(factor), None, factor=factor))
+            _descend(model, here, labels, run.optimizer, run.epochs, rng, after_iteration)
+            show(progress.epoch, logbook.measure([evaluator.scaled(factor)], factor=factor))
     logbook.keep_time()
     checkpoints.save(model, None, None, progress)
     return progress
@@ -126,35 +125,28 @@ def _descend(
     if model.head.bias is not None:
         factors.append((model.head.bias, 1.0))
     # In units in which every decay is 1 the problem is far better conditioned.
-    units = [(decay**0.5 if decay > 0 else 1.0) / FIRST_STEP for _, decay in factors]
-    ends = np.cumsum([parameter.numel() for parameter, _ in factors])[:-1]
-    weights = list(model.head.weights)
-
-    def flat(tensor: Tensor) -> Array:
-        return np.asarray(tensor.detach().cpu().double().numpy().ravel())
+    sizes = [parameter.numel() for parameter, _ in factors]
+    units = np.repeat([(decay**0.5 if decay > 0 else 1.0) / FIRST_STEP for _, decay in factors], sizes)
+    # Parameters and gradients move into one piece of memory each, so that a point is one copy.
+    point = torch.cat([parameter.detach().ravel() for parameter, _ in factors])
+    pull = torch.zeros_like(point)
+    for (parameter, _), values, pulls in zip(factors, torch.split(point, sizes), torch.split(pull, sizes), strict=True):
+        parameter.data, parameter.grad = values.view_as(parameter), pulls.view_as(parameter)
+    gradient = FreeGradient(model, [objective], labels)
 
     def place(x: Array) -> None:
-        for (parameter, _), unit, part in zip(factors, units, np.split(x, ends), strict=True):
-            parameter.data.copy_(torch.from_numpy(part.reshape(parameter.shape)) / unit)
+        point.copy_(torch.from_numpy(x / units))
 
     def value_and_gradient(x: Array) -> tuple[float, Array]:
         place(x)
-        for parameter, _ in factors:
-            parameter.grad = None
-        features, logits = model(labels)
-        loss = objective.on_batch(logits, labels, features, weights, ())
-        loss.backward()  # type: ignore[no-untyped-call]
-        pulls = []
-        for (parameter, _), unit in zip(factors, units, strict=True):
-            assert parameter.grad is not None
-            pulls.append(flat(parameter.grad) / unit)
-        return float(loss.detach()), np.concatenate(pulls)
+        gradient()
+        return float(gradient.values()), pull.cpu().double().numpy() / units
 
     def callback(x: Array) -> None:
         place(x)
         after_each()
 
-    start = np.concatenate([flat(parameter) * unit for (parameter, _), unit in zip(factors, units, strict=True)])
+    start = point.cpu().double().numpy() * units
     lowest = np.full(len(start), -np.inf)
     if model.nonnegative:
         lowest[: model.points.numel()] = 0.0

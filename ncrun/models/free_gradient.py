@@ -1,0 +1,113 @@
+"""The objective of free features and its gradient, written out: of R independent starts in one program.
+
+A step of gradient descent on free features is a few products of small matrices, so that autograd's own work would cost
+more than they do. Three things make them cheap:
+- the product W_M..W_1 of a linear head is formed first: K x d x d per layer instead of N x d x d, forward and backward;
+- signals lie as (R, width, N), samples last: products that are K high and N wide take half as long as tall thin ones;
+- gradients are written into the same memory at every step, which a CUDA graph needs, too.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ncrun.models.free_features import FreeFeatures
+from ncrun.objective import Objective
+
+
+class FreeGradient:
+    """Sets .grad of a model's parameters to the gradient of the objective, when called; values(): the objective there.
+
+    objectives: one for all starts, or one for each; they share loss and N. labels: (N,) for all starts, or (R, N).
+    """
+
+    def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
+        first = objectives[0]
+        assert all((each.loss, each.num_samples) == (first.loss, first.num_samples) for each in objectives)
+        self.model = model
+        self.loss, self.N = first.loss, first.num_samples
+        K = model.head.weights[-1].shape[1]
+        self.targets = functional.one_hot(labels.expand(model.num_members, self.N), K).mT.to(model.points.dtype)
+        self.targets = self.targets.contiguous()
+        # lam_H, lam_W_1 .. lam_W_M
+        self.decays = [self._of_starts(decays) for decays in zip(*map(_decays, objectives), strict=True)]
+        for parameter in model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def _of_starts(self, decays: Sequence[float]) -> float | Tensor:
+        """A number where all starts agree, else (R, 1, 1)."""
+        return decays[0] if len(set(decays)) == 1 else self.model.points.new_tensor(decays)[:, None, None]
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        model, head = self.model, self.model.head
+        weights = list(head.weights)
+        if head.relu:
+            signals = self._signals()
+            back = self._errors(weights[-1] @ signals[-1])
+            for m in range(len(weights) - 1, 0, -1):
+                torch.bmm(back, signals[m].mT, out=weights[m].grad)
+                back = (weights[m].mT @ back).mul_(signals[m] > 0)
+            torch.bmm(back, signals[0].mT, out=weights[0].grad)
+            torch.bmm(back.mT, weights[0], out=model.points.grad)
+        else:
+            products = [weights[-1]]  # W_M, W_M W_(M-1), ..
+            for weight in reversed(weights[:-1]):
+                products.append(products[-1] @ weight)
+            errors = self._errors(products[-1] @ model.points.mT)
+            torch.bmm(errors.mT, products[-1], out=model.points.grad)
+            pull = errors @ model.points  # (R, K, d): the gradient for the product of all layers
+            for m, weight in enumerate(weights[:-1]):
+                torch.bmm(products[-2 - m].mT, pull, out=weight.grad)
+                pull = pull @ weight.mT
+            assert weights[-1].grad is not None
+            weights[-1].grad.copy_(pull)
+            if head.bias is not None:
+                torch.sum(errors, dim=2, out=head.bias.grad)
+        for parameter, decay in zip([model.points, *weights], self.decays, strict=True):
+            _add_decay(parameter, decay)
+
+    def _signals(self) -> list[Tensor]:
+        """What each layer of a ReLU head reads: (R, width, N)."""
+        signals = [self.model.points.mT]
+        for weight in list(self.model.head.weights)[:-1]:
+            signals.append((weight @ signals[-1]).relu_())
+        return signals
+
+    def _errors(self, logits: Tensor) -> Tensor:
+        """The gradient of the data term for the (R, K, N) logits, in their memory; the bias is still to be added."""
+        if self.model.head.bias is not None:
+            logits += self.model.head.bias[:, :, None]
+        if self.loss == "ce":
+            self._fit = torch.log_softmax(logits, dim=1)
+            return torch.exp(self._fit, out=logits).sub_(self.targets).div_(self.N)
+        self._fit = logits.sub_(self.targets).div_(self.N)
+        return self._fit
+
+    @torch.no_grad()
+    def values(self) -> Tensor:
+        """(R,): each start's objective where it was called last."""
+        if self.loss == "ce":
+            total = -(self._fit * self.targets).sum(dim=(1, 2)) / self.N
+        else:
+            total = self._fit.square().sum(dim=(1, 2)) * (self.N / 2)
+        decays = zip([self.model.points, *self.model.head.weights], self.decays, strict=True)
+        for parameter, decay in decays:
+            total += (parameter.square() * (decay / 2)).sum(dim=(1, 2))
+        return total
+
+
+def _decays(objective: Objective) -> list[float]:
+    assert objective.feature_decay is not None
+    return [objective.feature_decay, *objective.weight_decays]
+
+
+def _add_decay(parameter: Tensor, decay: float | Tensor) -> None:
+    assert parameter.grad is not None
+    if isinstance(decay, Tensor):
+        parameter.grad.addcmul_(parameter, decay)
+    else:
+        parameter.grad.add_(parameter, alpha=decay)

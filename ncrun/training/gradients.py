@@ -1,0 +1,68 @@
+"""The gradient that one step descends: by autograd for networks, written out for free features."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ncrun.config import RunConfig
+from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_gradient import FreeGradient
+from ncrun.objective import Objective
+
+SetGradients = Callable[[Tensor, Tensor], None]
+
+
+def gradients_of(
+    run: RunConfig, network: Network | FreeFeatures, objectives: Sequence[Objective], labels: Sequence[Tensor]
+) -> SetGradients:
+    """What sets .grad of every parameter, from images and labels of a batch, to the gradient of the objective on it.
+
+    objectives, labels: of each start that lives in the network; labels (N,) of the whole training set. Free features
+    take all of it at each step, whatever the batch.
+    """
+    if isinstance(network, FreeFeatures):
+        gradient = FreeGradient(network, objectives, torch.stack(list(labels)))
+        return lambda samples, labels: gradient()
+    return NetworkGradient(run, network, objectives[0])
+
+
+class NetworkGradient:
+    """By autograd. Products of matrices are as precise as the configuration says; parameters, loss and gradients stay
+    in the training's dtype."""
+
+    def __init__(self, run: RunConfig, network: Network, objective: Objective) -> None:
+        self.forward = torch.compile(network.forward) if run.compile else network.forward
+        self.objective = objective
+        self.precision = run.precision
+        self.weights, self.parameters = list(network.head.weights), list(network.parameters())
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        with products_in(self.precision, images.device):
+            features, logits = self.forward(images)
+            # Sums of squares need the digits that autocast took away.
+            features, logits = features.to(images.dtype), logits.to(images.dtype)
+            loss = self.objective.on_batch(logits, labels, features, self.weights, self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+        with tf32(self.precision == "tf32"):
+            loss.backward()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def products_in(precision: str, device: torch.device) -> Iterator[None]:
+    """The forward pass' products of matrices: full, tf32 (both factors rounded to 10 bits), or bfloat16 (8 bits)."""
+    with tf32(precision == "tf32"), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether a GPU may round the factors of float32 products (PyTorch's default for convolutions is that it may)."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,132 @@
+"""However a training ends, its records say so: signals, failures of every kind, and the exit status of each."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from ncrun.config import RunConfig
+from ncrun.errors import UserError
+from ncrun.records import RunDirectory
+from ncrun.records.lock import LockLost
+from ncrun.training.checkpoint import DoesNotFit
+from ncrun.training.logbook import Diverged
+from ncrun.training.loop import Interrupted
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Slurm's warning
+
+
+def supervise(
+    title: str,
+    run: RunConfig,
+    starts: Sequence[RunDirectory],
+    whole: RunDirectory | None,
+    work: Callable[[Callable[[], bool]], int],
+) -> int:
+    """The exit status of work(stop_requested), which holds, writes and closes the records of a training.
+
+    Whatever ends the work early, the records that it still holds say why: those of `starts`, of which some may have
+    diverged before, and `whole`, the directory that several starts lie in. title: names the training in messages.
+    run: the configuration, or one of several that train together. Raises UserError.
+    """
+    stop = _StopSignals()
+    records = dict.fromkeys([*starts, *([] if whole is None else [whole])])
+
+    def close(failures: Mapping[int, str], **changes: Any) -> None:
+        # Where the disk is full the old manifests stay: they say "running", and the same command continues.
+        for index, record in enumerate(records):
+            if record.held:  # one that has ended already says how
+                diverged = {"state": "failed", "reason": failures[index]} if index in failures else changes
+                with contextlib.suppress(OSError, LockLost):
+                    record.close(**diverged)
+
+    try:
+        with stop:
+            status = work(lambda: stop.received)
+    except Interrupted as interrupted:
+        close(interrupted.failures, state="interrupted")
+        print(f"{title}: interrupted; the same command continues {_it(starts, whole)}", file=sys.stderr)
+        return 128 + stop.number
+    except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
+        close({}, state="interrupted")
+        return 128 + (stop.number or signal.SIGINT)
+    except LockLost as error:  # the records are another process's now
+        print(f"ncrun: {title}: {error}; this one ends", file=sys.stderr)
+        return 1
+    except UserError:
+        raise
+    except Diverged as diverged:
+        close(diverged.failures, state="failed", reason=str(diverged))
+        for index, why in sorted(diverged.failures.items()) if whole is None else [(0, str(diverged))]:
+            print(f"ncrun: {title if whole else starts[index].path}: {why}", file=sys.stderr)
+        return 1
+    except BaseException as error:
+        reason = _reason(error, run)
+        close({}, state="failed", reason=reason or f"{type(error).__name__}: {error}")
+        if reason is None:
+            raise
+        print(f"ncrun: {title}: {reason}", file=sys.stderr)
+        return 1
+    finally:
+        for record in records:
+            record.release()
+    if stop.received:  # too late for this training, but in time for those after it in a sweep
+        return 128 + stop.number
+    return status
+
+
+def _it(starts: Sequence[RunDirectory], whole: RunDirectory | None) -> str:
+    return "it" if whole or len(starts) == 1 else "them"
+
+
+def _reason(error: BaseException, run: RunConfig) -> str | None:
+    """What ended a run and what to try, in one line; None for an error that nobody expects."""
+    if isinstance(error, DoesNotFit):
+        return str(error)
+    if isinstance(error, OSError):
+        file = f" ({Path(str(error.filename)).name})" if error.filename else ""
+        return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
+    if is_out_of_memory(error):
+        smaller = "counts or model.width" if run.is_free else "batch_size or model.width"
+        return f"out of memory; try a smaller {smaller}" + (", or dtype=float32" if run.dtype == "float64" else "")
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a device, of numpy, or of PyTorch's allocator on the CPU, which raises a bare RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+class _StopSignals:
+    """Notes signals that ask for an end, so that the loop can stop after its step; the same one again stops at once.
+
+    (A second one of another kind is no impatience: Slurm sends one kind after the other, and Ctrl-C reaches
+    `ncrun figures` as well, which then terminates its trainings.)
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @property
+    def received(self) -> bool:
+        return self.number != 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == self.number:
+            raise KeyboardInterrupt
+        self.number = self.number or number
+
+    def __enter__(self) -> "_StopSignals":
+        self._previous = {each: signal.signal(each, self._handle) for each in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, previous in self._previous.items():
+            signal.signal(each, previous)
