@@ -22,7 +22,7 @@ import torch
 from conftest import TINY, Command, Compose, Refused, contents, rows, state, write_run
 
 from ncrun.errors import UserError
-from ncrun.models import FreeFeatures
+from ncrun.models.free_gradient import FreeGradient
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory, read_metrics
 from ncrun.records.files import DamagedFile, read_sealed, write_sealed
@@ -384,7 +384,7 @@ def test_signal_ends_a_whole_sweep(call: int, ncrun: Command, workdir: Path, mon
 def test_signal_during_lbfgs(ncrun: Command, workdir: Path, monkeypatch: Patch) -> None:
     typed = ["model=ufm", "counts=[4,2]", "model.width=4"]
     with monkeypatch.context() as patch:
-        at_call(patch, FreeFeatures, "forward", 9, lambda: signal.raise_signal(signal.SIGUSR2))
+        at_call(patch, FreeGradient, "__call__", 9, lambda: signal.raise_signal(signal.SIGUSR2))
         assert ncrun("train", *typed, "run_dir=run").status == 128 + signal.SIGUSR2
     assert state(workdir / "run") == "interrupted"
     assert ncrun("train", *typed, "run_dir=run").status == 0
