@@ -87,6 +87,8 @@ def run(arguments: list[str]) -> int:
         return _refuse(str(error))
     except BrokenPipeError:
         return _reader_left()
+    except KeyboardInterrupt:  # before there is a run to interrupt
+        return 128 + signal.SIGINT
 
 
 def _refuse(message: str) -> int:

@@ -63,7 +63,7 @@ def explain(error: Exception, composing: bool) -> Exception:
     """A UserError that tells a Hydra or OmegaConf exception in one line; any other exception is handed back as it is.
 
     composing: nothing but composing has happened yet, so that a ValueError is Hydra's word on an override, too, or on
-    a file's bytes, and YAMLError on its text.
+    a file's bytes, YAMLError on its text, and RecursionError on a list that holds itself.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -72,8 +72,10 @@ def explain(error: Exception, composing: bool) -> Exception:
     from ncrun.config import known_keys, nearest
 
     ours = isinstance(error, HydraException | OmegaConfBaseException)
-    if not ours and not (composing and isinstance(error, ValueError | YAMLError)):
+    if not ours and not (composing and isinstance(error, ValueError | YAMLError | RecursionError)):
         return error
+    if isinstance(error, RecursionError):
+        return UserError("the configuration refers to itself, or is nested too deeply")
     message = str(error)
     if match := re.search(r"Could not override '([^']+)'", message):
         key = match[1].rstrip(".")

@@ -453,6 +453,10 @@ def _typed_config(composed: DictConfig) -> RunConfig:
             raise UserError(f"{key}: is missing; a key cannot be deleted, only set")
     try:
         merged = OmegaConf.merge(schema, given)
+        for key in known:  # OmegaConf lets groups and lists into a list of numbers
+            value = OmegaConf.select(merged, key)
+            if isinstance(value, ListConfig) and any(map(OmegaConf.is_config, value)):
+                raise UserError(f"{key}={value}: must be a list of plain values")
         run = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"

@@ -464,6 +464,24 @@ def test_measured_file_of_other_arrays(data: Data, place: Path) -> None:
     assert sum(entry["count"] for entry in found["theory"]["classes"]) == len(content["labels"])
 
 
+@examples(30)
+@given(data=st.data(), compressed=st.booleans())
+def test_damaged_measured_file(data: Data, compressed: bool, place: Path) -> None:
+    """What is not refused has the numbers of the intact file."""
+
+    def measured() -> str:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert measure_file([str(path), "--json", "--free-features"]) == 0
+        return out.getvalue()
+
+    path = place / "network.npz"
+    path.write_bytes(packed(NETWORK, compressed))
+    intact = measured()
+    changed = data.draw(damaged(path.read_bytes()))
+    with within_time("measured npz bytes"), replaced(path, changed), contextlib.suppress(UserError):
+        assert measured() == intact
+
+
 @pytest.fixture(scope="module")
 def idx_files(place: Path) -> Iterator[dict[str, Path]]:
     """Small EMNIST and MNIST in their own format; the sums that MNIST's files are checked against are these."""

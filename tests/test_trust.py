@@ -23,6 +23,7 @@ from conftest import TINY, Command, Compose, Refused, contents, rows, state, wri
 
 from ncrun.errors import UserError
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.head import LinearHead
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory, read_metrics
 from ncrun.records.files import DamagedFile, read_sealed, write_sealed
@@ -250,7 +251,9 @@ def test_damaged_line_of_metrics_is_named(line: bytes, tmp_path: Path) -> None:
         read_metrics(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"a: [", b"- 1\n", b"x: !!python/object/apply:os.getcwd []\n", None])
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"a: [", b"- 1\n", b"x: !!python/object/apply:os.getcwd []\n", b"a: &a [*a]", None]
+)
 def test_damaged_configuration_of_a_record_is_named(content: bytes | None, tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run", [{"epoch": 0}])
     if content is None:
@@ -369,6 +372,17 @@ def test_ctrl_c_before_anything_is_written_changes_nothing(
     at_call(monkeypatch, RunDirectory, "begin", 1, impatient)
     assert ncrun("train", *RUN, "run_dir=run").status == 128 + signal.SIGINT
     assert contents(interrupted) == before
+
+
+def test_ctrl_c_before_there_is_a_run(ncrun: Command, workdir: Path, monkeypatch: Patch) -> None:
+    """While PyTorch is loaded, which takes seconds, or flags are read."""
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ncrun.compose.check_flags", stop)
+    result = ncrun("train", *RUN)
+    assert (result.status, result.out, result.err) == (128 + signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("call", [3, 5], ids=["midway", "last measurement"])
@@ -622,7 +636,8 @@ def test_out_of_memory(
     monkeypatch: Patch,
 ) -> None:
     """Errors of the real allocators, for half a petabyte, where there is no device to fill."""
-    at_call(monkeypatch, Objective, "on_batch", 7, allocate)
+    owner, step = (Objective, "on_batch") if typed is RUN else (FreeGradient, "__call__")
+    at_call(monkeypatch, owner, step, 7, allocate)
     result = ncrun("train", *typed, "run_dir=run")
     assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith(f"ncrun: run: out of memory; try a smaller {advice}")
@@ -702,6 +717,120 @@ def test_metric_that_is_no_number_ends_a_run(value: Any, ncrun: Command, workdir
     assert result.err.startswith("ncrun: run: diverged: nc1 is ")
     assert "after step 10 (epoch 2) with learning rate 0.001; try optimizer.lr=0.0001" in result.err
     assert [row["epoch"] for row in rows(workdir / "run")] == [0, 1]
+
+
+# ---------------------------------------------------------------- what fuzzing found (test_fuzz.py)
+
+
+def seal(path: Path, content: Any) -> None:
+    """A checkpoint of any content, with the right checksum."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_sealed(path, buffer.getbuffer())
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("metrics", [{"size": None, "sha256": ""}]),
+        ("metrics", None),
+        ("progress", {}),
+        ("environment", {"threads": "x"}),
+        ("random", 0),
+    ],
+)
+def test_checkpoint_with_an_entry_of_another_kind(part: str, value: Any, interrupted: Path, ncrun: Command) -> None:
+    path = interrupted / "checkpoint.pt"
+    seal(path, torch.load(path, weights_only=True) | {part: value})
+    result = ncrun("train", *RUN, "run_dir=run")
+    assert (result.status, result.err.count("\n")) == (0, 1)
+    assert "checkpoint.pt is damaged (not written by this version); continues from checkpoint.prev" in result.err
+
+
+def test_optimiser_that_does_not_fit(interrupted: Path, ncrun: Command) -> None:
+    """PyTorch raises an AttributeError or TypeError of its own for this."""
+    path = interrupted / "checkpoint.pt"
+    seal(path, torch.load(path, weights_only=True) | {"optimiser": {"state": None, "param_groups": [1]}})
+    result = ncrun("train", *RUN, "run_dir=run")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "does not fit this version's network or optimiser" in result.err
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02.", b"\x80\x02(", b"\x80\x02K\x01q", b"PK\x03\x04"], ids=repr)
+def test_sealed_bytes_that_pytorch_cannot_read(
+    content: bytes, interrupted: Path, straight: Path, ncrun: Command, refused: Refused
+) -> None:
+    write_sealed(interrupted / "checkpoint.pt", content)
+    result = ncrun("train", *RUN, "run_dir=run")
+    assert (result.status, result.err.count("\n")) == (0, 1)
+    assert_completed(interrupted, straight)
+
+
+@pytest.mark.parametrize("weight", [torch.ones(1, 1), torch.ones(4), torch.ones(2, 3), None], ids=str)
+def test_frozen_head_of_another_shape_is_refused(weight: Any, tmp_path: Path) -> None:
+    """Where `Tensor.copy_` would repeat a smaller tensor."""
+    seal(tmp_path / "checkpoint.pt", {"network": {"head.weights.0": [weight]}})
+    with pytest.raises(UserError, match=r"no usable checkpoint.pt there \(expected weights of shape \(2, 4\)"):
+        LinearHead((4,), 2, bias=False, orthogonal=False).take_over(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("manifest.json", '"state"', '"stade"'),
+        ("manifest.json", '"done"', '"dine"'),
+        ("theory.json", '"claim"', '"clain"'),
+        ("config.yaml", '"seed": 0', '"seed": [{}]'),
+        ("config.yaml", '"model"', '"models"'),
+        ("metrics.jsonl", '"epoch": 1', '"epoch": "1"'),
+        ("metrics.jsonl", '"loss": 0.5', '"loss": [0.5]'),
+        ("metrics.jsonl", '"loss": 0.5', '"loss": 1e999'),
+    ],
+)
+def test_record_with_an_entry_of_another_kind(name: str, old: str, new: str, refused: Refused, workdir: Path) -> None:
+    file = write_run(workdir / "run", [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": 0.5}]) / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    line = refused("table", "run")
+    # A run whose state is unknown is none.
+    assert f"run/{name}" in line or (name == "manifest.json" and line == "run: holds no run")
+
+
+def test_record_that_poses_no_problem_to_theory(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is damaged"):
+        _ = load_record(write_run(tmp_path / "run", [{"epoch": 0}])).setting
+
+
+def test_mark_of_more_metrics_than_there_are(tmp_path: Path) -> None:
+    """Their hash alone would do, and cutting would fill the file up with zeros."""
+    record = RunDirectory(tmp_path)
+    record.append({"epoch": 0})
+    mark = record.mark()
+    assert record.fits(mark)
+    assert not record.fits(mark | {"size": mark["size"] + 1})
+
+
+@pytest.mark.parametrize(
+    "typed", ["counts=[{x:1},50]", "counts=[[1],2]", "optimizer.betas=[{x:1},0.9]", "taps=[{x:1}]"]
+)
+def test_list_of_what_is_no_plain_value(typed: str, refused: Refused) -> None:
+    model = "model=ufm" if typed.startswith("counts") else "model=mlp"
+    assert refused("theory", model, typed).startswith(typed.split("=")[0])
+
+
+def test_lock_file_of_brackets(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"[" * 5000)
+    lock = Lock(tmp_path)
+    lock.take()
+    lock.release()
+
+
+def test_experiment_file_that_is_no_text(workdir: Path, refused: Refused) -> None:
+    (workdir / "own" / "experiment").mkdir(parents=True)
+    for content in (b"epochs: 3 \xe9", b"epochs: [3", b"a: &a [*a]"):
+        (workdir / "own" / "experiment" / "mine.yaml").write_bytes(content)
+        refused("theory", "--config-dir", "own", "experiment=mine")
 
 
 # ---------------------------------------------------------------- all of it at once

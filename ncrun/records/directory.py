@@ -163,7 +163,8 @@ class RunDirectory:
 
     def fits(self, mark: dict[str, Any]) -> bool:
         """Whether metrics.jsonl begins with the bytes that a mark was made of."""
-        return bool(self._hash_of_first(mark["size"]).hexdigest() == mark["sha256"])
+        there = self.metrics.stat().st_size if self.metrics.is_file() else 0
+        return there >= mark["size"] and bool(self._hash_of_first(mark["size"]).hexdigest() == mark["sha256"])
 
     def cut_metrics(self, size: int) -> None:
         """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it."""

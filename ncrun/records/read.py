@@ -73,7 +73,7 @@ def load_record(directory: Path) -> Record:
     path = directory / "config.yaml"
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: is missing or damaged") from error
     if not (isinstance(config, dict) and _is_setting(config) and isinstance(config.get("model"), dict)):
         raise UserError(f"{path}: is not what a run writes")
