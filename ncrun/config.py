@@ -36,7 +36,8 @@ NOT_IDENTITY = (
     "name",
 )
 # Keys that came later: left out of the identity at the value that earlier runs had.
-ADDED = {"precision": "full"}
+ADDED = {"precision": "full", "augment": []}
+AUGMENTATIONS = ("crop", "flip")
 
 
 @dataclass
@@ -161,6 +162,7 @@ class RunConfig:
     decay: DecayConfig = field(default_factory=DecayConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     path: list[float] | None = MISSING
+    augment: list[str] = MISSING
     taps: list[str] = MISSING
     dtype: str | None = MISSING
     precision: str = MISSING
@@ -608,8 +610,9 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     name = run.model.name
     for key in ("dataset", *(f"dataset.{f.name}" for f in fields(OwnDataConfig)), "subset", "data_dir"):
         _refuse_typed(typed, key, f"model={name} has no data set")
-    for key in ("classes", "random_labels"):
+    for key in ("classes", "random_labels", "augment"):
         _refuse_typed(typed, key, f"model={name} has no data set")
+    run.augment = []
     _refuse_typed(typed, "taps", f"model={name} has no backbone")
     _refuse_typed(typed, "head.frozen", f"model={name} trains its own head")
     run.taps, run.head.frozen = [], None
@@ -672,6 +675,8 @@ def _check_images(run: RunConfig) -> None:
     name, channels, size = run.dataset.name, run.dataset.channels, run.dataset.size
     if size is not None:
         _at_least("dataset.size", size, 1)
+    for kind in run.augment:
+        _choice("augment", kind, AUGMENTATIONS)
     if isinstance(run.dataset, OwnDataConfig) and not run.dataset.path:
         what = "FILE.npz, an .npz file" if name == "npz" else "DIR, a folder of images"
         raise UserError(f"dataset={name}: say where the data lie by dataset.path={what}")
@@ -685,6 +690,8 @@ def _check_images(run: RunConfig) -> None:
         for key, value in (("size", size), ("channels", channels)):
             if value is not None:
                 raise UserError(f"dataset.{key}={value}: has no effect: {name} holds vectors of {own} numbers")
+        if run.augment:
+            raise UserError(f"augment={run.augment}: needs images, and {name} holds vectors of {own} numbers")
         if isinstance(run.model, ConvConfig):
             raise UserError(
                 f"model={run.model.name}: needs images, and {name} holds vectors of {own} numbers; mlp takes them"

@@ -51,6 +51,7 @@ SCENARIOS = {
     "momentum, BatchNorm": f"{NETWORK} model.depth=2 model.batch_norm=true optimizer=sgd optimizer.lr=0.02"
     " optimizer.momentum=0.9 batch_size=16 schedule.drops=[0.5]",
     "adam, random labels": f"{NETWORK} model.depth=1 batch_size=13 random_labels=0.5 loss=ce head.depth=2",
+    "adam, augmented": f"{NETWORK} model.depth=1 batch_size=16 augment=[crop,flip]",
     "adam, full batch": f"{NETWORK} model.depth=1 batch_size=full epochs=80 measure=7",
     "deep linear, float64": f"{NETWORK} model=deep_linear batch_size=20 dtype=float64 head.bias=true head.depth=3",
     "ResNet18": "model=resnet18 model.width=0.05 counts=[3,3,3,3,3,3,2,2,2,2] epochs=3 batch_size=7 threads=1",

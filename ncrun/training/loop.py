@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ncrun.config import RunConfig
+from ncrun.data.augment import augmented
 from ncrun.data.batches import batch_slices, epoch_order
 from ncrun.models import FreeFeatures, Network
 from ncrun.records import RunDirectory
@@ -65,7 +66,7 @@ def fit(
         optimiser.step()
         network.project()
 
-    step = GraphedStep(take_step, run.is_full_batch) if run.cuda_graphs else take_step
+    step = GraphedStep(take_step, run.is_full_batch and not run.augment) if run.cuda_graphs else take_step
 
     def measure() -> dict[str, Any]:
         return logbook.measure(evaluators, rates)
@@ -101,10 +102,12 @@ def fit(
         if not network.training:  # after measuring; the call visits every module
             network.train()
         for part in slices[progress.offset :]:
-            if order is None:
-                step(data.train_images, data.train_labels)
-            else:
-                step(data.train_images[order[part]], data.train_labels[order[part]])
+            images, labels = data.train_images, data.train_labels
+            if order is not None:
+                images, labels = images[order[part]], labels[order[part]]
+            if run.augment:
+                images = augmented(images, run.augment, generator)
+            step(images, labels)
             progress.step += 1
             progress.offset += 1
             save_if_due()
