@@ -55,9 +55,7 @@ class CheckedSweeper(BasicSweeper):
                     " leave run_dir out or make it a template such as 'out/${head.depth}'"
                 )
             directories[directory] = job
-        launcher: Any = self.launcher
-        if hasattr(launcher, "runs"):  # the project's own
-            launcher.runs = runs
+        setattr(self.launcher, "runs", runs)  # noqa: B010  the project's own launcher trains a whole sweep from them
 
 
 _NODE: dict[str, Any] = {

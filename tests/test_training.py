@@ -386,6 +386,7 @@ def test_diverging_run(overrides: str, ncrun: Command, workdir: Path) -> None:
 STOPS = {
     "SIGTERM-in-an-epoch": (signal.SIGTERM, 8, ["batch_size=13", "model.batch_norm=true"]),
     "SIGINT-full-batch": (signal.SIGINT, 3, ["batch_size=full"]),
+    "SIGTERM-augmented": (signal.SIGTERM, 8, ["batch_size=13", "augment=[crop,flip]"]),
     "SIGINT-last-step-of-an-epoch": (signal.SIGINT, 10, ["batch_size=13"]),
     "SIGKILL": (signal.SIGKILL, 7, ["batch_size=13"]),  # must come last: nobody survives it
 }

@@ -70,12 +70,11 @@ class FreeFeatures(nn.Module):
 def stacked(models: Sequence[FreeFeatures]) -> FreeFeatures:
     """Models of equal shapes side by side in one."""
     first = models[0]
-    with torch.no_grad():
-        layers = zip(*(model.head.weights for model in models), strict=True)
-        weights = [torch.cat(list(of_layer)) for of_layer in layers]
-        biases: list[Tensor] = [model.head.bias for model in models if model.head.bias is not None]
-        head = FreeHead(weights, torch.cat(biases) if biases else None, first.head.relu)
-        return FreeFeatures(torch.cat([model.points.data for model in models]), head, first.nonnegative)
+    layers = zip(*(model.head.weights for model in models), strict=True)
+    weights = [torch.cat([weight.data for weight in of_layer]) for of_layer in layers]
+    biases = [model.head.bias.data for model in models if model.head.bias is not None]
+    head = FreeHead(weights, torch.cat(biases) if biases else None, first.head.relu)
+    return FreeFeatures(torch.cat([model.points.data for model in models]), head, first.nonnegative)
 
 
 def free_features(run: RunConfig) -> FreeFeatures:

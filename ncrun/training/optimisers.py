@@ -28,11 +28,24 @@ def build_optimiser(runs: Sequence[RunConfig], network: Network | FreeFeatures) 
         groups.append({"params": parameters, "lr": lr, "first": first})
         first = last
     # The fused kernels do the same arithmetic in one pass over the parameters.
+    optimiser: torch.optim.Optimizer
     if isinstance(config, SGDConfig):
-        return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
-    assert isinstance(config, AdamConfig)
-    betas = (config.betas[0], config.betas[1])
-    return torch.optim.Adam(groups, betas=betas, fused=True, capturable=runs[0].cuda_graphs)
+        optimiser = torch.optim.SGD(groups, momentum=config.momentum, fused=True)
+    else:
+        assert isinstance(config, AdamConfig)
+        betas = (config.betas[0], config.betas[1])
+        optimiser = torch.optim.Adam(groups, betas=betas, fused=True, capturable=runs[0].cuda_graphs)
+    kept: list[dict[str, Any]] = [
+        {key: group[key] for key in ("lr", "capturable") if key in group} for group in optimiser.param_groups
+    ]
+
+    def restore(loaded: torch.optim.Optimizer) -> None:
+        for group, own in zip(loaded.param_groups, kept, strict=True):
+            group.update(own)
+
+    # A checkpoint may come from a sitting with or without CUDA graphs: where the rate lies is this one's business.
+    optimiser.register_load_state_dict_post_hook(restore)
+    return optimiser
 
 
 def base_rate(run: RunConfig) -> float:
