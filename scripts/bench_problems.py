@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ncrun.compose import compose_run
-from ncrun.config import MLPConfig, RunConfig, data_directory, resolve
+from ncrun.config import AdamConfig, MLPConfig, RunConfig, data_directory, resolve
 from ncrun.data.load import RunData, normalise, read_splits
 from ncrun.data.splits import LabelledImages
 from ncrun.data.subset import choose_indices
@@ -61,6 +61,12 @@ class NetworkProblem:
     def decays(self) -> tuple[float, float]:
         assert self.run.decay.feature is not None
         return self.run.weight_decays()[0], self.run.decay.feature
+
+    @property
+    def lr(self) -> float:
+        optimizer = self.run.optimizer
+        assert isinstance(optimizer, AdamConfig)
+        return optimizer.lr
 
     @property
     def layers(self) -> list[tuple[int, int]]:

@@ -28,11 +28,10 @@ def simplex(num_classes: int) -> Array:
 
 def etf_distance(gram: Array) -> float | None:
     """Distance of a Gram matrix to the simplex ETF, both centred by the unweighted mean of the classes."""
-    centring = simplex(len(gram))
-    centred = centring @ gram @ centring
+    centred = gram - gram.mean(axis=0) - gram.mean(axis=1, keepdims=True) + gram.mean()
     if np.linalg.norm(centred) <= len(gram) * np.finfo(float).eps * np.linalg.norm(gram):
         return None  # all classes alike: what is left is rounding
-    return shape_distance(centred, centring)
+    return shape_distance(centred, simplex(len(gram)))
 
 
 def target_distances(

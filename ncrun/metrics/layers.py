@@ -55,17 +55,17 @@ def layer_metrics(
 
 
 def class_distance_variance(means: ClassMeans, trace: Tensor, precision: torch.dtype) -> float | None:
-    """Mean over ordered pairs of classes of Var_j / |h_j - h_k|^2 (Galanti, Gyorgy and Hutter 2022: the mean of
-    (Var_j + Var_k) / (2 |h_j - h_k|^2)). trace: (K,), each class' sum of squared deviations from its mean.
+    """Mean over pairs of classes of (Var_j + Var_k) / (2 |h_j - h_k|^2) (Galanti, Gyorgy and Hutter 2022).
+    trace: (K,), each class' sum of squared deviations from its mean.
 
     None if two class means are equal to within the features' precision.
     """
-    distances = torch.cdist(means.means, means.means, compute_mode="donot_use_mm_for_euclid_dist")
-    K = len(trace)
-    apart = distances[~torch.eye(K, dtype=torch.bool, device=trace.device)].reshape(K, K - 1)
+    K, variance = len(trace), trace / means.counts
+    apart = torch.pdist(means.means)
+    first, second = torch.triu_indices(K, K, 1, device=trace.device)
     if not bool((apart > K * torch.finfo(precision).eps * apart.max()).all()):
         return None
-    return float((trace / means.counts / apart.T.square()).mean())
+    return float(((variance[first] + variance[second]) / apart.square()).mean()) / 2
 
 
 def numerical_rank(means: Tensor) -> int:
