@@ -54,7 +54,9 @@ def train(run: RunConfig) -> int:
     device = device_of(run)
     starts_again = isinstance(run.optimizer, LBFGSConfig)  # and ends with the same bits
     found = NOTHING if starts_again else search(whole, records)
-    threads = set_up_torch(run, found)
+    threads = threads_of(run, found)
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
     dtype = getattr(torch, run.dtype or "float32")
     try:
         data = _load(run, device, dtype)
@@ -197,21 +199,14 @@ def objective_of(run: RunConfig) -> Objective:
     return Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
 
 
-def set_up_torch(run: RunConfig, found: Search) -> int:
-    """Settings of the process; returns the number of threads.
-
-    As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small for
-    more than one to help.
-    """
-    torch.backends.cudnn.deterministic = True
+def threads_of(run: RunConfig, found: Search) -> int:
+    """As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small
+    for more than one to help."""
     if run.threads != "auto":
-        threads = int(run.threads)
-    elif found.environment is not None:
-        threads = int(found.environment["threads"])
-    else:
-        threads = 1 if run.is_free else len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    return threads
+        return int(run.threads)
+    if found.environment is not None:
+        return int(found.environment["threads"])
+    return 1 if run.is_free else len(os.sched_getaffinity(0))
 
 
 def environment_of(facts: dict[str, Any]) -> dict[str, Any]:

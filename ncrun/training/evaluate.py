@@ -15,16 +15,19 @@ from ncrun.models.free_gradient import FreeGradient
 from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
+from ncrun.training.gradients import tf32
 
 # Activations of more rows leave the cache, and the memory of each would be taken from the system anew.
 FORWARD_ROWS = 512
 
 
 @torch.no_grad()
+@tf32(False)
 def features_of(
     network: Network | FreeFeatures, images: Tensor, taps: Sequence[str] = ()
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode.
+    """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode and the
+    parameters' own precision.
 
     Raises FloatingPointError if a feature is not finite.
     """

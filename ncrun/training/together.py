@@ -61,7 +61,8 @@ def _shapes(run: RunConfig, step: int) -> str:
 
 def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
     first, records = runs[0], [RunDirectory(run.directory()) for run in runs]
-    device, threads = command.device_of(first), command.set_up_torch(first, found[0])
+    device, threads = command.device_of(first), command.threads_of(first, found[0])
+    torch.set_num_threads(threads)
     dtype = getattr(torch, first.dtype or "float64")
     network = stacked([free_features(run) for run in runs]).to(device=device, dtype=dtype)
     geometries = [predict(run.setting()) for run in runs]
