@@ -110,7 +110,7 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
     from ncrun.figures.panels import STYLE
 
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(2, len(found), figsize=(2.3 * len(found), 4.4), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(2, len(found), figsize=(2.2 * len(found), 4.8), squeeze=False, layout="constrained")
         for (above, below), points in zip(axes.T, found, strict=True):
             values = [point.value for point in points]
             seconds = [point.seconds for point in points]
@@ -118,6 +118,8 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
             above.loglog(
                 values, [seconds[-1] * value / values[-1] for value in values], ":", color="0.4", label="proportional"
             )
+            decades = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))
+            above.set_ylim(*(10.0**decade for decade in decades))
             kept = [point for point in points if point.memory is not None]
             below.plot(
                 [p.value for p in kept], [(p.memory or 0) / 2**20 for p in kept], "o-", label="extra, at its peak"
@@ -125,14 +127,17 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
             if points[0].features:
                 below.plot(values, [p.features / 2**20 for p in points], ":", color="0.4", label="one copy of features")
             below.set_xscale("log")
-            below.set_ylim(bottom=0)
+            below.set_ylim(bottom=0, top=1.3 * below.get_ylim()[1])
+            for panel in (above, below):
+                panel.minorticks_off()
+                panel.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
             name, _, kind = points[0].varied.partition(", ")
             above.set_title(kind or "measuring")
             below.set_xlabel(name)
         axes[0, 0].set_ylabel("seconds")
         axes[1, 0].set_ylabel("MiB")
-        axes[0, 0].legend()
-        axes[1, 0].legend()
+        axes[0, 0].legend(loc="upper left")
+        axes[1, 0].legend(loc="upper left")
         for ending in ("png", "pdf"):
             figure.savefig(path.with_suffix(f".{ending}"))
         plt.close(figure)
