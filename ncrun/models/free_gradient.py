@@ -36,6 +36,10 @@ class FreeGradient:
         for parameter in model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        # Allocated anew at every step, signals of a megabyte or more would take twice as long: page faults.
+        hidden = list(model.head.weights)[:-1] if model.head.relu else []
+        self._signals = [model.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
+        self._backs = [torch.empty_like(signal) for signal in self._signals]
 
     def _of_starts(self, decays: Sequence[float]) -> float | Tensor:
         """A number where all starts agree, else (R, 1, 1)."""
@@ -46,11 +50,13 @@ class FreeGradient:
         model, head = self.model, self.model.head
         weights = list(head.weights)
         if head.relu:
-            signals = self._signals()
+            signals = [model.points.mT]  # what each layer reads: (R, width, N)
+            for weight, room in zip(weights[:-1], self._signals, strict=True):
+                signals.append(torch.bmm(weight, signals[-1], out=room).relu_())
             back = self._errors(weights[-1] @ signals[-1])
             for m in range(len(weights) - 1, 0, -1):
                 torch.bmm(back, signals[m].mT, out=weights[m].grad)
-                back = (weights[m].mT @ back).mul_(signals[m] > 0)
+                back = torch.bmm(weights[m].mT, back, out=self._backs[m - 1]).mul_(signals[m] > 0)
             torch.bmm(back, signals[0].mT, out=weights[0].grad)
             torch.bmm(back.mT, weights[0], out=model.points.grad)
         else:
@@ -69,13 +75,6 @@ class FreeGradient:
                 torch.sum(errors, dim=2, out=head.bias.grad)
         for parameter, decay in zip([model.points, *weights], self.decays, strict=True):
             _add_decay(parameter, decay)
-
-    def _signals(self) -> list[Tensor]:
-        """What each layer of a ReLU head reads: (R, width, N)."""
-        signals = [self.model.points.mT]
-        for weight in list(self.model.head.weights)[:-1]:
-            signals.append((weight @ signals[-1]).relu_())
-        return signals
 
     def _errors(self, logits: Tensor) -> Tensor:
         """The gradient of the data term for the (R, K, N) logits, in their memory; the bias is still to be added."""
