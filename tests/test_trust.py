@@ -833,6 +833,26 @@ def test_experiment_file_that_is_no_text(workdir: Path, refused: Refused) -> Non
         refused("theory", "--config-dir", "own", "experiment=mine")
 
 
+def test_a_run_that_had_only_to_be_closed_keeps_its_state(ncrun: Command, workdir: Path, monkeypatch: Patch) -> None:
+    """Killed between its last checkpoint and its end; the rate has dropped by then."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    typed = ["train", *RUN, "optimizer=sgd", "optimizer.lr=1e-2", "schedule.drops=[0.5]"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ncrun.training.command._finish", killed)
+        assert ncrun(*typed, "run_dir=closed").status == 130
+    for name in ("closed", "straight"):
+        assert ncrun(*typed, f"run_dir={name}").status == 0
+    closed, straight = (
+        torch.load(io.BytesIO(read_sealed(workdir / name / "checkpoint.pt")), weights_only=True)["optimiser"]
+        for name in ("closed", "straight")
+    )
+    assert closed["param_groups"] == straight["param_groups"]
+    assert closed["param_groups"][0]["lr"] == pytest.approx(1e-3)
+
+
 # ---------------------------------------------------------------- all of it at once
 
 

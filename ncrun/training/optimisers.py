@@ -41,7 +41,9 @@ def build_optimiser(runs: Sequence[RunConfig], network: Network | FreeFeatures) 
 
     def restore(loaded: torch.optim.Optimizer) -> None:
         for group, own in zip(loaded.param_groups, kept, strict=True):
+            rate = float(group["lr"])
             group.update(own)
+            _set_rate(group, rate)
 
     # A checkpoint may come from a sitting with or without CUDA graphs: where the rate lies is this one's business.
     optimiser.register_load_state_dict_post_hook(restore)
@@ -68,8 +70,11 @@ def _of_starts(network: Network | FreeFeatures, first: int, last: int) -> list[n
 def set_rates(optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
     """rates: each start's."""
     for group in optimiser.param_groups:
-        rate = rates[group["first"]]
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        _set_rate(group, rates[group["first"]])
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

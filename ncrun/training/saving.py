@@ -77,6 +77,7 @@ def _join_states(optimiser: torch.optim.Optimizer, own: Sequence[torch.optim.Opt
     starts = [each.state_dict()["state"] for each in own]
     firsts = [*(group["first"] for group in whole["param_groups"]), len(own)]
     for group, last in zip(whole["param_groups"], firsts[1:], strict=True):
+        group["lr"] = float(own[group["first"]].param_groups[0]["lr"])
         here = starts[group["first"] : last]
         for n, number in enumerate(group["params"]):
             if n in here[0]:
