@@ -4,6 +4,7 @@ metrics by themselves."""
 import contextlib
 import io
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ WIDTH, DECAY, LR, MOMENTUM = 64, 5e-4, 0.1, 0.9
 FREE_TOLERANCE = 1e-7
 # Both sides in float64, one pass or block after the other.
 METRIC_TOLERANCE = 1e-8
+GAP = 1e-10
 PLAIN_BATCH = 4096  # of the best d x d way: the larger the better
 
 
@@ -50,8 +52,8 @@ def descent(M: int, iterations: int, *overrides: str) -> RunConfig:
     return free_run(M, *momentum, *overrides)
 
 
-def trained(run: RunConfig) -> tuple[float, dict[str, Any]]:
-    """The seconds that `ncrun train` takes for a run, from its first measurement to its last, and the last row."""
+def trained(run: RunConfig) -> tuple[float, list[dict[str, Any]]]:
+    """The seconds that `ncrun train` takes for a run, from its first measurement to its last, and its rows."""
     threads = torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -60,10 +62,10 @@ def trained(run: RunConfig) -> tuple[float, dict[str, Any]]:
             assert status == 0, f"the run ended with status {status}"
             manifest = read_manifest(path)
             assert manifest is not None
-            last = (path / "metrics.jsonl").read_text().splitlines()[-1]
+            rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     finally:
         torch.set_num_threads(threads)
-    return float(manifest["wall_seconds"]), json.loads(last)
+    return float(manifest["wall_seconds"]), rows
 
 
 def plain_descent(run: RunConfig) -> FreeDescent:
@@ -78,7 +80,7 @@ def plain_descent(run: RunConfig) -> FreeDescent:
 def assert_descents_agree(M: int, iterations: int) -> None:
     """Loss and metrics after so many iterations from one start. Raises AssertionError."""
     run = descent(M, iterations)
-    _, row = trained(run)
+    _, (*_, row) = trained(run)
     plain, matrices = plain_descent(run), target_matrices(predict(run.setting()))
     for _ in range(iterations):
         found = plain.iterate(matrices)
@@ -117,17 +119,25 @@ def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
         "measured every iteration",
         limit=gemm_seconds(products, torch.float64, 51),
         slice=f"{iterations:,} of ncrun's in {seconds:.3g} s",
-        target=">= 100",
+        target=f"<= {1e3 / 6000:.2g} ms",  # a hundred times the released scripts' 60 iterations a second
     )
 
 
 def optimum_row(M: int) -> Row:
-    """The default optimiser, to its default tolerance; the released procedure has nothing like it."""
+    """The default optimiser: until a measured row is within GAP of the optimum. The released procedure has nothing like
+    it."""
     tries = [trained(free_run(M)) for _ in range(3)]
-    gap = max(row["gap"] for _, row in tries)
-    assert gap < 1e-10, f"the optimum at M = {M} is missed by {gap:.2g}"
-    seconds = statistics.median(seconds for seconds, _ in tries)
-    return Row(f"free features, d = {WIDTH}, M = {M}", f"the optimum, gap {gap:.0e}", seconds, target="< 1 s")
+    arrived = [next((row["seconds"] for row in rows if row["gap"] < GAP), math.inf) for _, rows in tries]
+    seconds = statistics.median(arrived)
+    assert seconds < math.inf, f"no row at M = {M} is within {GAP:.0e} of the optimum"
+    whole = statistics.median(wall for wall, _ in tries)
+    return Row(
+        f"free features, d = {WIDTH}, M = {M}",
+        f"the optimum to a gap of {GAP:.0e}",
+        seconds,
+        slice=f"the whole run, to its own tolerance: {whole:.3g} s",
+        target="< 1 s",
+    )
 
 
 def measure_features(problem: FeatureProblem) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_flip_mirrors_about_every_other_image() -> None:
     assert 8 <= sum(mirrored) <= 32  # of 40 at one half: five standard deviations would be 4 to 36
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("batch_size", ["7", "full"])
 def test_a_run_differs_by_it_and_measures_the_images_as_they_are(batch_size: str, ncrun: Command) -> None:
     typed = ["train", *TINY, "epochs=2", f"batch_size={batch_size}", "optimizer.lr=1e-2"]
