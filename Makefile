@@ -32,7 +32,7 @@ torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bi
 	$(BIN)/python scripts/torture.py
 	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_fuzz.py
 
-bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (8 minutes on 2 quiet cores)
+bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (5 minutes on 2 quiet cores)
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_scaling.py
 
