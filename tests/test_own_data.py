@@ -568,9 +568,9 @@ def test_theory_of_own_data_needs_no_torch(tmp_path: Path, npz) -> None:
         assert [k["count"] for k in json.loads(done.stdout)["classes"]] == counts
 
 
-def test_own_data_in_an_experiment(npz, run_config: Compose) -> None:
+def test_own_data_in_an_experiment(npz, run_config: Compose, workdir: Path) -> None:
     """A typed data set wins over the one that an experiment's scale names."""
     typed = npz(arrays((6, 6), sizes=(60, 50, 60)))
     run = run_config(*typed, "experiment=dang2023/mlp-balanced", "scale=paper")
     assert (run.dataset.name, run.class_counts()) == ("npz", [48, 40, 48])
-    assert contents(Path("runs")) == {}
+    assert contents(workdir / "runs") == {}
