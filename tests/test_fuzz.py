@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,7 @@ from conftest import TINY, contents, run_command
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from ncrun import cli
@@ -36,6 +38,8 @@ from ncrun.data.load import IDX_MD5, read_splits
 from ncrun.data.npz import NpzFile
 from ncrun.data.subset import choose_indices
 from ncrun.errors import UserError
+from ncrun.figures import panels
+from ncrun.figures.command import figures
 from ncrun.measure_command import measure_file
 from ncrun.models import build
 from ncrun.models.head import LinearHead
@@ -671,6 +675,32 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             assert RunDirectory(finished).state(composed(FREE)) in STATES
         if name in ("manifest.json", "config.yaml") and data.draw(st.booleans()):
             ask_theory(*TINY[:1], "classes=[0,1]", "model.width=4", "head.frozen=free")
+
+
+@pytest.fixture(scope="module")
+def of_an_experiment(place: Path) -> Path:
+    """A finished run that `ncrun figures` draws every picture of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ncrun.training.command.draw", lambda records: True)
+        small = ("counts=[4,3,2,2,2,2,2,2,2,2]", "model.width=8", "epochs=3", "measure=every", "run_dir=drawn/run")
+        assert run_command("train", "experiment=dang2023/mlp-imbalanced", "scale=cpu", *small).status == 0
+    return place / "drawn" / "run"
+
+
+@examples(8)
+@given(data=st.data(), name=st.sampled_from(FILES))
+def test_figures_of_damaged_records(data: Data, name: str, of_an_experiment: Path, place: Path) -> None:
+    def drawn_only(figure: Figure, path: Path) -> tuple[Path, Path]:
+        figure.draw_without_rendering()
+        plt.close(figure)
+        return path, path
+
+    out = contextlib.redirect_stdout(io.StringIO())
+    with within_time(f"figures: {name}"), replaced(of_an_experiment / name, changed_file(data, of_an_experiment / name)):
+        with pytest.MonkeyPatch.context() as patch, out, contextlib.suppress(UserError):
+            patch.setattr(panels, "save", drawn_only)
+            assert figures(["dang2023/mlp-imbalanced", "--from", "drawn", "--out", "pictures"]) == 0
+    plt.close("all")
 
 
 @examples(20)

@@ -13,6 +13,8 @@ from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
 
+# What a drawing meets where an entry of a record's files is missing or of another kind: readers check only what all need.
+UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
 
@@ -74,7 +76,7 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     drawn: dict[str, list[Record]] = {}
     for name in names:
         here = scale_of(name, scale)
-        mine = [r for r in records if (r.manifest["experiment"], r.manifest["scale"]) == (name, here)]
+        mine = [r for r in records if (r.manifest.get("experiment"), r.manifest.get("scale")) == (name, here)]
         if not mine and name not in THEORY:
             raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
         _draw(name, scale, mine, out)
@@ -166,6 +168,10 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         except UserError as error:  # what the records lack; the other drawings do not need it
             print(f"left out {target}.png: {error}", flush=True)
             continue
+        except UNREADABLE as error:
+            raise UserError(
+                f"{target}.png: cannot be drawn: a record of {name} is damaged, or this is a fault of ncrun ({error!r})"
+            ) from error
         print(f"drew {png}", flush=True)
 
 
