@@ -695,11 +695,16 @@ def test_figures_of_damaged_records(data: Data, name: str, of_an_experiment: Pat
         plt.close(figure)
         return path, path
 
-    out = contextlib.redirect_stdout(io.StringIO())
-    with within_time(f"figures: {name}"), replaced(of_an_experiment / name, changed_file(data, of_an_experiment / name)):
-        with pytest.MonkeyPatch.context() as patch, out, contextlib.suppress(UserError):
-            patch.setattr(panels, "save", drawn_only)
-            assert figures(["dang2023/mlp-imbalanced", "--from", "drawn", "--out", "pictures"]) == 0
+    changed = changed_file(data, of_an_experiment / name)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()),
+        within_time(f"figures: {name}"),
+        replaced(of_an_experiment / name, changed),
+        contextlib.suppress(UserError),
+    ):
+        patch.setattr(panels, "save", drawn_only)
+        assert figures(["dang2023/mlp-imbalanced", "--from", "drawn", "--out", "pictures"]) == 0
     plt.close("all")
 
 

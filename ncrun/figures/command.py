@@ -13,7 +13,8 @@ from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
 
-# What a drawing meets where an entry of a record's files is missing or of another kind: readers check only what all need.
+# What a drawing meets where an entry of a record's files is missing or of another kind; reading checks only what all
+# need.
 UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
