@@ -1,7 +1,8 @@
-"""Copy experiments' finished runs from runs/ into results/, without their checkpoints, and redraw the figures there.
+"""Copy experiments' finished runs from runs/ into results/, without their checkpoints, and redraw the figures.
 
-What results/ held of these experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which
-more than halves the records. Of experiments with many runs the single curves are left out.
+What results/ held of these experiments is replaced, and all figures and tables of their papers at these scales are
+drawn again. Measured numbers are rounded to DIGITS significant digits, which more than halves the records. Of
+experiments with many runs the single curves are left out.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 """
@@ -42,14 +43,15 @@ def main(runs: Path, results: Path) -> int:
                 if (record.path / name).is_file():
                     (target / name).write_text(rounded(record.path / name))
             print(f"{target}: {record.manifest['summary']}")
-    drawn = [pair for pair in sorted(experiments) if pair[0] in FIGURES]  # the head of frozen-head has none
-    return max(
-        (
-            run(["figures", name, "--scale", scale, "--from", str(results), "--out", str(results)])
-            for name, scale in drawn
-        ),
-        default=0,
-    )
+    # A paper's table has all its experiments, so all are drawn again, also those that were there before.
+    touched = {(experiment.split("/")[0], scale) for experiment, scale in experiments}
+    there = {(record.manifest["experiment"] or "", record.manifest["scale"]) for record in find_records(results)}
+    status = 0
+    for paper, scale in sorted(touched):
+        # The head of frozen-head has no figure.
+        names = sorted(name for name, its in there if name in FIGURES and (name.split("/")[0], its) == (paper, scale))
+        status |= run(["figures", *names, "--scale", scale, "--from", str(results), "--out", str(results)])
+    return status
 
 
 def rounded(path: Path) -> str:
