@@ -110,7 +110,8 @@ def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
     seconds, _ = trained(run)
     theirs += [timed(lambda: plain.iterate(matrices)) for _ in range(plain_iterations)]
     N, d, K = sum(COUNTS), WIDTH, len(COUNTS)
-    products = [(N, d, d), (d, N, d), (N, d, d)] * (M - 1) + [(N, d, K), (K, N, d), (N, K, d)]
+    # ncrun multiplies the layers before the features, which leaves K rows instead of N.
+    products = [(K, d, d), (d, K, d), (K, d, d)] * (M - 1) + [(N, d, K), (K, N, d), (N, K, d)]
     return Row(
         f"free features, d = {d}, M = {M}",
         "an iteration",
