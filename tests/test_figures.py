@@ -1,5 +1,6 @@
 """Figures: which runs they are made of, what they draw, and that redrawing gives the same picture."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -373,3 +374,12 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="is not a run directory"):
         load_record(tmp_path)
+
+
+def test_a_record_that_lacks_an_entry(records: list[Record], refused: Refused, workdir: Path) -> None:
+    shutil.copytree(records[0].path, workdir / "damaged")
+    path = workdir / "damaged" / "config.yaml"
+    path.write_text(path.read_text().replace("  bias: false\n", ""))
+    line = refused("figures", "dang2023/mlp-imbalanced", "--from", "damaged")
+    assert line.startswith("dang2023/mlp-imbalanced: cannot be drawn: one of its records is damaged")
+    assert "bias" in line

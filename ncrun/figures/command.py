@@ -1,8 +1,9 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ncrun.arguments import Parser
@@ -13,8 +14,7 @@ from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
 
-# What a drawing meets where an entry of a record's files is missing or of another kind; reading checks only what all
-# need.
+# What a drawing meets where an entry of a record's files is missing or of another kind: reading checks what all need.
 UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
@@ -68,6 +68,17 @@ def figures(arguments: Sequence[str]) -> int:
         return 1
     planned = [run for name in names if name not in THEORY for run in plan(name, options.scale, options.seeds)]
     return _train_and_draw(names, options.scale, planned, options.out, jobs)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Damage in records becomes one line."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise UserError(
+            f"{name}: cannot be drawn: one of its records is damaged, or this is a fault of ncrun ({error!r})"
+        ) from error
 
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
@@ -161,18 +172,19 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         png, _ = panels.save(THEORY[name](), out / name)
         print(f"drew {png}", flush=True)
         return
+    with _readable(name):
+        _draw_all(name, scale_of(name, scale), records, out)
+
+
+def _draw_all(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
     ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
     for suffix, drawing in FIGURES[name].items():
-        target = out / f"{name}-{scale_of(name, scale)}{suffix}"
+        target = out / f"{name}-{scale}{suffix}"
         try:
             png, _ = panels.save(drawing(ordered), target)
         except UserError as error:  # what the records lack; the other drawings do not need it
             print(f"left out {target}.png: {error}", flush=True)
             continue
-        except UNREADABLE as error:
-            raise UserError(
-                f"{target}.png: cannot be drawn: a record of {name} is damaged, or this is a fault of ncrun ({error!r})"
-            ) from error
         print(f"drew {png}", flush=True)
 
 
@@ -183,5 +195,6 @@ def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Path) -> None
         by_paper.setdefault(name.split("/")[0], []).extend(records)
     for paper, records in by_paper.items():
         if records:
-            written = write_tables(records, out / paper / f"table-{scale}")
+            with _readable(f"{paper}/table-{scale}"):
+                written = write_tables(records, out / paper / f"table-{scale}")
             print(f"wrote {written[0]}", flush=True)
