@@ -608,9 +608,8 @@ def _check_model(run: RunConfig) -> None:
 def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     """Free features have no data set, so counts are all there is to them."""
     name = run.model.name
-    for key in ("dataset", *(f"dataset.{f.name}" for f in fields(OwnDataConfig)), "subset", "data_dir"):
-        _refuse_typed(typed, key, f"model={name} has no data set")
-    for key in ("classes", "random_labels", "augment"):
+    of_data = ("subset", "data_dir", "classes", "random_labels", "augment")
+    for key in ("dataset", *(f"dataset.{f.name}" for f in fields(OwnDataConfig)), *of_data):
         _refuse_typed(typed, key, f"model={name} has no data set")
     run.augment = []
     _refuse_typed(typed, "taps", f"model={name} has no backbone")

@@ -107,7 +107,7 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
     """Time above, memory below, a column for each study."""
     from matplotlib import pyplot as plt
 
-    from ncrun.figures.panels import STYLE
+    from ncrun.figures.panels import STYLE, save
 
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(2, len(found), figsize=(2.2 * len(found), 4.8), squeeze=False, layout="constrained")
@@ -138,9 +138,7 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
         axes[1, 0].set_ylabel("MiB")
         axes[0, 0].legend(loc="upper left")
         axes[1, 0].legend(loc="upper left")
-        for ending in ("png", "pdf"):
-            figure.savefig(path.with_suffix(f".{ending}"))
-        plt.close(figure)
+        save(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:
