@@ -119,7 +119,8 @@ def _optimum(ax: Axes, record: Record) -> None:
         ax.plot(xs, objectives, label=OPTIMUM_WORDS.get(theory["claim"], theory["claim"]), **panels.PREDICTION)
     if theory.get("best_known") is not None and not _is_path(record):
         best = theory["best_known"]["objective"]
-        ax.axhline(best, label="lowest value known", color="C1", **panels.BASELINE)
+        # Not axhline: where it is the lowest, it would lie on the axis and be hidden by it.
+        ax.plot(xs, np.full(len(xs), best), label="lowest value known", color="C1", **panels.BASELINE)
     if any(way is FALLING for _, way in _pieces(record)):
         ax.plot([], [], color="C0", label="decay falling", **FALLING)
     _legend(ax)
