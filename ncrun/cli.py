@@ -194,7 +194,7 @@ def _theory(run: "RunConfig", print_json: bool) -> None:
     from ncrun.theory import predict
     from ncrun.theory.report import as_json, as_table
 
-    geometry = predict(run.setting())
+    geometry = predict(run.problem())
     if print_json:
         import json
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from ncrun.errors import UserError
+from ncrun.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -69,7 +69,7 @@ def explain(error: Exception, composing: bool) -> Exception:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from ncrun.config import known_keys, nearest
+    from ncrun.config import known_keys
 
     ours = isinstance(error, HydraException | OmegaConfBaseException)
     if not ours and not (composing and isinstance(error, ValueError | YAMLError | RecursionError)):

@@ -1,6 +1,5 @@
 """The typed schema under the YAML. Every bad value is caught here, before any work."""
 
-import difflib
 import hashlib
 import json
 import math
@@ -17,8 +16,8 @@ from ncrun.compose import own_scales
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.data.own import OwnData, own_data
-from ncrun.errors import UserError
-from ncrun.theory import Setting
+from ncrun.errors import UserError, nearest
+from ncrun.theory import Problem
 
 DEFAULT_BATCH_SIZE = 128
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
@@ -270,10 +269,10 @@ class RunConfig:
         hidden = self.head.width or self.feature_width()
         return (self.feature_width(), *(hidden,) * (self.depth - 1))
 
-    def setting(self) -> Setting:
+    def problem(self) -> Problem:
         """The problem that this run poses to theory."""
         assert self.loss is not None
-        return Setting(
+        return Problem(
             loss=self.loss,
             counts=tuple(float(count) for count in self.class_counts()),
             widths=self.head_widths(),
@@ -376,12 +375,6 @@ def known_keys() -> list[str]:
     schemas += [("head.", HeadConfig)]
     schemas += [("decay.", DecayConfig), ("schedule.", ScheduleConfig)]
     return sorted({prefix + f.name for prefix, schema in schemas for f in fields(schema)})
-
-
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """' (did you mean X?)', or nothing if no choice is near."""
-    found = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def resolve(composed: DictConfig) -> RunConfig:

@@ -25,7 +25,7 @@ from ncrun.metrics import (
 from ncrun.metrics.scatter import ClassMeans
 from ncrun.objective import Objective
 from ncrun.records.summary import describe
-from ncrun.theory import Geometry, Setting, predict
+from ncrun.theory import Geometry, Problem, predict
 from ncrun.theory.report import LOSS_WORDS, as_json, nearest_threshold
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Measurement:
 
     metrics: dict[str, Any]
     theory: dict[str, Any]
-    setting: Setting
+    problem: Problem
     summary: str
     threshold: str
 
@@ -89,19 +89,19 @@ class Measurement:
         """Plain containers."""
         return {
             "summary": self.summary,
-            "setting": asdict(self.setting),
+            "setting": asdict(self.problem),
             "metrics": self.metrics,
             "theory": self.theory,
         }
 
     def as_table(self) -> str:
         """The same for people."""
-        setting, theory = self.setting, self.theory
-        sign = "features >= 0" if setting.feature_sign == "nonnegative" else "free features"
+        problem, theory = self.problem, self.theory
+        sign = "features >= 0" if problem.feature_sign == "nonnegative" else "free features"
         lines = [
-            f"{setting.num_classes} classes, {sum(setting.counts):.0f} samples, {sign} of dimension"
-            f" {setting.widths[0]}, linear head of depth {setting.depth}, {LOSS_WORDS[setting.loss]},"
-            f" {'last-layer bias' if setting.bias else 'no bias'}",
+            f"{problem.num_classes} classes, {sum(problem.counts):.0f} samples, {sign} of dimension"
+            f" {problem.widths[0]}, linear head of depth {problem.depth}, {LOSS_WORDS[problem.loss]},"
+            f" {'last-layer bias' if problem.bias else 'no bias'}",
             self.summary,
             f"prediction: {theory['claim']}{f' ({source})' if (source := theory['source']) else ''}",
         ]
@@ -116,7 +116,7 @@ class Measurement:
     def _by_class(self) -> list[str]:
         """A row for each class: what is measured, and in brackets what is predicted."""
         names = [key for key in self.metrics if key.startswith("class.") and self.metrics[key] is not None]
-        columns = [[str(k) for k in range(self.setting.num_classes)], [f"{n:.0f}" for n in self.setting.counts]]
+        columns = [[str(k) for k in range(self.problem.num_classes)], [f"{n:.0f}" for n in self.problem.counts]]
         header = ["class", "count"]
         for key in names:
             name = key.removeprefix("class.")
@@ -192,7 +192,7 @@ def measure(
     if len(offset) != K:
         raise UserError(f"bias: expected ({K},), one for each class, found {_shape(offset)}")
     decays = _decays(decay_weight, decay_feature, len(layers))
-    setting = Setting(
+    problem = Problem(
         loss=loss,
         counts=tuple(torch.bincount(own, minlength=K).double().tolist()),
         widths=(points.shape[1], *(len(layer) for layer in layers[:-1])),
@@ -202,9 +202,9 @@ def measure(
         decay_mode="parameters" if decay_feature is None else "features",
         feature_sign="nonnegative" if _is_nonnegative(points, nonnegative_features) else "free",
     )
-    target, baseline = predict(setting), predict(setting.balanced())
+    target, baseline = predict(problem), predict(problem.balanced())
     head = Head([layer.double() for layer in layers], offset)
-    objective = Objective(loss, setting.decay_mode, setting.weight_decays, decay_feature, len(points))
+    objective = Objective(loss, problem.decay_mode, problem.weight_decays, decay_feature, len(points))
     try:
         row, means = training_metrics(points, own, head, objective, target, baseline)
     except FloatingPointError as error:
@@ -221,7 +221,7 @@ def measure(
             )
         row |= transfer_metrics(test_points, _labels("test_labels", test[1], len(test_points), K), head, means, target)
     theory = as_json(target)
-    return Measurement(row, theory, setting, describe(row, theory), nearest_threshold(target))
+    return Measurement(row, theory, problem, describe(row, theory), nearest_threshold(target))
 
 
 def _floats(name: str, values: Any, dimensions: int) -> Tensor:

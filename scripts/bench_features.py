@@ -81,7 +81,7 @@ def assert_descents_agree(M: int, iterations: int) -> None:
     """Loss and metrics after so many iterations from one start. Raises AssertionError."""
     run = descent(M, iterations)
     _, (*_, row) = trained(run)
-    plain, matrices = plain_descent(run), target_matrices(predict(run.setting()))
+    plain, matrices = plain_descent(run), target_matrices(predict(run.problem()))
     for _ in range(iterations):
         found = plain.iterate(matrices)
     loss = plain.iterate(matrices)["loss"]  # the plain side knows a loss one iteration later
@@ -105,7 +105,7 @@ def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
     """A median iteration of the baseline, from before and after ncrun's run."""
     assert_descents_agree(M, 100)
     run = descent(M, iterations)
-    plain, matrices = plain_descent(run), target_matrices(predict(run.setting()))
+    plain, matrices = plain_descent(run), target_matrices(predict(run.problem()))
     theirs = [timed(lambda: plain.iterate(matrices)) for _ in range(plain_iterations)]
     seconds, _ = trained(run)
     theirs += [timed(lambda: plain.iterate(matrices)) for _ in range(plain_iterations)]

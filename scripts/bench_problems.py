@@ -92,7 +92,7 @@ def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[st
     labels = [torch.from_numpy(part.labels) for part in (train, test)]
     data = RunData(tensors[0], labels[0], tensors[1], labels[1], None)
     pictures = [Pictures(part.images, part.labels.tolist(), facts.mean, facts.std) for part in (train, test)]
-    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.setting()))
+    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.problem()))
 
 
 def random_images(counts: Sequence[int], seed: int) -> LabelledImages:
@@ -150,8 +150,8 @@ def feature_problem(N: int, d: int, K: int = NUM_CLASSES, M: int = 1) -> Feature
     ]
     counts = ",".join(map(str, torch.bincount(labels, minlength=K).tolist()))
     run = resolve(compose_run(["model=ufm", f"counts=[{counts}]", f"model.width={d}", f"head.depth={M}"]))
-    setting = run.setting()
+    problem = run.problem()
     assert run.loss is not None
     objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, N)
     head = Head(weights, torch.zeros(K, dtype=torch.float64))
-    return FeatureProblem(features, labels, head, objective, predict(setting), predict(setting.balanced()))
+    return FeatureProblem(features, labels, head, objective, predict(problem), predict(problem.balanced()))

@@ -74,8 +74,8 @@ def predicting(loss: str, K: int) -> Prepared:
     """What `ncrun theory` computes, of K classes of ten sizes."""
     counts = ",".join(str(20 + 20 * (k % 10)) for k in range(K))
     overrides = ["model=ufm", f"counts=[{counts}]", f"model.width={max(K, 64)}", f"loss={loss}", "decay.weight=5e-5"]
-    setting = resolve(compose_run([*overrides, "decay.feature=5e-6"])).setting()
-    return lambda: as_json(predict(setting))
+    problem = resolve(compose_run([*overrides, "decay.feature=5e-6"])).problem()
+    return lambda: as_json(predict(problem))
 
 
 STUDIES = (

@@ -15,7 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ncrun.theory import Geometry, predict
-from tests.free_features import KINDS, Array, Point, Problem, random_setting
+from tests.free_features import KINDS, Array, Instance, Point, random_setting
 
 LARGEST_ERROR = 1e-6  # the search stops at a small gradient, not at the exact optimum
 LARGEST_UNDERCUT = 1e-8  # rounding only: a claimed minimum cannot be undercut
@@ -66,7 +66,7 @@ def matrix_distances(geometry: Geometry, best: Point) -> list[float]:
         return []
     if borders is not None and np.any(np.abs(borders - 1) < NEAR_COLLAPSE):
         return []
-    first = geometry.setting.depth - len(geometry.layers)  # a ReLU head has a target for its last layer only
+    first = geometry.problem.depth - len(geometry.layers)  # a ReLU head has a target for its last layer only
     pairs = [(best.logits(), geometry.logits)]
     for m, layer in enumerate(geometry.layers, start=first):
         pairs += [(gram(best.suffix(m).T), layer.weight_gram), (gram(best.layer_input(m)), layer.feature_gram)]
@@ -77,9 +77,9 @@ def matrix_distances(geometry: Geometry, best: Point) -> list[float]:
 
 def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> list[str]:
     """Search one random setting and add it to its claim's tally. Returns what has to be told: failures, discoveries."""
-    setting = random_setting(rng, kind)
-    geometry = predict(setting)
-    found = Problem.by_class(setting).search(rng, geometry.logits)
+    problem = random_setting(rng, kind)
+    geometry = predict(problem)
+    found = Instance.by_class(problem).search(rng, geometry.logits)
     tally = tallies.setdefault(geometry.claim, Tally())
     tally.settings += 1
     tally.searches += len(found)
@@ -100,11 +100,11 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
         tally.gap = max(tally.gap, (geometry.duality_gap or 0.0) / geometry.objective)
         wrong = abs(relative) > LARGEST_ERROR or -relative > LARGEST_UNDERCUT
         if wrong or max(distances, default=0.0) > LARGEST_DISTANCE:
-            return [f"FAILED: relative error {relative:.1e}, distance {max(distances, default=0.0):.1e} at {setting}"]
+            return [f"FAILED: relative error {relative:.1e}, distance {max(distances, default=0.0):.1e} at {problem}"]
     if geometry.claim == "refuted" and not lowest_value < geometry.objective:
-        return [f"FAILED: refuted by {lowest_value}, which is not below {geometry.objective}, at {setting}"]
+        return [f"FAILED: refuted by {lowest_value}, which is not below {geometry.objective}, at {problem}"]
     if geometry.claim == "open" and below > LARGEST_UNDERCUT:
-        shape = f"K={setting.num_classes} M={setting.depth} n={setting.counts[0]:g} bias={setting.bias}"
+        shape = f"K={problem.num_classes} M={problem.depth} n={problem.counts[0]:g} bias={problem.bias}"
         return [
             f"{kind} {shape}: {found[0].value:.8g} found, {below:.1e} below the open claim {geometry.objective:.8g}"
         ]

@@ -2,7 +2,7 @@
 
 It knows the objective and its gradient and nothing of the theorems:
     data term + sum_m lam_m/2 ||W_m||^2 + lam_H/2 ||H||^2
-for every loss, head and sign of the features that a `Setting` can name. The starts of its search are shapes that
+for every loss, head and sign of the features that a `Problem` can name. The starts of its search are shapes that
 somebody could think of, not predictions.
 A column of H may stand for several samples of one class (`repeats`): where the objective is convex in H equal samples
 share one optimal feature, so one column per class loses nothing, and one column per sample tests just that.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ncrun.theory import Setting
+from ncrun.theory import Problem
 
 Array = NDArray[np.float64]
 
@@ -51,44 +51,44 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Instance:
     """A setting with its columns written out. repeats, labels: (J,), samples that a column stands for and its class."""
 
-    setting: Setting
+    problem: Problem
     repeats: Array
     labels: NDArray[np.int64]
 
     @classmethod
-    def by_class(cls, setting: Setting) -> "Problem":
+    def by_class(cls, problem: Problem) -> "Instance":
         """One column per class: small and fast."""
-        return cls(setting, np.array(setting.counts, dtype=float), np.arange(setting.num_classes))
+        return cls(problem, np.array(problem.counts, dtype=float), np.arange(problem.num_classes))
 
     @classmethod
-    def by_sample(cls, setting: Setting) -> "Problem":
+    def by_sample(cls, problem: Problem) -> "Instance":
         """One column per sample: every feature vector is on its own."""
-        labels = np.repeat(np.arange(setting.num_classes), np.array(setting.counts, dtype=int))
-        return cls(setting, np.ones(len(labels)), labels)
+        labels = np.repeat(np.arange(problem.num_classes), np.array(problem.counts, dtype=int))
+        return cls(problem, np.ones(len(labels)), labels)
 
     @property
     def one_hot(self) -> Array:
         """Y, (K, J)."""
-        return np.asarray(np.eye(self.setting.num_classes)[:, self.labels])
+        return np.asarray(np.eye(self.problem.num_classes)[:, self.labels])
 
     def shapes(self) -> list[tuple[int, int]]:
         """Of H, W_1, .., W_M."""
-        inner = list(self.setting.widths)
-        return list(zip([*inner, self.setting.num_classes], [len(self.labels), *inner], strict=True))
+        inner = list(self.problem.widths)
+        return list(zip([*inner, self.problem.num_classes], [len(self.labels), *inner], strict=True))
 
     def scales(self) -> list[Array]:
         """In units of these every factor has the penalty 1/2 ||X||^2, which L-BFGS likes better."""
-        assert self.setting.feature_decay is not None
-        features = 1 / np.sqrt(self.setting.feature_decay * self.repeats)
-        return [features, *(np.array(decay**-0.5) for decay in self.setting.weight_decays)]
+        assert self.problem.feature_decay is not None
+        features = 1 / np.sqrt(self.problem.feature_decay * self.repeats)
+        return [features, *(np.array(decay**-0.5) for decay in self.problem.weight_decays)]
 
     def data_term(self, scores: Array) -> tuple[float, Array]:
         """Its value and its gradient with respect to the scores, (K, J)."""
         share = self.repeats / self.repeats.sum()
-        if self.setting.loss == "mse":
+        if self.problem.loss == "mse":
             residual = scores - self.one_hot
             return float((share * residual**2).sum() / 2), share * residual
         shifted = scores - scores.max(axis=0)
@@ -99,9 +99,9 @@ class Problem:
 
     def value_and_gradient(self, factors: list[Array], bias: Array) -> tuple[float, list[Array], Array]:
         """The objective and its gradient with respect to the factors and the bias."""
-        assert self.setting.feature_decay is not None
-        decays = [self.setting.feature_decay * self.repeats, *map(np.array, self.setting.weight_decays)]
-        relu, last = self.setting.head == "relu", len(factors) - 1
+        assert self.problem.feature_decay is not None
+        decays = [self.problem.feature_decay * self.repeats, *map(np.array, self.problem.weight_decays)]
+        relu, last = self.problem.head == "relu", len(factors) - 1
         signals = [factors[0]]
         for m in range(1, last + 1):
             signal = factors[m] @ signals[-1]
@@ -109,7 +109,7 @@ class Problem:
         value, back = self.data_term(signals[-1] + bias[:, None])
         value += sum(float((decay * factor**2).sum()) / 2 for decay, factor in zip(decays, factors, strict=True))
         gradients = [decay * factor for decay, factor in zip(decays, factors, strict=True)]
-        bias_gradient = back.sum(axis=1) if self.setting.bias else np.zeros_like(bias)
+        bias_gradient = back.sum(axis=1) if self.problem.bias else np.zeros_like(bias)
         for m in range(last, 0, -1):
             if relu and m < last:
                 back = back * (signals[m] > 0)
@@ -120,16 +120,16 @@ class Problem:
 
     def start_bias(self) -> Array:
         """The best bias while the rest of the network is silent: the class shares, or their logarithms."""
-        shares = np.array(self.setting.counts) / sum(self.setting.counts)
-        if not self.setting.bias:
-            return np.zeros(self.setting.num_classes)
-        return shares if self.setting.loss == "mse" else np.asarray(np.log(shares) - np.log(shares).mean())
+        shares = np.array(self.problem.counts) / sum(self.problem.counts)
+        if not self.problem.bias:
+            return np.zeros(self.problem.num_classes)
+        return shares if self.problem.loss == "mse" else np.asarray(np.log(shares) - np.log(shares).mean())
 
     def balanced_factors(self, logits: Array, rng: np.random.Generator) -> list[Array]:
         """Factors whose product is `logits` (K, J) at the least penalty: equal shares of the singular values."""
         scales = self.scales()
         product = logits / np.prod([float(s) for s in scales[1:]]) / scales[0]
-        return [s * unit for s, unit in zip(scales, split(product, list(self.setting.widths), rng), strict=True)]
+        return [s * unit for s, unit in zip(scales, split(product, list(self.problem.widths), rng), strict=True)]
 
     def descend(self, factors: list[Array], bias: Array, iterations: int = 20000) -> Point:
         """L-BFGS from here until the gradient is gone; bounds keep nonnegative features so."""
@@ -150,29 +150,29 @@ class Problem:
 
         x0 = flat([f / s for s, f in zip(scales, factors, strict=True)], bias)
         lower = np.full(len(x0), -np.inf)
-        if self.setting.feature_sign == "nonnegative":
+        if self.problem.feature_sign == "nonnegative":
             lower[: ends[0]] = 0
         bounds = list(zip(lower, np.full(len(x0), np.inf), strict=True))
         options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0.0, "gtol": 1e-9, "maxcor": 20}
         found = minimize(fun, x0, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         final, final_bias = unpack(found.x)
-        return Point(float(found.fun), final, final_bias, self.setting.head == "relu")
+        return Point(float(found.fun), final, final_bias, self.problem.head == "relu")
 
     def structured_starts(self, rng: np.random.Generator) -> list[list[Array]]:
         """Factors of shapes that somebody could think of, the plainest first; only their shape matters."""
-        setting, K = self.setting, self.setting.num_classes
-        if setting.head == "relu":
-            return [self.spread(start) for start in relu_starts(K, setting.widths, rng)]
-        shift = np.full(K, 1 / K) if setting.loss == "ce" else self.start_bias()
+        problem, K = self.problem, self.problem.num_classes
+        if problem.head == "relu":
+            return [self.spread(start) for start in relu_starts(K, problem.widths, rng)]
+        shift = np.full(K, 1 / K) if problem.loss == "ce" else self.start_bias()
         centred = self.one_hot - shift[:, None]
-        if setting.feature_sign == "nonnegative":
-            alive = [np.isin(self.labels, classes) for classes in subsets(np.array(setting.counts), rng)]
+        if problem.feature_sign == "nonnegative":
+            alive = [np.isin(self.labels, classes) for classes in subsets(np.array(problem.counts), rng)]
             return [self.on_axes(centred * mask, rng) for mask in alive]
         root = np.sqrt(self.repeats)
         left, values, right_t = np.linalg.svd(centred * root, full_matrices=False)
-        ranks = range(min(K, *setting.widths), 0, -1)
+        ranks = range(min(K, *problem.widths), 0, -1)
         logits = [(left[:, :rank] * values[:rank]) @ right_t[:rank] / root for rank in ranks]
-        if setting.loss == "ce" and setting.depth > 1:
+        if problem.loss == "ce" and problem.depth > 1:
             grouped = [circle(K), *map(simplices, partitions(K)), *(flat(K, rank, rng) for rank in (1, 1, 2, 2, 3))]
             logits += [shape[:, self.labels] for shape in grouped]
         return [self.balanced_factors(target, rng) for target in logits]
@@ -184,22 +184,22 @@ class Problem:
 
     def on_axes(self, logits: Array, rng: np.random.Generator) -> list[Array]:
         """Factors with these logits (K, J), equal within a class, and nonnegative features: one axis for each class."""
-        K, M, counts = self.setting.num_classes, self.setting.depth, np.array(self.setting.counts)
-        axes = np.eye(self.setting.widths[0])[:, rng.permutation(self.setting.widths[0])[:K]]
+        K, M, counts = self.problem.num_classes, self.problem.depth, np.array(self.problem.counts)
+        axes = np.eye(self.problem.widths[0])[:, rng.permutation(self.problem.widths[0])[:K]]
         lengths = counts ** (-M / (2 * M + 2))
         columns = [int(np.flatnonzero(self.labels == k)[0]) for k in range(K)]
-        weights = split(logits[:, columns] / lengths @ axes.T, list(self.setting.widths[1:]), rng)
+        weights = split(logits[:, columns] / lengths @ axes.T, list(self.problem.widths[1:]), rng)
         alive = np.abs(logits).max(axis=0) > 0
         units = [(axes * lengths)[:, self.labels] * np.sqrt(self.repeats) * alive, *weights]
         balance = (np.linalg.norm(weights[0]) / np.linalg.norm(units[0])) ** (1 / (M + 1))
         units = [units[0] * balance**M, *(weight / balance for weight in weights)]
-        decays = [self.setting.feature_decay or 0.0, *self.setting.weight_decays]
+        decays = [self.problem.feature_decay or 0.0, *self.problem.weight_decays]
         typical = float(np.prod(decays)) ** (0.5 / (M + 1))
         return [s * unit * typical for s, unit in zip(self.scales(), units, strict=True)]
 
     def rescaled(self, factors: list[Array], bias: Array) -> list[Array]:
         """The best multiple of all factors: logits of the size that the loss and the decays like."""
-        largest = float(np.abs(Point(0.0, factors, bias, self.setting.head == "relu").logits()).max())
+        largest = float(np.abs(Point(0.0, factors, bias, self.problem.head == "relu").logits()).max())
         sizes = np.geomspace(0.3, 100, 30) / max(largest, 1e-9)
         candidates = [[size ** (1 / len(factors)) * factor for factor in factors] for size in sizes]
         return min(candidates, key=lambda candidate: self.value_and_gradient(candidate, bias)[0])
@@ -222,14 +222,14 @@ class Problem:
         structured = [self.rescaled(start, bias) for start in self.structured_starts(rng)]
         sizes = [root_mean_square(factor / s) for s, factor in zip(scales, structured[0], strict=True)]
         # With ReLUs most random starts give some classes up: it takes more of them.
-        multiples = (0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0) if self.setting.head == "relu" else (0.5, 1.0, 2.0)
+        multiples = (0.5, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0) if self.problem.head == "relu" else (0.5, 1.0, 2.0)
         starts = [noise(1e-3)]
         starts += [[size * t * x for t, x in zip(sizes, noise(1.0), strict=True)] for size in multiples]
         starts += [near(start, 0.03) for start in structured]
-        if predicted_logits is not None and np.any(predicted_logits) and self.setting.head == "linear":
-            build = self.on_axes if self.setting.feature_sign == "nonnegative" else self.balanced_factors
+        if predicted_logits is not None and np.any(predicted_logits) and self.problem.head == "linear":
+            build = self.on_axes if self.problem.feature_sign == "nonnegative" else self.balanced_factors
             starts.append(near(build(predicted_logits, rng), 0.1))
-        if self.setting.feature_sign == "nonnegative":
+        if self.problem.feature_sign == "nonnegative":
             starts = [[np.abs(start[0]), *start[1:]] for start in starts]
         return sorted((self.descend(start, bias) for start in starts), key=lambda point: point.value)
 
@@ -326,7 +326,7 @@ def relu_starts(K: int, widths: tuple[int, ...], rng: np.random.Generator) -> li
 # --- random settings -------------------------------------------------------------------------------------------------
 
 
-def random_mse(rng: np.random.Generator) -> Setting:
+def random_mse(rng: np.random.Generator) -> Problem:
     """A squared-loss setting: 2..6 classes up to 50:1, M = 1..5, unequal decays, bias or not, a bottleneck or not.
 
     The decays are drawn so that the largest class sits between far below and somewhat beyond its collapse.
@@ -343,7 +343,7 @@ def random_mse(rng: np.random.Generator) -> Setting:
     typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
     spread = rng.uniform(-1.5, 1.5, M + 1)
     decays = typical_decay * np.exp(spread - spread.mean())
-    return Setting(
+    return Problem(
         loss="mse",
         counts=tuple(counts.tolist()),
         widths=tuple(widths.tolist()),
@@ -370,7 +370,7 @@ class Kind:
     head: str = "linear"
     beyond: float = 1.3
 
-    def draw(self, rng: np.random.Generator) -> Setting:
+    def draw(self, rng: np.random.Generator) -> Problem:
         """Layers as wide as K or a little wider, unequal decays from far below the largest class' collapse to beyond.
 
         The border is that of the squared loss with M layers; the other losses and heads are not far from it.
@@ -384,7 +384,7 @@ class Kind:
         typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
         spread = rng.uniform(-1.5, 1.5, M + 1)
         decays = typical_decay * np.exp(spread - spread.mean())
-        return Setting(
+        return Problem(
             loss=self.loss,
             counts=tuple(counts.tolist()),
             widths=tuple((K + rng.integers(0, 3, M)).tolist()),
@@ -396,7 +396,7 @@ class Kind:
         )
 
 
-KINDS: dict[str, Callable[[np.random.Generator], Setting]] = {
+KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "mse": random_mse,
     "mse-relu-features": Kind("mse", (2, 6), (1, 3), 50, feature_sign="nonnegative").draw,
     "ce-balanced-1": Kind("ce", (2, 8), (1, 1), bias=True).draw,
@@ -408,6 +408,6 @@ KINDS: dict[str, Callable[[np.random.Generator], Setting]] = {
 }
 
 
-def random_setting(rng: np.random.Generator, kind: str = "mse") -> Setting:
+def random_setting(rng: np.random.Generator, kind: str = "mse") -> Problem:
     """A setting of one of the `KINDS`."""
     return KINDS[kind](rng)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ncrun import metrics
 from ncrun.objective import Objective
-from ncrun.theory import Geometry, Setting, predict
+from ncrun.theory import Geometry, Problem, predict
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
@@ -34,7 +34,7 @@ class Case:
     test_labels: NDArray[np.int64]
     weights: list[Array]
     bias: Array
-    setting: Setting
+    problem: Problem
 
     @property
     def eps(self) -> float:
@@ -56,7 +56,7 @@ def random_case(rng: np.random.Generator) -> Case:
     if rng.random() < 0.5:
         counts[rng.integers(K)] = 1
     with_bias = bool(rng.random() < 0.5)
-    setting = Setting(
+    problem = Problem(
         loss="ce" if rng.random() < 0.1 else "mse",
         counts=tuple(float(n) for n in counts),
         widths=widths,
@@ -66,8 +66,8 @@ def random_case(rng: np.random.Generator) -> Case:
         feature_sign="nonnegative" if rng.random() < 0.2 else "free",
     )
     if rng.random() < 0.15:
-        same = (setting.weight_decays[0],) * M
-        setting = Setting(setting.loss, setting.counts, widths, with_bias, same, None, decay_mode="parameters")
+        same = (problem.weight_decays[0],) * M
+        problem = Problem(problem.loss, problem.counts, widths, with_bias, same, None, decay_mode="parameters")
     dtype = np.float32 if rng.random() < 0.5 else np.float64
     labels = rng.permutation(np.repeat(np.arange(K), counts))
     test_labels = rng.permutation(np.concatenate([np.arange(K), rng.integers(0, K, rng.integers(0, 20))]))
@@ -84,7 +84,7 @@ def random_case(rng: np.random.Generator) -> Case:
         test_labels,
         weights,
         rng.normal(size=K) / 3 if with_bias else np.zeros(K),
-        setting,
+        problem,
     )
 
 
@@ -222,7 +222,7 @@ def layer_metrics(
     case: Case, features: Array, labels: NDArray[np.int64], m: int, target: Geometry
 ) -> tuple[Values, Array]:
     """Head layer m (0: the whole head) on the features at its input; also the class covariances' NC1."""
-    K = case.setting.num_classes
+    K = case.problem.num_classes
     for weight in case.weights[:m]:
         features = np.array([weight @ x for x in features])
     suffix = np.eye(K)
@@ -231,7 +231,7 @@ def layer_metrics(
     means, overall = class_means(features, labels, K)
     sigma_b, inverse, rank = between(means, overall, case.eps)
     sigma_w, per_class = within(features, labels, means)
-    gram_input = means - overall if case.setting.bias else means
+    gram_input = means - overall if case.problem.bias else means
     ww, hh, wh = suffix @ suffix.T, gram_input @ gram_input.T, suffix @ gram_input.T
     nc2_w, nc2_h, nc3 = to_target(target, m, ww, hh, wh)
     values = {
@@ -251,7 +251,7 @@ def layer_metrics(
 
 def reference_collapse(case: Case, target: Geometry, baseline: Geometry) -> Values:
     features = case.features.astype(np.float64)
-    K = case.setting.num_classes
+    K = case.problem.num_classes
     first, per_class = layer_metrics(case, features, case.labels, 0, target)
     values = dict(first)
     for m in range(len(case.weights)):
@@ -259,7 +259,7 @@ def reference_collapse(case: Case, target: Geometry, baseline: Geometry) -> Valu
         values |= {f"head.{m + 1}.{key}": value for key, value in layer.items()}
     head = whole_head(case.weights)
     means, overall = class_means(features, case.labels, K)
-    gram_input = means - overall if case.setting.bias else means
+    gram_input = means - overall if case.problem.bias else means
     grams = head @ head.T, gram_input @ gram_input.T, head @ gram_input.T
     w, h, z = to_target(baseline, 0, *grams)
     values |= {"balanced.nc2_w": w, "balanced.nc2_h": h, "balanced.nc3": z}
@@ -286,7 +286,7 @@ def reference_collapse(case: Case, target: Geometry, baseline: Geometry) -> Valu
 
 
 def reference_transfer(case: Case, target: Geometry) -> Values:
-    K = case.setting.num_classes
+    K = case.problem.num_classes
     train, test = case.features.astype(np.float64), case.test_features.astype(np.float64)
     own, _ = layer_metrics(case, test, case.test_labels, 0, target)
     means, overall = class_means(train, case.labels, K)
@@ -315,50 +315,50 @@ def whole_head(weights: list[Array]) -> Array:
 
 
 def reference_loss(
-    setting: Setting, weights: list[Array], bias: Array, features: Array, labels: NDArray[np.int64]
+    problem: Problem, weights: list[Array], bias: Array, features: Array, labels: NDArray[np.int64]
 ) -> float:
     """The objective with decays on head and features, one sample at a time."""
-    assert setting.feature_decay is not None
+    assert problem.feature_decay is not None
     head, data, norm_sq = whole_head(weights), 0.0, 0.0
     for x, y in zip(features.astype(np.float64), labels, strict=True):
         z = head @ x + bias
-        if setting.loss == "mse":
+        if problem.loss == "mse":
             z[y] -= 1
             data += float(z @ z) / 2
         else:
             data += float(z.max() + np.log(np.sum(np.exp(z - z.max()))) - z[y])
         norm_sq += float(x @ x)
-    decay = sum(lam / 2 * float((weight**2).sum()) for lam, weight in zip(setting.weight_decays, weights, strict=True))
-    return data / len(features) + decay + setting.feature_decay / 2 * norm_sq
+    decay = sum(lam / 2 * float((weight**2).sum()) for lam, weight in zip(problem.weight_decays, weights, strict=True))
+    return data / len(features) + decay + problem.feature_decay / 2 * norm_sq
 
 
 def reference_gap(case: Case, target: Geometry) -> Values:
     """The gap and, for the squared loss, its ledger, each term as the difference of two losses."""
     if target.claim not in ("proven", "certified") or target.objective is None:
         return {"gap": None}
-    setting, optimum = case.setting, target.objective
-    assert setting.feature_decay is not None
-    K, M = setting.num_classes, setting.depth
+    problem, optimum = case.problem, target.objective
+    assert problem.feature_decay is not None
+    K, M = problem.num_classes, problem.depth
     features = case.features.astype(np.float64)
     means, _ = class_means(features, case.labels, K)
     collapsed = means[case.labels]
     head = whole_head(case.weights)
     best_bias = np.zeros(K)
-    if setting.bias:
+    if problem.bias:
         for y in case.labels:
             best_bias += (np.eye(K)[y] - head @ means[y]) / len(case.labels)
-    loss = reference_loss(setting, case.weights, case.bias, features, case.labels)
-    if setting.loss == "ce":
+    loss = reference_loss(problem, case.weights, case.bias, features, case.labels)
+    if problem.loss == "ce":
         return {"gap": (loss - optimum) / optimum}
-    with_means = reference_loss(setting, case.weights, case.bias, collapsed, case.labels)
-    with_best_bias = reference_loss(setting, case.weights, best_bias, collapsed, case.labels)
+    with_means = reference_loss(problem, case.weights, case.bias, collapsed, case.labels)
+    with_best_bias = reference_loss(problem, case.weights, best_bias, collapsed, case.labels)
     penalty = sum(
-        lam / 2 * float((weight**2).sum()) for lam, weight in zip(setting.weight_decays, case.weights, strict=True)
+        lam / 2 * float((weight**2).sum()) for lam, weight in zip(problem.weight_decays, case.weights, strict=True)
     )
-    penalty += setting.feature_decay / 2 * float((collapsed**2).sum())
+    penalty += problem.feature_decay / 2 * float((collapsed**2).sum())
     logits = np.array([head @ x for x in collapsed]).T  # K x N: the same singular values as Z D
-    singular = np.linalg.svd(logits, compute_uv=False)[: min(K, *setting.widths)]
-    scale = (setting.feature_decay * math.prod(setting.weight_decays)) ** (1 / (M + 1))
+    singular = np.linalg.svd(logits, compute_uv=False)[: min(K, *problem.widths)]
+    scale = (problem.feature_decay * math.prod(problem.weight_decays)) ** (1 / (M + 1))
     schatten = (M + 1) / 2 * scale * float(np.sum(singular ** (2 / (M + 1))))
     return {
         "gap": (loss - optimum) / optimum,
@@ -381,10 +381,10 @@ def reference_balance(weights: list[Array], decays: tuple[float, ...]) -> float 
 
 def reference(case: Case) -> Values:
     """Every metric of a case, the slow way."""
-    target, baseline = predict(case.setting), predict(case.setting.balanced())
+    target, baseline = predict(case.problem), predict(case.problem.balanced())
     values = reference_collapse(case, target, baseline) | reference_transfer(case, target)
     values |= reference_gap(case, target)
-    return values | {"balance": reference_balance(case.weights, case.setting.weight_decays)}
+    return values | {"balance": reference_balance(case.weights, case.problem.weight_decays)}
 
 
 # --- the code under test, and the comparison
@@ -396,10 +396,10 @@ def torch_head(weights: list[Array], bias: Array) -> metrics.Head:
 
 def measured(case: Case) -> Values:
     """Every metric of a case from ncrun.metrics, called as an evaluator calls it."""
-    setting, head = case.setting, torch_head(case.weights, case.bias)
-    target, baseline = predict(setting), predict(setting.balanced())
+    problem, head = case.problem, torch_head(case.weights, case.bias)
+    target, baseline = predict(problem), predict(problem.balanced())
     N = len(case.labels)
-    objective = Objective(setting.loss, setting.decay_mode, setting.weight_decays, setting.feature_decay, N)
+    objective = Objective(problem.loss, problem.decay_mode, problem.weight_decays, problem.feature_decay, N)
     labels = torch.from_numpy(case.labels)
     split = metrics.scan(torch.from_numpy(case.features), labels, head, data_term=objective.data_sum)
     values: Values = {}
@@ -411,7 +411,7 @@ def measured(case: Case) -> Values:
     norm_sq = float((case.features.astype(np.float64) ** 2).sum())
     loss = split.data_sum / N + float(objective.penalty(head.weights, head.weights, norm_sq))
     values |= metrics.gap_metrics(split, head, target, loss)
-    return values | {"balance": metrics.head_balance(head, setting.weight_decays)}
+    return values | {"balance": metrics.head_balance(head, problem.weight_decays)}
 
 
 # Distances lie between 0 and 2, margins, angles and ledger terms are differences of numbers of order 1: there a

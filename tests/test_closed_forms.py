@@ -12,7 +12,7 @@ import pytest
 from free_features import KINDS
 from numpy.typing import NDArray
 
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 from ncrun.theory.group_structures import (
     Block,
     best_gain,
@@ -30,11 +30,11 @@ from ncrun.theory.squared_loss import existence_border, global_border
 Array = NDArray[np.float64]
 
 
-def free(loss: str, counts: list[float], decay: float | tuple[float, float], depth: int = 1, **more: object) -> Setting:
+def free(loss: str, counts: list[float], decay: float | tuple[float, float], depth: int = 1, **more: object) -> Problem:
     """Wide free features; decay: one for all, or (weights, features)."""
     weight, feature = decay if isinstance(decay, tuple) else (decay, decay)
     fields: dict[str, object] = {"widths": (64,) * depth, "bias": False} | more
-    return Setting(loss=loss, counts=tuple(counts), weight_decays=(weight,) * depth, feature_decay=feature, **fields)  # type: ignore[arg-type]
+    return Problem(loss=loss, counts=tuple(counts), weight_decays=(weight,) * depth, feature_decay=feature, **fields)  # type: ignore[arg-type]
 
 
 # --- Dang et al. 2024: cross-entropy, non-negative features
@@ -432,8 +432,8 @@ def test_every_setting_prints(name: str) -> None:
 
 
 def test_thresholds_in_words() -> None:
-    def words(setting: Setting) -> str:
-        return str(as_json(predict(setting))["threshold"])
+    def words(problem: Problem) -> str:
+        return str(as_json(predict(problem))["threshold"])
 
     # n = 1 collapses at lam_W lam_H = n (K-1)/K / N^2, here at lam_W = .75 / (83^2 * 5e-3) = .0218
     assert words(free("ce", [50, 30, 2, 1], (2e-2, 5e-3), feature_sign="nonnegative")).startswith(
@@ -448,13 +448,13 @@ def test_thresholds_in_words() -> None:
 
 def test_threshold_in_words_is_the_threshold() -> None:
     """Setting the decay to just below and above the printed one keeps and loses the class."""
-    for setting in (free("mse", [60, 30, 4], (1e-3, 2e-3), 3), free("ce", [60, 30, 4], (1e-3, 2e-3), bias=True)):
-        words = str(as_json(predict(setting))["threshold"])
+    for problem in (free("mse", [60, 30, 4], (1e-3, 2e-3), 3), free("ce", [60, 30, 4], (1e-3, 2e-3), bias=True)):
+        words = str(as_json(predict(problem))["threshold"])
         assert words.startswith("class 2 collapses if weight decay exceeds ")
         printed = float(words.split("exceeds ")[1].split()[0])
         kept = []
         for decay in (printed * 0.99, printed * 1.01):  # three digits are printed
-            moved = free(setting.loss, list(setting.counts), (decay, 2e-3), setting.depth, bias=setting.bias)
+            moved = free(problem.loss, list(problem.counts), (decay, 2e-3), problem.depth, bias=problem.bias)
             kept.append(not predict(moved).collapsed()[2])
         assert kept == [True, False]
 

@@ -357,8 +357,8 @@ def test_data_sets_have_their_published_sizes(run_config: Compose) -> None:
 def test_theory_knows_the_sign_of_features_and_the_kind_of_head(
     typed: str, sign: str, head: str, run_config: Compose
 ) -> None:
-    setting = run_config(*typed.split(), "head.depth=2", *(["head.relu=true"] if head == "relu" else [])).setting()
-    assert (setting.feature_sign, setting.head, setting.bias) == (sign, head, False)
+    problem = run_config(*typed.split(), "head.depth=2", *(["head.relu=true"] if head == "relu" else [])).problem()
+    assert (problem.feature_sign, problem.head, problem.bias) == (sign, head, False)
 
 
 @pytest.mark.parametrize(
@@ -375,14 +375,14 @@ def test_theory_knows_the_sign_of_features_and_the_kind_of_head(
 )
 def test_claims_for_a_relu_head_behind_a_network(typed: str, claim: str, run_config: Compose) -> None:
     """As for deep unconstrained features, whose head it is."""
-    setting = run_config(*typed.split(), "head.relu=true", "head.depth=3").setting()
-    assert predict(setting).claim == claim
+    problem = run_config(*typed.split(), "head.relu=true", "head.depth=3").problem()
+    assert predict(problem).claim == claim
 
 
 def test_chosen_classes_decide_sizes_counts_and_head(run_config: Compose) -> None:
     run = run_config("classes=[3,0,8]")
     assert (run.num_classes, run.class_counts()) == (3, [147, 143, 140])
-    assert (run.setting().counts, run.subset) == ((147.0, 143.0, 140.0), None)
+    assert (run.problem().counts, run.subset) == ((147.0, 143.0, 140.0), None)
     # n_max is the smallest of the chosen classes, 140, whatever the others hold; 140 * 0.5 = 70 and 105 between
     assert run_config("classes=[3,0,8]", "imbalance=0.5", "imbalance_profile=linear").class_counts() == [140, 105, 70]
     assert run_config("classes=[3,0]", "imbalance=1").class_counts() == [143, 143]
@@ -392,18 +392,18 @@ def test_chosen_classes_decide_sizes_counts_and_head(run_config: Compose) -> Non
 
 
 def test_random_labels_leave_the_prediction_alone(run_config: Compose) -> None:
-    assert run_config("random_labels=1").setting() == run_config().setting()
+    assert run_config("random_labels=1").problem() == run_config().problem()
 
 
 def test_decay_list_reaches_theory_layer_by_layer(run_config: Compose) -> None:
     run = run_config(
         "head.depth=3", "head.width=20", "model.width=30", "decay.weight=[1e-3,2e-3,3e-3]", "head.bias=true"
     )
-    setting = run.setting()
-    assert setting.weight_decays == (1e-3, 2e-3, 3e-3)
-    assert setting.widths == (30, 20, 20)
-    assert setting.bias
-    assert run_config("head.depth=2", "decay.weight=1e-3").setting().weight_decays == (1e-3, 1e-3)
+    problem = run.problem()
+    assert problem.weight_decays == (1e-3, 2e-3, 3e-3)
+    assert problem.widths == (30, 20, 20)
+    assert problem.bias
+    assert run_config("head.depth=2", "decay.weight=1e-3").problem().weight_decays == (1e-3, 1e-3)
 
 
 @pytest.mark.parametrize(

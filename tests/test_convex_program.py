@@ -256,7 +256,7 @@ def test_a_failing_decomposition_is_taken_of_the_transpose(monkeypatch: pytest.M
 
 
 def test_probabilities_outside_the_dual_bound_nothing() -> None:
-    problem = convex_program._Problem(np.array([0.5, 0.5]), np.ones(2), 10.0, False, 1.0)
+    instance = convex_program._Problem(np.array([0.5, 0.5]), np.ones(2), 10.0, False, 1.0)
     every_sample_wrong = np.array([[-1.0, 1.0], [1.0, -1.0]])
-    assert convex_program._dual_value(problem, every_sample_wrong) == 0
-    assert convex_program._dual_value(problem, -0.5 * every_sample_wrong) == 0  # a probability above one
+    assert convex_program._dual_value(instance, every_sample_wrong) == 0
+    assert convex_program._dual_value(instance, -0.5 * every_sample_wrong) == 0  # a probability above one

@@ -129,11 +129,11 @@ def test_what_is_typed_wins(run_config: Compose) -> None:
 
 def test_setting_that_theory_is_asked_about(run_config: Compose) -> None:
     run = run_config(*UFM.split(), "head.depth=2", "head.width=9", "model.width=5", "head.bias=true", "loss=ce")
-    setting = run.setting()
-    assert (setting.loss, setting.counts, setting.widths, setting.bias) == ("ce", (6.0, 3.0), (5, 9), True)
-    assert (setting.head, setting.feature_sign, setting.free_features) == ("linear", "free", True)
-    assert run_config(*RELU.split()).setting().feature_sign == "nonnegative"
-    dufm = run_config(*DUFM.split()).setting()
+    problem = run.problem()
+    assert (problem.loss, problem.counts, problem.widths, problem.bias) == ("ce", (6.0, 3.0), (5, 9), True)
+    assert (problem.head, problem.feature_sign, problem.free_features) == ("linear", "free", True)
+    assert run_config(*RELU.split()).problem().feature_sign == "nonnegative"
+    dufm = run_config(*DUFM.split()).problem()
     assert (dufm.head, dufm.feature_sign, dufm.depth) == ("relu", "free", 3)
 
 

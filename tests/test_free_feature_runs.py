@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command, Compose, contents, rows, state
-from free_features import Array, Problem
+from free_features import Array, Instance
 
 from ncrun.config import RunConfig
 from ncrun.models import FreeFeatures, build
@@ -83,7 +83,7 @@ def test_proven_optimum_is_reached(typed: str, ncrun: Command, workdir: Path, ru
     assert (row["nc3"] is None) == vanishes
     assert vanishes or row["nc1"] < 1e-8
     assert row["loss"] == pytest.approx(
-        Problem.by_sample(run.setting()).value_and_gradient(*trained(run, Path("run")))[0]
+        Instance.by_sample(run.problem()).value_and_gradient(*trained(run, Path("run")))[0]
     )
     if "counts=[50,30,2,1]" in typed:
         assert row["loss"] == pytest.approx(0.504730573, abs=0.51e-9)  # found by another program, to its last digit
@@ -144,7 +144,7 @@ def test_last_row_is_of_the_final_model(measure: str, ncrun: Command, workdir: P
     typed.append(f"measure={measure}")
     assert ncrun("train", *typed, "run_dir=run").status == 0
     run = run_config(*typed)
-    value = Problem.by_sample(run.setting()).value_and_gradient(*trained(run, Path("run")))[0]
+    value = Instance.by_sample(run.problem()).value_and_gradient(*trained(run, Path("run")))[0]
     assert rows(workdir / "run")[-1]["loss"] == pytest.approx(value, rel=1e-13)
 
 
@@ -212,12 +212,12 @@ def test_sgd_is_the_recurrence_written_by_hand(typed: str, ncrun: Command, workd
     overrides = [f"model={typed.split()[0]}", *typed.split()[1:], *SMALL.split(), "epochs=5"]
     assert ncrun("train", *overrides, "run_dir=run").status == 0
     run = run_config(*overrides)
-    problem, momentum = Problem.by_sample(run.setting()), run.optimizer.momentum
+    instance, momentum = Instance.by_sample(run.problem()), run.optimizer.momentum
     factors, bias = parameters(free_features(run))
     speeds, bias_speed = [np.zeros_like(factor) for factor in factors], np.zeros_like(bias)
     losses = []
     for step in range(6):
-        value, gradients, bias_gradient = problem.value_and_gradient(factors, bias)
+        value, gradients, bias_gradient = instance.value_and_gradient(factors, bias)
         losses.append(value)
         if step == 5:
             break
@@ -242,7 +242,7 @@ def test_adam_descends_the_objective(typed: str, ncrun: Command, workdir: Path, 
     overrides += ["optimizer=adam", "optimizer.lr=0.02"]
     assert ncrun("train", *overrides, "run_dir=run").status == 0
     run, losses = run_config(*overrides), [row["loss"] for row in rows(workdir / "run")]
-    value = Problem.by_sample(run.setting()).value_and_gradient(*trained(run, Path("run")))[0]
+    value = Instance.by_sample(run.problem()).value_and_gradient(*trained(run, Path("run")))[0]
     assert losses[-1] == pytest.approx(value, rel=1e-12)
     assert losses[-1] < 0.9 * losses[0]
 

@@ -5,29 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from free_features import KINDS, Array, Problem, circle, partitions, random_setting, simplices
+from free_features import KINDS, Array, Instance, circle, partitions, random_setting, simplices
 
-from ncrun.theory import Setting
+from ncrun.theory import Problem
 
 
-def make(loss: str, counts: tuple[float, ...], depth: int, decay: float, **changes: object) -> Setting:
+def make(loss: str, counts: tuple[float, ...], depth: int, decay: float, **changes: object) -> Problem:
     """All decays equal and layers one wider than the number of classes, no bias, unless told otherwise."""
     wide = (len(counts) + 1,) * depth
-    setting = Setting(loss, tuple(map(float, counts)), wide, False, (decay,) * depth, decay)
-    return replace(setting, **changes)  # type: ignore[arg-type]
+    problem = Problem(loss, tuple(map(float, counts)), wide, False, (decay,) * depth, decay)
+    return replace(problem, **changes)  # type: ignore[arg-type]
 
 
-def lowest(setting: Setting, seed: int = 0) -> float:
-    return Problem.by_class(setting).search(np.random.default_rng(seed))[0].value
+def lowest(problem: Problem, seed: int = 0) -> float:
+    return Instance.by_class(problem).search(np.random.default_rng(seed))[0].value
 
 
 # --- objective and gradient ------------------------------------------------------------------------------------------
 
 
-def random_point(problem: Problem, seed: int) -> tuple[list[Array], Array]:
+def random_point(instance: Instance, seed: int) -> tuple[list[Array], Array]:
     rng = np.random.default_rng(seed)
-    factors = [rng.standard_normal(shape) for shape in problem.shapes()]
-    return factors, rng.standard_normal(problem.setting.num_classes)
+    factors = [rng.standard_normal(shape) for shape in instance.shapes()]
+    return factors, rng.standard_normal(instance.problem.num_classes)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -35,11 +35,11 @@ def random_point(problem: Problem, seed: int) -> tuple[list[Array], Array]:
 @pytest.mark.parametrize("loss", ["mse", "ce"])
 def test_objective_is_the_sum_over_samples(loss: str, head: str, depth: int) -> None:
     """Sample by sample and entry by entry; 1e-13: rounding."""
-    setting = make(loss, (3, 2, 1), depth, 0.1, head=head, bias=True, feature_decay=0.3)
-    problem = Problem.by_sample(setting)
-    (H, *weights), bias = random_point(problem, 0)
+    problem = make(loss, (3, 2, 1), depth, 0.1, head=head, bias=True, feature_decay=0.3)
+    instance = Instance.by_sample(problem)
+    (H, *weights), bias = random_point(instance, 0)
     total = 0.0
-    for column, label in zip(H.T, problem.labels, strict=True):
+    for column, label in zip(H.T, instance.labels, strict=True):
         signal = column
         for weight in weights[:-1]:
             signal = weight @ signal
@@ -51,7 +51,7 @@ def test_objective_is_the_sum_over_samples(loss: str, head: str, depth: int) -> 
         else:
             total -= np.log(np.exp(scores[label]) / np.exp(scores).sum()) / 6
     total += 0.3 / 2 * (H**2).sum() + sum(0.1 / 2 * (weight**2).sum() for weight in weights)
-    assert problem.value_and_gradient([H, *weights], bias)[0] == pytest.approx(total, rel=1e-13)
+    assert instance.value_and_gradient([H, *weights], bias)[0] == pytest.approx(total, rel=1e-13)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -61,10 +61,10 @@ def test_objective_is_the_sum_over_samples(loss: str, head: str, depth: int) -> 
 def test_gradient_against_finite_differences(loss: str, head: str, bias: bool, depth: int) -> None:
     """Central differences with steps of 1e-6 of values up to 1e4 are good to about 1e-6 of the largest entry."""
     decays = tuple(0.02 * (m + 1) for m in range(depth))
-    setting = make(loss, (7, 4, 2), depth, 0.05, head=head, bias=bias, weight_decays=decays)
-    problem = Problem.by_class(setting)
-    factors, start_bias = random_point(problem, 1)
-    _, gradients, bias_gradient = problem.value_and_gradient(factors, start_bias)
+    problem = make(loss, (7, 4, 2), depth, 0.05, head=head, bias=bias, weight_decays=decays)
+    instance = Instance.by_class(problem)
+    factors, start_bias = random_point(instance, 1)
+    _, gradients, bias_gradient = instance.value_and_gradient(factors, start_bias)
     if not bias:
         assert not bias_gradient.any()
     variables = [*factors, start_bias] if bias else factors
@@ -75,7 +75,7 @@ def test_gradient_against_finite_differences(loss: str, head: str, bias: bool, d
             values = []
             for step in (1e-6, -1e-6):
                 variable[index] = kept + step
-                values.append(problem.value_and_gradient(factors, start_bias)[0])
+                values.append(instance.value_and_gradient(factors, start_bias)[0])
             variable[index] = kept
             slopes[index] = (values[0] - values[1]) / 2e-6
         assert np.abs(slopes - gradient).max() <= 1e-6 * max(1.0, np.abs(gradient).max())
@@ -88,31 +88,31 @@ def test_search_ends_where_the_gradient_is_gone(kind: str) -> None:
     1e-6: some line searches stop at rounding before 1e-9, which is still an error of 1e-12 in the value."""
     rng = np.random.default_rng(5)
     for _ in range(3):
-        problem = Problem.by_class(random_setting(rng, kind))
-        best = problem.search(rng)[0]
-        value, gradients, bias_gradient = problem.value_and_gradient(best.factors, best.bias)
+        instance = Instance.by_class(random_setting(rng, kind))
+        best = instance.search(rng)[0]
+        value, gradients, bias_gradient = instance.value_and_gradient(best.factors, best.bias)
         assert best.value == pytest.approx(value, rel=1e-15)
-        if problem.setting.feature_sign == "nonnegative":
+        if instance.problem.feature_sign == "nonnegative":
             assert best.factors[0].min() >= 0
             gradients[0] = np.where((best.factors[0] == 0) & (gradients[0] > 0), 0.0, gradients[0])
-        slopes = [np.abs(scale * slope).max() for scale, slope in zip(problem.scales(), gradients, strict=True)]
+        slopes = [np.abs(scale * slope).max() for scale, slope in zip(instance.scales(), gradients, strict=True)]
         assert max(*slopes, np.abs(bias_gradient).max()) <= 1e-6
 
 
 def test_a_start_is_only_a_start() -> None:
     """A wrong prediction changes nothing about the best value found; 1e-9: the search's tolerance."""
-    setting = make("ce", (30, 20, 5), 1, 0.01)
+    problem = make("ce", (30, 20, 5), 1, 0.01)
     wrong = np.random.default_rng(0).standard_normal((3, 3))
-    best = Problem.by_class(setting).search(np.random.default_rng(1), wrong)[0].value
-    assert best == pytest.approx(lowest(setting), rel=1e-9)
+    best = Instance.by_class(problem).search(np.random.default_rng(1), wrong)[0].value
+    assert best == pytest.approx(lowest(problem), rel=1e-9)
 
 
 @pytest.mark.parametrize("feature_sign", ["free", "nonnegative"])
 def test_samples_of_a_class_find_the_value_of_one_column_per_class(feature_sign: str) -> None:
     """Cross-entropy is convex in the features. 1e-9: the search's tolerance."""
-    setting = make("ce", (6, 4, 1), 1, 0.05, feature_sign=feature_sign)
-    by_sample = Problem.by_sample(setting).search(np.random.default_rng(2))[0].value
-    assert by_sample == pytest.approx(lowest(setting), rel=1e-9)
+    problem = make("ce", (6, 4, 1), 1, 0.05, feature_sign=feature_sign)
+    by_sample = Instance.by_sample(problem).search(np.random.default_rng(2))[0].value
+    assert by_sample == pytest.approx(lowest(problem), rel=1e-9)
 
 
 def test_shapes_of_logits() -> None:
@@ -178,20 +178,20 @@ def test_deep_cross_entropy_from_groups_of_classes(
     groups: list[int], count: int, depth: int, decay: float, value: float, digits: int
 ) -> None:
     """Unperturbed, a descent keeps the symmetry of its start. Half of the last printed digit."""
-    problem = Problem.by_class(make("ce", (count,) * sum(groups), depth, decay))
-    assert from_shape(problem, simplices(groups)) == pytest.approx(value, abs=0.51 * 10**-digits)
+    instance = Instance.by_class(make("ce", (count,) * sum(groups), depth, decay))
+    assert from_shape(instance, simplices(groups)) == pytest.approx(value, abs=0.51 * 10**-digits)
 
 
 def test_deep_cross_entropy_from_the_circle() -> None:
     """Half of the last printed digit."""
-    problem = Problem.by_class(make("ce", (100,) * 10, 6, 1e-4))
-    assert from_shape(problem, circle(10)) == pytest.approx(0.0067, abs=0.51e-4)
+    instance = Instance.by_class(make("ce", (100,) * 10, 6, 1e-4))
+    assert from_shape(instance, circle(10)) == pytest.approx(0.0067, abs=0.51e-4)
 
 
-def from_shape(problem: Problem, logits: Array) -> float:
-    bias = problem.start_bias()
-    start = problem.rescaled(problem.balanced_factors(logits, np.random.default_rng(0)), bias)
-    return problem.descend(start, bias).value
+def from_shape(instance: Instance, logits: Array) -> float:
+    bias = instance.start_bias()
+    start = instance.rescaled(instance.balanced_factors(logits, np.random.default_rng(0)), bias)
+    return instance.descend(start, bias).value
 
 
 LOWER = [  # a simplex over all classes, and what the search has found below it; the last only thanks to its bias
@@ -201,13 +201,13 @@ LOWER = [  # a simplex over all classes, and what the search has found below it;
 ]
 
 
-@pytest.mark.parametrize(("setting", "simplex", "found"), LOWER)
+@pytest.mark.parametrize(("problem", "simplex", "found"), LOWER)
 def test_search_leaves_the_simplex_where_deep_heads_have_something_better(
-    setting: Setting, simplex: float, found: float
+    problem: Problem, simplex: float, found: float
 ) -> None:
     """Values of this search, kept so that it does not get worse. Half of the last digit."""
-    assert from_shape(Problem.by_class(setting), simplices([setting.num_classes])) == pytest.approx(simplex, abs=5e-8)
-    assert lowest(setting) == pytest.approx(found, abs=5e-8)
+    assert from_shape(Instance.by_class(problem), simplices([problem.num_classes])) == pytest.approx(simplex, abs=5e-8)
+    assert lowest(problem) == pytest.approx(found, abs=5e-8)
 
 
 def test_a_bias_with_features_of_either_sign() -> None:
@@ -229,20 +229,20 @@ def test_random_settings_are_of_their_kind(kind: str) -> None:
     rng = np.random.default_rng(3)
     settings = [random_setting(rng, kind) for _ in range(200)]
     loss, *_ = kind.split("-")
-    for setting in settings:
-        assert setting.loss == ("ce" if loss == "ce" else "mse")
-        assert setting.head == ("relu" if kind.startswith("relu-head") else "linear")
-        assert (setting.feature_sign == "nonnegative") == (kind in ("ce-relu", "mse-relu-features"))
-        assert setting.is_balanced or "balanced" not in kind or kind == "ce-imbalanced"
-        assert min(setting.widths) >= setting.num_classes or kind == "mse"
-        assert min(setting.counts) >= 1
-    classes = {setting.num_classes for setting in settings}
+    for problem in settings:
+        assert problem.loss == ("ce" if loss == "ce" else "mse")
+        assert problem.head == ("relu" if kind.startswith("relu-head") else "linear")
+        assert (problem.feature_sign == "nonnegative") == (kind in ("ce-relu", "mse-relu-features"))
+        assert problem.is_balanced or "balanced" not in kind or kind == "ce-imbalanced"
+        assert min(problem.widths) >= problem.num_classes or kind == "mse"
+        assert min(problem.counts) >= 1
+    classes = {problem.num_classes for problem in settings}
     assert min(classes) == (3 if kind == "relu-head" else 2)
     assert len(classes) == (1 if kind == "relu-head-2" else max(classes) - min(classes) + 1)
-    ratios = [max(setting.counts) / min(setting.counts) for setting in settings]
+    ratios = [max(problem.counts) / min(problem.counts) for problem in settings]
     assert (max(ratios) > 20) == (kind in ("mse", "mse-relu-features", "ce-imbalanced", "ce-relu"))
     if kind in ("mse", "ce-balanced-1", "ce-imbalanced", "ce-balanced-deep"):
-        assert {setting.bias for setting in settings} == {True, False}
+        assert {problem.bias for problem in settings} == {True, False}
     else:
-        assert not any(setting.bias for setting in settings)
+        assert not any(problem.bias for problem in settings)
     assert all(a != b for a, b in itertools.pairwise(settings))

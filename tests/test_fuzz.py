@@ -283,8 +283,8 @@ def check_success(run: RunConfig) -> None:
     assert len(run.weight_decays()) == run.depth == len(run.head_widths())
     assert all(math.isfinite(decay) and decay >= 0 for decay in run.weight_decays())
     assert len(run.identity()) == 10
-    setting = run.setting()
-    assert (setting.counts, setting.weight_decays) == (tuple(map(float, counts)), run.weight_decays())
+    problem = run.problem()
+    assert (problem.counts, problem.weight_decays) == (tuple(map(float, counts)), run.weight_decays())
     json.dumps(run.as_dict(), allow_nan=False)
 
 
@@ -667,7 +667,7 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             assert record.manifest["state"] in STATES
             assert all(isinstance(epoch, int | np.integer) for epoch in record.metrics.get("epoch", []))
             _ = record.geometry
-            _ = record.setting
+            _ = record.problem
         with contextlib.suppress(UserError), contextlib.redirect_stdout(io.StringIO()) as out:
             assert table([str(finished)]) == 0
             assert out.getvalue().count("\n") == 3

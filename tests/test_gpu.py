@@ -11,7 +11,7 @@ from conftest import rows
 
 from ncrun.metrics import Head, collapse_metrics, scan
 from ncrun.models import FreeFeatures
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -23,7 +23,7 @@ def test_metrics_on_the_device_equal_those_on_the_cpu() -> None:
     labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
     features = torch.randn(4, 32, generator=generator)[labels] + 0.1 * torch.randn(71, 32, generator=generator)
     weights = [torch.randn(16, 32, generator=generator).double(), torch.randn(4, 16, generator=generator).double()]
-    target = predict(Setting("mse", counts, (32, 16), False, (1e-3, 1e-3), 1e-3))
+    target = predict(Problem("mse", counts, (32, 16), False, (1e-3, 1e-3), 1e-3))
     found = []
     for device in ("cpu", "cuda"):
         head = Head([weight.to(device) for weight in weights], torch.zeros(4, dtype=torch.float64, device=device))

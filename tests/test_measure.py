@@ -16,7 +16,7 @@ import ncrun as package
 from ncrun.data.load import load_run_data
 from ncrun.errors import UserError
 from ncrun.models import build
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 
 COUNTS = "counts=[6,6,6,6,6,5,5,5,4,4]"
 SMALL = ("model.depth=1", "model.width=8", "epochs=2", "threads=1", COUNTS, "decay.weight=1e-2", "decay.feature=2e-3")
@@ -79,27 +79,27 @@ def test_equals_what_a_run_logged(
     assert json.loads((workdir / "run" / "manifest.json").read_text())["summary"] == found["summary"]
 
 
-def optimum(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def optimum(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and a classifier that realise a predicted geometry without a bias: from its Gram matrices."""
-    geometry = predict(setting)
+    geometry = predict(problem)
     weight_gram, feature_gram = geometry.layers[0].weight_gram, geometry.layers[0].feature_gram
-    counts = np.array(setting.counts, dtype=int)
+    counts = np.array(problem.counts, dtype=int)
     weights, means = np.sqrt(np.diag(weight_gram)), np.sqrt(np.diag(feature_gram))
     assert np.allclose(weight_gram, np.diag(weights**2))  # squared loss without a bias: an orthogonal frame
     labels = np.repeat(np.arange(len(counts)), counts)
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(setting.widths[0], len(counts))))[0]
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(problem.widths[0], len(counts))))[0]
     return means[labels, None] * turn.T[labels], labels, np.diag(weights) @ turn.T
 
 
 def test_an_exact_optimum_is_recognised() -> None:
     """Imbalanced orthogonal frame: no gap, no distance, and far from the balanced prediction. 1e-7 where it is the
     square root of a float64 rounding."""
-    setting = Setting("mse", (40.0, 20.0, 10.0), (7,), False, (5e-3,), 5e-3)
-    features, labels, weights = optimum(setting)
+    problem = Problem("mse", (40.0, 20.0, 10.0), (7,), False, (5e-3,), 5e-3)
+    features, labels, weights = optimum(problem)
     found = package.measure(features, labels, weights, decay_weight=5e-3, decay_feature=5e-3)
     metrics = found.metrics
     assert metrics["gap"] == pytest.approx(0, abs=1e-12)
-    assert metrics["loss"] == pytest.approx(predict(setting).objective, rel=1e-12)
+    assert metrics["loss"] == pytest.approx(predict(problem).objective, rel=1e-12)
     for key in ("nc2_w", "nc2_h", "nc3", "nc1", "nc4"):
         assert metrics[key] == pytest.approx(0, abs=1e-7), key
     for part in ("within_class", "duality", "geometry"):
@@ -157,10 +157,10 @@ def test_the_sign_of_the_features_has_to_be_said_where_it_cannot_be_seen() -> No
         package.measure(positive, labels, weights)
     for choice, sign in ((True, "nonnegative"), (False, "free")):
         found = package.measure(positive, labels, weights, loss="ce", nonnegative_features=choice)
-        assert found.setting.feature_sign == sign
+        assert found.problem.feature_sign == sign
     with pytest.raises(UserError, match="holds negative values"):
         package.measure(features, labels, weights, nonnegative_features=True)
-    assert package.measure(features, labels, weights).setting.feature_sign == "free"
+    assert package.measure(features, labels, weights).problem.feature_sign == "free"
 
 
 def test_table_for_people(ncrun: Command, workdir: Path) -> None:

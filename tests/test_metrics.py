@@ -27,14 +27,14 @@ from reference_metrics import (
 
 from ncrun import metrics
 from ncrun.objective import Objective
-from ncrun.theory import Geometry, Setting, predict
+from ncrun.theory import Geometry, Problem, predict
 
 TARGET_FREE = ("nc1", "nc1_rank", "nc1_trace", "etf_w", "etf_h", "duality", "cdnv", "rank", "nc4", "train_accuracy")
 LEDGER = ("ledger.within_class", "ledger.duality", "ledger.bias", "ledger.geometry")
 
 
-def setting(counts: tuple[float, ...], widths: tuple[int, ...], bias: bool = False, decay: float = 1e-3) -> Setting:
-    return Setting("mse", counts, widths, bias, (decay,) * len(widths), decay)
+def problem(counts: tuple[float, ...], widths: tuple[int, ...], bias: bool = False, decay: float = 1e-3) -> Problem:
+    return Problem("mse", counts, widths, bias, (decay,) * len(widths), decay)
 
 
 def case_of(
@@ -44,7 +44,7 @@ def case_of(
     features, labels = np.asarray(features, dtype=dtype), np.asarray(labels, dtype=np.int64)
     K = len(weights[-1])
     counts = tuple(float(n) for n in np.bincount(labels, minlength=K))
-    made = setting(counts, tuple(weight.shape[1] for weight in weights), with_bias)
+    made = problem(counts, tuple(weight.shape[1] for weight in weights), with_bias)
     zeros = np.zeros(K) if bias is None else np.asarray(bias, dtype=float)
     return Case(features, labels, features, labels, weights, zeros, made)
 
@@ -55,7 +55,7 @@ def optimum(geometry: Geometry, rng: np.random.Generator) -> tuple[Case, Array]:
 
     The factors follow from the logits alone: all M+1 of them carry the same penalty in every direction.
     """
-    made = geometry.setting
+    made = geometry.problem
     assert geometry.logits is not None
     assert geometry.bias is not None
     assert made.feature_decay is not None
@@ -102,18 +102,18 @@ def test_head_1_equals_the_top_level() -> None:
 # --- the predicted optimum
 
 OPTIMA = {
-    "orthogonal frame": setting((6, 6, 6, 6), (9,)),
-    "simplex": setting((6, 6, 6, 6), (9,), bias=True),
-    "simplex, d = K-1": setting((6, 6, 6, 6), (3, 7), bias=True),
-    "two classes": setting((5, 5), (3,), bias=True),
-    "general orthogonal frame": setting((12, 7, 3, 1), (8,)),
-    "general, bias": setting((12, 7, 3, 1), (8, 6), bias=True),
-    "general, deep": setting((12, 7, 3, 1), (8, 6, 5, 9)),
-    "minority collapse": setting((40, 20, 10, 1), (6, 6, 6), decay=1e-2),
-    "bottleneck": setting((12, 7, 3, 1), (9, 2)),
-    "deep bottleneck": setting((12, 7, 3, 1), (9, 2, 5, 4)),
-    "tie at a bottleneck": setting((6, 6, 6, 6, 6), (9, 3)),
-    "tie at a bottleneck, bias": setting((6, 6, 6, 6, 6), (9, 3), bias=True),
+    "orthogonal frame": problem((6, 6, 6, 6), (9,)),
+    "simplex": problem((6, 6, 6, 6), (9,), bias=True),
+    "simplex, d = K-1": problem((6, 6, 6, 6), (3, 7), bias=True),
+    "two classes": problem((5, 5), (3,), bias=True),
+    "general orthogonal frame": problem((12, 7, 3, 1), (8,)),
+    "general, bias": problem((12, 7, 3, 1), (8, 6), bias=True),
+    "general, deep": problem((12, 7, 3, 1), (8, 6, 5, 9)),
+    "minority collapse": problem((40, 20, 10, 1), (6, 6, 6), decay=1e-2),
+    "bottleneck": problem((12, 7, 3, 1), (9, 2)),
+    "deep bottleneck": problem((12, 7, 3, 1), (9, 2, 5, 4)),
+    "tie at a bottleneck": problem((6, 6, 6, 6, 6), (9, 3)),
+    "tie at a bottleneck, bias": problem((6, 6, 6, 6, 6), (9, 3), bias=True),
 }
 
 
@@ -122,14 +122,14 @@ def test_the_predicted_optimum_is_at_distance_zero(name: str) -> None:
     """Distances and ledger terms to 1e-12, the rounding of O(1) numbers; nc1 is the square of a rounding error."""
     target = predict(OPTIMA[name])
     values = measured(optimum(target, np.random.default_rng(0))[0])
-    layers = range(1, target.setting.depth + 1)
+    layers = range(1, target.problem.depth + 1)
     for key in ("nc2_w", "nc2_h", "nc3", *(f"head.{m}.{key}" for m in layers for key in ("nc2_w", "nc2_h", "nc3"))):
         assert values[key] == pytest.approx(0, abs=1e-12), key
     for key in ("gap", *LEDGER):
         assert values[key] == pytest.approx(0, abs=1e-12), key
     assert values["nc1"] < 1e-24
     assert target.mean_rank is None or values["nc1_rank"] == target.mean_rank
-    if target.setting.depth > 1:
+    if target.problem.depth > 1:
         assert values["balance"] == pytest.approx(0, abs=1e-12)
 
 
@@ -138,7 +138,7 @@ def test_the_ledger_at_a_deep_bottleneck_ignores_rounding(bias: bool) -> None:
     """A singular value that is zero but for rounding would enter with 1e-16 ** (2/(M+1)), 4e-7 at M = 4, and turn
     the duality term negative; 1e-12 is what the terms themselves round to.
     """
-    target = predict(setting((12, 7, 3, 2), (9, 2, 5, 4), bias))
+    target = predict(problem((12, 7, 3, 2), (9, 2, 5, 4), bias))
     values = measured(optimum(target, np.random.default_rng(3))[0])
     assert all(abs(values[key]) < 1e-12 for key in LEDGER), {key: values[key] for key in LEDGER}
 
@@ -182,7 +182,7 @@ def test_the_distance_to_a_wrong_target_is_the_known_one() -> None:
     rounding.
     """
     at_simplex, _ = optimum(predict(OPTIMA["simplex"]), np.random.default_rng(0))
-    without_bias = replace(at_simplex, setting=OPTIMA["orthogonal frame"])
+    without_bias = replace(at_simplex, problem=OPTIMA["orthogonal frame"])
     assert measured(without_bias)["nc2_w"] == pytest.approx(np.sqrt(2 - 2 * np.sqrt(3 / 4)), abs=1e-12)
 
 
@@ -196,7 +196,7 @@ def test_a_tie_takes_the_nearest_member() -> None:
     1e-12: rounding of the distances.
     """
     rng = np.random.default_rng(0)
-    target = predict(setting((4, 4, 4), (6, 2)))
+    target = predict(problem((4, 4, 4), (6, 2)))
     assert target.tie is not None
     case, _ = optimum(target, rng)
     case = replace(case, weights=[w + 0.5 * rng.normal(size=w.shape) for w in case.weights])
@@ -290,9 +290,9 @@ def test_zero_weights_give_null_and_never_nan() -> None:
 
 def test_a_prediction_of_zero_gives_null() -> None:
     """Decays so strong that the optimum is zero have no shape to compare with; the loss at zero is 1/2."""
-    target = predict(setting((5, 5, 5), (4,), decay=1.0))
+    target = predict(problem((5, 5, 5), (4,), decay=1.0))
     assert target.objective == pytest.approx(0.5, abs=1e-12)
-    case = replace(random_case(np.random.default_rng(0)), setting=target.setting, weights=[np.ones((3, 4))])
+    case = replace(random_case(np.random.default_rng(0)), problem=target.problem, weights=[np.ones((3, 4))])
     case = replace(case, features=np.eye(4)[np.arange(15) % 4], labels=np.arange(15) % 3, bias=np.zeros(3))
     case = replace(case, test_features=case.features, test_labels=case.labels)
     values = measured(case)
@@ -436,14 +436,14 @@ def test_the_ledger_accounts_for_the_gap(seed: int) -> None:
     """Each term at least -1e-12, their sum the loss minus the optimum to 1e-12 of the loss: both are rounding."""
     rng = np.random.default_rng(1000 + seed)
     case = random_case(rng)
-    M, K = len(case.weights), case.setting.num_classes
+    M, K = len(case.weights), case.problem.num_classes
     decays = tuple(float(v) for v in 10 ** rng.uniform(-4, -1, M))
-    case = replace(case, setting=Setting("mse", case.setting.counts, case.setting.widths, bool(seed % 2), decays, 1e-3))
+    case = replace(case, problem=Problem("mse", case.problem.counts, case.problem.widths, bool(seed % 2), decays, 1e-3))
     case = replace(case, bias=rng.normal(size=K) if seed % 2 else np.zeros(K))
-    target = predict(case.setting)
+    target = predict(case.problem)
     assert target.objective is not None
     values = measured(case)
-    loss = reference_loss(case.setting, case.weights, case.bias, case.features, case.labels)
+    loss = reference_loss(case.problem, case.weights, case.bias, case.features, case.labels)
     assert min(values[key] for key in LEDGER) >= -1e-12
     assert sum(values[key] for key in LEDGER) == pytest.approx(loss - target.objective, rel=0, abs=1e-12 * loss)
 
@@ -455,7 +455,7 @@ def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bo
     that the bound is tight. The counts are unequal, one class has a single sample.
     """
     torch.manual_seed(depth)
-    made = setting((9, 6, 3, 1), (7,) * depth, with_bias)
+    made = problem((9, 6, 3, 1), (7,) * depth, with_bias)
     target = predict(made)
     labels = torch.repeat_interleave(torch.arange(4), torch.tensor([9, 6, 3, 1]))
     objective = Objective("mse", "features", made.weight_decays, made.feature_decay, 19)
@@ -492,7 +492,7 @@ def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bo
 def test_without_a_proof_there_is_no_gap() -> None:
     for change in ({"loss": "ce", "feature_sign": "nonnegative"}, {"decay_mode": "parameters", "feature_decay": None}):
         case, _ = optimum(predict(OPTIMA["simplex"]), np.random.default_rng(0))
-        values = measured(replace(case, setting=replace(case.setting, **change)))
+        values = measured(replace(case, problem=replace(case.problem, **change)))
         assert values["gap"] is None
         assert not any(key.startswith("ledger") for key in values)
 
@@ -583,7 +583,7 @@ def test_relabelling_permutes_the_classes() -> None:
     """
     rng = np.random.default_rng(0)
     for case in invariant_cases():
-        new = rng.permutation(case.setting.num_classes)
+        new = rng.permutation(case.problem.num_classes)
         old = np.argsort(new)
         renamed = replace(
             case,
@@ -591,7 +591,7 @@ def test_relabelling_permutes_the_classes() -> None:
             test_labels=new[case.test_labels],
             weights=[*case.weights[:-1], case.weights[-1][old]],
             bias=case.bias[old],
-            setting=replace(case.setting, counts=tuple(case.setting.counts[k] for k in old)),
+            problem=replace(case.problem, counts=tuple(case.problem.counts[k] for k in old)),
         )
         if len(case.weights) == 1:
             renamed = replace(renamed, weights=[case.weights[0][old]])

@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from ncrun.data.load import RunData
 from ncrun.models import build
 from ncrun.objective import Objective
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 from ncrun.training.evaluate import Evaluator
 
 LOSSES = ["mse", "ce"]
@@ -23,7 +23,7 @@ COUNTS = (3, 2, 1)
 DECAYS, FEATURE_DECAY = (0.03, 0.07), 0.011
 
 
-class Problem:
+class Instance:
     """Six samples in three classes, features in five dimensions, a head of two layers with a bias, all in float64."""
 
     def __init__(self, loss: str, mode: str = "features") -> None:
@@ -37,7 +37,7 @@ class Problem:
         decays = DECAYS if mode == "features" else (0.03, 0.03)
         feature_decay = FEATURE_DECAY if mode == "features" else None
         self.objective = Objective(loss, mode, decays, feature_decay, 6)
-        self.setting = Setting(loss, (3.0, 2.0, 1.0), (5, 4), True, DECAYS, FEATURE_DECAY)
+        self.problem = Problem(loss, (3.0, 2.0, 1.0), (5, 4), True, DECAYS, FEATURE_DECAY)
 
     def on_batch(self, rows: list[int]) -> Tensor:
         features, (first, last) = self.features[rows], self.weights
@@ -48,34 +48,34 @@ class Problem:
     def reference(self) -> float:
         weights = [weight.detach().numpy() for weight in self.weights]
         features, labels = self.features.detach().numpy(), self.labels.numpy()
-        return reference_loss(self.setting, weights, self.bias.detach().numpy(), features, labels)
+        return reference_loss(self.problem, weights, self.bias.detach().numpy(), features, labels)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_full_batch_is_the_objective(loss: str) -> None:
     """1e-14: a handful of float64 operations."""
-    problem = Problem(loss)
-    assert float(problem.on_batch(list(range(6)))) == pytest.approx(problem.reference(), rel=1e-14)
+    instance = Instance(loss)
+    assert float(instance.on_batch(list(range(6)))) == pytest.approx(instance.reference(), rel=1e-14)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
 def test_the_mean_over_all_batches_is_the_objective(loss: str, size: int) -> None:
     """For every batch size; 1e-13: a mean of at most 15 numbers. The batches themselves differ by far more."""
-    problem = Problem(loss)
-    values = [float(problem.on_batch(list(rows))) for rows in itertools.combinations(range(6), size)]
-    assert np.mean(values) == pytest.approx(problem.reference(), rel=1e-13)
+    instance = Instance(loss)
+    values = [float(instance.on_batch(list(rows))) for rows in itertools.combinations(range(6), size)]
+    assert np.mean(values) == pytest.approx(instance.reference(), rel=1e-13)
     assert np.std(values) > 0.01 * np.mean(values)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_an_epoch_with_a_partial_batch_adds_up_to_the_objective(loss: str) -> None:
     """Batches of 4 and 2, each weighted by its share of the samples, in any order of the samples; 1e-13: rounding."""
-    problem = Problem(loss)
+    instance = Instance(loss)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(6).tolist()
-        total = float(problem.on_batch(order[:4])) * 4 / 6 + float(problem.on_batch(order[4:])) * 2 / 6
-        assert total == pytest.approx(problem.reference(), rel=1e-13)
+        total = float(instance.on_batch(order[:4])) * 4 / 6 + float(instance.on_batch(order[4:])) * 2 / 6
+        assert total == pytest.approx(instance.reference(), rel=1e-13)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -83,18 +83,18 @@ def test_the_gradient_is_that_of_the_objective(loss: str) -> None:
     """Against central differences of the reference with step 1e-5, which are good to 1e-9 (their own cubic error
     and rounding).
     """
-    problem = Problem(loss)
-    trained = [*problem.weights, problem.features, problem.bias]
+    instance = Instance(loss)
+    trained = [*instance.weights, instance.features, instance.bias]
     for tensor in trained:
         tensor.requires_grad_()
-    gradients = torch.autograd.grad(problem.on_batch(list(range(6))), trained)
+    gradients = torch.autograd.grad(instance.on_batch(list(range(6))), trained)
     for tensor, gradient in zip(trained, gradients, strict=True):
         flat = tensor.detach().view(-1)
         for i in range(len(flat)):
             kept, ends = float(flat[i]), []
             for step in (1e-5, -1e-5):
                 flat[i] = kept + step
-                ends.append(problem.reference())
+                ends.append(instance.reference())
             flat[i] = kept
             assert float(gradient.reshape(-1)[i]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-9)
 
@@ -121,12 +121,12 @@ def test_cross_entropy_is_summed_over_samples() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_plain_weight_decay_counts_every_parameter_and_no_feature(loss: str) -> None:
     """lam/2 times the squares of all parameters, the bias included, on every batch; 1e-14: rounding."""
-    problem = Problem(loss, "parameters")
+    instance = Instance(loss, "parameters")
     rows = [0, 3, 5]
-    logits = problem.features[rows] @ problem.weights[0].T @ problem.weights[1].T + problem.bias
-    data = float(problem.objective.data_sum(logits, problem.labels[rows])) / 3
-    squares = sum(float((p**2).sum()) for p in (*problem.weights, problem.bias))
-    assert float(problem.on_batch(rows)) == pytest.approx(data + 0.03 / 2 * squares, rel=1e-14)
+    logits = instance.features[rows] @ instance.weights[0].T @ instance.weights[1].T + instance.bias
+    data = float(instance.objective.data_sum(logits, instance.labels[rows])) / 3
+    squares = sum(float((p**2).sum()) for p in (*instance.weights, instance.bias))
+    assert float(instance.on_batch(rows)) == pytest.approx(data + 0.03 / 2 * squares, rel=1e-14)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -153,7 +153,7 @@ def test_the_reported_loss_is_the_objective(
     with torch.no_grad():
         network.head.layers[-1].bias += 0.3
     objective = Objective(loss, mode, run.weight_decays(), run.decay.feature, run.num_samples)
-    row = Evaluator(RunData(images, labels, test_images, torch.arange(10), ""), objective, predict(run.setting()))(
+    row = Evaluator(RunData(images, labels, test_images, torch.arange(10), ""), objective, predict(run.problem()))(
         network
     )
 
@@ -162,7 +162,7 @@ def test_the_reported_loss_is_the_objective(
         features = network.backbone(images).double().numpy()
     weights = [layer.weight.detach().double().numpy() for layer in network.head.layers]
     bias = network.head.layers[-1].bias.detach().double().numpy()
-    undecayed = Setting(loss, run.setting().counts, (7, 5), True, (0.0, 0.0), 0.0)
+    undecayed = Problem(loss, run.problem().counts, (7, 5), True, (0.0, 0.0), 0.0)
     data = reference_loss(undecayed, weights, bias, features, labels.numpy())
     if mode == "features":
         decays = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reference_metrics import Array, between, class_distance_variance, class_means, distance, to_etf, within
 
 from ncrun import metrics
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 
 KEYS = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "etf_h", "dnc2", "dnc3", "nc2_h", "rank")
 
@@ -26,7 +26,7 @@ class Case:
     features: NDArray[Any]
     labels: NDArray[np.int64]
     weights: list[Array]
-    setting: Setting
+    problem: Problem
 
     @property
     def eps(self) -> float:
@@ -36,8 +36,8 @@ class Case:
 def case_of(features: Any, counts: list[int], weights: list[Any], dtype: Any = float) -> Case:
     weights = [np.array(weight, dtype=float) for weight in weights]
     widths, L = tuple(weight.shape[1] for weight in weights), len(weights)
-    setting = Setting("mse", tuple(map(float, counts)), widths, False, (1e-3,) * L, 1e-3, head="relu")
-    return Case(np.array(features, dtype=dtype), np.repeat(np.arange(len(counts)), counts), weights, setting)
+    problem = Problem("mse", tuple(map(float, counts)), widths, False, (1e-3,) * L, 1e-3, head="relu")
+    return Case(np.array(features, dtype=dtype), np.repeat(np.arange(len(counts)), counts), weights, problem)
 
 
 def measured(case: Case) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def measured(case: Case) -> dict[str, Any]:
     head = metrics.Head([torch.from_numpy(weight) for weight in case.weights], bias, relu=True)
     features, labels = torch.from_numpy(case.features), torch.from_numpy(case.labels)
     top = metrics.scan(metrics.layer_inputs(features, head)[0][-1], labels, metrics.top_layer(head))
-    target, baseline = predict(case.setting), predict(case.setting.balanced())
+    target, baseline = predict(case.problem), predict(case.problem.balanced())
     return metrics.relu_head_metrics(features, labels, head, top, target, baseline)
 
 
@@ -94,7 +94,7 @@ def row_angles(weight: Array, means: Array) -> float | None:
 def reference(case: Case) -> dict[str, Any]:
     """Every head.l.* from the definitions, one sample and one row at a time."""
     values: dict[str, Any] = {}
-    K, grams = len(case.weights[-1]), predict(case.setting).input_grams
+    K, grams = len(case.weights[-1]), predict(case.problem).input_grams
     points, raw = case.features.astype(float), None
     for layer, weight in enumerate(case.weights):
         means, overall = class_means(points, case.labels, K)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Compose
-from free_features import Array, Problem
+from free_features import Array, Instance
 
 from ncrun.config import RunConfig
 from ncrun.models import FreeFeatures
@@ -46,7 +46,7 @@ def reference(model: FreeFeatures, run: RunConfig) -> tuple[float, list[Array], 
     """The objective and its gradients at the model, from the reference; columns of H are samples."""
     factors = [model.points[0].detach().numpy().T, *(weight[0].detach().numpy() for weight in model.head.weights)]
     bias = np.zeros(run.num_classes) if model.head.bias is None else model.head.bias[0].detach().numpy()
-    return Problem.by_sample(run.setting()).value_and_gradient(factors, bias)
+    return Instance.by_sample(run.problem()).value_and_gradient(factors, bias)
 
 
 # ---------------------------------------------------------------- stationarity
@@ -161,7 +161,7 @@ def test_kicks_leave_a_saddle(run_config: Compose) -> None:
     for parameter in model.parameters():
         parameter.data.zero_()
     assert value(settled(model, run, kicks=0), run) == pytest.approx(0.5, rel=1e-15)
-    assert value(settled(model, run), run) == pytest.approx(predict(run.setting()).objective, rel=1e-9)
+    assert value(settled(model, run), run) == pytest.approx(predict(run.problem()).objective, rel=1e-9)
 
 
 def test_kicks_free_a_class_that_found_no_dimension(run_config: Compose) -> None:
@@ -172,7 +172,7 @@ def test_kicks_free_a_class_that_found_no_dimension(run_config: Compose) -> None
     model.head.weights[0].data[0, 0] = 1.0
     model.head.weights[0].data[0, 1] = -1.0
     model.points.data[0, :6] = 1.0
-    optimum = predict(run.setting()).objective
+    optimum = predict(run.problem()).objective
     stuck = value(settled(model, run, kicks=0), run)
     assert stuck > 1.05 * optimum
     assert value(settled(model, run), run) == pytest.approx(optimum, rel=1e-9)

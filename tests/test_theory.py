@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from free_features import Array, Point, Problem, random_setting
+from free_features import Array, Instance, Point, random_setting
 
-from ncrun.theory import Geometry, Setting, predict
+from ncrun.theory import Geometry, Problem, predict
 from ncrun.theory.report import as_json, as_table
 from ncrun.theory.squared_loss import (
     existence_border,
@@ -24,18 +24,18 @@ CONTRACT = {"objective", "classes", "bias", "weight_gram", "feature_gram", "logi
 CLASS_CONTRACT = {"count", "weight_norm_sq", "feature_norm_sq", "logit", "margin", "collapsed", "merged_with"}
 
 
-def make(counts: tuple[float, ...], depth: int, decay: float, bias: bool = False, **changes: object) -> Setting:
+def make(counts: tuple[float, ...], depth: int, decay: float, bias: bool = False, **changes: object) -> Problem:
     """All decays equal and layers wider than the number of classes, unless told otherwise."""
     wide = (len(counts) + 2,) * depth
-    setting = Setting("mse", tuple(map(float, counts)), wide, bias, (decay,) * depth, decay)
-    return replace(setting, **changes)  # type: ignore[arg-type]
+    problem = Problem("mse", tuple(map(float, counts)), wide, bias, (decay,) * depth, decay)
+    return replace(problem, **changes)  # type: ignore[arg-type]
 
 
-def times(setting: Setting, factor: float) -> Setting:
+def times(problem: Problem, factor: float) -> Problem:
     """The same with all decays multiplied."""
-    assert setting.feature_decay is not None
-    weight_decays = tuple(factor * decay for decay in setting.weight_decays)
-    return replace(setting, weight_decays=weight_decays, feature_decay=factor * setting.feature_decay)
+    assert problem.feature_decay is not None
+    weight_decays = tuple(factor * decay for decay in problem.weight_decays)
+    return replace(problem, weight_decays=weight_decays, feature_decay=factor * problem.feature_decay)
 
 
 def assert_printed(values: Array | float | None, printed: str) -> None:
@@ -122,8 +122,8 @@ def test_golden_collapse() -> None:
 
 
 def test_golden_collapse_with_unequal_decays() -> None:
-    setting = make((40, 20, 10, 1), 2, 1e-2, weight_decays=(2e-2, 1e-2), feature_decay=4e-3)
-    geometry = predict(setting)
+    problem = make((40, 20, 10, 1), 2, 1e-2, weight_decays=(2e-2, 1e-2), feature_decay=4e-3)
+    geometry = predict(problem)
     assert_printed(weight_norms(geometry), "4.65722 2.78985 1.61061 0.00000")
     assert geometry.collapsed() == [False, False, False, True]
 
@@ -145,12 +145,12 @@ def test_golden_cifar10() -> None:
 class Case:
     """One random setting, what theory claims, and the end points of the search, best first."""
 
-    setting: Setting
+    problem: Problem
     geometry: Geometry
     found: list[Point]
 
 
-def random_settings(count: int, seed: int) -> list[Setting]:
+def random_settings(count: int, seed: int) -> list[Problem]:
     rng = np.random.default_rng(seed)
     return [random_setting(rng) for _ in range(count)]
 
@@ -159,37 +159,37 @@ def random_settings(count: int, seed: int) -> list[Setting]:
 def cases() -> list[Case]:
     rng = np.random.default_rng(1)
     result = []
-    for setting in random_settings(70, seed=2):
-        geometry = predict(setting)
-        result.append(Case(setting, geometry, Problem.by_class(setting).search(rng, geometry.logits)))
+    for problem in random_settings(70, seed=2):
+        geometry = predict(problem)
+        result.append(Case(problem, geometry, Instance.by_class(problem).search(rng, geometry.logits)))
     return result
 
 
-def clear_cut(setting: Setting) -> bool:
+def clear_cut(problem: Problem) -> bool:
     """No tie, and no direction within 5% of its collapse or of being the first that a bottleneck drops."""
-    counts = np.array(setting.counts)
-    values = label_spectrum(counts, setting.bias).values
-    rank = min(setting.num_classes, *setting.widths)
-    assert setting.feature_decay is not None
-    product = setting.feature_decay * float(np.prod(setting.weight_decays))
-    kappa = shrinkage_strength(values, counts.sum(), setting.depth, product)[:rank]
-    if np.any(np.abs(kappa / global_border(setting.depth) - 1) < 0.05):
+    counts = np.array(problem.counts)
+    values = label_spectrum(counts, problem.bias).values
+    rank = min(problem.num_classes, *problem.widths)
+    assert problem.feature_decay is not None
+    product = problem.feature_decay * float(np.prod(problem.weight_decays))
+    kappa = shrinkage_strength(values, counts.sum(), problem.depth, product)[:rank]
+    if np.any(np.abs(kappa / global_border(problem.depth) - 1) < 0.05):
         return False
     return rank >= len(values) or bool(values[rank] < 0.95 * values[rank - 1])
 
 
 def test_the_random_settings_cover_the_claim(cases: list[Case]) -> None:
     """Guards the tests below: what they say was tested stays in the draw."""
-    settings = [case.setting for case in cases]
-    assert {setting.depth for setting in settings} == {1, 2, 3, 4, 5}
-    assert {setting.num_classes for setting in settings} == {2, 3, 4, 5, 6}
-    assert {setting.bias for setting in settings} == {True, False}
-    assert sum(min(setting.widths) < setting.num_classes for setting in settings) >= 15
-    assert max(max(setting.counts) / min(setting.counts) for setting in settings) >= 25
+    settings = [case.problem for case in cases]
+    assert {problem.depth for problem in settings} == {1, 2, 3, 4, 5}
+    assert {problem.num_classes for problem in settings} == {2, 3, 4, 5, 6}
+    assert {problem.bias for problem in settings} == {True, False}
+    assert sum(min(problem.widths) < problem.num_classes for problem in settings) >= 15
+    assert max(max(problem.counts) / min(problem.counts) for problem in settings) >= 25
     collapsed = [case.geometry.collapsed() for case in cases]
     assert sum(any(flags) and not all(flags) for flags in collapsed) >= 15
     assert sum(all(flags) for flags in collapsed) >= 2
-    assert sum(clear_cut(setting) for setting in settings) >= 30
+    assert sum(clear_cut(problem) for problem in settings) >= 30
 
 
 def test_objective_is_the_best_that_a_search_finds(cases: list[Case]) -> None:
@@ -198,46 +198,46 @@ def test_objective_is_the_best_that_a_search_finds(cases: list[Case]) -> None:
         assert claim is not None
         assert case.geometry.claim == "proven"
         best = case.found[0].value
-        assert best <= claim * (1 + 1e-6), case.setting  # the search stops at a small gradient, not at its zero
-        assert best >= claim * (1 - 1e-8), case.setting  # rounding only: a minimum cannot be undercut
+        assert best <= claim * (1 + 1e-6), case.problem  # the search stops at a small gradient, not at its zero
+        assert best >= claim * (1 - 1e-8), case.problem  # rounding only: a minimum cannot be undercut
 
 
 def test_every_layer_of_the_optimum_found_has_the_predicted_geometry(cases: list[Case]) -> None:
     """1e-4: near an optimum the matrices are known to the root of the objective's accuracy."""
 
-    def assert_near(found: Array, target: Array, setting: Setting) -> None:
+    def assert_near(found: Array, target: Array, problem: Problem) -> None:
         scale = float(np.linalg.norm(target))
         allowed = 1e-4 * scale if scale > 0 else 1e-6  # a collapsed network has only the search's own residue
-        assert np.linalg.norm(found - target) <= allowed, setting
+        assert np.linalg.norm(found - target) <= allowed, problem
 
     for case in cases:
-        if not clear_cut(case.setting):
+        if not clear_cut(case.problem):
             continue
         best, geometry = case.found[0], case.geometry
         assert geometry.logits is not None
         assert geometry.bias is not None
-        assert_near(best.suffix(0) @ best.factors[0], geometry.logits, case.setting)
+        assert_near(best.suffix(0) @ best.factors[0], geometry.logits, case.problem)
         for m, layer in enumerate(geometry.layers):
             weights, features = best.suffix(m), best.layer_input(m)
-            assert_near(weights @ weights.T, layer.weight_gram, case.setting)
-            assert_near(features.T @ features, layer.feature_gram, case.setting)
+            assert_near(weights @ weights.T, layer.weight_gram, case.problem)
+            assert_near(features.T @ features, layer.feature_gram, case.problem)
         assert np.allclose(best.bias, geometry.bias, rtol=0, atol=1e-6)  # the search's gradient tolerance, 1e-9
 
 
 def test_predicted_optimum_is_stationary_and_has_the_predicted_value() -> None:
     """Without any search: factors built from the predicted logits. 1e-11: rounding through up to six factors."""
     rng = np.random.default_rng(3)
-    for setting in random_settings(70, seed=4):
-        geometry = predict(setting)
+    for problem in random_settings(70, seed=4):
+        geometry = predict(problem)
         if geometry.tie is not None:
             continue
         assert geometry.logits is not None
         assert geometry.bias is not None
-        problem = Problem.by_class(setting)
-        factors = problem.balanced_factors(geometry.logits, rng)
-        value, gradients, bias_gradient = problem.value_and_gradient(factors, geometry.bias)
+        instance = Instance.by_class(problem)
+        factors = instance.balanced_factors(geometry.logits, rng)
+        value, gradients, bias_gradient = instance.value_and_gradient(factors, geometry.bias)
         assert value == pytest.approx(geometry.objective, rel=1e-11)
-        scaled = [np.abs(s * g).max() for s, g in zip(problem.scales(), gradients, strict=True)]
+        scaled = [np.abs(s * g).max() for s, g in zip(instance.scales(), gradients, strict=True)]
         assert max(*scaled, np.abs(bias_gradient).max()) <= 1e-11
         point = Point(value, factors, geometry.bias)
         for m, layer in enumerate(geometry.layers):
@@ -263,22 +263,22 @@ def test_samples_of_a_class_share_their_features(
 ) -> None:
     """NC1 itself: every sample has a feature vector of its own, and the search brings each class to one point."""
     decays = tuple(0.008 * 1.5**m for m in range(depth))
-    setting = make(counts, depth, 0.01, bias=bias, widths=widths, weight_decays=decays)
-    geometry = predict(setting)
+    problem = make(counts, depth, 0.01, bias=bias, widths=widths, weight_decays=decays)
+    geometry = predict(problem)
     assert geometry.logits is not None
-    problem = Problem.by_sample(setting)
-    best = problem.search(np.random.default_rng(5), geometry.logits[:, problem.labels])[0]
+    instance = Instance.by_sample(problem)
+    best = instance.search(np.random.default_rng(5), geometry.logits[:, instance.labels])[0]
     assert best.value == pytest.approx(geometry.objective, rel=1e-9)  # the search's gradient tolerance, squared
     features = best.factors[0]
-    means = np.stack([features[:, problem.labels == k].mean(axis=1) for k in range(len(counts))], axis=1)
-    spread = np.linalg.norm(features - means[:, problem.labels]) / np.linalg.norm(features)
+    means = np.stack([features[:, instance.labels == k].mean(axis=1) for k in range(len(counts))], axis=1)
+    spread = np.linalg.norm(features - means[:, instance.labels]) / np.linalg.norm(features)
     assert spread <= 1e-6  # the root of the objective's accuracy
     gram = means.T @ means
     distance = np.linalg.norm(gram - geometry.layers[0].feature_gram) / np.linalg.norm(gram)
     assert distance <= 1e-5  # likewise
     factors = [features, *best.factors[1:]]
-    assert setting.feature_decay is not None
-    decay = (setting.feature_decay, *setting.weight_decays)
+    assert problem.feature_decay is not None
+    decay = (problem.feature_decay, *problem.weight_decays)
     for m in range(depth):  # neighbouring layers are balanced at every stationary point
         below, above = decay[m] * factors[m] @ factors[m].T, decay[m + 1] * factors[m + 1].T @ factors[m + 1]
         assert np.linalg.norm(above - below) <= 1e-5 * np.linalg.norm(below)  # likewise
@@ -346,9 +346,9 @@ def test_kept_fraction_solves_its_equation(depth: int) -> None:
     assert not kept_fraction(np.array([border, 1.000001 * border, 1e3]), depth).any()
 
 
-def flips(setting: Setting, k: int, factor: float) -> bool:
+def flips(problem: Problem, k: int, factor: float) -> bool:
     """Whether class k collapses just there. 1e-6 relative: far above the bisection's last bit."""
-    before, after = (predict(times(setting, factor * (1 + step))).collapsed()[k] for step in (-1e-6, 1e-6))
+    before, after = (predict(times(problem, factor * (1 + step))).collapsed()[k] for step in (-1e-6, 1e-6))
     return (before, after) == (False, True)
 
 
@@ -358,19 +358,19 @@ def test_decay_to_collapse_is_where_a_class_collapses(bias: bool, count: int) ->
     checked = 0
     for drawn in random_settings(count, seed=6):
         counts = tuple(size + 0.125 * k for k, size in enumerate(drawn.counts))
-        setting = replace(drawn, counts=counts, bias=bias)
-        geometry = predict(setting)
+        problem = replace(drawn, counts=counts, bias=bias)
+        geometry = predict(problem)
         assert geometry.decay_to_collapse is not None
         for k, factor in enumerate(geometry.decay_to_collapse):
             if factor == 0:  # a bottleneck leaves it out whatever the decays
-                assert predict(times(setting, 1e-6)).collapsed()[k]
+                assert predict(times(problem, 1e-6)).collapsed()[k]
             elif np.isinf(factor):
                 assert bias  # the share of the largest class stays its favourite
-                assert not predict(times(setting, 1e6)).collapsed()[k]
+                assert not predict(times(problem, 1e6)).collapsed()[k]
             else:
-                assert flips(setting, k, factor), (setting, k, factor)
+                assert flips(problem, k, factor), (problem, k, factor)
                 checked += 1
-            assert geometry.collapsed()[k] == (factor <= 1), (setting, k, factor)
+            assert geometry.collapsed()[k] == (factor <= 1), (problem, k, factor)
     assert checked >= 2 * count
 
 
@@ -379,12 +379,12 @@ def test_decay_to_collapse_is_where_a_class_collapses(bias: bool, count: int) ->
 @pytest.mark.parametrize("counts", [(3, 12, 3), (40, 40, 4, 4), (18, 21, 18), (10, 10, 10)])
 def test_decay_to_collapse_of_equal_classes(counts: tuple[int, ...], depth: int, bias: bool) -> None:
     """Equal classes lose their difference first: from there on their margin is zero, not rounding noise."""
-    setting = make(counts, depth, 1e-3, bias=bias)
-    factors = predict(setting).decay_to_collapse
+    problem = make(counts, depth, 1e-3, bias=bias)
+    factors = predict(problem).decay_to_collapse
     assert factors is not None
     for k, factor in enumerate(factors):
         assert factors[counts.index(counts[k])] == pytest.approx(factor, rel=1e-9)  # bisection to 60 bits
-        assert np.isinf(factor) or flips(setting, k, factor), (k, factor)
+        assert np.isinf(factor) or flips(problem, k, factor), (k, factor)
 
 
 def test_a_tie_leaves_the_collapse_of_its_classes_open_even_where_all_is_zero() -> None:
@@ -399,8 +399,8 @@ def test_class_threshold_of_one_layer() -> None:
     counts = np.array([50.0, 10.0, 2.0])
     for side, gone in ((-1e-9, False), (1e-9, True)):
         product = 10.0 / counts.sum() ** 2 * (1 + side)
-        setting = make(tuple(counts), 1, 0.02, feature_decay=product / 0.02)
-        assert predict(setting).collapsed() == [False, gone, True]
+        problem = make(tuple(counts), 1, 0.02, feature_decay=product / 0.02)
+        assert predict(problem).collapsed() == [False, gone, True]
 
 
 # --- bottlenecks -----------------------------------------------------------------------------------------------------
@@ -418,8 +418,8 @@ def test_tie_at_a_bottleneck(
     counts: tuple[int, ...], widths: tuple[int, ...], bias: bool, rank: int, among: int
 ) -> None:
     """The optimum found is the determined part plus value * P, P projecting onto part of the stated span."""
-    setting = make(counts, len(widths), 2e-3, bias=bias, widths=widths)
-    geometry = predict(setting)
+    problem = make(counts, len(widths), 2e-3, bias=bias, widths=widths)
+    geometry = predict(problem)
     tie = geometry.tie
     assert tie is not None
     assert (tie.rank, tie.basis.shape) == (rank, (len(counts), among))
@@ -429,7 +429,7 @@ def test_tie_at_a_bottleneck(
     assert all(entry["logit"] is None and entry["collapsed"] is None for entry in found["classes"])
     assert "undetermined" in as_table(geometry)
 
-    best = Problem.by_class(setting).search(np.random.default_rng(7))[0]
+    best = Instance.by_class(problem).search(np.random.default_rng(7))[0]
     assert best.value == pytest.approx(geometry.objective, rel=1e-8)  # the search's gradient tolerance
     assert geometry.logits is not None
     parts = [(best.suffix(0) @ best.factors[0], geometry.logits, tie.logit_value)]
@@ -510,9 +510,9 @@ UNCOVERED = [
 ]
 
 
-@pytest.mark.parametrize("setting", UNCOVERED)
-def test_no_theory_no_numbers(setting: Setting) -> None:
-    geometry = predict(setting)
+@pytest.mark.parametrize("problem", UNCOVERED)
+def test_no_theory_no_numbers(problem: Problem) -> None:
+    geometry = predict(problem)
     assert (geometry.claim, geometry.objective, geometry.layers, geometry.logits) == ("none", None, (), None)
     assert geometry.note
     assert geometry.collapsed() == [None] * 3
@@ -533,9 +533,9 @@ def test_nonnegative_features() -> None:
 
 
 def test_features_from_inputs_keep_the_bound_and_say_so() -> None:
-    setting = make((30, 20, 4), 2, 2e-3)
-    limited = predict(replace(setting, free_features=False))
-    assert limited.objective == predict(setting).objective
+    problem = make((30, 20, 4), 2, 2e-3)
+    limited = predict(replace(problem, free_features=False))
+    assert limited.objective == predict(problem).objective
     assert "lower bound" in limited.note
 
 
@@ -549,28 +549,28 @@ def test_balanced_baseline() -> None:
 def test_mean_rank_is_the_rank_of_the_centred_means() -> None:
     """Against numpy's rank of the means themselves, 1e-6 being far below any mean that has not collapsed."""
     partly = 0
-    for setting in random_settings(70, seed=8):
-        geometry = predict(setting)
+    for problem in random_settings(70, seed=8):
+        geometry = predict(problem)
         if geometry.tie is not None:
             assert geometry.mean_rank is None
             continue
         values, vectors = np.linalg.eigh(geometry.layers[0].feature_gram)
         means = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T  # any means with this Gram matrix
-        share = np.array(setting.counts) / sum(setting.counts)
+        share = np.array(problem.counts) / sum(problem.counts)
         centred = means - (means @ share)[:, None]
         scale = float(np.sqrt(max(values.max(), 1e-300)))
-        assert geometry.mean_rank == np.linalg.matrix_rank(centred / scale, tol=1e-6), setting
-        partly += 0 < geometry.mean_rank < setting.num_classes - 1
+        assert geometry.mean_rank == np.linalg.matrix_rank(centred / scale, tol=1e-6), problem
+        partly += 0 < geometry.mean_rank < problem.num_classes - 1
     assert partly >= 10
 
 
 def test_merged_classes_share_their_mean() -> None:
     """Without bias all collapsed classes sit at zero; with bias and equal counts they keep a mean in common."""
     assert predict(make((40, 20, 1, 1), 3, 1e-2)).merged_with() == [[], [], [3], [2]]
-    setting = make((3, 12, 3), 2, 6e-2, bias=True)
-    assert predict(setting).collapsed() == [True, False, True]
-    assert predict(setting).merged_with() == [[2], [], [0]]
-    assert feature_norms(predict(setting)).min() > 0
+    problem = make((3, 12, 3), 2, 6e-2, bias=True)
+    assert predict(problem).collapsed() == [True, False, True]
+    assert predict(problem).merged_with() == [[2], [], [0]]
+    assert feature_norms(predict(problem)).min() > 0
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
@@ -591,11 +591,11 @@ REPORTED = [
 
 
 def test_report_is_plain_json_and_a_table_for_every_setting() -> None:
-    for setting in REPORTED:
-        geometry = predict(setting)
+    for problem in REPORTED:
+        geometry = predict(problem)
         found = json.loads(json.dumps(as_json(geometry), allow_nan=False))
         assert set(found) >= CONTRACT
-        assert len(found["classes"]) == setting.num_classes
+        assert len(found["classes"]) == problem.num_classes
         assert all(set(entry) >= CLASS_CONTRACT for entry in found["classes"])
         table = as_table(geometry)
         assert f"claim: {geometry.claim}" in table

@@ -337,7 +337,7 @@ def test_what_is_measured_of_a_head_is_what_the_network_does(head: str, loss: st
     torch.manual_seed(0)
     network = build(run).double().eval()
     objective = Objective(loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
-    row = Evaluator(data, objective, predict(run.setting()))(network)
+    row = Evaluator(data, objective, predict(run.problem()))(network)
     with torch.no_grad():
         features, logits = network(data.train_images)
         test_logits = network(data.test_images)[1]

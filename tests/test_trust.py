@@ -799,7 +799,7 @@ def test_record_with_an_entry_of_another_kind(name: str, old: str, new: str, ref
 
 def test_record_that_poses_no_problem_to_theory(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is damaged"):
-        _ = load_record(write_run(tmp_path / "run", [{"epoch": 0}])).setting
+        _ = load_record(write_run(tmp_path / "run", [{"epoch": 0}])).problem
 
 
 def test_mark_of_more_metrics_than_there_are(tmp_path: Path) -> None:

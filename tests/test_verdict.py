@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ncrun.records.verdict import NEAR_LOSS, SETTLED, WORDS, judge
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 from ncrun.theory.report import as_json
 
 OPTIMUM = 0.5
@@ -113,8 +113,8 @@ def test_every_word_is_explained_and_used_here() -> None:
 
 def test_real_optimum_and_its_counter_example() -> None:
     """Four classes, non-negative features, the rarest just within its border: giving it up costs a part in 1e4."""
-    setting = Setting("ce", (200.0, 100.0, 60.0, 2.0), (8,), False, (3.2e-3,), 3.2e-3, feature_sign="nonnegative")
-    prediction = as_json(predict(setting))
+    problem = Problem("ce", (200.0, 100.0, 60.0, 2.0), (8,), False, (3.2e-3,), 3.2e-3, feature_sign="nonnegative")
+    prediction = as_json(predict(problem))
     margins = [entry["margin"] for entry in prediction["classes"]]
     row = {**ROW, "loss": prediction["objective"], "data_term": prediction["data_term"], "class.margin": margins}
     assert word(row, prediction) == "global optimum"
@@ -128,7 +128,7 @@ def test_real_optimum_and_its_counter_example() -> None:
 
 def test_bottleneck_that_chooses_between_equal_classes() -> None:
     """Three classes through two dimensions: the optimum keeps any plane of them, such as one without class 0."""
-    setting = Setting("mse", (4.0, 4.0, 4.0), (2,), False, (1e-2,), 2e-3)
-    prediction = as_json(predict(setting))
+    problem = Problem("mse", (4.0, 4.0, 4.0), (2,), False, (1e-2,), 2e-3)
+    prediction = as_json(predict(problem))
     row = {**ROW, "loss": prediction["objective"], "data_term": 0.2, "class.margin": [0.0, 0.8, 0.8]}
     assert word(row, prediction) == "global optimum"

@@ -147,8 +147,8 @@ def _predicted(record: Record) -> tuple[Array, Array, Array]:
         objective = np.array(record.theory["objective"], dtype=float)
         return ends, np.repeat(objective, 2), np.tile(margins, (2, 1))
     factors = np.unique(record.metrics["factor"].to_numpy(dtype=float))
-    geometries = [predict(record.setting.scaled(factor)) for factor in factors]
-    none = np.full(record.setting.num_classes, np.nan)
+    geometries = [predict(record.problem.scaled(factor)) for factor in factors]
+    none = np.full(record.problem.num_classes, np.nan)
     found = [geometry.margins() for geometry in geometries]
     objectives = np.array([geometry.objective for geometry in geometries], dtype=float)
     return factors, objectives, np.array([none if margin is None else margin for margin in found])

@@ -42,13 +42,13 @@ def hysteresis(records: Sequence[Record]) -> Figure:
 
 def _sweep(ax: Axes, record: Record) -> None:
     """Trained points, the branch of the optimum, and the branch on which it is only a local minimum."""
-    frame, setting = record.metrics, record.setting
+    frame, problem = record.metrics, record.problem
     factors = frame["factor"].to_numpy(dtype=float)
     margins = np.array(frame["class.margin"].tolist(), dtype=float)
     top = int(factors.argmax())
-    counts = np.array(setting.counts)
-    M = setting.depth
-    start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, decay_product(setting))
+    counts = np.array(problem.counts)
+    M = problem.depth
+    start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, decay_product(problem))
     for k in range(len(counts)):
         colour = f"C{k}"
         ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3)

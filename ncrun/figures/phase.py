@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from ncrun.figures import panels
 from ncrun.records.read import Record
-from ncrun.theory import Setting, predict
+from ncrun.theory import Problem, predict
 from ncrun.theory.squared_loss import existence_border, global_border
 
 REGIONS = ("#F4FAF4", "#FFF3D6", "#F3E1E6")  # nobody collapsed, the minority, everybody
@@ -63,7 +63,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         Patch(facecolor=REGIONS[2], edgecolor="0.7", label="predicted: none (zero)"),
         Line2D([], [], color="0.2", label="border of the optimum"),
     ]
-    if any(record.setting.depth > 1 for records in groups.values() for record in records):
+    if any(record.problem.depth > 1 for records in groups.values() for record in records):
         handles.append(Line2D([], [], color="0.2", linestyle=":", label="border of existence"))
     handles += [
         Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)  # type: ignore[arg-type]
@@ -78,16 +78,16 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
 
 def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
     """Regions, borders and dots; returns how many dots there are of each kind."""
-    setting = records[0].setting
-    ratios = np.array([max(r.setting.counts) / min(r.setting.counts) for r in records])
-    decays = np.array([r.setting.weight_decays[0] for r in records])
+    problem = records[0].problem
+    ratios = np.array([max(r.problem.counts) / min(r.problem.counts) for r in records])
+    decays = np.array([r.problem.weight_decays[0] for r in records])
     grid = np.geomspace(ratios.min() * 0.8, ratios.max() * 1.4, 200)
-    borders = np.array([_borders(setting, max(ratio, 1.0)) for ratio in grid])  # (200, 2): small and large classes
+    borders = np.array([_borders(problem, max(ratio, 1.0)) for ratio in grid])  # (200, 2): small and large classes
     bottom, top = decays.min() * 0.7, decays.max() * 1.4
     ax.fill_between(grid, bottom, borders[:, 0], color=REGIONS[0], linewidth=0)
     ax.fill_between(grid, borders[:, 0], borders[:, 1], color=REGIONS[1], linewidth=0)
     ax.fill_between(grid, borders[:, 1], top, color=REGIONS[2], linewidth=0)
-    M = setting.depth
+    M = problem.depth
     for border in borders.T:
         ax.plot(grid, border, color="0.2", linewidth=1.2)
         if M > 1:
@@ -103,11 +103,11 @@ def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in KINDS}
 
 
-def _borders(setting: Setting, ratio: float) -> tuple[float, float]:
+def _borders(problem: Problem, ratio: float) -> tuple[float, float]:
     """The common decay at which the small and the large classes collapse."""
-    largest, small, M = max(setting.counts), setting.num_classes // 2, setting.depth
-    counts = (largest,) * (setting.num_classes - small) + (largest / ratio,) * small
-    here = replace(setting, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)
+    largest, small, M = max(problem.counts), problem.num_classes // 2, problem.depth
+    counts = (largest,) * (problem.num_classes - small) + (largest / ratio,) * small
+    here = replace(problem, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)
     factors = predict(here).decay_to_collapse
     assert factors is not None
     return 1e-3 * float(factors[-1]), 1e-3 * float(factors[0])

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncrun.config import known_keys, nearest
-from ncrun.errors import UserError
+from ncrun.config import known_keys
+from ncrun.errors import UserError, nearest
 from ncrun.records.groups import OPENED, gather
 
 HELP = """\

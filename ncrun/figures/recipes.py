@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ncrun.compose import compose_run, group_options, own_scales
-from ncrun.config import RunConfig, nearest, resolve
-from ncrun.errors import UserError
+from ncrun.config import RunConfig, resolve
+from ncrun.errors import UserError, nearest
 from ncrun.figures import (
     classes,
     convergence,

@@ -166,7 +166,7 @@ def collapse_metrics(split: Split, head: Head, target: Geometry, baseline: Geome
     """
     counts = split.means.counts
     N, K = float(counts.sum()), len(counts)
-    centred = target.setting.bias
+    centred = target.problem.bias
     metrics: Metrics = {}
     suffixes = head.suffixes()
     means = split.means
@@ -228,7 +228,7 @@ def transfer_metrics(
     whole = Head([head.suffixes()[0]], head.bias)
     own = scan(features, labels, whole)
     about_train = scan(features, labels, whole, about=train_means)
-    centred = target.setting.bias
+    centred = target.problem.bias
     N, K = len(features), len(own.means.counts)
     gram_input = own.means.gram_input(centred, own.directions[0].rank)
     suffix = whole.weights[0]
@@ -259,10 +259,10 @@ def gap_metrics(split: Split, head: Head, target: Geometry, loss: float) -> Metr
     """The relative gap to the proven or certified optimum, else None; squared loss on a linear head: its ledger."""
     if not target.is_lower_bound or target.objective is None:
         return {"gap": None}
-    if target.setting.loss != "mse" or head.relu:
+    if target.problem.loss != "mse" or head.relu:
         return {"gap": loss / target.objective - 1}
     ledger = squared_loss_ledger(
-        target.setting,
+        target.problem,
         target.objective,
         [_numpy(weight) for weight in head.weights],
         _numpy(head.bias),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory import Setting
+from ncrun.theory import Problem
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Ledger:
 
 
 def squared_loss_ledger(
-    setting: Setting,
+    problem: Problem,
     optimum: float,
     weights: list[Array],
     bias: Array,
@@ -43,26 +43,26 @@ def squared_loss_ledger(
     weights: W_1 .. W_M (the first reads the features). bias: (K,), zero if the setting has none. means: (K, d).
     logit_deviation_sq, feature_deviation_sq: ||W (H - Hbar)||^2 and ||H - Hbar||^2, summed over all samples.
     """
-    assert setting.feature_decay is not None
-    counts = np.asarray(setting.counts)
-    N, M = counts.sum(), setting.depth
+    assert problem.feature_decay is not None
+    counts = np.asarray(problem.counts)
+    N, M = counts.sum(), problem.depth
     root = np.sqrt(counts)
     head = np.linalg.multi_dot([*reversed(weights)]) if M > 1 else weights[0]
     scaled_logits = (head @ means.T) * root  # K x K: Z D
-    within = logit_deviation_sq / (2 * N) + setting.feature_decay / 2 * feature_deviation_sq
+    within = logit_deviation_sq / (2 * N) + problem.feature_decay / 2 * feature_deviation_sq
 
-    penalties = sum(decay * np.sum(w**2) for decay, w in zip(setting.weight_decays, weights, strict=True))
-    penalties += setting.feature_decay * np.sum((means * root[:, None]) ** 2)
-    product = setting.feature_decay * float(np.prod(setting.weight_decays))
+    penalties = sum(decay * np.sum(w**2) for decay, w in zip(problem.weight_decays, weights, strict=True))
+    penalties += problem.feature_decay * np.sum((means * root[:, None]) ** 2)
+    product = problem.feature_decay * float(np.prod(problem.weight_decays))
     singular = np.linalg.svd(scaled_logits, compute_uv=False)
     # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
     singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
-    singular = singular[: min(setting.num_classes, *setting.widths)]
+    singular = singular[: min(problem.num_classes, *problem.widths)]
     schatten = (M + 1) / 2 * product ** (1 / (M + 1)) * float(np.sum(singular ** (2 / (M + 1))))
 
     residual = scaled_logits - np.diag(root)  # without the bias
     bias_excess = 0.0
-    if setting.bias:
+    if problem.bias:
         best_bias = -(residual @ root) / N
         residual = residual + np.outer(best_bias, root)
         bias_excess = float(np.sum((bias - best_bias) ** 2)) / 2

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ncrun.config import NOT_IDENTITY, known_keys, nearest
-from ncrun.errors import UserError
+from ncrun.config import NOT_IDENTITY, known_keys
+from ncrun.errors import UserError, nearest
 from ncrun.records.read import STATES, Record, find_records
 
 # What changes no number of a run, and the seed, of which several make one group.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ncrun.errors import UserError
-from ncrun.theory import Setting
+from ncrun.theory import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,17 +34,17 @@ class Record:
     metrics: "pd.DataFrame"
 
     @property
-    def setting(self) -> Setting:
+    def problem(self) -> Problem:
         """The problem that a free-feature run posed to theory. Raises UserError if its files do not say it."""
         try:
             return self._setting()
         except (LookupError, TypeError, ValueError, AssertionError) as error:
             raise UserError(f"{self.path}: config.yaml or manifest.json is damaged ({error!r})") from error
 
-    def _setting(self) -> Setting:
+    def _setting(self) -> Problem:
         model, head, decays = self.config["model"], self.config["head"], self.manifest["effective_decays"]
         hidden = head["width"] or model["width"]
-        return Setting(
+        return Problem(
             loss=self.config["loss"],
             counts=tuple(map(float, self.manifest["class_counts"])),
             widths=(model["width"], *(hidden,) * (head["depth"] - 1)),

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ncrun.problem import Problem
 from ncrun.theory import convex_program
 from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry, Reference, against_known, class_margins
 from ncrun.theory.group_structures import (
@@ -25,7 +26,6 @@ from ncrun.theory.group_structures import (
     simplex_block,
 )
 from ncrun.theory.seli import seli_reference
-from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd
 
 SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced)"
@@ -38,41 +38,41 @@ COLLAPSE_DIGITS = 1e-3
 MOST_FOLLOWED = 40
 
 
-def predict_cross_entropy(setting: Setting) -> Geometry:
+def predict_cross_entropy(problem: Problem) -> Geometry:
     """The optimum of cross-entropy with free features and decay.mode=features; every decay must be positive."""
-    rank = min(setting.widths)
-    if setting.is_balanced:
-        if rank < setting.num_classes - 1:
+    rank = min(problem.widths)
+    if problem.is_balanced:
+        if rank < problem.num_classes - 1:
             note = "a layer narrower than K - 1: which low-rank geometry is optimal is not known"
-            return Geometry(setting, "none", "", note=note)
-        return _balanced(setting)
-    if setting.depth > 1:
+            return Geometry(problem, "none", "", note=note)
+        return _balanced(problem)
+    if problem.depth > 1:
         note = "cross-entropy with a deep head and unequal class counts: no theorem"
-        return Geometry(setting, "none", "", references=seli_reference(setting), note=note)
-    return _certified(setting, rank)
+        return Geometry(problem, "none", "", references=seli_reference(problem), note=note)
+    return _certified(problem, rank)
 
 
-def predict_limit(setting: Setting) -> Geometry:
+def predict_limit(problem: Problem) -> Geometry:
     """The scale-free simplex ETF of balanced classes under plain weight decay."""
-    if not setting.is_balanced or min(setting.widths) < setting.num_classes - 1:
+    if not problem.is_balanced or min(problem.widths) < problem.num_classes - 1:
         note = "plain weight decay with unequal class counts (or a layer narrower than K - 1): no target"
-        return Geometry(setting, "none", "", references=seli_reference(setting), note=note)
-    geometry = _simplex(replace(setting, feature_decay=setting.weight_decays[0]), 1.0)
+        return Geometry(problem, "none", "", references=seli_reference(problem), note=note)
+    geometry = _simplex(replace(problem, feature_decay=problem.weight_decays[0]), 1.0)
     note = "plain weight decay has no exact theorem: the target is the simplex ETF, without a scale"
-    if setting.depth > 1:
+    if problem.depth > 1:
         note += "; deep heads may prefer solutions of lower rank"
-    return replace(geometry, setting=setting, claim="transferred", source=SOURCE_BALANCED, scale_free=True, note=note)
+    return replace(geometry, problem=problem, claim="transferred", source=SOURCE_BALANCED, scale_free=True, note=note)
 
 
-def _balanced(setting: Setting) -> Geometry:
+def _balanced(problem: Problem) -> Geometry:
     """The simplex ETF against every structure of groups, and zero."""
-    K, M, count = setting.num_classes, setting.depth, setting.counts[0]
-    penalty = (M + 1) / 2 * decay_product(setting) ** (1 / (M + 1))
+    K, M, count = problem.num_classes, problem.depth, problem.counts[0]
+    penalty = (M + 1) / 2 * decay_product(problem) ** (1 / (M + 1))
     whole = simplex_block(K, K)
     gain, value = (float(x[0]) for x in best_gain(whole, K, count, np.array([penalty]), M))
     collapse = collapse_penalty(whole, K, count, M) / penalty
     geometry = replace(
-        _simplex(setting, gain),
+        _simplex(problem, gain),
         objective=value,
         bias=np.zeros(K),
         decay_to_collapse=np.full(K, collapse),
@@ -81,33 +81,33 @@ def _balanced(setting: Setting) -> Geometry:
         return replace(geometry, claim="proven", source=SOURCE_BALANCED)
     if K == 2:
         return replace(geometry, claim="proven", source=SOURCE_TWO)
-    if _zero_is_proven(setting, penalty):
+    if _zero_is_proven(problem, penalty):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
     note = "claimed for every depth; false for other K, M or decay, and here no lower value is known"
     claimed = replace(geometry, source=SOURCE_BALANCED)
-    return against_known(claimed, *_alternatives(setting, penalty), "simplex", note)
+    return against_known(claimed, *_alternatives(problem, penalty), "simplex", note)
 
 
-def _simplex(setting: Setting, gain: float) -> Geometry:
+def _simplex(problem: Problem, gain: float) -> Geometry:
     """Logits gain * (I - 11^T/K), balanced between the layers."""
-    K, count = setting.num_classes, setting.counts[0]
+    K, count = problem.num_classes, problem.counts[0]
     axes = full_svd(np.eye(K) - 1 / K)[0][:, : K - 1]
     kept = np.full(K - 1, gain * count**0.5)
-    return assemble(setting, Spectrum(axes, kept, axes), kept, *balanced_powers(setting, kept), K - 1)
+    return assemble(problem, Spectrum(axes, kept, axes), kept, *balanced_powers(problem, kept), K - 1)
 
 
-def _zero_is_proven(setting: Setting, penalty: float) -> bool:
+def _zero_is_proven(problem: Problem, penalty: float) -> bool:
     """Whether the penalty outweighs what any logits can gain: docs/proofs.md."""
-    K, M = setting.num_classes, setting.depth
-    return bool(penalty * (K * setting.counts[0] ** 0.5 * math.log(K)) ** (2 / (M + 1)) >= math.log(K))
+    K, M = problem.num_classes, problem.depth
+    return bool(penalty * (K * problem.counts[0] ** 0.5 * math.log(K)) ** (2 / (M + 1)) >= math.log(K))
 
 
-def _alternatives(setting: Setting, penalty: float) -> tuple[Reference, tuple[Reference, ...]]:
+def _alternatives(problem: Problem, penalty: float) -> tuple[Reference, tuple[Reference, ...]]:
     """The best structure of groups; and it, pairs and the circle, where they are not the simplex itself."""
-    K, M, count = setting.num_classes, setting.depth, setting.counts[0]
+    K, M, count = problem.num_classes, problem.depth, problem.counts[0]
     (structure,) = best_structures(K, count, np.array([penalty]), M)
     simplex_name = Structure((("simplex", K),), 0.0).name
-    if setting.bias:
+    if problem.bias:
         structure = min(structure, best_with_bias(K, count, penalty, M), key=lambda each: each.value)
     best = Reference(structure.name, structure.value, SOURCE_GROUPS, "upper-bound")
     pair, lone, circle = simplex_block(2, K), simplex_block(1, K), circle_block(K, K)
@@ -123,22 +123,22 @@ def _alternatives(setting: Setting, penalty: float) -> tuple[Reference, tuple[Re
     return best, tuple({reference.name: reference for reference in named}.values())
 
 
-def _certified(setting: Setting, rank: int) -> Geometry:
+def _certified(problem: Problem, rank: int) -> Geometry:
     """One layer, any counts: solve the convex program and read the balanced factors off its solution."""
-    counts = np.asarray(setting.counts, dtype=float)
-    strength = math.sqrt(decay_product(setting))
-    solution = convex_program.solve(counts, strength, setting.bias, tolerance=1e-13)
+    counts = np.asarray(problem.counts, dtype=float)
+    strength = math.sqrt(decay_product(problem))
+    solution = convex_program.solve(counts, strength, problem.bias, tolerance=1e-13)
     left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
-    references = seli_reference(setting)
+    references = seli_reference(problem)
     if int(alive.sum()) > rank:
         note = "a layer narrower than the optimum's rank: the objective is that of wide layers, a lower bound"
         return Geometry(
-            setting, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
+            problem, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
         )
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
     margins = class_margins(solution.logits + solution.bias[:, None])
-    geometry = assemble(setting, spectrum, spectrum.values, *balanced_powers(setting, spectrum.values), len(values))
+    geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
     return replace(
         geometry,
         claim="certified",
@@ -146,7 +146,7 @@ def _certified(setting: Setting, rank: int) -> Geometry:
         objective=solution.objective,
         duality_gap=solution.duality_gap,
         bias=solution.bias,
-        decay_to_collapse=_decay_to_collapse(counts, strength, setting.bias, margins),
+        decay_to_collapse=_decay_to_collapse(counts, strength, problem.bias, margins),
         references=references,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory.setting import Setting
+from ncrun.problem import Problem
 
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ class LayerTarget:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The predicted global optimum of a `Setting`.
+    """The predicted global optimum of a `Problem`.
 
     layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none". A ReLU head
     has one target only: W_L and its input relu(H_L).
@@ -87,7 +87,7 @@ class Geometry:
     note: one sentence that a reader of the numbers must know, or "".
     """
 
-    setting: Setting
+    problem: Problem
     claim: str
     source: str
     layers: tuple[LayerTarget, ...] = ()
@@ -118,9 +118,9 @@ class Geometry:
         """The loss' data term at the optimum, or None where the optimum does not determine it."""
         if not self.determined or self.logits is None or self.bias is None:
             return None
-        counts = np.asarray(self.setting.counts)
+        counts = np.asarray(self.problem.counts)
         scores = self.logits + self.bias[:, None]
-        if self.setting.loss == "mse":
+        if self.problem.loss == "mse":
             per_class = ((scores - np.eye(len(counts))) ** 2).sum(axis=0) / 2
         else:
             highest = scores.max(axis=0)
@@ -137,12 +137,12 @@ class Geometry:
         """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
         margins = self.margins()
         if margins is None:
-            return [None] * self.setting.num_classes
+            return [None] * self.problem.num_classes
         return [bool(margin <= MARGIN_ROUNDING) for margin in margins]
 
     def merged_with(self) -> list[list[int]]:
         """Per class, the other classes whose predicted feature means coincide with its own."""
-        K = self.setting.num_classes
+        K = self.problem.num_classes
         if not self.determined:
             return [[] for _ in range(K)]
         gram = self.layers[0].feature_gram

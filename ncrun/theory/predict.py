@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
+from ncrun.problem import Problem
 from ncrun.theory import cross_entropy, relu_features, relu_head, squared_loss
 from ncrun.theory.geometry import Geometry
-from ncrun.theory.setting import Setting
 
 
-def predict(setting: Setting) -> Geometry:
+def predict(problem: Problem) -> Geometry:
     """The geometry that theory predicts for a setting; claim "none", with the reason as its note, where there is
     none."""
-    geometry = _predict(setting)
-    if geometry.is_lower_bound and not setting.free_features:
+    geometry = _predict(problem)
+    if geometry.is_lower_bound and not problem.free_features:
         note = (
             "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
         )
@@ -19,14 +19,14 @@ def predict(setting: Setting) -> Geometry:
     return geometry
 
 
-def _predict(setting: Setting) -> Geometry:
-    if any(decay == 0 for decay in (*setting.weight_decays, setting.feature_decay)):
-        return Geometry(setting, "none", "", note="a decay is zero: the objective then has no minimiser to predict")
-    exact = setting.decay_mode == "features"
-    if setting.head == "relu":
-        return relu_head.predict_relu_head(setting) if exact else relu_head.predict_relu_head_limit(setting)
-    if setting.loss == "ce" and setting.feature_sign == "nonnegative":
-        return relu_features.predict_relu_features(setting) if exact else relu_features.predict_limit(setting)
-    if setting.loss == "ce":
-        return cross_entropy.predict_cross_entropy(setting) if exact else cross_entropy.predict_limit(setting)
-    return squared_loss.predict_squared_loss(setting) if exact else squared_loss.predict_limit(setting)
+def _predict(problem: Problem) -> Geometry:
+    if any(decay == 0 for decay in (*problem.weight_decays, problem.feature_decay)):
+        return Geometry(problem, "none", "", note="a decay is zero: the objective then has no minimiser to predict")
+    exact = problem.decay_mode == "features"
+    if problem.head == "relu":
+        return relu_head.predict_relu_head(problem) if exact else relu_head.predict_relu_head_limit(problem)
+    if problem.loss == "ce" and problem.feature_sign == "nonnegative":
+        return relu_features.predict_relu_features(problem) if exact else relu_features.predict_limit(problem)
+    if problem.loss == "ce":
+        return cross_entropy.predict_cross_entropy(problem) if exact else cross_entropy.predict_limit(problem)
+    return squared_loss.predict_squared_loss(problem) if exact else squared_loss.predict_limit(problem)

@@ -12,53 +12,53 @@ from dataclasses import replace
 
 import numpy as np
 
+from ncrun.problem import Problem
 from ncrun.theory.geometry import Array, Geometry, LayerTarget
-from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import centred_rank, decay_product
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
 
 
-def predict_relu_features(setting: Setting) -> Geometry:
+def predict_relu_features(problem: Problem) -> Geometry:
     """The optimum with decay.mode=features; claim "none" with a bias, a deep head or fewer dimensions than classes."""
-    reason = _outside(setting)
+    reason = _outside(problem)
     if reason:
-        return Geometry(setting, "none", "", note=reason)
-    assert setting.feature_decay is not None
-    counts = np.asarray(setting.counts, dtype=float)
-    K, N = setting.num_classes, counts.sum()
-    strength = math.sqrt(decay_product(setting))
+        return Geometry(problem, "none", "", note=reason)
+    assert problem.feature_decay is not None
+    counts = np.asarray(problem.counts, dtype=float)
+    K, N = problem.num_classes, counts.sum()
+    strength = math.sqrt(decay_product(problem))
     border = np.sqrt(counts * (K - 1) / K) / (N * strength)  # the factor on all decays at which a class collapses
     margins = np.log(np.maximum((K - 1) * (border * K / (K - 1) - 1), 1.0))
     objective = (counts / N) @ np.log1p((K - 1) * np.exp(-margins))
     objective += strength * np.sqrt(counts * (K - 1) / K) @ margins
-    geometry = _geometry(setting, margins, setting.weight_decays[0], setting.feature_decay)
+    geometry = _geometry(problem, margins, problem.weight_decays[0], problem.feature_decay)
     return replace(geometry, claim="proven", source=SOURCE, objective=float(objective), decay_to_collapse=border)
 
 
-def predict_limit(setting: Setting) -> Geometry:
+def predict_limit(problem: Problem) -> Geometry:
     """The shape at vanishing decay, where all margins are alike, carried over to plain weight decay."""
-    reason = _outside(setting)
+    reason = _outside(problem)
     if reason:
-        return Geometry(setting, "none", "", note=reason)
+        return Geometry(problem, "none", "", note=reason)
     note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
-    geometry = _geometry(setting, np.ones(setting.num_classes), 1.0, 1.0)
+    geometry = _geometry(problem, np.ones(problem.num_classes), 1.0, 1.0)
     return replace(geometry, claim="transferred", source=SOURCE, scale_free=True, note=note)
 
 
-def _outside(setting: Setting) -> str:
+def _outside(problem: Problem) -> str:
     """Why the theorem does not apply, or nothing."""
-    if setting.depth > 1:
+    if problem.depth > 1:
         return "cross-entropy with features after a ReLU and a deep head: no theorem"
-    if setting.bias:
+    if problem.bias:
         return "cross-entropy with features after a ReLU and a bias: no theorem"
-    if setting.widths[0] < setting.num_classes:
+    if problem.widths[0] < problem.num_classes:
         return "fewer feature dimensions than classes: no room for orthogonal features, no theorem"
     return ""
 
 
-def _geometry(setting: Setting, margins: Array, weight_decay: float, feature_decay: float) -> Geometry:
-    counts = np.asarray(setting.counts, dtype=float)
+def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_decay: float) -> Geometry:
+    counts = np.asarray(problem.counts, dtype=float)
     K = len(counts)
     feature_gram = np.diag(np.sqrt((K - 1) / K * weight_decay / feature_decay / counts) * margins)
     pulls = np.sqrt(counts) * margins
@@ -67,7 +67,7 @@ def _geometry(setting: Setting, margins: Array, weight_decay: float, feature_dec
     scale = math.sqrt(K * feature_decay / ((K - 1) * weight_decay))
     weight_gram = scale * (encoded * pulls) @ encoded
     return Geometry(
-        setting,
+        problem,
         "none",
         "",
         layers=(LayerTarget(weight_gram, feature_gram),),

@@ -13,8 +13,8 @@ from math import comb, isqrt, sqrt
 
 import numpy as np
 
+from ncrun.problem import Problem
 from ncrun.theory.geometry import Geometry, Reference, against_known
-from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import decay_product
 from ncrun.theory.squared_loss import global_border, kept_fraction, predict_limit, predict_squared_loss
 from ncrun.theory.witnesses import witnesses
@@ -27,59 +27,59 @@ SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
 SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
 
 
-def predict_relu_head(setting: Setting) -> Geometry:
+def predict_relu_head(problem: Problem) -> Geometry:
     """The claimed optimum with decay.mode=features, and what is known to lie below it."""
-    reason = _outside(setting)
+    reason = _outside(problem)
     if reason:
-        return Geometry(setting, "none", "", note=reason)
-    chains = predict_squared_loss(replace(setting, head="linear"))
-    if setting.depth == 1:
-        return replace(chains, setting=setting, source=SOURCE_ONE_LAYER)
-    geometry = _from_chains(setting, chains)
-    K = setting.num_classes
-    if _zero_is_proven(setting):
+        return Geometry(problem, "none", "", note=reason)
+    chains = predict_squared_loss(replace(problem, head="linear"))
+    if problem.depth == 1:
+        return replace(chains, problem=problem, source=SOURCE_ONE_LAYER)
+    geometry = _from_chains(problem, chains)
+    K = problem.num_classes
+    if _zero_is_proven(problem):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
-    if min(setting.widths) < K:
-        return Geometry(setting, "none", "", note="a layer narrower than the number of classes: no theorem")
-    if K == 2 and setting.is_balanced:
+    if min(problem.widths) < K:
+        return Geometry(problem, "none", "", note="a layer narrower than the number of classes: no theorem")
+    if K == 2 and problem.is_balanced:
         return replace(geometry, claim="proven", source=SOURCE)
-    if not setting.is_balanced:
+    if not problem.is_balanced:
         note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
         return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
-    if setting.feature_sign == "nonnegative":
+    if problem.feature_sign == "nonnegative":
         # What is known to lie below chains has features of both signs.
         note = "three or more classes on non-negative features: one chain for each class, without a proof"
         return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
     note = "three or more classes: one chain for each class is the lowest value known, without a proof"
-    return against_known(replace(geometry, source=SOURCE_CHAINS), *_alternatives(setting), "chains", note)
+    return against_known(replace(geometry, source=SOURCE_CHAINS), *_alternatives(problem), "chains", note)
 
 
-def predict_relu_head_limit(setting: Setting) -> Geometry:
+def predict_relu_head_limit(problem: Problem) -> Geometry:
     """The scale-free shape at vanishing decay under plain weight decay."""
-    reason = _outside(setting)
-    if reason or (min(setting.widths) < setting.num_classes and setting.depth > 1):
-        return Geometry(setting, "none", "", note=reason or "a layer narrower than the number of classes: no theorem")
-    limit = predict_limit(replace(setting, head="linear"))
-    return replace(_from_chains(setting, limit), source=SOURCE_CHAINS) if setting.depth > 1 else limit
+    reason = _outside(problem)
+    if reason or (min(problem.widths) < problem.num_classes and problem.depth > 1):
+        return Geometry(problem, "none", "", note=reason or "a layer narrower than the number of classes: no theorem")
+    limit = predict_limit(replace(problem, head="linear"))
+    return replace(_from_chains(problem, limit), source=SOURCE_CHAINS) if problem.depth > 1 else limit
 
 
-def _outside(setting: Setting) -> str:
+def _outside(problem: Problem) -> str:
     """Why no theorem applies, or nothing."""
-    if setting.loss != "mse":
+    if problem.loss != "mse":
         return "a ReLU head with cross-entropy: no theorem"
-    return "a ReLU head with a bias: no theorem" if setting.bias else ""
+    return "a ReLU head with a bias: no theorem" if problem.bias else ""
 
 
-def _from_chains(setting: Setting, chains: Geometry) -> Geometry:
+def _from_chains(problem: Problem, chains: Geometry) -> Geometry:
     """What a linear head's optimum says of the ReLU head: W_L with its input, and every Gram matrix from layer 2 on."""
     inputs = (None, *(layer.feature_gram for layer in chains.layers[1:]))
-    return replace(chains, setting=setting, layers=chains.layers[-1:], input_grams=inputs)
+    return replace(chains, problem=problem, layers=chains.layers[-1:], input_grams=inputs)
 
 
-def _zero_is_proven(setting: Setting) -> bool:
+def _zero_is_proven(problem: Problem) -> bool:
     """Whether the penalty outweighs what any outputs can gain: docs/proofs.md."""
-    M, N = setting.depth, sum(setting.counts)
-    return bool((decay_product(setting) * N) ** (1 / (M + 1)) >= global_border(M))
+    M, N = problem.depth, sum(problem.counts)
+    return bool((decay_product(problem) * N) ** (1 / (M + 1)) >= global_border(M))
 
 
 @dataclass(frozen=True)
@@ -138,15 +138,15 @@ def _families(num_classes: int, depth: int) -> list[Family]:
     return [chain, *(graph for graph in graphs if graph is not None), *found]
 
 
-def _alternatives(setting: Setting) -> tuple[Reference, tuple[Reference, ...]]:
+def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
     """The lowest value of any split of the classes into blocks side by side, each of one family."""
-    K, M = setting.num_classes, setting.depth
-    strength = decay_product(setting) * setting.counts[0]
+    K, M = problem.num_classes, problem.depth
+    strength = decay_product(problem) * problem.counts[0]
     # Each family gets its classes' share of every layer: enough for any blocks side by side.
     families = [
         family
         for family in _families(K, M)
-        if all(need * K <= family.size * width for need, width in zip(family.widths, setting.widths, strict=True))
+        if all(need * K <= family.size * width for need, width in zip(family.widths, problem.widths, strict=True))
     ]
     values = [family.value(K, strength, M) for family in families]
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]

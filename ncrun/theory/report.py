@@ -19,7 +19,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
     first = geometry.layers[0] if geometry.determined else None
     vanish = decay_to_vanish(geometry)
-    for k, count in enumerate(geometry.setting.counts):
+    for k, count in enumerate(geometry.problem.counts):
         classes.append(
             {
                 "count": int(count),
@@ -43,7 +43,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
         "objective": _number(geometry.objective),
         "data_term": _number(geometry.data_term()),
         "duality_gap": _number(geometry.duality_gap),
-        "attainable": geometry.setting.free_features,
+        "attainable": geometry.problem.free_features,
         "scale_free": geometry.scale_free,
         "mean_rank": geometry.mean_rank,
         "metastable": metastable(geometry),
@@ -61,10 +61,10 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
 def decay_to_vanish(geometry: Geometry) -> Array | None:
     """(K,): the factor on all decays up to which a local minimum with the class remains, beyond its collapse at the
     optimum. None but for squared loss without bias and two or more layers (with a bias directions are not classes)."""
-    setting = geometry.setting
-    if setting.loss != "mse" or setting.bias or setting.depth < 2 or geometry.decay_to_collapse is None:
+    problem = geometry.problem
+    if problem.loss != "mse" or problem.bias or problem.depth < 2 or geometry.decay_to_collapse is None:
         return None
-    return geometry.decay_to_collapse * (existence_border(setting.depth) / global_border(setting.depth))
+    return geometry.decay_to_collapse * (existence_border(problem.depth) / global_border(problem.depth))
 
 
 def metastable(geometry: Geometry) -> list[int]:
@@ -77,21 +77,21 @@ def metastable(geometry: Geometry) -> list[int]:
 
 def nearest_threshold(geometry: Geometry) -> str:
     """The decay at which the next class collapses or comes back, in plain words; "" where that is not known."""
-    setting, factors, collapsed = geometry.setting, geometry.decay_to_collapse, geometry.collapsed()
-    if factors is None or geometry.scale_free or setting.decay_mode == "parameters":
+    problem, factors, collapsed = geometry.problem, geometry.decay_to_collapse, geometry.collapsed()
+    if factors is None or geometry.scale_free or problem.decay_mode == "parameters":
         return ""
     finite = np.isfinite(factors) & (factors > 0)
     gone = np.array([bool(c) for c in collapsed])
     alive = np.where(finite & ~gone, factors, np.inf)
     if not np.isinf(alive).all():
         which = np.flatnonzero(np.isclose(alive, alive.min(), rtol=1e-9))
-        words = _classes(which, setting.num_classes, "collapses", "collapse")
+        words = _classes(which, problem.num_classes, "collapses", "collapse")
         return f"{words} if {_decay_in_words(geometry, float(alive.min()), 'exceeds')}"
     back = np.where(finite & gone, factors, 0.0)
     if back.max() == 0:
         return ""
     which = np.flatnonzero(np.isclose(back, back.max(), rtol=1e-9))
-    words = _classes(which, setting.num_classes, "stays collapsed", "stay collapsed")
+    words = _classes(which, problem.num_classes, "stays collapsed", "stay collapsed")
     return f"{words} unless {_decay_in_words(geometry, float(back.max()), 'falls below')}"
 
 
@@ -108,27 +108,27 @@ def _classes(which: NDArray[np.int64], num_classes: int, one: str, many: str) ->
 def _decay_in_words(geometry: Geometry, factor: float, verb: str) -> str:
     """Every margin depends on the product of the M+1 decays only: `factor` on all of them is factor^((M+1)/M) on the
     weights' alone."""
-    setting = geometry.setting
-    alone = factor ** ((setting.depth + 1) / setting.depth)
-    decays = [f"{decay * alone:.3g}" for decay in setting.weight_decays]
-    both = f"the product of all decays grows {factor ** (setting.depth + 1):.3g}-fold"
+    problem = geometry.problem
+    alone = factor ** ((problem.depth + 1) / problem.depth)
+    decays = [f"{decay * alone:.3g}" for decay in problem.weight_decays]
+    both = f"the product of all decays grows {factor ** (problem.depth + 1):.3g}-fold"
     if factor < 1:
-        both = f"the product of all decays shrinks {factor ** -(setting.depth + 1):.3g}-fold"
-    if len(set(setting.weight_decays)) == 1:
+        both = f"the product of all decays shrinks {factor ** -(problem.depth + 1):.3g}-fold"
+    if len(set(problem.weight_decays)) == 1:
         return f"weight decay {verb} {decays[0]} at this feature decay ({both})"
     return f"the layers' weight decays {'exceed' if verb == 'exceeds' else 'fall below'} {', '.join(decays)} ({both})"
 
 
 def as_table(geometry: Geometry) -> str:
     """The same for people: class by class, then the nearest threshold in plain words."""
-    setting = geometry.setting
-    total = sum(setting.counts)
-    bias = "last-layer bias" if setting.bias else "no bias"
-    kind = "ReLU head" if setting.head == "relu" else "linear head"
-    sign = ", features >= 0" if setting.feature_sign == "nonnegative" else ""
+    problem = geometry.problem
+    total = sum(problem.counts)
+    bias = "last-layer bias" if problem.bias else "no bias"
+    kind = "ReLU head" if problem.head == "relu" else "linear head"
+    sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
-        f"{setting.num_classes} classes, {total:.0f} samples, {kind} of depth {setting.depth},"
-        f" {LOSS_WORDS[setting.loss]}, {bias}{sign}",
+        f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"
+        f" {LOSS_WORDS[problem.loss]}, {bias}{sign}",
         f"decays: {_decays(geometry)}",
         f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
     ]
@@ -155,7 +155,7 @@ def as_table(geometry: Geometry) -> str:
     ]
     margins, collapsed = geometry.margins(), geometry.collapsed()
     first = geometry.layers[0]
-    for k, count in enumerate(setting.counts):
+    for k, count in enumerate(problem.counts):
         if geometry.tie is not None:
             numbers = f"{'-':>11} {'-':>11} {'-':>9} {'-':>9}"
         else:
@@ -169,11 +169,11 @@ def as_table(geometry: Geometry) -> str:
 
 
 def _decays(geometry: Geometry) -> str:
-    setting = geometry.setting
-    weights = ", ".join(f"{decay:g}" for decay in setting.weight_decays)
-    if setting.decay_mode == "parameters":
-        return f"{setting.weight_decays[0]:g} on all parameters"
-    return f"head {weights}; features {setting.feature_decay:g}"
+    problem = geometry.problem
+    weights = ", ".join(f"{decay:g}" for decay in problem.weight_decays)
+    if problem.decay_mode == "parameters":
+        return f"{problem.weight_decays[0]:g} on all parameters"
+    return f"head {weights}; features {problem.feature_decay:g}"
 
 
 def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> str:
@@ -202,7 +202,7 @@ def _summary(geometry: Geometry, collapsed: list[bool | None]) -> str:
         return "Relative norms only: the limit fixes shapes, not scales."
     if geometry.tie is not None:
         return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
-    count, K = sum(bool(c) for c in collapsed), geometry.setting.num_classes
+    count, K = sum(bool(c) for c in collapsed), geometry.problem.num_classes
     start = "No class collapses." if not count else f"{count} of {K} classes collapse{'s' if count == 1 else ''}."
     if count == K:
         start = "All classes collapse: the optimum is zero."

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ncrun.problem import Problem
 from ncrun.theory.geometry import Array, Reference
-from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import full_svd
 
 SOURCE = "Thrampoulidis et al. 2022"
@@ -33,9 +33,9 @@ def seli(counts: Array) -> Seli:
     return Seli((left * values) @ left.T, (per_sample * values) @ per_sample.T, encoded)
 
 
-def seli_reference(setting: Setting) -> tuple[Reference, ...]:
+def seli_reference(problem: Problem) -> tuple[Reference, ...]:
     """SELI where it is the limit: cross-entropy, one linear layer without bias, two class sizes."""
-    is_step = len(set(setting.counts)) == 2
-    if setting.loss != "ce" or setting.bias or setting.depth > 1 or not is_step:
+    is_step = len(set(problem.counts)) == 2
+    if problem.loss != "ce" or problem.bias or problem.depth > 1 or not is_step:
         return ()
     return (Reference("SELI, the direction as decay vanishes", None, SOURCE, "limit"),)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.problem import Problem
 from ncrun.theory.geometry import Array, Geometry, LayerTarget, Tie
-from ncrun.theory.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -36,35 +36,35 @@ def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
     return left, values, right_t
 
 
-def decay_product(setting: Setting) -> float:
+def decay_product(problem: Problem) -> float:
     """Lambda, the product of all decays of a setting with decay.mode=features."""
-    assert setting.feature_decay is not None
-    return setting.feature_decay * float(np.prod(setting.weight_decays))
+    assert problem.feature_decay is not None
+    return problem.feature_decay * float(np.prod(problem.weight_decays))
 
 
-def shared_penalty(setting: Setting, kept: Array) -> Array:
+def shared_penalty(problem: Problem, kept: Array) -> Array:
     """e above, (r,): along each direction every one of the M+1 factors has the penalty e/2.
 
     kept: (r,) singular values of the optimal logits times sqrt(n_k).
     """
-    return np.asarray((decay_product(setting) * kept**2) ** (1 / (setting.depth + 1)))
+    return np.asarray((decay_product(problem) * kept**2) ** (1 / (problem.depth + 1)))
 
 
-def balanced_powers(setting: Setting, kept: Array) -> tuple[list[Array], list[Array]]:
+def balanced_powers(problem: Problem, kept: Array) -> tuple[list[Array], list[Array]]:
     """Squared singular values of each suffix W_M..W_m and of its input times sqrt(n_k), for m = 1..M.
 
     kept: (r,) singular values of the optimal logits times sqrt(n_k).
     """
-    assert setting.feature_decay is not None
-    M, decays = setting.depth, np.array(setting.weight_decays)
-    energy = shared_penalty(setting, kept)
+    assert problem.feature_decay is not None
+    M, decays = problem.depth, np.array(problem.weight_decays)
+    energy = shared_penalty(problem, kept)
     weights = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
-    features = [energy / setting.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
+    features = [energy / problem.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
     return weights, features
 
 
 def assemble(
-    setting: Setting,
+    problem: Problem,
     spectrum: Spectrum,
     kept: Array,
     weight_powers: list[Array],
@@ -75,7 +75,7 @@ def assemble(
 
     The result has claim "none", for the caller to replace.
     """
-    counts = np.asarray(setting.counts, dtype=float)
+    counts = np.asarray(problem.counts, dtype=float)
     open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
     fixed = np.where(open_directions, 0.0, 1.0)
     per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
@@ -102,7 +102,7 @@ def assemble(
         )
     logits = (spectrum.left * (kept * fixed)) @ per_sample.T
     mean_rank = None if tie is not None else centred_rank(layers[0].feature_gram, counts)
-    return Geometry(setting, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
+    return Geometry(problem, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
 
 
 def centred_rank(feature_gram: Array, counts: Array) -> int:

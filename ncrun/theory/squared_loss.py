@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ncrun.problem import Problem
 from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry
-from ncrun.theory.setting import Setting
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, shared_penalty, ties
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
@@ -70,55 +70,55 @@ def kept_fraction(kappa: Array, depth: int) -> Array:
     return np.where(kappa < border, 1 - lost, 0.0)
 
 
-def predict_squared_loss(setting: Setting) -> Geometry:
+def predict_squared_loss(problem: Problem) -> Geometry:
     """The optimum of the objective with decays on the head and the features; every decay must be positive."""
-    counts = np.asarray(setting.counts, dtype=float)
-    N, M = counts.sum(), setting.depth
-    spectrum = label_spectrum(counts, setting.bias)
-    rank = min(setting.num_classes, *setting.widths)
-    kappa = shrinkage_strength(spectrum.values, N, M, decay_product(setting))
+    counts = np.asarray(problem.counts, dtype=float)
+    N, M = counts.sum(), problem.depth
+    spectrum = label_spectrum(counts, problem.bias)
+    rank = min(problem.num_classes, *problem.widths)
+    kappa = shrinkage_strength(spectrum.values, N, M, decay_product(problem))
     z = kept_fraction(kappa, M) * spectrum.values
     optimal = np.where(np.arange(len(z)) < rank, z, 0.0)
-    energy = shared_penalty(setting, optimal)
+    energy = shared_penalty(problem, optimal)
     objective = float(((optimal - spectrum.values) ** 2).sum() / (2 * N) + (M + 1) / 2 * energy.sum())
 
-    geometry = assemble(setting, spectrum, optimal, *balanced_powers(setting, optimal), rank)
-    if setting.feature_sign == "nonnegative" and setting.bias:
+    geometry = assemble(problem, spectrum, optimal, *balanced_powers(problem, optimal), rank)
+    if problem.feature_sign == "nonnegative" and problem.bias:
         return Geometry(
-            setting,
+            problem,
             "none",
             SOURCE_BIAS,
             objective=objective,
             note="features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound",
         )
-    if setting.feature_sign == "nonnegative" and geometry.tie is not None:
+    if problem.feature_sign == "nonnegative" and geometry.tie is not None:
         note = "which classes share the bottleneck is open, and features after a ReLU restrict the choice further"
-        return Geometry(setting, "proven", SOURCE, objective=objective, note=note)
+        return Geometry(problem, "proven", SOURCE, objective=objective, note=note)
     return replace(
         geometry,
         claim="proven",
-        source=SOURCE_BIAS if setting.bias else SOURCE,
+        source=SOURCE_BIAS if problem.bias else SOURCE,
         objective=objective,
-        bias=counts / N if setting.bias else np.zeros(len(counts)),
-        decay_to_collapse=None if ties(spectrum.values, rank) else _decay_to_collapse(setting, spectrum, kappa, rank),
+        bias=counts / N if problem.bias else np.zeros(len(counts)),
+        decay_to_collapse=None if ties(spectrum.values, rank) else _decay_to_collapse(problem, spectrum, kappa, rank),
     )
 
 
-def predict_limit(setting: Setting) -> Geometry:
+def predict_limit(problem: Problem) -> Geometry:
     """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
     bias."""
-    if setting.feature_sign == "nonnegative" and setting.bias:
-        return Geometry(setting, "none", "", note="features after a ReLU with a bias: no theorem")
-    counts = np.asarray(setting.counts, dtype=float)
-    M = setting.depth
-    spectrum = label_spectrum(counts, setting.bias)
-    rank = min(setting.num_classes, *setting.widths)
+    if problem.feature_sign == "nonnegative" and problem.bias:
+        return Geometry(problem, "none", "", note="features after a ReLU with a bias: no theorem")
+    counts = np.asarray(problem.counts, dtype=float)
+    M = problem.depth
+    spectrum = label_spectrum(counts, problem.bias)
+    rank = min(problem.num_classes, *problem.widths)
     kept = np.where(np.arange(len(spectrum.values)) < rank, spectrum.values, 0.0)
     kept = kept / kept.max()
     weight_powers = [kept ** (2 * (M - m) / (M + 1)) for m in range(M)]
     feature_powers = [kept ** (2 * (m + 1) / (M + 1)) for m in range(M)]
     return replace(
-        assemble(setting, spectrum, kept, weight_powers, feature_powers, rank),
+        assemble(problem, spectrum, kept, weight_powers, feature_powers, rank),
         claim="transferred",
         source=LIMIT_SOURCE,
         scale_free=True,
@@ -126,16 +126,16 @@ def predict_limit(setting: Setting) -> Geometry:
     )
 
 
-def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
+def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
     """(K,): the factor on all decays at which each class' margin reaches zero; 0 where a bottleneck has removed it.
 
     Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a
     quotient. With bias the margin mixes directions and is followed by bisection, once for each distinct class size.
     """
-    counts = np.asarray(setting.counts, dtype=float)
-    border = global_border(setting.depth)
+    counts = np.asarray(problem.counts, dtype=float)
+    border = global_border(problem.depth)
     kept = np.arange(len(kappa)) < rank
-    if not setting.bias:
+    if not problem.bias:
         factors = np.where(kept, border / kappa, 0.0)
         return np.asarray(spectrum.left @ factors)  # columns of `left` are classes in the order of the spectrum
     sizes, members, class_to_size = np.unique(counts, return_index=True, return_inverse=True)
@@ -144,7 +144,7 @@ def _decay_to_collapse(setting: Setting, spectrum: Spectrum, kappa: Array, rank:
 
     def margins(factors: Array) -> Array:
         """(C,): the margin of each size' class with all decays times that size' factor."""
-        z = kept_fraction(kappa * factors[:, None], setting.depth) * kept * spectrum.values
+        z = kept_fraction(kappa * factors[:, None], problem.depth) * kept * spectrum.values
         scores = (z * rows) @ spectrum.left.T + prior
         each = np.arange(len(sizes))
         own = scores[each, members].copy()

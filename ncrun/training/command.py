@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from ncrun import __version__
-from ncrun.config import LBFGSConfig, RunConfig, data_directory, nearest
+from ncrun.config import LBFGSConfig, RunConfig, data_directory
 from ncrun.data.load import RunData, check_run_data, free_feature_data, load_run_data
-from ncrun.errors import UserError
+from ncrun.errors import UserError, nearest
 from ncrun.models import FreeFeatures, Network, build
 from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
@@ -67,7 +67,7 @@ def train(run: RunConfig) -> int:
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
     _check_taps(run, network)
-    geometry = predict(run.setting())
+    geometry = predict(run.problem())
     theory = as_json(geometry)
     facts = facts_of(run, data.index_hash, device, threads, network)
     environment = environment_of(facts)

@@ -60,12 +60,12 @@ class Evaluator:
         self.objective = objective
         self.target = target
         self.taps = taps
-        self.baseline = predict(target.setting.balanced())
+        self.baseline = predict(target.problem.balanced())
 
     def scaled(self, factor: float) -> "Evaluator":
         """The same for all decays times a factor."""
         return Evaluator(
-            self.data, self.objective.scaled(factor), predict(self.target.setting.scaled(factor)), self.taps
+            self.data, self.objective.scaled(factor), predict(self.target.problem.scaled(factor)), self.taps
         )
 
     def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Evaluator:
         weight = (top_layer(head) if head.relu else head).suffixes()[0]
         means = inputs[-1] if head.relu else inputs[0]
         rank = between_directions(means, features.dtype).rank
-        points = means.gram_input(self.target.setting.bias, rank)
+        points = means.gram_input(self.target.problem.bias, rank)
         matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
         values = {name: torch.linalg.svdvals(layer.means).tolist() for name, layer in by_layer.items()}
         return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}

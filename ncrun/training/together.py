@@ -65,7 +65,7 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
     torch.set_num_threads(threads)
     dtype = getattr(torch, first.dtype or "float64")
     network = stacked([free_features(run) for run in runs]).to(device=device, dtype=dtype)
-    geometries = [predict(run.setting()) for run in runs]
+    geometries = [predict(run.problem()) for run in runs]
     theories = [as_json(geometry) for geometry in geometries]
     evaluators = [
         Evaluator(free_feature_data(run.class_counts(), device), command.objective_of(run), geometry)

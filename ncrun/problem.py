@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Setting:
+class Problem:
     """The problem that a network with a deep head poses to theory.
 
     L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2, with the data term 1/(2N) ||logits - Y||^2 ("mse")
@@ -44,11 +44,11 @@ class Setting:
     def is_balanced(self) -> bool:
         return min(self.counts) == max(self.counts)
 
-    def scaled(self, factor: float) -> "Setting":
+    def scaled(self, factor: float) -> "Problem":
         """The same setting with all decays times a factor."""
         feature = None if self.feature_decay is None else self.feature_decay * factor
         return replace(self, weight_decays=tuple(d * factor for d in self.weight_decays), feature_decay=feature)
 
-    def balanced(self) -> "Setting":
+    def balanced(self) -> "Problem":
         """The same setting with all counts N/K: the baseline that every prediction is compared with."""
         return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes)
