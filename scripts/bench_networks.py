@@ -72,7 +72,7 @@ def fit(problem: NetworkProblem, network: Network, between: Callable[[float, flo
         began = time.perf_counter()
 
     with tempfile.TemporaryDirectory() as folder, no_checkpoints():
-        record = RunDirectory(Path(folder))
+        record = RunDirectory(Path(folder), "0123456789")
         checkpoints = Checkpoints(record, [record], NOTHING, {})
         loop.fit([problem.run], network, [evaluator], [record], checkpoints, show, lambda: False)
     return found

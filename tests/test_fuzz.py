@@ -547,6 +547,9 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+IDENTITY = "0123456789"  # where none is asked for
+
+
 def loaded(path: Path) -> Any:
     return torch.load(io.BytesIO(read_sealed(path)), weights_only=True)
 
@@ -555,7 +558,7 @@ def loaded(path: Path) -> Any:
 @given(data=st.data())
 def test_damaged_checkpoints(data: Data, interrupted: Path) -> None:
     """What a run continues from is to the bit one of the two that were written, and a loss of the newer one is told."""
-    record = RunDirectory(interrupted)
+    record = RunDirectory(interrupted, IDENTITY)
     written = [loaded(path) for path in (record.checkpoint, record.previous_checkpoint)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(within_time("checkpoint bytes"))
@@ -578,7 +581,7 @@ def test_damaged_checkpoints(data: Data, interrupted: Path) -> None:
 @given(data=st.data())
 def test_damaged_metrics_and_what_checkpoints_know_of_them(data: Data, interrupted: Path) -> None:
     """A run continues only from rows that are, to the byte, what was written. A reader gets complete lines alone."""
-    record = RunDirectory(interrupted)
+    record = RunDirectory(interrupted, IDENTITY)
     intact = record.metrics.read_bytes()
     changed = data.draw(damaged(intact))
     with within_time("metrics bytes"), replaced(record.metrics, changed):
@@ -597,7 +600,7 @@ def test_damaged_metrics_and_what_checkpoints_know_of_them(data: Data, interrupt
 @given(data=st.data())
 def test_checkpoints_of_another_content(data: Data, interrupted: Path, place: Path) -> None:
     """With the right checksum, as somebody else's run directory may have it: a checkpoint is put back, or refused."""
-    record, run = RunDirectory(place / "foreign"), composed(RUN)
+    record, run = RunDirectory(place / "foreign", IDENTITY), composed(RUN)
     content = loaded(interrupted / "checkpoint.pt")
     tree = data.draw(
         altered(content, st.one_of(JUNK, st.sampled_from([torch.zeros(3), torch.zeros(0), torch.ones(2, 2)])))
@@ -628,7 +631,7 @@ def test_checkpoints_of_another_content(data: Data, interrupted: Path, place: Pa
 def test_sealed_bytes_that_are_no_checkpoint(data: Data, interrupted: Path, place: Path) -> None:
     """Damage that came before the checksum was made: whatever PyTorch makes of such bytes, it is one line."""
     content = data.draw(damaged(bytes(read_sealed(interrupted / "checkpoint.pt"))))
-    record = RunDirectory(place / "sealed")
+    record = RunDirectory(place / "sealed", IDENTITY)
     record.path.mkdir(exist_ok=True)
     write_sealed(record.checkpoint, content)
     with within_time("sealed bytes"):
@@ -672,7 +675,7 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             assert table([str(finished)]) == 0
             assert out.getvalue().count("\n") == 3
         with contextlib.suppress(UserError):
-            assert RunDirectory(finished).state(composed(FREE)) in STATES
+            assert RunDirectory(finished, composed(FREE).identity()).state() in STATES
         if name in ("manifest.json", "config.yaml") and data.draw(st.booleans()):
             ask_theory(*TINY[:1], "classes=[0,1]", "model.width=4", "head.frozen=free")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_metrics_read_back_by_pandas_and_by_the_records(tmp_path: Path) -> None:
-    record = RunDirectory(tmp_path)
+    record = RunDirectory(tmp_path, "0123456789")
     for epoch in range(3):
         record.append({"epoch": epoch, "nc1": 10.0**-epoch, "class.margin": [0.5, None]})
     frame = pd.read_json(tmp_path / "metrics.jsonl", lines=True)
@@ -45,7 +45,7 @@ def test_empty_directory_reads_as_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_numbers_that_json_does_not_know_are_not_written(number: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        RunDirectory(tmp_path).append({"epoch": 1, "nc1": number})
+        RunDirectory(tmp_path, "0123456789").append({"epoch": 1, "nc1": number})
     assert read_metrics(tmp_path).empty
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "theory.json", {"objective": number})
@@ -67,7 +67,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: Path) -> None:
-    record = RunDirectory(tmp_path)
+    record = RunDirectory(tmp_path, "0123456789")
     assert record.mark()["size"] == 0
     record.append({"epoch": 0})
     mark = record.mark()
@@ -81,24 +81,24 @@ def test_metrics_are_cut_to_what_the_checkpoint_knows(tmp_path: Path) -> None:
 
 def test_one_process_holds_a_run(tmp_path: Path, run_config: Compose) -> None:
     run, path = run_config(), tmp_path / "run"
-    first, second, third = (RunDirectory(path) for _ in range(3))
-    first.hold(run)
-    first.begin(run, {}, {"threads": 1})
+    first, second, third = (RunDirectory(path, "0123456789") for _ in range(3))
+    first.hold()
+    first.begin(run.as_dict(), {}, {"threads": 1})
     with pytest.raises(UserError, match="another process"):
-        second.hold(run)
+        second.hold()
     assert read_manifest(path)["threads"] == 1
     first.close(state="interrupted")
-    assert third.state(run) == "interrupted"
-    third.hold(run)  # the lock is free again
+    assert third.state() == "interrupted"
+    third.hold()  # the lock is free again
     third.close(state="interrupted")
 
 
 def test_refused_lock_leaves_no_file_open(tmp_path: Path, run_config: Compose) -> None:
-    first, second = RunDirectory(tmp_path), RunDirectory(tmp_path)
-    first.hold(run_config())
+    first, second = RunDirectory(tmp_path, "0123456789"), RunDirectory(tmp_path, "0123456789")
+    first.hold()
     opened = len(os.listdir("/proc/self/fd"))
     with pytest.raises(UserError, match=f"another process \\(process {os.getpid()} on "):
-        second.hold(run_config())
+        second.hold()
     assert not second.held
     assert len(os.listdir("/proc/self/fd")) == opened
     first.release()
@@ -106,10 +106,10 @@ def test_refused_lock_leaves_no_file_open(tmp_path: Path, run_config: Compose) -
 
 def test_lock_is_the_kernels_so_that_a_dead_holder_holds_nothing(tmp_path: Path, run_config: Compose) -> None:
     (tmp_path / ".lock").touch()  # left behind by a killed process
-    record = RunDirectory(tmp_path)
-    assert record.state(run_config()) is None
-    record.hold(run_config())
-    record.begin(run_config(), {}, {})
+    record = RunDirectory(tmp_path, "0123456789")
+    assert record.state() is None
+    record.hold()
+    record.begin(run_config().as_dict(), {}, {})
     with (tmp_path / ".lock").open("r+") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     record.close(state="done")

@@ -483,8 +483,8 @@ def test_process_that_slept_while_another_took_over_writes_nothing_more(
 
 
 def test_lost_lock_is_noticed_at_every_write(tmp_path: Path, run_config: Compose) -> None:
-    record = RunDirectory(tmp_path)
-    record.hold(run_config())
+    record = RunDirectory(tmp_path, "0123456789")
+    record.hold()
     (tmp_path / ".lock").write_text(holder())
     for write in (lambda: record.append({"epoch": 0}), record.mark, lambda: record.update(state="done")):
         with pytest.raises(LockLost):
@@ -569,7 +569,7 @@ def test_row_that_no_longer_fits_leaves_no_half_line(tmp_path: Path, monkeypatch
     """A limit on the size of files, as a quota is, met in the middle of a line; in a process of its own."""
     script = (
         "import resource, sys; from pathlib import Path; from ncrun.records import RunDirectory\n"
-        "record = RunDirectory(Path(sys.argv[1]))\n"
+        "record = RunDirectory(Path(sys.argv[1]), '0')\n"
         "record.append({'epoch': 0})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
         "try: record.append({'epoch': 1})\n"
@@ -804,7 +804,7 @@ def test_record_that_poses_no_problem_to_theory(tmp_path: Path) -> None:
 
 def test_mark_of_more_metrics_than_there_are(tmp_path: Path) -> None:
     """Their hash alone would do, and cutting would fill the file up with zeros."""
-    record = RunDirectory(tmp_path)
+    record = RunDirectory(tmp_path, "0123456789")
     record.append({"epoch": 0})
     mark = record.mark()
     assert record.fits(mark)

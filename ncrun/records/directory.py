@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
-from ncrun.config import RunConfig
 from ncrun.errors import UserError
 from ncrun.records.files import TEMPORARY, naming, write_json, write_text
 from ncrun.records.lock import Lock
@@ -19,11 +18,13 @@ from ncrun.records.read import STATES, read_manifest
 class RunDirectory:
     """One run's records. One process at a time may hold them.
 
+    identity: a hash of all that decides the run's numbers; a directory of another one is refused.
     manifest: the file that states what the directory is; "summary.json" where it is the parent of several restarts.
     """
 
-    def __init__(self, path: Path, manifest: str = "manifest.json") -> None:
+    def __init__(self, path: Path, identity: str, manifest: str = "manifest.json") -> None:
         self.path = path
+        self.identity = identity
         self._manifest_path = path / manifest
         self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
@@ -42,7 +43,7 @@ class RunDirectory:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def state(self, run: RunConfig) -> str | None:
+    def state(self) -> str | None:
         """The state of this very run in the directory: None if it is new, else one of STATES.
 
         Raises UserError if the directory holds anything else, or cannot be one.
@@ -57,13 +58,13 @@ class RunDirectory:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
             raise UserError(f"run_dir={self.path}: holds files that are not a run's; name an empty or a new folder")
-        if manifest.get("identity") != run.identity() or manifest.get("state") not in STATES:
+        if manifest.get("identity") != self.identity or manifest.get("state") not in STATES:
             raise UserError(
                 f"run_dir={self.path}: holds another run (its configuration is in config.yaml); name another folder"
             )
         return str(manifest["state"])
 
-    def hold(self, run: RunConfig, reopen: bool = False) -> bool:
+    def hold(self, reopen: bool = False) -> bool:
         """Take the lock. Nothing else is written.
 
         reopen: a finished run is held as well (one restart of several that are not all finished).
@@ -73,7 +74,7 @@ class RunDirectory:
         """
         self._lock.take()
         try:
-            if self.state(run) != "done" or reopen:
+            if self.state() != "done" or reopen:
                 return True
         except UserError:
             self.release()
@@ -81,15 +82,16 @@ class RunDirectory:
         self.release()
         return False
 
-    def begin(self, run: RunConfig, theory: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write what is known before training. facts: further entries of the manifest."""
+    def begin(self, config: dict[str, Any], theory: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write what is known before training. config: every key with its value. facts: further entries of the
+        manifest."""
         for file in self.path.iterdir():
             if TEMPORARY.fullmatch(file.name):  # of a process that was killed
                 file.unlink()
         # First the manifest: without it, nobody could tell that the other files are this run's.
-        self._manifest = {"state": "running", "identity": run.identity(), **facts}
+        self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(run.as_dict())))
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         write_json(self.path / "theory.json", theory)
 
     @property

@@ -44,13 +44,13 @@ def train(run: RunConfig) -> int:
     With restarts it trains them all in one program; the run's own directory then holds a summary and their common
     checkpoint, and each start has a directory of an ordinary run in it.
     """
-    whole = RunDirectory(run.directory(), run.manifest_name)
-    if whole.state(run) == "done":
+    whole = RunDirectory(run.directory(), run.identity(), run.manifest_name)
+    if whole.state() == "done":
         print(f"{whole.path}: finished already; nothing to do")
         return 0
     several = run.restarts > 1
     singles = [run.single(restart) for restart in range(run.restarts)] if several else [run]
-    records = [RunDirectory(single.directory()) for single in singles] if several else [whole]
+    records = [RunDirectory(single.directory(), single.identity()) for single in singles] if several else [whole]
     device = device_of(run)
     starts_again = isinstance(run.optimizer, LBFGSConfig)  # and ends with the same bits
     found = NOTHING if starts_again else search(whole, records)
@@ -76,15 +76,15 @@ def train(run: RunConfig) -> int:
     assert epochs is not None
 
     def work(stop_requested: Callable[[], bool]) -> int:
-        if not whole.hold(run):
+        if not whole.hold():
             print(f"{whole.path}: finished meanwhile by another process; nothing to do")
             return 0
         if several:
-            for single, record in zip(singles, records, strict=True):
-                record.hold(single, reopen=True)
+            for record in records:
+                record.hold(reopen=True)
         facts["environment_changes"] = tell_changes(whole, found, environment)
         for directory, of in {whole: run, **dict(zip(records, singles, strict=True))}.items():
-            directory.begin(of, theory, facts)
+            directory.begin(of.as_dict(), theory, facts)
         evaluator = Evaluator(data, objective_of(run), geometry, run.taps)
         with Display(whole.path.name, epochs, run.progress) as display:
             watched = (records, checkpoints, display, stop_requested)
@@ -186,7 +186,7 @@ def preflight(run: RunConfig) -> None:
     A sweep asks this of all its jobs before the first one starts.
     """
     device_of(run)
-    RunDirectory(run.directory(), run.manifest_name).state(run)
+    RunDirectory(run.directory(), run.identity(), run.manifest_name).state()
     if run.dataset is not None:
         check_run_data(run, data_directory(run))
     if run.taps:

@@ -35,8 +35,8 @@ def train_together(runs: Sequence[RunConfig]) -> int:
     """
     batches: dict[str, list[tuple[RunConfig, Search]]] = {}
     for run in runs:
-        record = RunDirectory(run.directory())
-        if record.state(run) == "done":
+        record = RunDirectory(run.directory(), run.identity())
+        if record.state() == "done":
             print(f"{record.path}: finished already; nothing to do")
             continue
         found = search(record, [record])
@@ -60,7 +60,7 @@ def _shapes(run: RunConfig, step: int) -> str:
 
 
 def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
-    first, records = runs[0], [RunDirectory(run.directory()) for run in runs]
+    first, records = runs[0], [RunDirectory(run.directory(), run.identity()) for run in runs]
     device, threads = command.device_of(first), command.threads_of(first, found[0])
     torch.set_num_threads(threads)
     dtype = getattr(torch, first.dtype or "float64")
@@ -75,8 +75,8 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
     epochs = first.epochs
 
     def work(stop_requested: Callable[[], bool]) -> int:
-        for run, record in zip(runs, records, strict=True):
-            if not record.hold(run):
+        for record in records:
+            if not record.hold():
                 raise UserError(f"{record.path}: finished meanwhile by another process; the same command goes on")
         checkpoints = []
         for index, record in enumerate(records):
@@ -86,7 +86,7 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
             environment = command.environment_of(facts)
             checkpoints.append(Checkpoints(record, [record], found[index], environment))
             facts["environment_changes"] = command.tell_changes(record, found[index], environment)
-            record.begin(runs[index], theories[index], facts)
+            record.begin(runs[index].as_dict(), theories[index], facts)
         own = OwnCheckpoints(runs, checkpoints)
         with Display(f"{len(runs)} runs together", epochs, first.progress) as display:
             progress = fit(runs, network, evaluators, records, own, display, stop_requested)
