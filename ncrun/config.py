@@ -17,6 +17,7 @@ from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.data.own import OwnData, own_data
 from ncrun.errors import UserError, nearest
+from ncrun.losses import LOSSES
 from ncrun.theory import Problem
 
 DEFAULT_BATCH_SIZE = 128
@@ -565,7 +566,7 @@ def _check_frozen_head(run: RunConfig) -> None:
 
 
 def _check_scalars(run: RunConfig) -> None:
-    _choice("loss", run.loss, ["mse", "ce"])
+    _choice("loss", run.loss, LOSSES.keys())
     _choice("dtype", run.dtype, ["float32", "float64"])
     assert run.epochs is not None
     _choice("device", run.device, ["auto", "cpu", "cuda"])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ncrun.errors import UserError
+from ncrun.losses import LOSSES, words_of
 from ncrun.metrics import (
     Head,
     collapse_metrics,
@@ -26,12 +27,10 @@ from ncrun.metrics.scatter import ClassMeans
 from ncrun.objective import Objective
 from ncrun.records.summary import describe
 from ncrun.theory import Geometry, Problem, predict
-from ncrun.theory.report import LOSS_WORDS, as_json, nearest_threshold
+from ncrun.theory.report import as_json, nearest_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-LOSSES = ("mse", "ce")
 
 
 def training_metrics(
@@ -100,7 +99,7 @@ class Measurement:
         sign = "features >= 0" if problem.feature_sign == "nonnegative" else "free features"
         lines = [
             f"{problem.num_classes} classes, {sum(problem.counts):.0f} samples, {sign} of dimension"
-            f" {problem.widths[0]}, linear head of depth {problem.depth}, {LOSS_WORDS[problem.loss]},"
+            f" {problem.widths[0]}, linear head of depth {problem.depth}, {words_of(problem.loss)},"
             f" {'last-layer bias' if problem.bias else 'no bias'}",
             self.summary,
             f"prediction: {theory['claim']}{f' ({source})' if (source := theory['source']) else ''}",
@@ -175,8 +174,7 @@ def measure(
     0..K-1, a class without a sample, and a sign of the features that is not said or not true.
     Source of the definitions: README, "A run's records".
     """
-    if loss not in LOSSES:
-        raise UserError(f"loss={loss}: not one of {', '.join(LOSSES)}")
+    LOSSES[loss]  # raises UserError with the choices
     given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [_floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
@@ -204,7 +202,7 @@ def measure(
     )
     target, baseline = predict(problem), predict(problem.balanced())
     head = Head([layer.double() for layer in layers], offset)
-    objective = Objective(loss, problem.decay_mode, problem.weight_decays, decay_feature, len(points))
+    objective = Objective.of(problem)
     try:
         row, means = training_metrics(points, own, head, objective, target, baseline)
     except FloatingPointError as error:

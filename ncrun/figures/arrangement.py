@@ -12,9 +12,9 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from ncrun.figures import panels, wording
+from ncrun.losses import words_of
 from ncrun.records.groups import differing_keys, split
 from ncrun.records.read import Record
-from ncrun.theory.report import LOSS_WORDS
 
 # Colours of the style's palette.
 PALETTE = 6
@@ -84,7 +84,7 @@ COLOURING: tuple[Facet, ...] = (
 )
 FACETS: tuple[Facet, ...] = (
     *COLOURING,
-    (lambda r: r.config["loss"], lambda r: LOSS_WORDS[r.config["loss"]], ()),
+    (lambda r: r.config["loss"], lambda r: words_of(r.config["loss"]), ()),
     (lambda r: r.config["decay"]["mode"], lambda r: f"decay of {r.config['decay']['mode']}", ()),
     (lambda r: r.config.get("random_labels", 0), lambda r: f"{r.config.get('random_labels', 0):.0%} random labels", ()),
     (lambda r: r.config["head"]["bias"], _bias_words, ()),

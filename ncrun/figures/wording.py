@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ncrun.losses import words_of
 from ncrun.records.read import Record
-from ncrun.theory.report import LOSS_WORDS
 
 DATASET_WORDS = {
     "mnist": "MNIST",
@@ -108,7 +108,7 @@ def setting_words(*records: Record) -> str:
         data = _each(records, lambda r: f"{dataset_words(r)}, {r.manifest['num_samples']} samples, {_class_sizes(r)}")
     parts = [
         _head_words(records),
-        _each(records, lambda r: LOSS_WORDS[r.config["loss"]]),
+        _each(records, lambda r: words_of(r.config["loss"])),
         _each(records, _decay_words),
         _each(records, _batch_words),
         f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs",
@@ -149,7 +149,7 @@ def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
     width = _any_of(sorted({record.config["model"]["width"] for record in records}))
     return (
         f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
-        f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
+        f" {words_of(config['loss'])}, {_decay_words(records[0])}, {descent}, {seed_words}."
     )
 
 

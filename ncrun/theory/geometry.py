@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.losses import LOSSES
 from ncrun.problem import Problem
 
 Array = NDArray[np.float64]
@@ -120,11 +121,7 @@ class Geometry:
             return None
         counts = np.asarray(self.problem.counts)
         scores = self.logits + self.bias[:, None]
-        if self.problem.loss == "mse":
-            per_class = ((scores - np.eye(len(counts))) ** 2).sum(axis=0) / 2
-        else:
-            highest = scores.max(axis=0)
-            per_class = np.log(np.exp(scores - highest).sum(axis=0)) + highest - np.diag(scores)
+        per_class = LOSSES[self.problem.loss].on_class_means(scores)
         return float(counts @ per_class / counts.sum())
 
     def margins(self) -> Array | None:

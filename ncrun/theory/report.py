@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.losses import words_of
 from ncrun.theory.geometry import CLAIMS, Array, Geometry
 from ncrun.theory.squared_loss import existence_border, global_border
-
-LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
 
 
 def as_json(geometry: Geometry) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def as_table(geometry: Geometry) -> str:
     sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
         f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"
-        f" {LOSS_WORDS[problem.loss]}, {bias}{sign}",
+        f" {words_of(problem.loss)}, {bias}{sign}",
         f"decays: {_decays(geometry)}",
         f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
     ]
