@@ -84,6 +84,8 @@ class Geometry:
     best_known: the lowest value known where that is below the claim; references: all of them.
     scale_free: only the directions of the matrices mean something (claim "transferred").
     decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
+    decay_to_vanish: (K,), the factor up to which a local minimum with the class remains, beyond its collapse at the
+    optimum; None where there is no such minimum, or none is known.
     mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
     note: one sentence that a reader of the numbers must know, or "".
     """
@@ -102,6 +104,7 @@ class Geometry:
     scale_free: bool = False
     tie: Tie | None = None
     decay_to_collapse: Array | None = None
+    decay_to_vanish: Array | None = None
     mean_rank: int | None = None
     note: str = ""
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ncrun.losses import words_of
 from ncrun.theory.geometry import CLAIMS, Array, Geometry
-from ncrun.theory.squared_loss import existence_border, global_border
 
 
 def as_json(geometry: Geometry) -> dict[str, Any]:
@@ -17,7 +16,7 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     margins = geometry.margins()
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
     first = geometry.layers[0] if geometry.determined else None
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     for k, count in enumerate(geometry.problem.counts):
         classes.append(
             {
@@ -57,18 +56,9 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def decay_to_vanish(geometry: Geometry) -> Array | None:
-    """(K,): the factor on all decays up to which a local minimum with the class remains, beyond its collapse at the
-    optimum. None but for squared loss without bias and two or more layers (with a bias directions are not classes)."""
-    problem = geometry.problem
-    if problem.loss != "mse" or problem.bias or problem.depth < 2 or geometry.decay_to_collapse is None:
-        return None
-    return geometry.decay_to_collapse * (existence_border(problem.depth) / global_border(problem.depth))
-
-
 def metastable(geometry: Geometry) -> list[int]:
     """Classes that are collapsed at the optimum while a local minimum at which they are not still exists."""
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     if vanish is None:
         return []
     return [k for k, gone in enumerate(geometry.collapsed()) if gone and vanish[k] > 1]
@@ -184,7 +174,7 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
     if geometry.decay_to_collapse is None or math.isnan(geometry.decay_to_collapse[k]):
         return state
     factor = float(geometry.decay_to_collapse[k])
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     if collapsed:
         if factor == 0:
             return "COLLAPSED (bottleneck)"
