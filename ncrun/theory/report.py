@@ -113,7 +113,7 @@ def as_table(geometry: Geometry) -> str:
     problem = geometry.problem
     total = sum(problem.counts)
     bias = "last-layer bias" if problem.bias else "no bias"
-    kind = "ReLU head" if problem.head == "relu" else "linear head"
+    kind = "ReLU head" if problem.head == "relu" else f"{problem.head} head"
     sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
         f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"

@@ -1,11 +1,12 @@
 """The independent optimiser itself: its objective, its gradient, and values that others found or that were kept."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from free_features import KINDS, Array, Instance, circle, partitions, random_setting, simplices
+from free_feature_problems import KINDS, random_setting
+from free_feature_shapes import circle, partitions, simplices
+from free_features import Array, Instance
 
 from ncrun.theory import Problem
 
@@ -219,30 +220,3 @@ def test_a_bias_with_features_of_either_sign() -> None:
     unequal = make("ce", (200, 100, 50, 50), 1, 0.0, feature_sign="nonnegative", **changes)
     assert lowest(unequal) == pytest.approx(0.157928, abs=0.51e-6)
     assert lowest(replace(unequal, bias=False)) == pytest.approx(0.164778, abs=0.51e-6)
-
-
-# --- random settings -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_random_settings_are_of_their_kind(kind: str) -> None:
-    rng = np.random.default_rng(3)
-    settings = [random_setting(rng, kind) for _ in range(200)]
-    loss, *_ = kind.split("-")
-    for problem in settings:
-        assert problem.loss == ("ce" if loss == "ce" else "mse")
-        assert problem.head == ("relu" if kind.startswith("relu-head") else "linear")
-        assert (problem.feature_sign == "nonnegative") == (kind in ("ce-relu", "mse-relu-features"))
-        assert problem.is_balanced or "balanced" not in kind or kind == "ce-imbalanced"
-        assert min(problem.widths) >= problem.num_classes or kind == "mse"
-        assert min(problem.counts) >= 1
-    classes = {problem.num_classes for problem in settings}
-    assert min(classes) == (3 if kind == "relu-head" else 2)
-    assert len(classes) == (1 if kind == "relu-head-2" else max(classes) - min(classes) + 1)
-    ratios = [max(problem.counts) / min(problem.counts) for problem in settings]
-    assert (max(ratios) > 20) == (kind in ("mse", "mse-relu-features", "ce-imbalanced", "ce-relu"))
-    if kind in ("mse", "ce-balanced-1", "ce-imbalanced", "ce-balanced-deep"):
-        assert {problem.bias for problem in settings} == {True, False}
-    else:
-        assert not any(problem.bias for problem in settings)
-    assert all(a != b for a, b in itertools.pairwise(settings))
