@@ -45,6 +45,7 @@ class Objective:
         """The decay terms. feature_norm_sq: ||H||^2 over the whole training set, or its estimate from a batch."""
         if self.decay_mode == "parameters":
             return self.weight_decays[0] / 2 * sum(p.square().sum() for p in parameters)
+        assert self.decay_mode == "features"
         assert self.feature_decay is not None
         weights = sum(
             decay / 2 * weight.square().sum() for decay, weight in zip(self.weight_decays, head_weights, strict=True)

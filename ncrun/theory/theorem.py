@@ -51,7 +51,7 @@ class Theorem:
         return [condition for condition in self.conditions if not condition.holds(problem)]
 
     def covers(self, problem: Problem) -> bool:
-        return not self.lacks(problem)
+        return POSED.holds(problem) and all(condition.holds(problem) for condition in self.conditions)
 
     def predict(self, problem: Problem) -> Geometry:
         """Raises ValueError, with the reasons, for a problem that is not covered."""
@@ -122,9 +122,9 @@ WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.wi
 def kind(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
     """What every theorem has to say of its problems."""
     return (
-        REGULAR,
         Condition(words_of(loss), lambda problem: problem.loss == loss, kind=True),
         Condition(f"a {head} head", lambda problem: problem.head == head, kind=True),
         Condition(f"decay of {decay_mode}", lambda problem: problem.decay_mode == decay_mode, kind=True),
         sign,
+        REGULAR,
     )
