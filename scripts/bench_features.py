@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ncrun.compose import compose_run
 from ncrun.config import RunConfig, resolve
-from ncrun.measurement import training_metrics
+from ncrun.metrics.rows import training_metrics
 from ncrun.models import FreeFeatures, build
 from ncrun.records.read import read_manifest
 from ncrun.theory import predict

@@ -15,7 +15,7 @@ from ncrun.config import AdamConfig, MLPConfig, RunConfig, data_directory, resol
 from ncrun.data.load import RunData, normalise, read_splits
 from ncrun.data.splits import LabelledImages
 from ncrun.data.subset import choose_indices
-from ncrun.metrics import Head
+from ncrun.metrics.scan import Head
 from ncrun.models import Network, build
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict

@@ -22,7 +22,7 @@ from bench_timing import machine, peak_memory, timed
 
 from ncrun.compose import compose_run
 from ncrun.config import resolve
-from ncrun.metrics import layer_metrics
+from ncrun.metrics.rows import tap_metrics
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
 
@@ -65,7 +65,7 @@ def tapping(taps: int) -> Prepared:
 
     def work() -> None:
         for _ in range(taps):
-            layer_metrics(problem.features, problem.labels, CLASSES, torch.float32, reader)
+            tap_metrics(problem.features, problem.labels, CLASSES, torch.float32, reader)
 
     return work
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from conftest import rows
 
-from ncrun.metrics import Head, collapse_metrics, scan
+from ncrun.metrics.rows import training_metrics
+from ncrun.metrics.scan import Head
 from ncrun.models import FreeFeatures
+from ncrun.objective import Objective
 from ncrun.theory import Problem, predict
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -24,11 +26,11 @@ def test_metrics_on_the_device_equal_those_on_the_cpu() -> None:
     features = torch.randn(4, 32, generator=generator)[labels] + 0.1 * torch.randn(71, 32, generator=generator)
     weights = [torch.randn(16, 32, generator=generator).double(), torch.randn(4, 16, generator=generator).double()]
     target = predict(Problem("mse", counts, (32, 16), False, (1e-3, 1e-3), 1e-3))
+    objective = Objective("mse", "features", (1e-3, 1e-3), 1e-3, len(labels))
     found = []
     for device in ("cpu", "cuda"):
         head = Head([weight.to(device) for weight in weights], torch.zeros(4, dtype=torch.float64, device=device))
-        split = scan(features.to(device), labels.to(device), head)
-        found.append(collapse_metrics(split, head, target, target))
+        found.append(training_metrics(features.to(device), labels.to(device), head, objective, target, target)[0])
     for key, value in found[0].items():
         assert found[1][key] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)), key
 

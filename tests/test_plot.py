@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.plot import Request, plot_runs
+from ncrun.metrics import METRICS
 from ncrun.records.groups import gather
 
 EPOCHS = (0, 1, 10, 100)
@@ -106,7 +107,8 @@ def test_a_list_has_a_line_for_each_class_and_a_panel_for_each_hue(tmp_path: Pat
     for depth in (1, 3):
         write_run(tmp_path / str(depth), rows(float(depth)), head__depth=depth)
     figure = drawn(tmp_path, y=("class.margin",), hue=("head.depth",), logx=False)
-    assert [ax.get_title() for ax in figure.axes] == ["class.margin, head.depth=1", "class.margin, head.depth=3"]
+    words = METRICS["class.margin"].words
+    assert [ax.get_title() for ax in figure.axes] == [f"{words}, head.depth=1", f"{words}, head.depth=3"]
     for depth, ax in zip((1.0, 3.0), figure.axes, strict=True):
         assert [y for _, y in lines_of(ax)] == [[depth] * 4, [2 * depth + epoch for epoch in EPOCHS]]
     plt.close(figure)

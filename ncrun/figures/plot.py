@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ncrun.errors import UserError
 from ncrun.figures import panels
+from ncrun.metrics import words_of
 from ncrun.records.groups import (
     differing_keys,
     key_of,
@@ -210,7 +211,7 @@ class _Plan:
         logx, logy = self._log_axes(metric, [curve for _, curve in curves])
         for colour, curve in curves:
             self._draw_curve(ax, curve, colour, logx, logy)
-        title = panels.LABELS.get(metric, "" if hue is None else metric)
+        title = words_of(metric) or ("" if hue is None else metric)
         if hue:
             title = f"{title}, {', '.join(f'{k}={words(v)}' for k, v in zip(self.hue, hue, strict=True))}"
         free = self.records[0].config["dataset"] is None

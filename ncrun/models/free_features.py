@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ncrun import metrics
 from ncrun.config import FreeFeaturesConfig, RunConfig
+from ncrun.metrics.scan import Head
 
 
 class FreeHead(nn.Module):
@@ -24,11 +24,11 @@ class FreeHead(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
         self.relu = relu
 
-    def in_float64(self) -> metrics.Head:
+    def in_float64(self) -> Head:
         """A detached copy of the first start's head, for measuring."""
         weights = [weight.detach()[0].double() for weight in self.weights]
         bias = torch.zeros(len(weights[-1]), device=weights[-1].device) if self.bias is None else self.bias.detach()[0]
-        return metrics.Head(weights, bias.double(), self.relu)
+        return Head(weights, bias.double(), self.relu)
 
 
 class FreeFeatures(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ncrun.data.load import RunData
-from ncrun.measurement import training_metrics
-from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
+from ncrun.metrics.relu_head import layer_inputs, top_layer
+from ncrun.metrics.rows import tap_metrics, training_metrics, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
 from ncrun.models import FreeFeatures, Network
 from ncrun.models.free_gradient import FreeGradient
@@ -81,7 +81,7 @@ class Evaluator:
             for name, points in tapped_layers.items():
                 assert isinstance(network, Network)
                 reader = reader_of(network.backbone, name, network.head.weights[0])
-                values, _ = layer_metrics(
+                values = tap_metrics(
                     points,
                     data.train_labels,
                     len(head.bias),

@@ -261,7 +261,7 @@ def test_refused_commands(arguments: list[str], parts: list[str], refused: Refus
 
 def test_the_example_in_the_readme(ncrun: Command, workdir: Path) -> None:
     """Its Python block is run as it stands."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     (block,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "ncrun.measure(" in code]
     found: dict[str, Any] = {}
     exec(block, found)  # what a reader would paste
