@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from ncrun.metrics.measured import Measured
 
+NORMS = "by class: squared norms of the classifier's rows, and of the class means, not centred"
+
 
 def numbers(tensor: "Tensor") -> list[float | None]:
     """(K,), None where it has no number."""
@@ -27,28 +29,28 @@ CLASSES = (
         "class.nc1",
         "NC1: within-class spread, by class",
         r"$\mathrm{NC1}$ by class",
-        "as `nc1`, with the covariance of one class in Sigma_W's place, since sample weights hide minorities",
+        "by class: as `nc1`, with the covariance of one class in Sigma_W's place, since sample weights hide minorities",
         class_nc1,
     ),
     Metric(
         "class.weight_norm_sq",
         "squared norm of the classifier's row",
         r"$\|w_k\|^2$",
-        "squared norms of the classifier's rows, and of the class means, not centred",
+        NORMS,
         lambda measured: numbers(measured.weight.square().sum(dim=1)),
     ),
     Metric(
         "class.feature_norm_sq",
         "squared norm of the class mean",
         r"$\|\bar h_k\|^2$",
-        "squared norms of the classifier's rows, and of the class means, not centred",
+        NORMS,
         lambda measured: measured.means.means.square().sum(dim=1),
     ),
     Metric(
         "class.margin",
         "margin of the class mean",
         "margin",
-        "the score that a class mean gets for its own class, minus the largest other one, with the bias",
+        "by class: the score that a class mean gets for its own class, minus the largest other one, with the bias",
         lambda measured: class_margins(measured.scores),
     ),
 )

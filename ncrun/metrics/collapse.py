@@ -18,7 +18,10 @@ DISTANCES = (
     " inner layers `nc2_h` alone"
 )
 BALANCED = "the same distances to the prediction for equal class counts"
-ETF = "distance to the simplex ETF, both sides centred by the unweighted mean of the classes; between W and Hbar^T"
+ETF = (
+    "distance of W W^T and Hbar^T Hbar to the simplex ETF, both sides centred by the unweighted mean of the classes; of"
+    " W to Hbar^T"
+)
 
 
 def nc1(measured: "Layer") -> float | None:

@@ -3,7 +3,7 @@
 from ncrun.metrics.classes import numbers
 from ncrun.metrics.metric import Metric
 
-ACCURACY = "share of samples that the classifier gives their class; `class.` by class"
+ACCURACY = "share of samples that the classifier gives their class; of all, and by class"
 NEAREST = (
     "share of samples on which classifier and nearest class mean (of the training set) disagree; share on which one of"
     " them is tied. A tie counts as agreement if the two sets of best classes meet"

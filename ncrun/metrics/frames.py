@@ -127,8 +127,8 @@ DEEP_COLLAPSE = (
         "dnc2",
         "condition number of the class means",
         r"$\kappa(\bar H)$",
-        "condition number s_1/s_K of the class means, not centred; null where they are dependent (DNC2 of Sukenik,"
-        " Mondelli and Lampert 2023)",
+        "ReLU heads and taps: condition number s_1/s_K of the class means, not centred; null where they are"
+        " dependent (DNC2 of Sukenik, Mondelli and Lampert 2023)",
         lambda measured: condition(measured.singular_values, measured.num_classes, measured.eps),
         ("relu", "tap"),
     ),
@@ -136,9 +136,9 @@ DEEP_COLLAPSE = (
         "dnc3",
         "mean angle of weights to class means",
         r"$\sin\angle(W, \bar H)$",
-        "mean sine of the angle between a row of the weights that read the layer and the nearest class mean, rows"
-        " weighted by their norm; a row at an obtuse angle to every mean counts as at a right one; null where no"
-        " weights read the layer as it is",
+        "ReLU heads and taps: mean sine of the angle between a row of the weights that read the layer and the"
+        " nearest class mean, rows weighted by their norm; a row at an obtuse angle to every mean counts as at a right"
+        " one; null where no weights read the layer as it is",
         lambda measured: None if measured.reader is None else row_angles(measured.reader, measured.means.means),
         ("relu", "tap"),
     ),
@@ -146,7 +146,8 @@ DEEP_COLLAPSE = (
         "pre_dnc2",
         "condition number of the class means before the ReLU",
         r"$\kappa(\bar H)$ before the ReLU",
-        "`dnc2` before the layer's ReLU, from layer 2 on; the theorem has it from layer 3 on",
+        "ReLU heads (`head.l.pre_dnc2`): `dnc2` before the layer's ReLU, from layer 2 on; the theorem has it from"
+        " layer 3 on",
         lambda measured: condition(measured.singular_values_below, measured.num_classes, measured.eps),
         ("relu",),
         applies=lambda measured: measured.below is not None,

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ncrun.metrics.ledger import Ledger
     from ncrun.metrics.measured import Measured
 
+LOSS = "the full objective, and its data term"
+
 
 def gap(measured: "Measured") -> float | None:
     target = measured.target
@@ -60,7 +62,7 @@ OPTIMUM = (
         "loss",
         "loss",
         "loss",
-        "the full objective",
+        LOSS,
         lambda measured: measured.loss,
         live="loss",
     ),
@@ -68,7 +70,7 @@ OPTIMUM = (
         "data_term",
         "data term of the loss",
         "data term",
-        "its data term",
+        LOSS,
         lambda measured: measured.data_term,
     ),
     Metric(
