@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ncrun.checks import at_least, choice, positive
 from ncrun.compose import own_scales
 from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.data.own import OwnData, own_data
 from ncrun.errors import UserError, nearest
-from ncrun.theory import Problem
+from ncrun.models import MODELS, ModelSpec
+from ncrun.problem import Problem
 
 DEFAULT_BATCH_SIZE = 128
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
@@ -53,42 +55,6 @@ class OwnDataConfig(DatasetConfig):
     """A user's own data: image_folder (a folder) and npz (a file)."""
 
     path: str | None = MISSING
-
-
-@dataclass
-class ModelConfig:
-    name: str = MISSING
-
-
-@dataclass
-class MLPConfig(ModelConfig):
-    depth: int = MISSING
-    width: int = MISSING
-    batch_norm: bool = MISSING
-    features: str = MISSING
-
-
-@dataclass
-class DeepLinearConfig(ModelConfig):
-    depth: int = MISSING
-    width: int = MISSING
-
-
-@dataclass
-class ConvConfig(ModelConfig):
-    """The convolutional networks: resnet18, resnet20, vgg11, vgg16 and densenet."""
-
-    width: float = MISSING
-    feature_norm: bool = MISSING
-
-
-@dataclass
-class FreeFeaturesConfig(ModelConfig):
-    """The models whose features are parameters themselves: ufm, ufm_relu and dufm."""
-
-    width: int = MISSING
-    feature_std: float = MISSING
-    weight_std: float | None = MISSING
 
 
 @dataclass
@@ -143,7 +109,7 @@ class RunConfig:
     """One run, validated and with every default filled in. See configs/train.yaml for what each key means."""
 
     dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelSpec = MISSING
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = MISSING
     restarts: int = MISSING
@@ -182,14 +148,7 @@ class RunConfig:
     @property
     def is_free(self) -> bool:
         """Whether the features are parameters themselves: no data set, no backbone."""
-        return isinstance(self.model, FreeFeaturesConfig)
-
-    @property
-    def has_nonnegative_features(self) -> bool:
-        """Whether a ReLU, or a bound, keeps the features from being negative."""
-        if isinstance(self.model, ConvConfig):
-            return not self.model.feature_norm
-        return self.model.name == "ufm_relu" or (isinstance(self.model, MLPConfig) and self.model.features == "relu")
+        return self.model.is_free
 
     @property
     def own_data(self) -> OwnData | None:
@@ -257,17 +216,10 @@ class RunConfig:
         weight = self.decay.weight
         return tuple(weight) if isinstance(weight, list) else (float(weight),) * self.depth
 
-    def feature_width(self) -> int:
-        """d, the dimension of the features that the head reads."""
-        if isinstance(self.model, ConvConfig):
-            return conv_widths(self.model)[-1]
-        assert isinstance(self.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
-        return self.model.width
-
     def head_widths(self) -> tuple[int, ...]:
         """d and the head's M-1 hidden widths."""
-        hidden = self.head.width or self.feature_width()
-        return (self.feature_width(), *(hidden,) * (self.depth - 1))
+        hidden = self.head.width or self.model.feature_width
+        return (self.model.feature_width, *(hidden,) * (self.depth - 1))
 
     def problem(self) -> Problem:
         """The problem that this run poses to theory."""
@@ -280,9 +232,9 @@ class RunConfig:
             weight_decays=self.weight_decays(),
             feature_decay=self.decay.feature,
             decay_mode=self.decay.mode,
-            feature_sign="nonnegative" if self.has_nonnegative_features else "free",
+            feature_sign=self.model.feature_sign,
             head="relu" if self.head.relu else "linear",
-            free_features=self.model.name != "deep_linear",
+            free_features=self.model.attains_optimum,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -316,45 +268,7 @@ class RunConfig:
 
 
 DATASETS = {**dict.fromkeys(CATALOGUE, DatasetConfig), "image_folder": OwnDataConfig, "npz": OwnDataConfig}
-MODELS = {
-    "mlp": MLPConfig,
-    "deep_linear": DeepLinearConfig,
-    "resnet18": ConvConfig,
-    "resnet20": ConvConfig,
-    "vgg11": ConvConfig,
-    "vgg16": ConvConfig,
-    "densenet": ConvConfig,
-    "ufm": FreeFeaturesConfig,
-    "ufm_relu": FreeFeaturesConfig,
-    "dufm": FreeFeaturesConfig,
-}
 OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig, "lbfgs": LBFGSConfig}
-
-
-STAGE_WIDTHS = {
-    "resnet18": (64, 128, 256, 512),
-    "resnet20": (16, 32, 64),
-    "vgg11": (64, 128, 256, 512, 512),
-    "vgg16": (64, 128, 256, 512, 512),
-}
-# Five poolings of VGG and three of DenseNet halve the image.
-SMALLEST_IMAGE = {"vgg11": 32, "vgg16": 32, "densenet": 8}
-DENSENET_GROWTH = 12
-DENSENET_LAYERS = (6, 12, 24, 16)
-
-
-def conv_widths(model: ConvConfig) -> tuple[int, ...]:
-    """Channels of a convolutional network's stages under its width multiplier, the last being the features'.
-
-    A DenseNet's stages follow from its growth: so many channels more with each layer, half of them after each block.
-    """
-    if model.name != "densenet":
-        return tuple(max(1, round(width * model.width)) for width in STAGE_WIDTHS[model.name])
-    growth = max(1, round(DENSENET_GROWTH * model.width))
-    widths = [2 * growth]
-    for layers in DENSENET_LAYERS:
-        widths.append((widths[-1] if len(widths) == 1 else widths[-1] // 2) + layers * growth)
-    return tuple(widths)
 
 
 def plain(value: Any) -> Any:
@@ -369,7 +283,7 @@ def plain(value: Any) -> Any:
 def known_keys() -> list[str]:
     """Every key that some run has, dotted, for the nearest one to a mistyped key."""
     schemas: list[tuple[str, Any]] = [("", RunConfig)]
-    schemas += [("model.", schema) for schema in MODELS.values()]
+    schemas += [("model.", schema) for schema in MODELS]
     schemas += [("optimizer.", schema) for schema in OPTIMIZERS.values()]
     schemas += [("dataset.", schema) for schema in DATASETS.values()]
     schemas += [("head.", HeadConfig)]
@@ -396,7 +310,7 @@ def resolve(composed: DictConfig) -> RunConfig:
         run.scale = "paper"  # it is small enough to be the same at every scale
     _fill_in(run)
     _check_scalars(run)
-    _check_model(run)
+    run.model.check()
     if run.is_free:
         _check_free_features(run, typed)
     else:
@@ -427,10 +341,12 @@ def _typed_config(composed: DictConfig) -> RunConfig:
             raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
     del given["hydra"]
     schema = OmegaConf.structured(RunConfig)
-    for group, schemas in (("dataset", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)):
+    models = {spec.key: spec for spec in MODELS}
+    for group, schemas in (("dataset", DATASETS), ("model", models), ("optimizer", OPTIMIZERS)):
         name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
-        _choice(group, name, list(schemas))
+        choice(group, name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
+        OmegaConf.set_readonly(schema[group], False)  # a frozen dataclass makes it so
     known = list(_dotted_keys(OmegaConf.to_container(schema)))
     for key, value in given.items():
         members = [k for k in known if k.startswith(f"{key}.")]
@@ -472,22 +388,6 @@ def _dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _choice(key: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        hint = nearest(str(value), choices)
-        raise UserError(f"{key}={value}: not one of {', '.join(choices)}{hint}")
-
-
-def _at_least(key: str, value: float, least: float) -> None:
-    if not (math.isfinite(value) and value >= least):
-        raise UserError(f"{key}={value}: must be a number of at least {least:g}")
-
-
-def _positive(key: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise UserError(f"{key}={value}: must be a number above 0")
-
-
 def _refuse_typed(typed: set[str], key: str, reason: str) -> None:
     if key in typed:
         raise UserError(f"{key}: has no effect: {reason}")
@@ -501,7 +401,7 @@ def _fill_in(run: RunConfig) -> None:
     """The defaults that depend on the kind of model."""
     free = run.is_free
     if run.loss is None:
-        run.loss = "ce" if run.model.name == "ufm_relu" else "mse"
+        run.loss = run.model.default_loss
     if run.epochs is None:
         run.epochs = 30_000 if free else 300
     if run.dtype is None:
@@ -509,9 +409,9 @@ def _fill_in(run: RunConfig) -> None:
     if run.head.frozen is not None and not free:
         _fill_in_frozen_head(run)
     if run.head.depth is None:
-        run.head.depth = 3 if run.model.name == "dufm" else 1
+        run.head.depth = run.model.default_depth
     if run.head.relu is None:
-        run.head.relu = run.model.name == "dufm"
+        run.head.relu = run.model.relu_head
     if run.schedule.drops is None:
         run.schedule.drops = [] if free else [0.6, 0.85]
     if run.decay.feature is None and run.decay.mode == "features":
@@ -557,7 +457,7 @@ def _check_frozen_head(run: RunConfig) -> None:
         ("head.relu", run.head.relu, theirs["head"]["relu"]),
         ("head.bias", run.head.bias, theirs["head"]["bias"]),
         ("classes", run.num_classes, len(theirs["counts"])),
-        ("features of dimension", run.feature_width(), widths[0]),
+        ("features of dimension", run.model.feature_width, widths[0]),
         ("head.width", run.head_widths()[1:], widths[1:]),
     ):
         if here != there:
@@ -565,37 +465,19 @@ def _check_frozen_head(run: RunConfig) -> None:
 
 
 def _check_scalars(run: RunConfig) -> None:
-    _choice("loss", run.loss, ["mse", "ce"])
-    _choice("dtype", run.dtype, ["float32", "float64"])
+    choice("loss", run.loss, ["mse", "ce"])
+    choice("dtype", run.dtype, ["float32", "float64"])
     assert run.epochs is not None
-    _choice("device", run.device, ["auto", "cpu", "cuda"])
+    choice("device", run.device, ["auto", "cpu", "cuda"])
     if not 0 <= run.seed < 2**63:
         raise UserError(f"seed={run.seed}: must lie in 0..2^63-1")
-    _at_least("epochs", run.epochs, 1)
+    at_least("epochs", run.epochs, 1)
     if run.measure not in ("auto", "every", "log") and not (_is_whole(run.measure) and run.measure >= 1):
         raise UserError(f"measure={run.measure}: must be auto, every, log or a whole number of epochs from 1 on")
     if run.threads != "auto" and not (_is_whole(run.threads) and run.threads >= 1):
         raise UserError(f"threads={run.threads}: must be auto or a whole number from 1 on")
     if run.progress not in ("auto", True, False):
         raise UserError(f"progress={run.progress}: must be auto, true or false")
-
-
-def _check_model(run: RunConfig) -> None:
-    if isinstance(run.model, ConvConfig):
-        _positive("model.width", run.model.width)
-        return
-    if isinstance(run.model, MLPConfig):
-        _choice("model.features", run.model.features, ["linear", "relu"])
-        if run.model.batch_norm and run.model.features == "relu":
-            raise UserError("model.features=relu: has no effect with model.batch_norm=true, which ends in a BatchNorm")
-    assert isinstance(run.model, MLPConfig | DeepLinearConfig | FreeFeaturesConfig)
-    _at_least("model.width", run.model.width, 1)
-    if isinstance(run.model, FreeFeaturesConfig):
-        _positive("model.feature_std", run.model.feature_std)
-        if run.model.weight_std is not None:
-            _positive("model.weight_std", run.model.weight_std)
-    else:
-        _at_least("model.depth", run.model.depth, 1)
 
 
 def _check_free_features(run: RunConfig, typed: set[str]) -> None:
@@ -623,11 +505,8 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     run.batch_size = "full"
     if run.decay.mode != "features":
         raise UserError(f"decay.mode={run.decay.mode}: model={name} knows only features, the theorems' objective")
-    if name == "ufm_relu" and run.head.depth != 1:
-        raise UserError(f"head.depth={run.head.depth}: model=ufm_relu has one linear layer; model=ufm takes more")
-    if run.head.relu != (name == "dufm"):
-        raise UserError(f"head.relu={run.head.relu}: model=dufm is the one with a ReLU between its layers, not {name}")
-    _at_least("restarts", run.restarts, 1)
+    run.model.check_head(run.depth, bool(run.head.relu))
+    at_least("restarts", run.restarts, 1)
     if run.restarts > 1 and isinstance(run.optimizer, LBFGSConfig):
         raise UserError(
             f"restarts={run.restarts}: optimizer=lbfgs cannot be batched; take optimizer=sgd or adam, or -m seed=0,1,2"
@@ -638,7 +517,7 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
         if not run.path:
             raise UserError("path=[]: needs at least one factor on all decays")
         for factor in run.path:
-            _positive("path", factor)
+            positive("path", factor)
 
 
 def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
@@ -647,12 +526,12 @@ def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
             raise UserError(f"optimizer=lbfgs: needs free features (model=ufm, ufm_relu, dufm), not {run.model.name}")
         for key in ("step", "drops", "gamma"):
             _refuse_typed(typed, f"schedule.{key}", "optimizer=lbfgs has no learning rate")
-        _at_least("optimizer.tolerance", run.optimizer.tolerance, 0)
-        _at_least("optimizer.history", run.optimizer.history, 1)
-        _at_least("optimizer.kicks", run.optimizer.kicks, 0)
+        at_least("optimizer.tolerance", run.optimizer.tolerance, 0)
+        at_least("optimizer.history", run.optimizer.history, 1)
+        at_least("optimizer.kicks", run.optimizer.kicks, 0)
         return
     assert isinstance(run.optimizer, AdamConfig | SGDConfig)
-    _positive("optimizer.lr", run.optimizer.lr)
+    positive("optimizer.lr", run.optimizer.lr)
     if isinstance(run.optimizer, SGDConfig) and not 0 <= run.optimizer.momentum < 1:
         raise UserError(f"optimizer.momentum={run.optimizer.momentum}: must lie in [0, 1)")
     if isinstance(run.optimizer, AdamConfig):
@@ -666,9 +545,9 @@ def _check_images(run: RunConfig) -> None:
     assert run.dataset is not None
     name, channels, size = run.dataset.name, run.dataset.channels, run.dataset.size
     if size is not None:
-        _at_least("dataset.size", size, 1)
+        at_least("dataset.size", size, 1)
     for kind in run.augment:
-        _choice("augment", kind, AUGMENTATIONS)
+        choice("augment", kind, AUGMENTATIONS)
     if isinstance(run.dataset, OwnDataConfig) and not run.dataset.path:
         what = "FILE.npz, an .npz file" if name == "npz" else "DIR, a folder of images"
         raise UserError(f"dataset={name}: say where the data lie by dataset.path={what}")
@@ -684,14 +563,14 @@ def _check_images(run: RunConfig) -> None:
                 raise UserError(f"dataset.{key}={value}: has no effect: {name} holds vectors of {own} numbers")
         if run.augment:
             raise UserError(f"augment={run.augment}: needs images, and {name} holds vectors of {own} numbers")
-        if isinstance(run.model, ConvConfig):
+        if run.model.needs_images:
             raise UserError(
                 f"model={run.model.name}: needs images, and {name} holds vectors of {own} numbers; mlp takes them"
             )
     elif channels not in (None, own, 3):
         kind, choices = ("grey", "1 or 3") if own == 1 else ("coloured", "3")
         raise UserError(f"dataset.channels={channels}: the images of {name} are {kind}; it can be {choices}, or null")
-    least = SMALLEST_IMAGE.get(run.model.name, 1)
+    least = run.model.smallest_image
     if min(run.image_shape[1:]) < least:
         raise UserError(
             f"model={run.model.name}: its poolings need images of at least {least} x {least}, not"
@@ -715,9 +594,9 @@ def _check_class_counts(run: RunConfig, typed: set[str]) -> None:
     assert run.dataset is not None
     _check_classes(run)
     sizes = run.class_sizes
-    _choice("imbalance_profile", run.imbalance_profile, PROFILES)
-    _choice("class_order", run.class_order, ["list", "seed"])
-    _choice("subset", run.subset, ["seed", "first"])
+    choice("imbalance_profile", run.imbalance_profile, PROFILES)
+    choice("class_order", run.class_order, ["list", "seed"])
+    choice("subset", run.subset, ["seed", "first"])
     if run.counts is not None:
         for key in ("imbalance", "imbalance_profile", "class_order"):
             _refuse_typed(typed, key, "counts is set")
@@ -757,8 +636,7 @@ def _check_batch_size(run: RunConfig, typed: set[str]) -> None:
         return
     if not 1 <= run.batch_size <= N:
         raise UserError(f"batch_size={run.batch_size}: must be full or lie in 1..{N}, the number of training samples")
-    has_batch_norm = isinstance(run.model, ConvConfig) or getattr(run.model, "batch_norm", False)
-    if run.batch_size == 1 and has_batch_norm:
+    if run.batch_size == 1 and run.model.has_batch_norm:
         raise UserError(f"batch_size=1: BatchNorm in model={run.model.name} needs at least 2 samples in a batch")
 
 
@@ -766,11 +644,11 @@ def _check_head(run: RunConfig, typed: set[str]) -> None:
     if run.head.relu and run.head.bias:
         owner = "model=dufm" if run.is_free else "head.relu=true"
         raise UserError(f"head.bias=True: {owner} has no bias")
-    _at_least("head.depth", run.depth, 1)
+    at_least("head.depth", run.depth, 1)
     if run.head.relu and run.depth == 1 and not run.is_free:
         raise UserError("head.relu=True: has no effect with head.depth=1, which has nothing between its layers")
     if run.head.width is not None:
-        _at_least("head.width", run.head.width, 1)
+        at_least("head.width", run.head.width, 1)
     if run.head.depth == 1:
         _refuse_typed(typed, "head.width", "head.depth=1 has no hidden layer")
         run.head.width = None
@@ -778,12 +656,12 @@ def _check_head(run: RunConfig, typed: set[str]) -> None:
 
 def _check_decay(run: RunConfig, typed: set[str]) -> None:
     decay = run.decay
-    _choice("decay.mode", decay.mode, ["features", "parameters"])
+    choice("decay.mode", decay.mode, ["features", "parameters"])
     weights = decay.weight if isinstance(decay.weight, list) else [decay.weight]
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise UserError(f"decay.weight={decay.weight}: must be a number, or a list of one for each head layer")
-        _at_least("decay.weight", weight, 0)
+        at_least("decay.weight", weight, 0)
     if isinstance(decay.weight, list) and len(weights) != run.depth:
         raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={run.depth} layers")
     decay.weight = [float(w) for w in weights] if isinstance(decay.weight, list) else float(decay.weight)
@@ -794,7 +672,7 @@ def _check_decay(run: RunConfig, typed: set[str]) -> None:
         decay.feature = None
         return
     assert decay.feature is not None
-    _at_least("decay.feature", decay.feature, 0)
+    at_least("decay.feature", decay.feature, 0)
     zero = [key for key, value in (("weight", min(weights)), ("feature", decay.feature)) if value == 0]
     unregularised = run.loss == "mse" and max(weights) == decay.feature == 0
     if run.is_free and zero and not unregularised:
@@ -803,9 +681,9 @@ def _check_decay(run: RunConfig, typed: set[str]) -> None:
 
 def _check_schedule(run: RunConfig, typed: set[str]) -> None:
     schedule = run.schedule
-    _positive("schedule.gamma", schedule.gamma)
+    positive("schedule.gamma", schedule.gamma)
     if schedule.step is not None:
-        _at_least("schedule.step", schedule.step, 1)
+        at_least("schedule.step", schedule.step, 1)
         _refuse_typed(typed, "schedule.drops", "schedule.step is set")
         schedule.drops = []
     for drop in schedule.drops or []:
@@ -814,7 +692,7 @@ def _check_schedule(run: RunConfig, typed: set[str]) -> None:
 
 
 def _check_device_options(run: RunConfig, typed: set[str]) -> None:
-    _choice("precision", run.precision, ["full", "tf32", "bfloat16"])
+    choice("precision", run.precision, ["full", "tf32", "bfloat16"])
     if run.is_free:
         for key in ("precision", "compile"):
             _refuse_typed(typed, key, f"model={run.model.name} trains by products written out, in its dtype")

@@ -23,10 +23,10 @@ from torch import Tensor
 from ncrun.compose import compose_run
 from ncrun.config import RunConfig, resolve
 from ncrun.measurement import training_metrics
-from ncrun.models import FreeFeatures, build
+from ncrun.models.free_model import FreeFeatures
 from ncrun.records.read import read_manifest
 from ncrun.theory import predict
-from ncrun.training.command import train
+from ncrun.training.command import network_of, train
 
 COUNTS = [200, 100, 50, 50]
 WIDTH, DECAY, LR, MOMENTUM = 64, 5e-4, 0.1, 0.9
@@ -70,7 +70,7 @@ def trained(run: RunConfig) -> tuple[float, list[dict[str, Any]]]:
 
 def plain_descent(run: RunConfig) -> FreeDescent:
     """The plain side of a run, at the same start."""
-    model = build(run)
+    model = network_of(run)
     assert isinstance(model, FreeFeatures)
     labels = torch.repeat_interleave(torch.tensor(COUNTS))
     weights = [weight.detach()[0] for weight in model.head.weights]

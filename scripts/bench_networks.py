@@ -16,7 +16,8 @@ from bench_problems import NUM_CLASSES, NetworkProblem, network_problem, target_
 from bench_timing import Row, gemm_seconds, linear_forward, linear_step, timed
 
 from ncrun.data.batches import epoch_order
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training import loop
 from ncrun.training.checkpoint import NOTHING, Checkpoints

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ncrun.compose import compose_run
-from ncrun.config import AdamConfig, MLPConfig, RunConfig, data_directory, resolve
+from ncrun.config import AdamConfig, RunConfig, data_directory, resolve
 from ncrun.data.load import RunData, normalise, read_splits
 from ncrun.data.splits import LabelledImages
 from ncrun.data.subset import choose_indices
 from ncrun.metrics import Head
-from ncrun.models import Network, build
+from ncrun.models.mlp import MLP
+from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict
+from ncrun.training.command import network_of
 
 NUM_CLASSES = 10
 
@@ -36,15 +38,14 @@ class NetworkProblem:
 
     def network(self) -> Network:
         """ncrun's network at its first weights."""
-        torch.manual_seed(self.run.seed)
-        network = build(self.run)
+        network = network_of(self.run)
         assert isinstance(network, Network)
         return network
 
     def plain(self) -> PlainMLP:
         """The plain one at the same weights."""
         run, model = self.run, self.run.model
-        assert isinstance(model, MLPConfig)
+        assert isinstance(model, MLP)
         inputs = self.data.train_images[0].numel()
         plain = PlainMLP(inputs, model.width, model.depth, run.num_classes, run.depth, model.batch_norm)
         with torch.no_grad():

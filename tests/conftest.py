@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +17,10 @@ from hydra.core.global_hydra import GlobalHydra
 from ncrun import cli
 from ncrun.compose import compose_run
 from ncrun.config import RunConfig, resolve
+
+if TYPE_CHECKING:
+    from ncrun.models.free_model import FreeFeatures
+    from ncrun.models.network import Network
 
 # The smallest run that goes through every part of the program.
 TINY = ("model.depth=1", "model.width=8", "counts=[6,6,6,6,6,6,6,6,6,6]", "epochs=2", "threads=1")
@@ -44,6 +48,13 @@ def run_config() -> Compose:
         return resolve(compose_run(overrides))
 
     return compose
+
+
+def built(run: RunConfig) -> "Network | FreeFeatures":
+    """The model of a run, at its first parameters."""
+    from ncrun.training.command import network_of  # torch, which not every test needs
+
+    return network_of(run)
 
 
 @pytest.fixture

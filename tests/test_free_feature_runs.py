@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Compose, contents, rows, state
+from conftest import Command, Compose, built, contents, rows, state
 from free_features import Array, Instance
 
 from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures, build
-from ncrun.models.free_features import free_features
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
 from ncrun.records.read import find_records
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -38,7 +37,7 @@ def parameters(model: FreeFeatures) -> tuple[list[Array], Array]:
 
 def trained(run: RunConfig, directory: Path) -> tuple[list[Array], Array]:
     """The same of a finished run, from its checkpoint."""
-    model = free_features(run)
+    model = built(run)
     model.load_state_dict(torch.load(directory / "checkpoint.pt", weights_only=True)["network"])
     return parameters(model)
 
@@ -213,7 +212,7 @@ def test_sgd_is_the_recurrence_written_by_hand(typed: str, ncrun: Command, workd
     assert ncrun("train", *overrides, "run_dir=run").status == 0
     run = run_config(*overrides)
     instance, momentum = Instance.by_sample(run.problem()), run.optimizer.momentum
-    factors, bias = parameters(free_features(run))
+    factors, bias = parameters(built(run))
     speeds, bias_speed = [np.zeros_like(factor) for factor in factors], np.zeros_like(bias)
     losses = []
     for step in range(6):
@@ -266,7 +265,7 @@ def test_features_of_ufm_relu_are_never_negative(
         gradient(self)
 
     def at_zero(run: RunConfig) -> FreeFeatures:
-        model = build(run)
+        model = built(run)
         model.points.data.zero_()
         return model
 
@@ -337,7 +336,7 @@ def test_group_directory_is_not_a_run_of_its_own(ncrun: Command, workdir: Path) 
 
 def exploding(run: RunConfig) -> FreeFeatures:
     """The second start begins so far out that its loss is no number a few steps later."""
-    model = build(run)
+    model = built(run)
     model.points.data[1] *= 1e70
     return model
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncrun.models import FreeFeatures
-from ncrun.models.free_features import FreeHead
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures, FreeHead
 from ncrun.objective import Objective
 
 # Features' and hidden layers' widths, ReLU, bias. The third is narrower than the four classes.

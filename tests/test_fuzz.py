@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, contents, run_command
+from conftest import TINY, built, contents, run_command
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -41,7 +41,6 @@ from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.command import figures
 from ncrun.measure_command import measure_file
-from ncrun.models import build
 from ncrun.models.head import LinearHead
 from ncrun.records import RunDirectory
 from ncrun.records.directory import STATES
@@ -610,7 +609,7 @@ def test_checkpoints_of_another_content(data: Data, interrupted: Path, place: Pa
     record.path.mkdir(exist_ok=True)
     record.metrics.write_bytes((interrupted / "metrics.jsonl").read_bytes())
     write_sealed(record.checkpoint, buffer.getbuffer())
-    network = build(run)
+    network = built(run)
     optimiser = build_optimiser([run], network)
     random = torch.get_rng_state()
     with within_time("checkpoint contents"):

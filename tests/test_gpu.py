@@ -10,7 +10,7 @@ import torch
 from conftest import rows
 
 from ncrun.metrics import Head, collapse_metrics, scan
-from ncrun.models import FreeFeatures
+from ncrun.models.free_model import FreeFeatures
 from ncrun.theory import Problem, predict
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Compose, Refused, contents, rows
+from conftest import Command, Compose, Refused, built, contents, rows
 
 import ncrun as package
 from ncrun.data.load import load_run_data
 from ncrun.errors import UserError
-from ncrun.models import build
 from ncrun.theory import Problem, predict
 
 COUNTS = "counts=[6,6,6,6,6,5,5,5,4,4]"
@@ -29,7 +28,7 @@ OF_TRAINING = {"epoch", "step", "lr", "seconds"}
 def arrays_of(directory: Path, overrides: list[str], run_config: Compose) -> dict[str, Any]:
     """What a user would save: the features of both splits, in evaluation mode, and the head, from the checkpoint."""
     run = run_config(*overrides)
-    network = build(run)
+    network = built(run)
     network.load_state_dict(torch.load(directory / "checkpoint.pt", weights_only=True)["network"])
     network.eval()
     data = load_run_data(run, Path(), torch.device("cpu"), torch.float32)

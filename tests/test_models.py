@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from conftest import Compose, Refused
+from conftest import Compose, Refused, built
 from torch import nn
 
 from ncrun.compose import group_options
-from ncrun.models import Network, build
-from ncrun.models.backbones import densenet, resnet, vgg
+from ncrun.models.densenet import densenet
+from ncrun.models.network import Network
+from ncrun.models.resnet import resnet
+from ncrun.models.vgg import VGG11, vgg
 
 
 def images(network_shape: tuple[int, int, int], size: int = 4) -> torch.Tensor:
@@ -26,7 +28,7 @@ def is_orthogonal(weight: torch.Tensor) -> bool:
 
 def networks(run_config: Compose, *overrides: str) -> Network:
     torch.manual_seed(0)
-    return build(run_config(*overrides))
+    return built(run_config(*overrides))
 
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
@@ -47,11 +49,11 @@ def networks(run_config: Compose, *overrides: str) -> Network:
 @pytest.mark.parametrize("head", ["head.depth=1", "head.depth=3", "head.depth=3 head.width=7"])
 def test_shapes(dataset: str, model: str, width: int, head: str, run_config: Compose) -> None:
     run = run_config(f"dataset={dataset}", *model.split(), *head.split())
-    network = build(run)
+    network = built(run)
     features, logits = network(images(run.image_shape))
     assert features.shape == (4, width)
     assert logits.shape == (4, 10)
-    assert run.feature_width() == width
+    assert run.model.feature_width == width
     hidden = 7 if "head.width" in head else width
     sizes = [width, *[hidden] * (run.head.depth - 1), 10]
     assert [tuple(w.shape) for w in network.head.weights] == list(zip(sizes[1:], sizes[:-1], strict=True))
@@ -171,8 +173,8 @@ def test_every_model_is_one_of_these() -> None:
 @pytest.mark.parametrize("typed", SMALL.values(), ids=SMALL)
 def test_every_model_takes_the_images_of_its_data_set(typed: str, channels: int, run_config: Compose) -> None:
     run = run_config(*typed.split(), f"dataset.channels={channels}", "classes=[4,1,7]")
-    features, logits = build(run)(images(run.image_shape))
-    assert features.shape == (4, run.feature_width())
+    features, logits = built(run)(images(run.image_shape))
+    assert features.shape == (4, run.model.feature_width)
     assert logits.shape == (4, 3)
 
 
@@ -221,7 +223,7 @@ def test_vgg_has_the_parameters_of_a_vgg(
 
 
 def test_vgg_leaves_one_pixel_of_its_smallest_image() -> None:
-    network = vgg(1, 11, (2, 3, 4, 5, 6), feature_norm=False)
+    network = vgg(1, VGG11.repeats, (2, 3, 4, 5, 6), feature_norm=False)
     assert network[:-2](images((1, 32, 32))).shape == (4, 6, 1, 1)
 
 
@@ -243,7 +245,7 @@ def test_densenet_has_the_parameters_of_a_densenet(run_config: Compose) -> None:
     network = networks(run_config, "dataset=cifar10", "model=densenet")
     count = sum(p.numel() for p in network.parameters())
     assert count == densenet_parameters(3, 12, 10)
-    assert run_config("dataset=cifar10", "model=densenet").feature_width() == 384
+    assert run_config("dataset=cifar10", "model=densenet").model.feature_width == 384
     convolutions = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 1 + 2 * (6 + 12 + 24 + 16) + 3
     assert all(m.bias is None for m in convolutions)
@@ -261,7 +263,7 @@ def test_densenet_keeps_the_resolution_in_its_stem_and_halves_it_three_times(run
 @pytest.mark.parametrize("name", ["vgg11", "vgg16", "densenet"])
 def test_convolutional_networks_never_narrow_to_nothing(name: str, run_config: Compose) -> None:
     run = run_config(f"model={name}", "model.width=1e-6", "dataset.size=32")
-    assert build(run)(images(run.image_shape))[0].shape == (4, run.feature_width())
+    assert built(run)(images(run.image_shape))[0].shape == (4, run.model.feature_width)
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg16"])
@@ -319,13 +321,13 @@ def test_resnet20_has_three_stages_of_three_blocks(run_config: Compose) -> None:
 
 def test_resnet18_counts_at_any_width() -> None:
     widths = (3, 6, 12, 24)
-    count = sum(p.numel() for p in resnet(1, 18, widths, feature_norm=True).parameters())
+    count = sum(p.numel() for p in resnet(1, 2, widths, feature_norm=True).parameters())
     assert count == resnet18_parameters(1, widths, 0)
-    assert sum(p.numel() for p in resnet(1, 18, widths, feature_norm=False).parameters()) == count - 2 * 24
+    assert sum(p.numel() for p in resnet(1, 2, widths, feature_norm=False).parameters()) == count - 2 * 24
 
 
 def test_resnet18_never_narrows_to_nothing(run_config: Compose) -> None:
-    assert run_config("model=resnet18", "model.width=1e-6").feature_width() == 1
+    assert run_config("model=resnet18", "model.width=1e-6").model.feature_width == 1
 
 
 def test_same_seed_same_initial_weights(run_config: Compose) -> None:

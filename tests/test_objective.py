@@ -7,13 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import Compose
+from conftest import Compose, built
 from reference_metrics import reference_loss
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ncrun.data.load import RunData
-from ncrun.models import build
 from ncrun.objective import Objective
 from ncrun.theory import Problem, predict
 from ncrun.training.evaluate import Evaluator
@@ -145,7 +144,7 @@ def test_the_reported_loss_is_the_objective(
     )
     torch.manual_seed(0)
     precise = getattr(torch, dtype)
-    network = build(run).to(precise)
+    network = built(run).to(precise)
     labels = torch.repeat_interleave(torch.arange(10), torch.tensor(run.class_counts()))
     images, test_images = torch.randn(23, 1, 8, 8, dtype=precise), torch.randn(10, 1, 8, 8, dtype=precise)
     network.train()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Command, Compose, rows
+from conftest import TINY, Command, Compose, built, rows
 
-from ncrun.models import Network, build
+from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.training.gradients import NetworkGradient, tf32
 from ncrun.training.optimisers import build_optimiser, set_rates
@@ -19,7 +19,7 @@ def gradient_of(run_config: Compose, precision: str) -> tuple[Network, torch.Ten
     """A small network after one call, and its gradients in one vector."""
     run = run_config(*TINY, f"precision={precision}", "head.depth=2")
     torch.manual_seed(0)
-    network = build(run)
+    network = built(run)
     assert isinstance(network, Network)
     images, labels = torch.randn(60, 1, 8, 8), torch.arange(60) % 10
     objective = Objective("mse", "features", run.weight_decays(), run.decay.feature, 60)
@@ -65,7 +65,7 @@ def test_rate_stays_where_a_recorded_step_reads_it(optimizer: str, run_config: C
     """Whatever the sitting before had: as a tensor with CUDA graphs, as a number without."""
     typed = [*TINY, f"optimizer={optimizer}"]
     plain, recorded = run_config(*typed), run_config(*typed, "cuda_graphs=true")
-    network = build(plain)
+    network = built(plain)
     for first, then in ((plain, recorded), (recorded, plain)):
         optimiser = build_optimiser([then], network)
         before = optimiser.param_groups[0]["lr"]

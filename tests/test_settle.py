@@ -5,12 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import Compose
+from conftest import Compose, built
 from free_features import Array, Instance
 
 from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures
-from ncrun.models.free_features import FreeHead, free_features
+from ncrun.models.free_model import FreeFeatures, FreeHead
 from ncrun.objective import Objective
 from ncrun.theory import predict
 from ncrun.training.evaluate import stationarity
@@ -71,7 +70,7 @@ def configured(run_config: Compose, kind: str, *more: str) -> RunConfig:
 def test_stationarity_is_the_squared_gradient_in_units_of_the_decays(kind: str, run_config: Compose) -> None:
     """sum over factors ||gradient||^2 / (2 decay), the bias counting as if its decay were 1; 1e-12: rounding."""
     run = configured(run_config, kind)
-    model = free_features(run)
+    model = built(run)
     _, gradients, bias_gradient = reference(model, run)
     decays = [run.decay.feature, *run.weight_decays()]
     total = sum(float((g**2).sum()) / (2 * decay) for g, decay in zip(gradients, decays, strict=True))
@@ -83,7 +82,7 @@ def test_stationarity_is_the_squared_gradient_in_units_of_the_decays(kind: str, 
 def test_stationarity_against_finite_differences(run_config: Compose) -> None:
     """Central differences of the objective itself along every entry, steps of 1e-5: good to 1e-8."""
     run = configured(run_config, "ufm loss=ce head.depth=2")
-    model, total = free_features(run), 0.0
+    model, total = built(run), 0.0
     for tensor, decay in [(model.points, 0.01), *((weight, 0.02) for weight in model.head.weights)]:
         flat = tensor.data.view(-1)
         for i in range(len(flat)):
@@ -135,7 +134,7 @@ def test_entries_that_their_bound_keeps_do_not_count(run_config: Compose) -> Non
 
 def test_stationarity_without_decay_is_unknown(run_config: Compose) -> None:
     run = run_config("model=ufm", "counts=[2,1]", "model.width=3", "decay.weight=0", "decay.feature=0")
-    assert at_rest(free_features(run), run) is None
+    assert at_rest(built(run), run) is None
 
 
 # ---------------------------------------------------------------- the descent
@@ -145,7 +144,7 @@ def test_stationarity_without_decay_is_unknown(run_config: Compose) -> None:
 def test_descent_ends_at_rest(kind: str, run_config: Compose) -> None:
     """On a tolerance of 1e-9 for each of some 50 entries, half a sum of squares is at most 50e-18."""
     run = configured(run_config, kind)
-    model = free_features(run)
+    model = built(run)
     before = value(model, run)
     assert at_rest(model, run) > 1e-3
     assert at_rest(settled(model, run), run) < 1e-15
@@ -157,7 +156,7 @@ def test_kicks_leave_a_saddle(run_config: Compose) -> None:
     at the optimum, 1e-9 being what the gradient's tolerance leaves.
     """
     run = run_config("model=ufm", "counts=[4,2]", "model.width=3", "decay.weight=1e-2", "decay.feature=1e-2")
-    model = free_features(run)
+    model = built(run)
     for parameter in model.parameters():
         parameter.data.zero_()
     assert value(settled(model, run, kicks=0), run) == pytest.approx(0.5, rel=1e-15)
@@ -167,7 +166,7 @@ def test_kicks_leave_a_saddle(run_config: Compose) -> None:
 def test_kicks_free_a_class_that_found_no_dimension(run_config: Compose) -> None:
     """Features of ufm_relu: the first class holds every dimension, the second none. At rest, but not the optimum."""
     run = run_config("model=ufm_relu", "counts=[6,6]", "model.width=4", "decay.weight=1e-2", "decay.feature=1e-2")
-    model = free_features(run)
+    model = built(run)
     model.points.data[0, 6:] = 0
     model.head.weights[0].data[0, 0] = 1.0
     model.head.weights[0].data[0, 1] = -1.0
@@ -185,7 +184,7 @@ def test_kicks_free_a_class_that_found_no_dimension(run_config: Compose) -> None
 @pytest.mark.parametrize("kind", ["ufm head.depth=3 head.width=4 head.bias=true", "ufm_relu", "dufm head.depth=2"])
 def test_shapes_and_first_values(kind: str, run_config: Compose) -> None:
     run = configured(run_config, kind, "model.width=300", "counts=[40,20,10]")
-    model = free_features(run)
+    model = built(run)
     sizes = [*run.head_widths(), 3]
     assert model.points.shape == (1, 70, 300)
     assert [tuple(w.shape) for w in model.head.weights] == [(1, b, a) for a, b in itertools.pairwise(sizes)]
@@ -200,7 +199,7 @@ def test_weights_without_a_std_are_pytorchs_default(run_config: Compose) -> None
     1.4 %, that of this distribution.
     """
     run = run_config("model=dufm", "counts=[3,3]", "head.depth=2")
-    first = free_features(run).head.weights[0].detach()
+    first = built(run).head.weights[0].detach()
     assert float(first.abs().max()) == pytest.approx(1 / 8, rel=0.01)
     assert float(first.abs().max()) <= 1 / 8
     assert float(first.square().mean()) == pytest.approx(1 / 64 / 3, rel=0.05)
@@ -208,10 +207,10 @@ def test_weights_without_a_std_are_pytorchs_default(run_config: Compose) -> None
 
 def test_starts_are_those_of_their_seeds(run_config: Compose) -> None:
     base = ["model=ufm", "counts=[3,2]", "model.width=4", "head.depth=2", "head.bias=true", "optimizer=sgd"]
-    group = free_features(run_config(*base, "restarts=3", "seed=7"))
+    group = built(run_config(*base, "restarts=3", "seed=7"))
     assert group.num_members == 3
     for k in range(3):
-        single, member = free_features(run_config(*base, f"seed={7 + k}")), group.member(k)
+        single, member = built(run_config(*base, f"seed={7 + k}")), group.member(k)
         for ours, theirs in zip(member.state_dict().values(), single.state_dict().values(), strict=True):
             assert torch.equal(ours, theirs)
     group.member(1).points.data.fill_(3)  # a view on the same memory

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Command, Compose, Refused, rows
+from conftest import TINY, Command, Compose, Refused, built, rows
 from reference_metrics import between, class_distance_variance, class_means, to_etf, within
 from torch import nn
 
-from ncrun.models import Network, build
+from ncrun.models.network import Network
 from ncrun.models.taps import layer_names, reader_of, tapped
 
 
 def network_of(run_config: Compose, *overrides: str) -> tuple[Network, torch.Tensor]:
     torch.manual_seed(0)
     run = run_config(*overrides)
-    network = build(run)
+    network = built(run)
     assert isinstance(network, Network)
     network.eval()
     return network, torch.randn(5, *run.image_shape)
@@ -93,7 +93,7 @@ def test_a_run_measures_its_taps(ncrun: Command, workdir: Path, run_config: Comp
     assert ncrun("train", *overrides, "run_dir=run").status == 0
     last = rows(workdir / "run")[-1]
     run = run_config(*overrides)
-    network = build(run)
+    network = built(run)
     network.load_state_dict(torch.load(workdir / "run" / "checkpoint.pt", weights_only=True)["network"])
     from ncrun.data.load import load_run_data
 

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, Command, Compose, contents, rows, state
+from conftest import TINY, Command, Compose, built, contents, rows, state
 
 from ncrun.data.load import load_run_data
-from ncrun.models import build
 from ncrun.objective import Objective
 from ncrun.theory import predict
 from ncrun.training.evaluate import Evaluator
@@ -335,7 +334,7 @@ def test_what_is_measured_of_a_head_is_what_the_network_does(head: str, loss: st
     run = run_config(*typed)
     data = load_run_data(run, Path(), torch.device("cpu"), torch.float64)
     torch.manual_seed(0)
-    network = build(run).double().eval()
+    network = built(run).double().eval()
     objective = Objective(loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
     row = Evaluator(data, objective, predict(run.problem()))(network)
     with torch.no_grad():

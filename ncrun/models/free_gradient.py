@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncrun.models.free_features import FreeFeatures
+from ncrun.models.free_model import FreeFeatures
 from ncrun.objective import Objective
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ncrun.errors import UserError
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.models.saved import load_sealed
 from ncrun.records import RunDirectory
 from ncrun.records.files import DamagedFile, write_sealed

@@ -18,7 +18,9 @@ from ncrun import __version__
 from ncrun.config import LBFGSConfig, RunConfig, data_directory
 from ncrun.data.load import RunData, check_run_data, free_feature_data, load_run_data
 from ncrun.errors import UserError, nearest
-from ncrun.models import FreeFeatures, Network, build
+from ncrun.models.build import build
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
@@ -60,8 +62,7 @@ def train(run: RunConfig) -> int:
     dtype = getattr(torch, run.dtype or "float32")
     try:
         data = _load(run, device, dtype)
-        torch.manual_seed(run.seed)
-        network = build(run).to(device=device, dtype=dtype)
+        network = network_of(run).to(device=device, dtype=dtype)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -190,7 +191,18 @@ def preflight(run: RunConfig) -> None:
     if run.dataset is not None:
         check_run_data(run, data_directory(run))
     if run.taps:
-        _check_taps(run, build(run))
+        _check_taps(run, network_of(run))
+
+
+def network_of(run: RunConfig) -> Network | FreeFeatures:
+    """The model of a run, with all its restarts."""
+    return build(
+        run.model,
+        run.problem(),
+        None if run.is_free else run.image_shape,
+        [run.seed + restart for restart in range(run.restarts)],
+        None if run.head.frozen is None else Path(run.head.frozen),
+    )
 
 
 def objective_of(run: RunConfig) -> Objective:

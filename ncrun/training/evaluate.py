@@ -10,8 +10,9 @@ from ncrun.data.load import RunData
 from ncrun.measurement import training_metrics
 from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
-from ncrun.models import FreeFeatures, Network
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
 from ncrun.theory import Geometry, predict

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures, Network
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.objective import Objective
 
 SetGradients = Callable[[Tensor, Tensor], None]

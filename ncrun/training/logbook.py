@@ -7,7 +7,8 @@ from typing import Any
 
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Evaluator

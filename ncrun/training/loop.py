@@ -10,7 +10,8 @@ from torch import Tensor
 from ncrun.config import RunConfig
 from ncrun.data.augment import augmented
 from ncrun.data.batches import batch_slices, epoch_order
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator

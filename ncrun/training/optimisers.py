@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ncrun.config import AdamConfig, RunConfig, SGDConfig
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 
 
 def build_optimiser(runs: Sequence[RunConfig], network: Network | FreeFeatures) -> torch.optim.Optimizer:

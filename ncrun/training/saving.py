@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.optimisers import build_optimiser
 

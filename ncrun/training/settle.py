@@ -14,8 +14,8 @@ from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from ncrun.config import LBFGSConfig, RunConfig
-from ncrun.models import FreeFeatures
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Checkpoints, Progress

@@ -10,7 +10,7 @@ import torch
 from ncrun.config import RunConfig
 from ncrun.data.load import free_feature_data
 from ncrun.errors import UserError
-from ncrun.models.free_features import free_features, stacked
+from ncrun.models.free_model import FreeFeatures, stacked
 from ncrun.records import RunDirectory
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
@@ -64,7 +64,8 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
     device, threads = command.device_of(first), command.threads_of(first, found[0])
     torch.set_num_threads(threads)
     dtype = getattr(torch, first.dtype or "float64")
-    network = stacked([free_features(run) for run in runs]).to(device=device, dtype=dtype)
+    models = [command.network_of(run) for run in runs]
+    network = stacked([model for model in models if isinstance(model, FreeFeatures)]).to(device=device, dtype=dtype)
     geometries = [predict(run.problem()) for run in runs]
     theories = [as_json(geometry) for geometry in geometries]
     evaluators = [
