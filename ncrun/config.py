@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ncrun.checks import at_least, choice, positive
 from ncrun.compose import own_scales
-from ncrun.data.catalogue import CATALOGUE, DataSetFacts
+from ncrun.data import SOURCES, Source
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
-from ncrun.data.own import OwnData, own_data
+from ncrun.data.folder import data_folder
+from ncrun.data.request import DataRequest
 from ncrun.errors import UserError, nearest
 from ncrun.models import MODELS, ModelSpec
 from ncrun.problem import Problem
@@ -39,22 +39,6 @@ NOT_IDENTITY = (
 # Keys that came later: left out of the identity at the value that earlier runs had.
 ADDED = {"precision": "full", "augment": []}
 AUGMENTATIONS = ("crop", "flip")
-
-
-@dataclass
-class DatasetConfig:
-    """size, channels: what images are made into; None: as the data set has them."""
-
-    name: str = MISSING
-    size: int | None = MISSING
-    channels: int | None = MISSING
-
-
-@dataclass
-class OwnDataConfig(DatasetConfig):
-    """A user's own data: image_folder (a folder) and npz (a file)."""
-
-    path: str | None = MISSING
 
 
 @dataclass
@@ -108,7 +92,7 @@ class ScheduleConfig:
 class RunConfig:
     """One run, validated and with every default filled in. See configs/train.yaml for what each key means."""
 
-    dataset: DatasetConfig | None = field(default_factory=DatasetConfig)
+    dataset: Source | None = MISSING
     model: ModelSpec = MISSING
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = MISSING
@@ -151,38 +135,19 @@ class RunConfig:
         return self.model.is_free
 
     @property
-    def own_data(self) -> OwnData | None:
-        """The user's own data, if the run is on such."""
-        if not isinstance(self.dataset, OwnDataConfig):
-            return None
-        assert self.dataset.path is not None
-        path = Path(self.dataset.path).expanduser().absolute()
-        return own_data(self.dataset.name, path, self.dataset.size, self.dataset.channels)
-
-    @property
-    def facts(self) -> DataSetFacts:
+    def source(self) -> Source:
         assert self.dataset is not None
-        return CATALOGUE[self.dataset.name] if self.own_data is None else self.own_data.facts
-
-    @property
-    def dataset_title(self) -> str | None:
-        """The data set as a caption names it; None for free features."""
-        if isinstance(self.dataset, OwnDataConfig):
-            return f"{self.dataset.name} {Path(self.dataset.path or '').name}"
-        return None if self.dataset is None else self.dataset.name
+        return self.dataset
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images as the network sees them."""
-        assert self.dataset is not None
-        channels, height, width = self.facts.image_shape
-        size = self.dataset.size
-        return self.dataset.channels or channels, size or height, size or width
+        return self.source.image_shape
 
     @property
     def class_sizes(self) -> tuple[int, ...]:
         """Training samples that the data set has of each chosen class."""
-        sizes = self.facts.class_sizes
+        sizes = self.source.facts.class_sizes
         return sizes if self.classes is None else tuple(sizes[k] for k in self.classes)
 
     @property
@@ -210,6 +175,19 @@ class RunConfig:
     @property
     def is_full_batch(self) -> bool:
         return bool(self.batch_size == "full")
+
+    def data_request(self) -> DataRequest:
+        """What of which data the run is on."""
+        return DataRequest(
+            source=self.source,
+            folder=data_folder(self.data_dir),
+            counts=tuple(self.class_counts()),
+            classes=None if self.classes is None else tuple(self.classes),
+            subset=self.subset or "first",
+            seed=self.seed,
+            random_labels=self.random_labels,
+            augment=tuple(self.augment),
+        )
 
     def weight_decays(self) -> tuple[float, ...]:
         """lam_W_1 .. lam_W_M, from the layer that reads the features on."""
@@ -245,8 +223,8 @@ class RunConfig:
         """A hash of everything that decides this run's numbers."""
         whole = self.as_dict()
         content = {k: v for k, v in whole.items() if k not in NOT_IDENTITY and not (k in ADDED and v == ADDED[k])}
-        if self.own_data is not None:
-            content["dataset"]["path"] = self.own_data.digest  # what lies there, not where
+        if self.dataset is not None and self.dataset.digest is not None:
+            content["dataset"]["path"] = self.dataset.digest  # what lies there, not where
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
     def directory(self) -> Path:
@@ -267,7 +245,6 @@ class RunConfig:
         return replace(self, restarts=1, seed=seed, run_dir=str(self.directory() / f"seed-{seed}"))
 
 
-DATASETS = {**dict.fromkeys(CATALOGUE, DatasetConfig), "image_folder": OwnDataConfig, "npz": OwnDataConfig}
 OPTIMIZERS = {"adam": AdamConfig, "sgd": SGDConfig, "lbfgs": LBFGSConfig}
 
 
@@ -285,7 +262,7 @@ def known_keys() -> list[str]:
     schemas: list[tuple[str, Any]] = [("", RunConfig)]
     schemas += [("model.", schema) for schema in MODELS]
     schemas += [("optimizer.", schema) for schema in OPTIMIZERS.values()]
-    schemas += [("dataset.", schema) for schema in DATASETS.values()]
+    schemas += [("dataset.", schema) for schema in SOURCES]
     schemas += [("head.", HeadConfig)]
     schemas += [("decay.", DecayConfig), ("schedule.", ScheduleConfig)]
     return sorted({prefix + f.name for prefix, schema in schemas for f in fields(schema)})
@@ -341,8 +318,8 @@ def _typed_config(composed: DictConfig) -> RunConfig:
             raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
     del given["hydra"]
     schema = OmegaConf.structured(RunConfig)
-    models = {spec.key: spec for spec in MODELS}
-    for group, schemas in (("dataset", DATASETS), ("model", models), ("optimizer", OPTIMIZERS)):
+    datasets, models = {source.key: source for source in SOURCES}, {spec.key: spec for spec in MODELS}
+    for group, schemas in (("dataset", datasets), ("model", models), ("optimizer", OPTIMIZERS)):
         name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
         choice(group, name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
@@ -484,7 +461,7 @@ def _check_free_features(run: RunConfig, typed: set[str]) -> None:
     """Free features have no data set, so counts are all there is to them."""
     name = run.model.name
     of_data = ("subset", "data_dir", "classes", "random_labels", "augment")
-    for key in ("dataset", *(f"dataset.{f.name}" for f in fields(OwnDataConfig)), *of_data):
+    for key in ("dataset", *(f"dataset.{f.name}" for source in SOURCES for f in fields(source)), *of_data):
         _refuse_typed(typed, key, f"model={name} has no data set")
     run.augment = []
     _refuse_typed(typed, "taps", f"model={name} has no backbone")
@@ -542,34 +519,16 @@ def _check_optimizer(run: RunConfig, typed: set[str]) -> None:
 
 def _check_images(run: RunConfig) -> None:
     """The images as the data set has them, and as they are made to be."""
-    assert run.dataset is not None
-    name, channels, size = run.dataset.name, run.dataset.channels, run.dataset.size
-    if size is not None:
-        at_least("dataset.size", size, 1)
+    source = run.source
     for kind in run.augment:
         choice("augment", kind, AUGMENTATIONS)
-    if isinstance(run.dataset, OwnDataConfig) and not run.dataset.path:
-        what = "FILE.npz, an .npz file" if name == "npz" else "DIR, a folder of images"
-        raise UserError(f"dataset={name}: say where the data lie by dataset.path={what}")
-    if name == "image_folder":
-        if size is None:
-            raise UserError("dataset.size=null: the images of a folder may differ in size; give one for all")
-        if channels not in (1, 3):
-            raise UserError(f"dataset.channels={channels}: the images of a folder are read as 1 (grey) or 3 (RGB)")
-    own = run.facts.image_shape[0]
-    if run.facts.holds_vectors:
-        for key, value in (("size", size), ("channels", channels)):
-            if value is not None:
-                raise UserError(f"dataset.{key}={value}: has no effect: {name} holds vectors of {own} numbers")
+    source.check()
+    if source.facts.holds_vectors:
+        vectors = f"{source.name} holds vectors of {source.facts.image_shape[0]} numbers"
         if run.augment:
-            raise UserError(f"augment={run.augment}: needs images, and {name} holds vectors of {own} numbers")
+            raise UserError(f"augment={run.augment}: needs images, and {vectors}")
         if run.model.needs_images:
-            raise UserError(
-                f"model={run.model.name}: needs images, and {name} holds vectors of {own} numbers; mlp takes them"
-            )
-    elif channels not in (None, own, 3):
-        kind, choices = ("grey", "1 or 3") if own == 1 else ("coloured", "3")
-        raise UserError(f"dataset.channels={channels}: the images of {name} are {kind}; it can be {choices}, or null")
+            raise UserError(f"model={run.model.name}: needs images, and {vectors}; mlp takes them")
     least = run.model.smallest_image
     if min(run.image_shape[1:]) < least:
         raise UserError(
@@ -582,7 +541,7 @@ def _check_classes(run: RunConfig) -> None:
     if run.classes is None:
         return
     assert run.dataset is not None
-    available = run.facts.num_classes
+    available = run.source.facts.num_classes
     if len(run.classes) < 2 or len(set(run.classes)) < len(run.classes):
         raise UserError(f"classes={run.classes}: must be two or more different ones")
     for k in run.classes:
@@ -728,13 +687,3 @@ def _check_paths(run: RunConfig) -> None:
         raise UserError(f"name={run.name}: must be a plain name; run_dir= takes a path")
     if run.data_dir is not None and not Path(run.data_dir).expanduser().is_dir():
         raise UserError(f"data_dir={run.data_dir}: no such folder")
-
-
-def data_directory(run: RunConfig) -> Path:
-    """Where this run's data sets lie: data_dir, else $NCRUN_DATA, else the user's cache folder."""
-    if run.data_dir is not None:
-        return Path(run.data_dir).expanduser()
-    if os.environ.get("NCRUN_DATA"):
-        return Path(os.environ["NCRUN_DATA"]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "ncrun" / "data"

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from ncrun.arguments import Parser
-from ncrun.data.npz import UNREADABLE
+from ncrun.data.sources.npz import UNREADABLE
 from ncrun.errors import UserError
 
 OPTIONAL = ("bias", "test_features", "test_labels")

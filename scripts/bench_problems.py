@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ncrun.compose import compose_run
-from ncrun.config import AdamConfig, RunConfig, data_directory, resolve
-from ncrun.data.load import RunData, normalise, read_splits
+from ncrun.config import AdamConfig, RunConfig, resolve
 from ncrun.data.splits import LabelledImages
 from ncrun.data.subset import choose_indices
+from ncrun.data.tensors import RunData, normalise
 from ncrun.metrics import Head
 from ncrun.models.mlp import MLP
 from ncrun.models.network import Network
@@ -80,13 +80,13 @@ def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[st
     """An MLP of the released kind on so many CIFAR-10 images of each class, and `num_test` test images of each."""
     numbers = ",".join(map(str, counts))
     run = resolve(compose_run(["dataset=cifar10", "model=mlp", "device=cpu", f"counts=[{numbers}]", *overrides]))
-    folder = data_directory(run)
-    if (folder / "cifar-10-batches-py").is_dir():
-        (train, test), source = read_splits("cifar10", folder), "CIFAR-10"
+    request = run.data_request()
+    if (request.folder / "cifar-10-batches-py").is_dir():
+        (train, test), source = request.source.read(request.folder), "CIFAR-10"
     else:
         (train, test), source = (random_images(counts, 0), random_images([num_test] * NUM_CLASSES, 1)), "random images"
     train, test = chosen(train, counts), chosen(test, [num_test] * NUM_CLASSES)
-    device, facts = torch.device("cpu"), run.facts
+    device, facts = torch.device("cpu"), request.source.facts
     assert facts.mean is not None
     assert facts.std is not None
     tensors = [normalise(part.images, facts, run.image_shape, device, torch.float32) for part in (train, test)]

@@ -14,6 +14,6 @@ def sequence(modules: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
 
 
 def pooled(modules: Named, width: int, feature_norm: bool) -> nn.Sequential:
-    """Convolutional layers, the mean over all positions of what they make, and perhaps a BatchNorm on these features."""
+    """Convolutional layers, the mean over all positions of what they make, and perhaps a BatchNorm on these."""
     norm: Named = [("feature_norm", nn.BatchNorm1d(width))] if feature_norm else []
     return sequence([*modules, ("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), *norm])

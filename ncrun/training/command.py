@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from ncrun import __version__
-from ncrun.config import LBFGSConfig, RunConfig, data_directory
-from ncrun.data.load import RunData, check_run_data, free_feature_data, load_run_data
+from ncrun.config import LBFGSConfig, RunConfig
+from ncrun.data import tensors
+from ncrun.data.tensors import RunData
 from ncrun.errors import UserError, nearest
 from ncrun.models.build import build
 from ncrun.models.free_model import FreeFeatures
@@ -189,7 +190,7 @@ def preflight(run: RunConfig) -> None:
     device_of(run)
     RunDirectory(run.directory(), run.identity(), run.manifest_name).state()
     if run.dataset is not None:
-        check_run_data(run, data_directory(run))
+        tensors.check(run.data_request())
     if run.taps:
         _check_taps(run, network_of(run))
 
@@ -253,9 +254,8 @@ def tell_changes(whole: RunDirectory, found: Search, now: dict[str, Any]) -> lis
 
 def _load(run: RunConfig, device: torch.device, dtype: torch.dtype) -> RunData:
     if run.dataset is None:
-        return free_feature_data(run.class_counts(), device)
-    folder = data_directory(run)
-    return load_run_data(run, folder, device, dtype)
+        return tensors.labels_only(run.class_counts(), device)
+    return tensors.load(run.data_request(), device, dtype)
 
 
 def device_of(run: RunConfig) -> torch.device:
@@ -287,9 +287,9 @@ def facts_of(
         },
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": threads,
-        "dataset": run.dataset_title,
-        "class_names": None if run.is_free else run.facts.class_names,
-        "data_hash": None if run.own_data is None else run.own_data.digest,
+        "dataset": None if run.dataset is None else run.dataset.title,
+        "class_names": None if run.dataset is None else run.dataset.facts.class_names,
+        "data_hash": None if run.dataset is None else run.dataset.digest,
         "class_counts": run.class_counts(),
         "num_samples": run.num_samples,
         "index_hash": index_hash,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncrun.data.load import RunData
+from ncrun.data.tensors import RunData
 from ncrun.measurement import training_metrics
 from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ncrun.config import RunConfig
-from ncrun.data.load import free_feature_data
+from ncrun.data.tensors import labels_only
 from ncrun.errors import UserError
 from ncrun.models.free_model import FreeFeatures, stacked
 from ncrun.records import RunDirectory
@@ -69,7 +69,7 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
     geometries = [predict(run.problem()) for run in runs]
     theories = [as_json(geometry) for geometry in geometries]
     evaluators = [
-        Evaluator(free_feature_data(run.class_counts(), device), command.objective_of(run), geometry)
+        Evaluator(labels_only(run.class_counts(), device), command.objective_of(run), geometry)
         for run, geometry in zip(runs, geometries, strict=True)
     ]
     assert first.epochs is not None

@@ -3,21 +3,35 @@
 import hashlib
 import zipfile
 import zlib
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ncrun.data.catalogue import DataSetFacts
+from ncrun.data.source import DataSetFacts
+from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
-from ncrun.errors import UserError
 
 UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
+
+
+@dataclass(frozen=True)
+class Npz(OwnData):
+    """The arrays train_images and train_labels, and perhaps test_images and test_labels; size and channels null: as
+    they are."""
+
+    name: str = "npz"
+    words: ClassVar[str] = "npz"
+    what: ClassVar[str] = "FILE.npz, an .npz file"
+
+    def open(self, path: Path) -> "NpzFile":
+        return NpzFile(path)
 
 
 class NpzFile:
@@ -143,7 +157,7 @@ class NpzFile:
             self._refuse(f"{name} is damaged")
 
     def _refuse(self, reason: str) -> NoReturn:
-        raise UserError(f"dataset.path={self.path}: {reason}")
+        refuse(self.path, reason)
 
 
 def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:

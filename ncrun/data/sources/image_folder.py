@@ -3,26 +3,50 @@
 import hashlib
 import os
 import struct
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ncrun.data.catalogue import DataSetFacts
+from ncrun.data.source import DataSetFacts
+from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages
 from ncrun.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# What Pillow raises, depending on the format, for a file that is cut off or is no image.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 Listing = dict[str, list[Path]]
 
 
-class ImageFolder:
+@dataclass(frozen=True)
+class ImageFolder(OwnData):
+    """path/train/CLASS/* and path/test/CLASS/*, or path/CLASS/* alone. Every image is made size x size, grey (1) or RGB
+    (3)."""
+
+    name: str = "image_folder"
+    size: int | None = 32
+    channels: int | None = 3
+
+    words: ClassVar[str] = "image_folder"
+    what: ClassVar[str] = "DIR, a folder of images"
+
+    def open(self, path: Path) -> "FolderOfImages":
+        assert self.size is not None
+        assert self.channels is not None
+        return FolderOfImages(path, self.size, self.channels)
+
+    def check_keys(self) -> None:
+        super().check_keys()
+        if self.size is None:
+            raise UserError("dataset.size=null: the images of a folder may differ in size; give one for all")
+        if self.channels not in (1, 3):
+            raise UserError(f"dataset.channels={self.channels}: the images of a folder are read as 1 (grey) or 3 (RGB)")
+
+
+class FolderOfImages:
     """path/train/CLASS/* and path/test/CLASS/* (or val/, where there is no test/), or path/CLASS/* alone: then every
     fifth image of each class is kept for testing.
 
@@ -112,13 +136,17 @@ class ImageFolder:
 
     def _pixels(self, path: Path) -> NDArray[np.uint8]:
         """(C, H, W)"""
+        from PIL import Image  # takes a tenth of a second, which theory can do without
+
+        # What Pillow raises, depending on the format, for a file that is cut off or is no image.
+        unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
         try:
             with Image.open(path) as image:
                 if image.mode[0] in "IF":
                     self._refuse(f"{path.relative_to(self.path)} has more than 8 bits per channel (mode {image.mode})")
                 opaque = image.convert("RGBA") if "transparency" in image.info else image
                 made = opaque.convert("L" if self.channels == 1 else "RGB")
-        except UNREADABLE as error:
+        except unreadable as error:
             self._refuse_image(path, error)
         resized = np.asarray(made.resize((self.size, self.size), Image.Resampling.BILINEAR))
         return resized.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
@@ -128,7 +156,7 @@ class ImageFolder:
         raise UserError(f"dataset.path={self.path}: {path.relative_to(self.path)} cannot be read ({reason})") from error
 
     def _refuse(self, reason: str) -> NoReturn:
-        raise UserError(f"dataset.path={self.path}: {reason}")
+        refuse(self.path, reason)
 
 
 def _folders(root: Path) -> list[Path]:
