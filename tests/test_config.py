@@ -220,7 +220,7 @@ def test_sweep_with_one_job_for_a_device_that_is_not_there(refused: Refused, mon
 
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    monkeypatch.setattr("ncrun.training.command.load_run_data", lambda *_: pytest.fail("a job was started"))
+    monkeypatch.setattr("ncrun.training.command.tensors.load", lambda *_: pytest.fail("a job was started"))
     assert refused("train", "-m", "device=cpu,cuda", "run_dir=out/${device}").startswith("device=cuda: ")
 
 
@@ -300,7 +300,7 @@ def test_what_is_left_out_is_filled_in(run_config: Compose) -> None:
     assert (run.model.name, run.loss, run.head.depth, run.head.bias) == ("mlp", "mse", 1, False)
     assert run.model.batch_norm is False
     assert (run.decay.mode, run.decay.feature, run.batch_size) == ("features", 1e-5, 128)
-    assert run.class_counts() == list(run.facts.class_sizes)
+    assert run.class_counts() == list(run.source.facts.class_sizes)
     assert run.subset is None
     assert run_config(TENS).batch_size == 100  # min(128, N)
     assert run_config("batch_size=full").is_full_batch

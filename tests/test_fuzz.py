@@ -33,9 +33,10 @@ from omegaconf import OmegaConf
 from ncrun import cli
 from ncrun.compose import compose_run, group_options
 from ncrun.config import RunConfig, known_keys, resolve
+from ncrun.data import SOURCES
 from ncrun.data.counts import PROFILES, class_counts
-from ncrun.data.load import IDX_MD5, read_splits
-from ncrun.data.npz import NpzFile
+from ncrun.data.sources.mnist import MNIST
+from ncrun.data.sources.npz import NpzFile
 from ncrun.data.subset import choose_indices
 from ncrun.errors import UserError
 from ncrun.figures import panels
@@ -508,7 +509,7 @@ def idx_files(place: Path) -> Iterator[dict[str, Path]]:
                     content = header + values.tobytes()
                     (folder / f"{prefix}-{kind}-ubyte").write_bytes(content)
                     sums[f"{prefix}-{kind}-ubyte"] = hashlib.md5(content).hexdigest()
-        patch.setitem(IDX_MD5, "mnist", sums)
+        patch.setattr(MNIST, "idx_md5", sums)
         yield {"emnist_letters": place / "EMNIST" / "raw", "mnist": place / "MNIST" / "raw"}
 
 
@@ -522,7 +523,7 @@ def test_damaged_idx_file(data: Data, dataset: str, idx_files: dict[str, Path], 
     content = data.draw(damaged(intact))
     with within_time("idx bytes"), replaced(path, content):
         try:
-            splits = read_splits(dataset, place)
+            splits = SOURCES[dataset].read(place)
         except UserError as error:
             assert "damaged" in str(error)  # noqa: PT017 - a success is as good
             return

@@ -13,7 +13,7 @@ import torch
 from conftest import Command, Compose, Refused, built, contents, rows
 
 import ncrun as package
-from ncrun.data.load import load_run_data
+from ncrun.data.tensors import load
 from ncrun.errors import UserError
 from ncrun.theory import Problem, predict
 
@@ -31,7 +31,7 @@ def arrays_of(directory: Path, overrides: list[str], run_config: Compose) -> dic
     network = built(run)
     network.load_state_dict(torch.load(directory / "checkpoint.pt", weights_only=True)["network"])
     network.eval()
-    data = load_run_data(run, Path(), torch.device("cpu"), torch.float32)
+    data = load(run.data_request(), torch.device("cpu"), torch.float32)
     layers = [layer.weight.detach().numpy() for layer in network.head.layers]
     names = ["classifier"] if len(layers) == 1 else [f"classifier_{m + 1}" for m in range(len(layers))]
     with torch.no_grad():

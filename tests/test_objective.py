@@ -12,7 +12,7 @@ from reference_metrics import reference_loss
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ncrun.data.load import RunData
+from ncrun.data.tensors import RunData
 from ncrun.objective import Objective
 from ncrun.theory import Problem, predict
 from ncrun.training.evaluate import Evaluator

@@ -11,7 +11,8 @@ from test_data import small_set
 
 from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, SGDConfig, resolve
-from ncrun.data.catalogue import CATALOGUE
+from ncrun.data import SOURCES
+from ncrun.data.sources.own import OwnData
 from ncrun.figures import command
 from ncrun.figures.recipes import NEEDS, SCALES, PlannedRun, plan
 from ncrun.records.read import load_record
@@ -159,7 +160,7 @@ def test_feature_decay_of_a_relu_head_goes_with_the_samples(scale: str, head: No
 # ---------------------------------------------------------------- a typed data set
 
 
-@pytest.mark.parametrize("dataset", sorted(CATALOGUE))
+@pytest.mark.parametrize("dataset", [source.key for source in SOURCES if not isinstance(source, OwnData)])
 @pytest.mark.parametrize("base", [(), ("experiment=dang2023/mlp-balanced", "scale=cpu", "counts=null")])
 def test_typed_dataset_brings_its_keys(dataset: str, base: tuple[str, ...], run_config: Compose) -> None:
     """All of them, over those of an experiment's scale; a typed key wins over them wherever it stands."""

@@ -95,9 +95,9 @@ def test_a_run_measures_its_taps(ncrun: Command, workdir: Path, run_config: Comp
     run = run_config(*overrides)
     network = built(run)
     network.load_state_dict(torch.load(workdir / "run" / "checkpoint.pt", weights_only=True)["network"])
-    from ncrun.data.load import load_run_data
+    from ncrun.data.tensors import load
 
-    data = load_run_data(run, Path(), torch.device("cpu"), torch.float32)
+    data = load(run.data_request(), torch.device("cpu"), torch.float32)
     assert isinstance(network, Network)
     network.eval()
     points, labels = data.train_images.flatten(1), data.train_labels.numpy()

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import TINY, Command, Compose, built, contents, rows, state
 
-from ncrun.data.load import load_run_data
+from ncrun.data.tensors import load
 from ncrun.objective import Objective
 from ncrun.theory import predict
 from ncrun.training.evaluate import Evaluator
@@ -332,7 +332,7 @@ def test_what_is_measured_of_a_head_is_what_the_network_does(head: str, loss: st
     """Accuracies on both splits and the loss, against the network's own logits. 1e-12: both are in float64."""
     typed = ["classes=[0,1,2]", "counts=[9,9,4]", "dtype=float64", "model.width=12", f"loss={loss}", *head.split()]
     run = run_config(*typed)
-    data = load_run_data(run, Path(), torch.device("cpu"), torch.float64)
+    data = load(run.data_request(), torch.device("cpu"), torch.float64)
     torch.manual_seed(0)
     network = built(run).double().eval()
     objective = Objective(loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
