@@ -15,7 +15,6 @@ from ncrun.models.taps import layer_names, reader_of, tapped
 
 
 def network_of(run_config: Compose, *overrides: str) -> tuple[Network, torch.Tensor]:
-    torch.manual_seed(0)
     run = run_config(*overrides)
     network = built(run)
     assert isinstance(network, Network)
