@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Compose, Refused
-from test_data import small_set
+from original_files import small_set
 
 from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, SGDConfig, resolve
