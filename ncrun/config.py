@@ -17,23 +17,10 @@ from ncrun.data.catalogue import CATALOGUE, DataSetFacts
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.data.own import OwnData, own_data
 from ncrun.errors import UserError, nearest
+from ncrun.records.groups import WITHOUT_EFFECT
 from ncrun.theory import Problem
 
 DEFAULT_BATCH_SIZE = 128
-# What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
-# bits, but a run may be continued on another machine.)
-NOT_IDENTITY = (
-    "device",
-    "threads",
-    "compile",
-    "cuda_graphs",
-    "jobs",
-    "together",
-    "progress",
-    "data_dir",
-    "run_dir",
-    "name",
-)
 # Keys that came later: left out of the identity at the value that earlier runs had.
 ADDED = {"precision": "full", "augment": []}
 AUGMENTATIONS = ("crop", "flip")
@@ -292,7 +279,7 @@ class RunConfig:
     def identity(self) -> str:
         """A hash of everything that decides this run's numbers."""
         whole = self.as_dict()
-        content = {k: v for k, v in whole.items() if k not in NOT_IDENTITY and not (k in ADDED and v == ADDED[k])}
+        content = {k: v for k, v in whole.items() if k not in WITHOUT_EFFECT and not (k in ADDED and v == ADDED[k])}
         if self.own_data is not None:
             content["dataset"]["path"] = self.own_data.digest  # what lies there, not where
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

@@ -134,14 +134,14 @@ class _Plan:
         for metric in request.y:
             self._check_metric(metric)
         self.over_time = request.x in TIMES
-        self.x = request.x if self.over_time else key_of(request.x, "x")
+        self.x = request.x if self.over_time else key_of(request.x, "x", records)
         if self.over_time and request.x not in self.known:
             raise UserError(f"x={request.x}: these runs have none; it is for runs with path=[...]")
-        self.style = tuple(key_of(key, "style") for key in request.style)
+        self.style = tuple(key_of(key, "style", records) for key in request.style)
         if request.hue is None:
             self.hue = tuple(naming_keys(records, given=(*self.style, *self._on_axis)))
         else:
-            self.hue = tuple(key_of(key, "hue") for key in request.hue)
+            self.hue = tuple(key_of(key, "hue", records) for key in request.hue)
         self.hues = list(split(records, self.hue))
         self.styles = list(split(records, self.style))
         self._check_number_of_curves()
