@@ -130,16 +130,33 @@ def state(directory: Path) -> str:
     return str(json.loads((directory / "manifest.json").read_text())["state"])
 
 
+# What every row of metrics.jsonl has.
+WHOLE_ROW: dict[str, Any] = {
+    "epoch": 1,
+    "loss": 0.5,
+    "data_term": 0.25,
+    "train_accuracy": 0.0,
+    **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3")),
+    "class.margin": [0.5, 0.25],
+    "class.weight_norm_sq": [1.0, 1.0],
+    "class.feature_norm_sq": [1.0, 1.0],
+}
+
+
 def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", **config: Any) -> Path:
-    """A run directory made by hand, with these rows and these entries of its configuration (a__b stands for a.b)."""
+    """A run directory of two classes made by hand, with these entries of its rows and of its configuration (a__b stands
+    for a.b)."""
+    counts = [20, 10]
     whole: dict[str, Any] = {
         "dataset": {"name": "digits"},
-        "model": {"name": "mlp", "width": 8},
+        "model": {"name": "mlp", "depth": 1, "width": 8},
         "head": {"depth": 1, "bias": False},
-        "decay": {"mode": "features", "weight": 5e-4},
+        "decay": {"mode": "features", "weight": 5e-4, "feature": 5e-4},
+        "optimizer": {"name": "adam", "lr": 1e-3},
         "seed": 0,
         "loss": "mse",
         "epochs": 3,
+        "batch_size": "full",
         "run_dir": str(folder),
     }
     for key, value in config.items():
@@ -149,8 +166,27 @@ def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", 
             target = target[group]
         target[name] = value
     folder.mkdir(parents=True)
-    manifest = {"state": state, "experiment": whole.get("experiment"), "wall_seconds": 2.0}
-    for name, content in (("config.yaml", whole), ("manifest.json", manifest), ("theory.json", {"claim": "proven"})):
+    manifest = {
+        "state": state,
+        "experiment": whole.get("experiment"),
+        "scale": whole.get("scale"),
+        "wall_seconds": 2.0,
+        "dataset": None if whole["dataset"] is None else whole["dataset"]["name"],
+        "class_counts": counts,
+        "num_samples": sum(counts),
+        "effective_decays": {"weight": [5e-4] * whole["head"]["depth"], "feature": 5e-4},
+    }
+    unknown = dict.fromkeys(("weight_norm_sq", "feature_norm_sq", "margin", "collapsed"))
+    theory = {
+        "claim": "none",
+        "note": "made by hand",
+        "attainable": True,
+        "scale_free": False,
+        "metastable": [],
+        "classes": [{"count": count, **unknown} for count in counts],
+        **dict.fromkeys(("objective", "data_term", "weight_gram", "feature_gram", "logits", "best_known")),
+    }
+    for name, content in (("config.yaml", whole), ("manifest.json", manifest), ("theory.json", theory)):
         (folder / name).write_text(json.dumps(content))  # JSON is YAML
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(WHOLE_ROW | row) + "\n" for row in metrics))
     return folder

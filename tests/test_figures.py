@@ -210,9 +210,9 @@ def test_rows_without_and_with_bias(trained: Trained) -> None:
 def test_frames_have_the_predicted_and_the_measured_gram_matrices(trained: Trained, counts: str, bias: str) -> None:
     """Both up to the drawing's scale, and after alignment the learned vectors lie on the prediction."""
     (run,) = trained("dang2023/geometry-3d", f"counts={counts}", f"head.bias={bias}")
-    assert run.geometry is not None
+    assert run.measured is not None
     predicted, learned = dang2023.frames(run)
-    for (weights, means), matrices in ((predicted, run.theory), (learned, run.geometry)):
+    for (weights, means), matrices in ((predicted, run.theory), (learned, run.measured)):
         scale = 1 / np.sqrt(max(np.diag(run.theory["weight_gram"])))
         mean_scale = dang2023.LONGEST_MEAN / np.sqrt(max(np.diag(run.theory["feature_gram"])))
         assert weights @ weights.T == pytest.approx(scale**2 * np.array(matrices["weight_gram"]), abs=1e-7)

@@ -669,7 +669,6 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             record = load_record(finished)
             assert record.manifest["state"] in STATES
             assert all(isinstance(epoch, int | np.integer) for epoch in record.metrics.get("epoch", []))
-            _ = record.geometry
             _ = record.problem
         with contextlib.suppress(UserError), contextlib.redirect_stdout(io.StringIO()) as out:
             assert table([str(finished)]) == 0

@@ -186,7 +186,7 @@ def test_a_run_without_the_metric_is_told_and_the_others_drawn(tmp_path: Path) -
 
 def test_thirteen_hues_are_too_many(tmp_path: Path) -> None:
     for width in range(13):
-        write_run(tmp_path / str(width), rows(1.0), model__width=width)
+        write_run(tmp_path / str(width), rows(1.0), model__width=width + 1)
     for hue in (None, ("model.width",)):
         with pytest.raises(UserError, match=r"model\.width.*13 values.*12 colours"):
             drawn(tmp_path, y=("nc1",), hue=hue)
@@ -213,7 +213,7 @@ def test_help(ncrun: Command) -> None:
         (["y=nc1"], ["no run is named"]),
         (["nowhere", "y=nc1"], ["nowhere", "no such folder"]),
         (["empty", "y=nc1"], ["empty", "holds no run"]),
-        (["runs", "y=nc8"], ["y=nc8", "did you mean 'nc1'", "train_accuracy"]),
+        (["runs", "y=nc11"], ["y=nc11", "did you mean 'nc1'", "train_accuracy"]),
         (["runs", "y=gap"], ["y=gap", "null in every one"]),
         (["runs", "y=nc1,"], ["y=nc1,"]),
         (["runs", "y=nc1", "hue=head.dept"], ["hue=head.dept", "'head.depth'"]),

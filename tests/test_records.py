@@ -83,7 +83,7 @@ def test_one_process_holds_a_run(tmp_path: Path, run_config: Compose) -> None:
     run, path = run_config(), tmp_path / "run"
     first, second, third = (RunDirectory(path, "0123456789") for _ in range(3))
     first.hold()
-    first.begin(run.as_dict(), {}, {"threads": 1})
+    first.begin(run.as_dict(), run.problem(), {}, {"threads": 1})
     with pytest.raises(UserError, match="another process"):
         second.hold()
     assert read_manifest(path)["threads"] == 1
@@ -109,7 +109,7 @@ def test_lock_is_the_kernels_so_that_a_dead_holder_holds_nothing(tmp_path: Path,
     record = RunDirectory(tmp_path, "0123456789")
     assert record.state() is None
     record.hold()
-    record.begin(run_config().as_dict(), {}, {})
+    record.begin(run_config().as_dict(), run_config().problem(), {}, {})
     with (tmp_path / ".lock").open("r+") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     record.close(state="done")

@@ -1,6 +1,5 @@
 """The drawings that all experiments share: what is drawn is what was recorded, seeds are bands, dashes are theory's."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,13 +83,6 @@ def caption_of(figure: Figure) -> str:
 
 def with_metrics(record: Record, **columns: Sequence[object]) -> Record:
     return replace(record, metrics=record.metrics.assign(**columns))
-
-
-def moved(record: Record, folder: Path, **geometry: object) -> Record:
-    """The record with other measured matrices."""
-    folder.mkdir(exist_ok=True)
-    (folder / "geometry.json").write_text(json.dumps((record.geometry or {}) | geometry))
-    return replace(record, path=folder)
 
 
 def test_line_is_the_mean_and_band_the_extremes_over_seeds(seeds: list[Record]) -> None:
@@ -192,9 +184,9 @@ def test_records_that_lack_a_key_belong_to_their_seeds(seeds: list[Record]) -> N
 def test_matrices_are_the_recorded_ones(seeds: list[Record]) -> None:
     figure = matrices.matrices(seeds)
     record = seeds[0]
-    assert record.geometry is not None
+    assert record.measured is not None
     for column, name in enumerate(matrices.TITLES):
-        expected, measured = np.array(record.theory[name]), np.array(record.geometry[name])
+        expected, measured = np.array(record.theory[name]), np.array(record.measured[name])
         left, right = figure.axes[2 * column : 2 * column + 2]
         assert np.array_equal(left.images[0].get_array(), expected)
         assert np.array_equal(right.images[0].get_array(), measured)
@@ -211,14 +203,14 @@ def test_scale_free_matrices_are_normalised_and_said_to_be(runs: Named) -> None:
     for name in matrices.TITLES:
         for matrix in matrices.both(record, name):
             assert np.linalg.norm(matrix) == pytest.approx(1)
-        assert record.geometry is not None
-        raw = np.array(record.geometry[name])
+        assert record.measured is not None
+        raw = np.array(record.measured[name])
         assert matrices.both(record, name)[1] == pytest.approx(raw / np.linalg.norm(raw))
     assert "divided by its Frobenius norm" in caption_of(matrices.matrices([record]))
 
 
 def test_without_matrices_there_is_one_clear_line(seeds: list[Record]) -> None:
-    bare = [replace(run, path=run.path / "nowhere") for run in seeds]
+    bare = [replace(run, measured=None) for run in seeds]
     for drawing in (matrices.matrices, classes.angles):
         with pytest.raises(UserError, match="no run has"):
             drawing(bare)
@@ -227,7 +219,7 @@ def test_without_matrices_there_is_one_clear_line(seeds: list[Record]) -> None:
 def test_many_classes_have_no_numbers(seeds: list[Record], tmp_path: Path) -> None:
     K = 100
     full = {name: np.eye(K).tolist() for name in matrices.TITLES}
-    record = replace(moved(seeds[0], tmp_path, **full), theory=seeds[0].theory | full)
+    record = replace(seeds[0], measured=full, theory=seeds[0].theory | full)
     figure = matrices.matrices([record])
     assert len(figure.axes[0].get_xticks()) == 0
 
@@ -283,7 +275,7 @@ def test_pairs_stand_at_their_larger_class(runs: Named) -> None:
     predicted, dots = panel(figure, "cosine of two classifier rows").get_lines()
     pairs = [(i, j) for i in range(10) for j in range(i)]
     assert sorted(dots.get_xdata()) == sorted(max(COUNTS[i], COUNTS[j]) for i, j in pairs)
-    for line, source in ((predicted, record.theory), (dots, record.geometry)):
+    for line, source in ((predicted, record.theory), (dots, record.measured)):
         assert source is not None
         cosine = classes.cosines(source["weight_gram"])
         assert sorted(line.get_ydata()) == sorted(cosine[i, j] for i, j in pairs)
@@ -320,15 +312,13 @@ def test_the_usual_set_is_the_recorded_one(seeds: list[Record]) -> None:
 NEW_KEYS = r"^(equinorm|angle|cdnv|head\.\d+\.rank|tap\.)"
 
 
-def test_old_records_have_fewer_panels(seeds: list[Record], tmp_path: Path) -> None:
+def test_old_records_have_fewer_panels(seeds: list[Record]) -> None:
     """Without the keys of the usual set: panels that need them are left out, and ranks refuse in one line."""
     old = []
-    for seed, run in enumerate(seeds):
-        geometry = {name: value for name, value in (run.geometry or {}).items() if name != "singular_values"}
-        (tmp_path / str(seed)).mkdir()
-        (tmp_path / str(seed) / "geometry.json").write_text(json.dumps(geometry))
+    for run in seeds:
+        measured = {name: value for name, value in (run.measured or {}).items() if name != "singular_values"}
         metrics = run.metrics.drop(columns=run.metrics.filter(regex=NEW_KEYS).columns)
-        old.append(replace(run, metrics=metrics, path=tmp_path / str(seed)))
+        old.append(replace(run, metrics=metrics, measured=measured))
     figure = usual_set.usual_set(old)
     assert [ax.get_title() for ax in figure.axes] == ["classification error", "classifier to means (duality)"]
     caption_of(figure)
@@ -346,13 +336,13 @@ def test_ranks_and_singular_values_by_layer(runs: Named) -> None:
         mean = np.mean([run.metrics[f"head.{layer}.rank"][1:] for run in records], axis=0)
         assert np.array_equal(line.get_ydata(), mean)
     values = panel(figure, "singular values / largest").get_lines()
-    assert records[0].geometry is not None
-    recorded = np.array(records[0].geometry["singular_values"]["head.1"])
+    assert records[0].measured is not None
+    recorded = np.array(records[0].measured["singular_values"]["head.1"])
     assert np.array_equal(values[0].get_ydata(), np.clip(recorded / recorded[0], usual_set.FLOOR, None))
     predicted = np.linalg.svd(np.linalg.cholesky(np.array(records[0].theory["feature_gram"])))[1]
     assert values[-1].get_ydata() == pytest.approx(predicted / predicted[0])
     caption_of(figure)
-    shorn = [replace(run, path=run.path / "nowhere") for run in records]
+    shorn = [replace(run, measured=None) for run in records]
     assert [ax.get_title() for ax in usual_set.ranks(shorn).axes] == ["rank of the class means"]
 
 

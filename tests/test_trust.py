@@ -797,11 +797,6 @@ def test_record_with_an_entry_of_another_kind(name: str, old: str, new: str, ref
     assert f"run/{name}" in line or (name == "manifest.json" and line == "run: holds no run")
 
 
-def test_record_that_poses_no_problem_to_theory(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is damaged"):
-        _ = load_record(write_run(tmp_path / "run", [{"epoch": 0}])).problem
-
-
 def test_mark_of_more_metrics_than_there_are(tmp_path: Path) -> None:
     """Their hash alone would do, and cutting would fill the file up with zeros."""
     record = RunDirectory(tmp_path, "0123456789")

@@ -58,7 +58,7 @@ def sizes(records: Sequence[Record]) -> Figure:
 def angles(records: Sequence[Record]) -> Figure:
     """Cosines between classifier rows, between class means, and between a row and the mean of its class, over class
     size. Raises UserError if no run has measured matrices."""
-    kept = [record for record in records if record.geometry is not None]
+    kept = [record for record in records if record.measured is not None]
     if not kept:
         raise UserError("no run has measured matrices (geometry.json), from which angles are taken")
     rows = arrangement.arrange(kept)
@@ -139,7 +139,7 @@ def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> No
         if first.theory[name] is not None:
             where, expected = _pairs(first, cosines(first.theory[name]))
             ax.plot(where, expected, color=_predicted_colour(curves, curve), rasterized=True, **PREDICTED_PAIR)
-        points = [_pairs(record, cosines((record.geometry or {})[name])) for record in curve.records]
+        points = [_pairs(record, cosines((record.measured or {})[name])) for record in curve.records]
         where, values = (np.concatenate(each) for each in zip(*points, strict=True))
         ax.plot(where, values, color=curve.colour, rasterized=True, **MEASURED | {"markersize": 3, "alpha": 0.45})
     ax.set_title(title)
@@ -156,7 +156,7 @@ def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
         if first.theory["logits"] is not None and first.theory["weight_gram"] is not None:
             ax.plot(counts[order], alignment(first.theory)[order], color=_predicted_colour(curves, curve), **PREDICTED)
         every = np.concatenate([_counts(record) for record in curve.records])
-        values = np.concatenate([alignment(record.geometry or {}) for record in curve.records])
+        values = np.concatenate([alignment(record.measured or {}) for record in curve.records])
         ax.plot(every, values, color=curve.colour, **MEASURED)
     ax.set_title("cosine of a row and its class mean")
     panels.widen(ax, COSINE_SPAN)

@@ -10,6 +10,7 @@ from ncrun.arguments import Parser
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
+from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
@@ -82,8 +83,8 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
-    if not source.is_dir():
-        raise UserError(f"--from={source}: no such folder")
+    if not source.is_dir() and not is_archive(source):
+        raise UserError(f"--from={source}: no such folder, nor a .zip archive")
     records = find_records(source)
     drawn: dict[str, list[Record]] = {}
     for name in names:

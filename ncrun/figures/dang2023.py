@@ -186,7 +186,7 @@ def frames(record: Record) -> tuple[Array, Array]:
     Only Gram matrices are determined. The prediction is posed with class 0 on the first axis, class 1 in the plane of
     the first two, and so on; the learned vectors are rotated (or reflected) onto it as a whole.
     """
-    measured, theory = record.geometry, record.theory
+    measured, theory = record.measured, record.theory
     assert measured is not None
     values, axes = np.linalg.eigh(np.array(theory["weight_gram"]))
     _, upper = np.linalg.qr((axes * np.sqrt(np.clip(values, 0, None))).T)

@@ -52,7 +52,7 @@ def _over_ratio(ax: Axes, records: Sequence[Record], curves: dict[str, tuple[obj
     ratios = [class_ratio(record) for record in records]
     for index, (name, (cosine, i, j)) in enumerate(curves.items()):
         expected = [cosine(record.theory, i, j) for record in records]  # type: ignore[operator]
-        measured = [cosine(record.geometry, i, j) for record in records]  # type: ignore[operator]
+        measured = [cosine(record.measured, i, j) for record in records]  # type: ignore[operator]
         ax.plot(ratios, expected, "--", color=f"C{index}", linewidth=1.0)
         ax.plot(ratios, measured, "o", color=f"C{index}", alpha=0.75, label=name)
     ax.set(title=title, xlabel="imbalance ratio", xscale="log")

@@ -42,8 +42,8 @@ def matrices(records: Sequence[Record]) -> Figure:
 
 def both(record: Record, name: str) -> tuple[Array, Array]:
     """The predicted and the measured (K, K) matrix; where theory fixes shapes only, each over its Frobenius norm."""
-    assert record.geometry is not None
-    found = [np.array(source[name], dtype=float) for source in (record.theory, record.geometry)]
+    assert record.measured is not None
+    found = [np.array(source[name], dtype=float) for source in (record.theory, record.measured)]
     if record.theory["scale_free"]:
         found = [matrix / np.linalg.norm(matrix) for matrix in found]
     return found[0], found[1]
@@ -61,7 +61,7 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
             curves = tuple(curve for curve in curves if curve.records[0].config["head"]["depth"] == depth)
         for curve in curves:
             record = curve.records[0]
-            if record.geometry is not None and all(record.theory[name] is not None for name in TITLES):
+            if record.measured is not None and all(record.theory[name] is not None for name in TITLES):
                 several = len(curves) > 1 or len(rows) == 1 < len(row.curves)
                 found.append(("\n".join(filter(None, (row.label, curve.label if several else ""))), record))
     if not found:

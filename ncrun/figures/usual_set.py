@@ -204,7 +204,7 @@ def _ranked(record: Record) -> list[str]:
 
 def _singular(record: Record) -> dict[str, list[float]]:
     """The class means' singular values of each layer, the largest first; nothing in old records."""
-    found: dict[str, list[float]] = (record.geometry or {}).get("singular_values", {})
+    found: dict[str, list[float]] = (record.measured or {}).get("singular_values", {})
     return found
 
 

@@ -1,4 +1,4 @@
-"""Writing a run directory: config.yaml, manifest.json, theory.json, metrics.jsonl, checkpoints and curves.png."""
+"""Writing a run directory: config.yaml, manifest.json, problem.json, theory.json, metrics.jsonl, checkpoints."""
 
 import contextlib
 import hashlib
@@ -10,9 +10,12 @@ from typing import Any
 import yaml
 
 from ncrun.errors import UserError
+from ncrun.problem import Problem
 from ncrun.records.files import TEMPORARY, naming, write_json, write_text
 from ncrun.records.lock import Lock
-from ncrun.records.read import STATES, read_manifest
+from ncrun.records.problem_file import problem_as_json
+from ncrun.records.read import read_manifest
+from ncrun.records.whole import STATES
 
 
 class RunDirectory:
@@ -82,9 +85,9 @@ class RunDirectory:
         self.release()
         return False
 
-    def begin(self, config: dict[str, Any], theory: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write what is known before training. config: every key with its value. facts: further entries of the
-        manifest."""
+    def begin(self, config: dict[str, Any], problem: Problem, theory: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write what is known before training. config: every key with its value. problem: what theory was asked, and
+        theory its answer. facts: further entries of the manifest."""
         for file in self.path.iterdir():
             if TEMPORARY.fullmatch(file.name):  # of a process that was killed
                 file.unlink()
@@ -92,6 +95,7 @@ class RunDirectory:
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_json(self.path / "problem.json", problem_as_json(problem))
         write_json(self.path / "theory.json", theory)
 
     @property

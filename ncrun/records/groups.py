@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ncrun.errors import UserError, nearest
-from ncrun.records.read import STATES, Record, find_records
+from ncrun.records.places import is_archive
+from ncrun.records.read import Record, find_records
+from ncrun.records.whole import STATES
 
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
 # bits, but a run may be continued on another machine.)
@@ -46,11 +48,12 @@ NAMING = (
 
 
 def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Record]:
-    """Every run in these folders and below, in their order and each once. Raises UserError if there is none."""
+    """Every run in these folders and archives and below, in their order and each once. Raises UserError if there is
+    none."""
     found: dict[Path, Record] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
+        if not folder.is_dir() and not is_archive(folder):
+            raise UserError(f"{folder}: no such folder, nor a .zip archive")
         here = find_records(folder, states)
         if not here:
             which = "finished run" if tuple(states) == ("done",) else "run"

@@ -84,7 +84,7 @@ def train(run: RunConfig) -> int:
                 record.hold(reopen=True)
         facts["environment_changes"] = tell_changes(whole, found, environment)
         for directory, of in {whole: run, **dict(zip(records, singles, strict=True))}.items():
-            directory.begin(of.as_dict(), theory, facts)
+            directory.begin(of.as_dict(), of.problem(), theory, facts)
         evaluator = Evaluator(data, objective_of(run), geometry, run.taps)
         with Display(whole.path.name, epochs, run.progress) as display:
             watched = (records, checkpoints, display, stop_requested)

@@ -86,7 +86,7 @@ def _train_batch(runs: Sequence[RunConfig], found: Sequence[Search]) -> int:
             environment = command.environment_of(facts)
             checkpoints.append(Checkpoints(record, [record], found[index], environment))
             facts["environment_changes"] = command.tell_changes(record, found[index], environment)
-            record.begin(runs[index].as_dict(), theories[index], facts)
+            record.begin(runs[index].as_dict(), runs[index].problem(), theories[index], facts)
         own = OwnCheckpoints(runs, checkpoints)
         with Display(f"{len(runs)} runs together", epochs, first.progress) as display:
             progress = fit(runs, network, evaluators, records, own, display, stop_requested)
