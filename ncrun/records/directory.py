@@ -13,7 +13,6 @@ from ncrun.errors import UserError
 from ncrun.problem import Problem
 from ncrun.records.files import TEMPORARY, naming, write_json, write_text
 from ncrun.records.lock import Lock
-from ncrun.records.problem_file import problem_as_json
 from ncrun.records.read import read_manifest
 from ncrun.records.whole import STATES
 
@@ -95,7 +94,7 @@ class RunDirectory:
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        write_json(self.path / "problem.json", problem_as_json(problem))
+        write_json(self.path / "problem.json", problem.as_json())
         write_json(self.path / "theory.json", theory)
 
     @property

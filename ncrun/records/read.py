@@ -11,7 +11,6 @@ from ncrun.errors import UserError
 from ncrun.problem import Problem
 from ncrun.records import older, whole
 from ncrun.records.places import Folder, Place, runs_below
-from ncrun.records.problem_file import problem_from_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +58,7 @@ def load_record(directory: Path | Place) -> Record:
     measured, posed = _read_json(place, "geometry.json"), _read_json(place, "problem.json")
     if measured is not None:
         whole.check_measured(measured, K, path / "geometry.json")
-    problem = None if posed is None else _problem(posed, manifest, path / "problem.json")
+    problem = None if posed is None else _problem(posed, config, manifest, path / "problem.json")
     return Record(path, config, manifest, theory, _frame(rows), measured, problem)
 
 
@@ -111,9 +110,10 @@ def _parse_row(line: bytes, where: str) -> dict[str, Any]:
     """A whole number of epochs, and numbers or nulls; lists of them for what there is of each class."""
     row = _parse(line, where)
     for key, value in row.items():
-        values = value if isinstance(value, list) and key.startswith("class.") else [value]
-        if not all(value is None or whole.is_number(value) for value in values):
-            raise UserError(f"{where}: {key} is not what a run writes")
+        values = value if isinstance(value, list) and key.startswith("class.") else (value,)
+        for each in values:
+            if not (each is None or whole.is_number(each)):
+                raise UserError(f"{where}: {key} is not what a run writes")
     if not isinstance(row.get("epoch"), int):
         raise UserError(f"{where}: is not what a run writes: it has no epoch")
     return row
@@ -145,13 +145,23 @@ def _is_setting(value: Any) -> bool:
     return isinstance(value, str | bool) or value is None or whole.is_number(value)
 
 
-def _problem(tree: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
+def _problem(tree: dict[str, Any], config: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
+    """problem.json, which says nothing else than the files beside it."""
     try:
-        problem = problem_from_json(tree)
+        problem = Problem.from_json(tree)
     except ValueError as error:
         raise UserError(f"{path}: is not what a run writes: {error}") from error
-    if problem.counts != tuple(map(float, manifest["class_counts"])):
-        raise UserError(f"{path}: is not what a run writes: counts are not those of manifest.json")
+    decays = manifest["effective_decays"]
+    beside = {
+        "loss": config["loss"],
+        "counts": tuple(map(float, manifest["class_counts"])),
+        "weight_decays": tuple(decays["weight"]),
+        "feature_decay": decays["feature"],
+        "decay_mode": config["decay"]["mode"],
+    }
+    for key, value in beside.items():
+        if getattr(problem, key) != value:
+            raise UserError(f"{path}: is not what a run writes: {key} is another one than in the files beside it")
     return problem
 
 

@@ -45,7 +45,7 @@ def is_count(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Finite."""
-    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+    return math.isfinite(value) if isinstance(value, float) else is_whole(value)
 
 
 def is_positive(value: Any) -> bool:
@@ -147,16 +147,22 @@ OPTIMIZERS: Mapping[str, Entries] = {
 }
 OPTIMIZER_LATER: Entries = {"lr": is_number, "momentum": is_number}
 # Of each measured epoch; all other entries are a number or null, those of each class a list of such.
-ROW: Entries = {"epoch": is_whole, "loss": is_number, "data_term": is_number, "train_accuracy": is_number}
-NULLABLE = ("gap", "nc1", "nc2_w", "nc2_h", "nc3")
+ROW: Entries = {
+    "epoch": is_whole,
+    "loss": is_number,
+    "data_term": is_number,
+    "train_accuracy": is_number,
+    **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3"), MAYBE_NUMBER),
+}
 PER_CLASS = ("class.margin", "class.weight_norm_sq", "class.feature_norm_sq")
 
 
 def require(tree: dict[str, Any], wanted: Entries, path: Path, prefix: str = "", later: Entries | None = None) -> None:
     """Raises UserError for an entry that is missing, or not of its kind. later: those that may be missing."""
-    for key, kind in {**wanted, **{key: kind for key, kind in (later or {}).items() if key in tree}}.items():
-        if key not in tree or not kind(tree[key]):
-            raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or of another kind")
+    damaged = [key for key, kind in wanted.items() if key not in tree or not kind(tree[key])]
+    damaged += [key for key, kind in (later or {}).items() if key in tree and not kind(tree[key])]
+    for key in damaged:
+        raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or of another kind")
 
 
 def check_config(config: dict[str, Any], path: Path) -> None:
@@ -229,17 +235,21 @@ def check_measured(measured: dict[str, Any], K: int, path: Path) -> None:
 
 
 def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> None:
-    """metrics.jsonl, whose rows hold numbers, nulls and lists: epochs ascend, and no row lacks what the one before it
-    has. Raises UserError that names the line."""
-    entries = {**ROW, **dict.fromkeys(NULLABLE, MAYBE_NUMBER), **dict.fromkeys(PER_CLASS, list_of(is_number, K))}
-    of_classes = any_of(list_of(MAYBE_NUMBER, K), is_null)
+    """metrics.jsonl, whose rows hold numbers, nulls and lists of them: epochs ascend, and no row lacks what the one
+    before it has. Raises UserError that names the line."""
     before: dict[str, Any] = {}
     for number, row in enumerate(rows, start=1):
         where = path.with_name(f"{path.name}, line {number}")
-        require(row, entries | ({"factor": is_number} if "factor" in row else {}), where)
-        require(row, {key: of_classes for key in row if key.startswith("class.")}, where)
-        for key in before.keys() - row.keys():
+        require(row, {**ROW, "factor": is_number} if "factor" in row else ROW, where)
+        of_classes = {key for key in row if key.startswith("class.")}
+        for key in (before.keys() - row.keys()) | (set(PER_CLASS) - of_classes):
             raise UserError(f"{where}: is not what a run writes: {key} is missing")
+        for key in of_classes:
+            if (row[key] is not None or key in PER_CLASS) and not (isinstance(row[key], list) and len(row[key]) == K):
+                raise UserError(f"{where}: is not what a run writes: {key} has no entry for each of {K} classes")
+        for key in PER_CLASS:
+            if None in row[key]:
+                raise UserError(f"{where}: is not what a run writes: {key} has a null")
         if row["epoch"] <= before.get("epoch", -1):
             raise UserError(f"{where}: is not what a run writes: epoch {row['epoch']} is not after the one before it")
         before = row
