@@ -75,13 +75,13 @@ def unpacked(path: Path) -> dict[str, bytes]:
 
 
 def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
-    """The same files give the same bytes."""
+    """The same files give the same bytes. LZMA, which `unzip` does not know but Python does, saves a quarter."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, DATE)
             info.external_attr = READABLE_BY_ALL
-            archive.writestr(info, files[name], zipfile.ZIP_DEFLATED, compresslevel=9)
+            archive.writestr(info, files[name], zipfile.ZIP_LZMA)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, lambda file: file.write(buffer.getbuffer()))
 

@@ -12,9 +12,10 @@ from ncrun.errors import UserError
 
 # In bytes; no file of a run is larger. In an archive the size is known before anything is inflated.
 LARGEST = 256 << 20
-# So much is inflated at a time: an archive that lies about a size costs no more than this beyond it.
-PART = 1 << 20
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Bytes read at a time. zipfile inflates as many packed bytes at once, for LZMA without a limit: of so few comes no more
+# than some 30 MB, should an archive lie about a size.
+PART = 4096
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
 ENCRYPTED = 0x1
 # What Python's zipfile meets in damaged archives.
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error)
@@ -61,7 +62,7 @@ class Archived:
         if info.flag_bits & ENCRYPTED:
             raise UserError(f"{path}: is encrypted; unpack the archive first")
         if info.compress_type not in METHODS:
-            raise UserError(f"{path}: is packed in a way that is not read here; pack it with deflate")
+            raise UserError(f"{path}: is packed in a way that is not read here; pack it with deflate or LZMA")
         try:
             with self._archive.open(info) as file:
                 parts = list(iter(lambda: file.read(PART), b""))
