@@ -30,7 +30,7 @@ verify: $(READY) ## theory against numerical optimisation, metrics against a slo
 
 torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bit by bit; malformed input (15 minutes on 2 cores)
 	$(BIN)/python scripts/torture.py
-	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_fuzz.py
+	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/fuzz
 
 bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (5 minutes on 2 quiet cores)
 	$(BIN)/python scripts/bench.py

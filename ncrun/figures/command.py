@@ -1,9 +1,8 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ncrun.arguments import Parser
@@ -15,8 +14,6 @@ from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
 
-# What a drawing meets where an entry of a record's files is missing or of another kind: reading checks what all need.
-UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
 
@@ -69,17 +66,6 @@ def figures(arguments: Sequence[str]) -> int:
         return 1
     planned = [run for name in names if name not in THEORY for run in plan(name, options.scale, options.seeds)]
     return _train_and_draw(names, options.scale, planned, options.out, jobs)
-
-
-@contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Damage in records becomes one line."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise UserError(
-            f"{name}: cannot be drawn: one of its records is damaged, or this is a fault of ncrun ({error!r})"
-        ) from error
 
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
@@ -173,8 +159,7 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         png, _ = panels.save(THEORY[name](), out / name)
         print(f"drew {png}", flush=True)
         return
-    with _readable(name):
-        _draw_all(name, scale_of(name, scale), records, out)
+    _draw_all(name, scale_of(name, scale), records, out)
 
 
 def _draw_all(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
@@ -196,6 +181,5 @@ def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Path) -> None
         by_paper.setdefault(name.split("/")[0], []).extend(records)
     for paper, records in by_paper.items():
         if records:
-            with _readable(f"{paper}/table-{scale}"):
-                written = write_tables(records, out / paper / f"table-{scale}")
+            written = write_tables(records, out / paper / f"table-{scale}")
             print(f"wrote {written[0]}", flush=True)

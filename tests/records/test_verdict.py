@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from ncrun.records.lost import lost
+from ncrun.records.summary import describe
 from ncrun.records.verdict import NEAR_LOSS, SETTLED, WORDS, judge
 from ncrun.theory import Problem, predict
 from ncrun.theory.report import as_json
@@ -132,3 +134,28 @@ def test_bottleneck_that_chooses_between_equal_classes() -> None:
     prediction = as_json(predict(problem))
     row = {**ROW, "loss": prediction["objective"], "data_term": 0.2, "class.margin": [0.0, 0.8, 0.8]}
     assert word(row, prediction) == "global optimum"
+
+
+@pytest.mark.parametrize("margins", [[1.0, 5e-4], [5e-4, 2e-4], [1.0, 0.04], [1.0, 0.3]], ids=str)
+@pytest.mark.parametrize("predicted", [[None, None], [0.9, 0.8], [0.9, 1e-4], [0.9, 0.0]], ids=str)
+def test_verdict_and_summary_agree_on_lost_classes(margins: list[float], predicted: list[float | None]) -> None:
+    """What the summary calls collapsed, the verdict calls missing, but for classes that the optimum gives up."""
+    prediction = theory("none" if predicted[0] is None else "proven", predicted)
+    prediction |= {"note": "", "attainable": True, "scale_free": False, "best_known": None}
+    for entry in prediction["classes"]:
+        entry["count"] = 10
+    row = {**ROW, "loss": 0.6, "class.margin": margins, "etf_w": 0.1, "etf_h": 0.1, "gap": None}
+    missing, summary = judge(row, prediction).missing, describe(row, prediction)
+    gone = lost(margins, prediction["classes"])
+    assert set(missing) == {k for k in gone if predicted[k] != 0.0}
+    assert ("no class collapsed" in summary) == (not gone)
+
+
+@pytest.mark.parametrize("predicted", [[None, None], [1.0, 0.8]], ids=str)
+def test_margin_of_nothing_is_lost(predicted: list[float | None]) -> None:
+    assert lost([1.0, 5e-4], theory(margins=predicted)["classes"]) == (1,)
+    assert lost([1.0, 0.3], theory(margins=predicted)["classes"]) == ()
+
+
+def test_small_margin_that_is_predicted_is_not_lost() -> None:
+    assert lost([1.0, 5e-4], theory(margins=[1.0, 5e-4])["classes"]) == ()
