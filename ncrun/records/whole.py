@@ -16,6 +16,7 @@ from ncrun.theory.geometry import CLAIMS
 STATES = ("running", "done", "failed", "interrupted")
 # No run writes a larger whole number, and arithmetic with it could overflow.
 LARGEST_WHOLE = 2**63
+LARGEST_ENTRY = 1e100
 # Claims that come with the value that is claimed.
 VALUED = ("proven", "certified", "open", "refuted")
 
@@ -78,8 +79,8 @@ def list_of(kind: Kind, length: int | None = None) -> Kind:
 
 
 def square(K: int) -> Kind:
-    """A (K, K) matrix of numbers."""
-    return list_of(list_of(is_number, K), K)
+    """A (K, K) matrix of numbers that can be squared and added."""
+    return list_of(list_of(lambda value: is_number(value) and abs(value) < LARGEST_ENTRY, K), K)
 
 
 MAYBE_NUMBER, MAYBE_TEXT = any_of(is_number, is_null), any_of(is_text, is_null)

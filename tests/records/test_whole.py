@@ -52,6 +52,7 @@ def test_whole_record(run: Path) -> None:
         ("theory.json", "logits", [[1.0, 0.0], [0.0, None]]),
         ("theory.json", "best_known", {}),
         ("geometry.json", "feature_gram", [[1.0, 0.0]]),
+        ("geometry.json", "logits", [[1.0, 0.0], [0.0, -1e308]]),
         ("geometry.json", "singular_values", {"head.1": [None]}),
         ("problem.json", "widths", [8, 8]),
         ("problem.json", "loss", "ce"),
