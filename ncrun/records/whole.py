@@ -126,7 +126,7 @@ HEAD_LATER: Entries = {
     "frozen": MAYBE_TEXT,
 }
 DECAY: Entries = {"mode": word_of("features", "parameters")}
-# By name; of a user's own model or optimiser only what is there can be said.
+# By name; of a user's own model only what is there can be said.
 LAYERS: Entries = {"depth": is_count, "width": is_count}
 STAGES: Entries = {"width": is_positive}
 FREE: Entries = {"width": is_count}
@@ -145,8 +145,8 @@ MODEL_LATER: Entries = {
 OPTIMIZERS: Mapping[str, Entries] = {
     "adam": {"lr": is_positive},
     "sgd": {"lr": is_positive, "momentum": is_decay},
+    "lbfgs": {},
 }
-OPTIMIZER_LATER: Entries = {"lr": is_number, "momentum": is_number}
 # Of each measured epoch; all other entries are a number or null, those of each class a list of such.
 ROW: Entries = {
     "epoch": is_whole,
@@ -171,9 +171,10 @@ def check_config(config: dict[str, Any], path: Path) -> None:
     require(config, CONFIG, path, later=CONFIG_LATER)
     require(config["head"], HEAD, path, "head.", HEAD_LATER)
     require(config["decay"], DECAY, path, "decay.")
-    for group, known, later in (("model", MODELS, MODEL_LATER), ("optimizer", OPTIMIZERS, OPTIMIZER_LATER)):
-        require(config[group], {"name": is_text}, path, f"{group}.")
-        require(config[group], known.get(config[group]["name"], {}), path, f"{group}.", later)
+    require(config["model"], {"name": is_text}, path, "model.")
+    require(config["model"], MODELS.get(config["model"]["name"], {}), path, "model.", MODEL_LATER)
+    require(config["optimizer"], {"name": word_of(*OPTIMIZERS)}, path, "optimizer.")
+    require(config["optimizer"], OPTIMIZERS[config["optimizer"]["name"]], path, "optimizer.")
     if config["dataset"] is None:
         require(config, {"counts": list_of(is_count)}, path)
     else:

@@ -37,6 +37,7 @@ def test_whole_record(run: Path) -> None:
         ("config.yaml", "head.depth", 2),  # more layers than decays
         ("config.yaml", "model.depth", "x"),
         ("config.yaml", "optimizer.lr", None),
+        ("config.yaml", "optimizer.name", "x"),
         ("config.yaml", "decay.mode", "both"),
         ("manifest.json", "class_counts", [20]),
         ("manifest.json", "class_counts", [20, 10, 5]),  # theory.json has two
