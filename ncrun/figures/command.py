@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ncrun.arguments import Parser
 from ncrun.errors import UserError
-from ncrun.figures import panels
-from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
+from ncrun.figures import DRAWINGS, FROM_THEORY, panels
+from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, PlannedRun, check_name, plan, scale_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
 from ncrun.side_by_side import run_side_by_side
@@ -47,7 +47,7 @@ def figures(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     options = parser.parse_args(list(arguments))
     if options.list:
-        for name in (*FIGURES, *THEORY):
+        for name in (*FIGURES, *FROM_THEORY):
             print(f"{name}{'  (core)' if name in CORE else ''}")
         return 0
     if options.jobs is not None and options.jobs < 1:
@@ -66,7 +66,7 @@ def figures(arguments: Sequence[str]) -> int:
     needed = [run for name in names for need in NEEDS.get(name, ()) for run in plan(need, options.scale)]
     if _train(_in_order([run for run in needed if run.summary is None]), jobs):
         return 1
-    planned = [run for name in names if name not in THEORY for run in plan(name, options.scale, options.seeds)]
+    planned = [run for name in names if name not in FROM_THEORY for run in plan(name, options.scale, options.seeds)]
     return _train_and_draw(names, options.scale, planned, options.out, jobs)
 
 
@@ -89,7 +89,7 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     for name in names:
         here = scale_of(name, scale)
         mine = [r for r in records if (r.manifest.get("experiment"), r.manifest.get("scale")) == (name, here)]
-        if not mine and name not in THEORY:
+        if not mine and name not in FROM_THEORY:
             raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
         _draw(name, scale, mine, out)
         drawn[name] = mine
@@ -168,8 +168,8 @@ def _finished(name: str, planned: Sequence[PlannedRun]) -> list[Record]:
 
 
 def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
-    if name in THEORY:
-        png, _ = panels.save(THEORY[name](), out / name)
+    if name in FROM_THEORY:
+        png, _ = panels.save(FROM_THEORY[name](), out / name)
         print(f"drew {png}", flush=True)
         return
     with _readable(name):
@@ -178,10 +178,11 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
 
 def _draw_all(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
     ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
-    for suffix, drawing in FIGURES[name].items():
-        target = out / f"{name}-{scale}{suffix}"
+    for number, key in enumerate(FIGURES[name]):
+        drawing = DRAWINGS[key]
+        target = out / drawing.file_name(f"{name}-{scale}", first=number == 0)
         try:
-            png, _ = panels.save(drawing(ordered), target)
+            png, _ = panels.save(drawing.draw(ordered), target)
         except UserError as error:  # what the records lack; the other drawings do not need it
             print(f"left out {target}.png: {error}", flush=True)
             continue

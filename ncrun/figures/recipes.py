@@ -1,64 +1,48 @@
-"""What a figure is made of: the runs of an experiment's grid at a scale, read from configs/experiment, and how to draw
-them."""
+"""What a figure is made of: the runs of an experiment's grid at a scale, read from configs/experiment, and its drawings
+by name."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, resolve
 from ncrun.errors import UserError, nearest
-from ncrun.figures import (
-    classes,
-    convergence,
-    dang2023,
-    dang2024,
-    etf_map,
-    hysteresis,
-    layers,
-    matrices,
-    phase,
-    usual_set,
-)
+from ncrun.figures import FROM_THEORY
 from ncrun.records.read import Record, find_records, read_manifest
 
 SCALES = ("cpu", "real", "paper")
-Drawing = Callable[[Sequence[Record]], Figure]
 # What every experiment with networks is shown by, and those with unequal classes besides.
-NETWORKS: dict[str, Drawing] = {"-grams": matrices.matrices, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks}
-IMBALANCED: dict[str, Drawing] = {"-classes": classes.sizes, "-angles": classes.angles}
-# Each figure's drawings by the suffix of their file's name. Those of THEORY need no run.
-FIGURES: dict[str, dict[str, Drawing]] = {
-    "dang2023/mlp-imbalanced": {"": dang2023.imbalanced, "-ledger": dang2023.ledger, **NETWORKS, **IMBALANCED},
-    "dang2023/mlp-imbalanced-emnist": {"": dang2023.imbalanced, **NETWORKS, **IMBALANCED},
-    "dang2023/mlp-balanced": {"": convergence.convergence, **NETWORKS},
-    "dang2023/convolutional-balanced": {"": convergence.convergence, **NETWORKS},
-    "dang2023/convolutional-balanced-emnist": {"": convergence.convergence, **NETWORKS},
-    "dang2023/cross-entropy-balanced": {"": convergence.convergence, **NETWORKS},
-    "dang2023/direct-imbalanced": {"": dang2023.direct_imbalanced},
-    "dang2023/direct-balanced": {"": dang2023.direct_balanced},
-    "dang2023/geometry-3d": {"": dang2023.geometry_3d},
-    "dang2023/phase": {"": phase.squared_loss},
-    "dang2023/hysteresis": {"": hysteresis.hysteresis},
-    "dang2024/direct": {"": dang2024.direct, "-grams": dang2024.direct_grams},
-    "dang2024/mlp": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/mlp-cifar10": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/mlp-cifar100": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/convolutional": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/convolutional-cifar10": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/convolutional-cifar100": {"": convergence.convergence, **NETWORKS, **IMBALANCED},
-    "dang2024/phase": {"": phase.relu_features},
-    "sukenik2023/dufm": {"": layers.deep_collapse},
-    "sukenik2023/dufm-width": {"": layers.width_ablation},
-    "sukenik2023/end-to-end": {"": layers.deep_collapse, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks},
-    "sukenik2023/frozen-head": {"": layers.deep_collapse, "-usual": usual_set.usual_set, "-ranks": usual_set.ranks},
-    "sukenik2023/phase": {"": phase.relu_head},
+NETWORKS = ("grams", "usual", "ranks")
+IMBALANCED = (*NETWORKS, "classes", "angles")
+# Each experiment's drawings by their keys; the first has the experiment's own name as its file's.
+FIGURES: dict[str, tuple[str, ...]] = {
+    "dang2023/mlp-imbalanced": ("imbalanced", "ledger", *IMBALANCED),
+    "dang2023/mlp-imbalanced-emnist": ("imbalanced", *IMBALANCED),
+    "dang2023/mlp-balanced": ("convergence", *NETWORKS),
+    "dang2023/convolutional-balanced": ("convergence", *NETWORKS),
+    "dang2023/convolutional-balanced-emnist": ("convergence", *NETWORKS),
+    "dang2023/cross-entropy-balanced": ("convergence", *NETWORKS),
+    "dang2023/direct-imbalanced": ("direct-imbalanced",),
+    "dang2023/direct-balanced": ("direct-balanced",),
+    "dang2023/geometry-3d": ("geometry-3d",),
+    "dang2023/phase": ("phase-squared-loss",),
+    "dang2023/hysteresis": ("hysteresis",),
+    "dang2024/direct": ("direct", "direct-grams"),
+    "dang2024/mlp": ("convergence", *IMBALANCED),
+    "dang2024/mlp-cifar10": ("convergence", *IMBALANCED),
+    "dang2024/mlp-cifar100": ("convergence", *IMBALANCED),
+    "dang2024/convolutional": ("convergence", *IMBALANCED),
+    "dang2024/convolutional-cifar10": ("convergence", *IMBALANCED),
+    "dang2024/convolutional-cifar100": ("convergence", *IMBALANCED),
+    "dang2024/phase": ("phase-relu-features",),
+    "sukenik2023/dufm": ("deep-collapse",),
+    "sukenik2023/dufm-width": ("width-ablation",),
+    "sukenik2023/end-to-end": ("deep-collapse", "usual", "ranks"),
+    "sukenik2023/frozen-head": ("deep-collapse", "usual", "ranks"),
+    "sukenik2023/phase": ("phase-relu-head",),
 }
 # What an experiment needs to be finished before its own runs can be planned.
 NEEDS = {"sukenik2023/frozen-head": ("sukenik2023/head",)}
-THEORY: dict[str, Callable[[], Figure]] = {"theory/etf-map": etf_map.etf_map}
 # What `ncrun figures` draws without names, in the order in which a reader wants to see it.
 CORE = (
     "dang2023/mlp-imbalanced",
@@ -101,10 +85,10 @@ class PlannedRun:
 
 def check_name(name: str) -> None:
     """Raises UserError for a name that is no figure."""
-    names = [*FIGURES, *THEORY]
+    names = [*FIGURES, *FROM_THEORY]
     if name not in names:
         raise UserError(f"{name}: no such figure; the figures are {', '.join(names)}{nearest(name, names)}")
-    assert name in THEORY or name in group_options("experiment")
+    assert name in FROM_THEORY or name in group_options("experiment")
 
 
 def scale_of(name: str, scale: str) -> str:
