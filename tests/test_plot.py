@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from ncrun.errors import UserError
 from ncrun.figures import panels
-from ncrun.figures.plot import Request, plot_runs
+from ncrun.figures.plot import plot_runs
+from ncrun.figures.plot_lines import Request
 from ncrun.records.groups import gather
 
 EPOCHS = (0, 1, 10, 100)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ncrun.config import known_keys
 from ncrun.errors import UserError, nearest
+from ncrun.figures.plot_lines import TIMES, Request
 from ncrun.records.groups import OPENED, gather
 
 HELP = """\
@@ -25,7 +26,6 @@ RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG a
 
 Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line.
 """
-TIMES = ("epoch", "step", "seconds", "factor")
 OPTIONS = ("y", "x", "hue", "style", "out", "logx", "logy")
 
 
@@ -42,7 +42,7 @@ def plot(arguments: Sequence[str]) -> int:
     records = gather(folders)
 
     from ncrun.figures import panels
-    from ncrun.figures.plot import Request, plot_runs
+    from ncrun.figures.plot import plot_runs
 
     request = Request(
         y=_list("y", options["y"]),
