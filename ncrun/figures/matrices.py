@@ -72,13 +72,13 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
 
 
 def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> None:
-    expected, measured = both(record, name)
-    extent = float(np.abs([expected, measured]).max()) or 1.0
-    for ax, matrix in zip(axes, (expected, measured), strict=True):
+    predicted, measured = both(record, name)
+    extent = float(np.abs([predicted, measured]).max()) or 1.0
+    for ax, matrix in zip(axes, (predicted, measured), strict=True):
         drawn = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
         _ticks(ax, len(matrix))
     axes[1].set_yticklabels([])
-    axes[1].set_xlabel(f"largest diff. {np.abs(expected - measured).max():.2g}", fontsize=TYPE)
+    axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}", fontsize=TYPE)
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, aspect=14, pad=0.02)
     bar.ax.tick_params(labelsize=TYPE - 1)
     bar.locator = MaxNLocator(nbins=3, symmetric=True)
