@@ -12,7 +12,6 @@ from test_data import small_set
 from ncrun.compose import compose_run, group_options, own_scales
 from ncrun.config import RunConfig, SGDConfig, resolve
 from ncrun.data.catalogue import CATALOGUE
-from ncrun.figures import command
 from ncrun.figures.recipes import NEEDS, SCALES, PlannedRun, plan
 from ncrun.records.read import load_record
 from ncrun.training.command import train
@@ -192,50 +191,8 @@ def test_typed_dataset_in_a_sweep(typed: tuple[str, ...], ncrun: Command, monkey
     assert seen == [("digits", (1, *((16, 16) if typed else (8, 8)))), ("mnist", (3, size, size))]
 
 
-# ---------------------------------------------------------------- seeds, and what has to be there first
-
-
-def test_seeds_are_of_networks_only() -> None:
-    network, free = "dang2023/mlp-imbalanced-emnist", "sukenik2023/dufm"
-    assert [run.run.seed for run in plan(network, "cpu", seeds=3)] == [0, 1, 2]
-    assert plan(network, "cpu", seeds=3)[0].directory == grid(network, "cpu")[0].directory
-    assert plan(free, "cpu", seeds=3) == grid(free, "cpu")
-
-
-def test_seeds_are_refused_where_they_mean_nothing(refused: Refused, workdir: Path) -> None:
-    assert refused("figures", "--seeds", "0").startswith("--seeds=0: must be at least 1")
-    assert refused("figures", "--seeds", "2", "--from", ".").startswith("--seeds=2: has no effect")
+# ---------------------------------------------------------------- what has to be there first
 
 
 def test_a_frozen_head_that_is_not_there(refused: Refused) -> None:
     assert refused("train", "experiment=sukenik2023/frozen-head", "scale=cpu").startswith("head.frozen=")
-
-
-def test_figures_train_the_head_first(workdir: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For frozen-head cannot be planned before; a finished one is not trained again."""
-    wanted = "sukenik2023/frozen-head"
-    at_once = ("optimizer.tolerance=1e9", "optimizer.kicks=0")
-    short = {wanted: ("epochs=2",), **dict.fromkeys(NEEDS[wanted], at_once)}
-    trained: list[str] = []
-
-    def short_plan(name: str, scale: str, seeds: int = 1) -> list[PlannedRun]:
-        jobs = [(*run.overrides, *short[name], "threads=1") for run in plan(name, scale, seeds)]
-        return [PlannedRun(name, job, resolve(compose_run(job))) for job in jobs]
-
-    def train_here(runs: list[PlannedRun], *_: object) -> int:
-        trained.extend(run.experiment for run in runs)
-        return sum(train(run.run) for run in runs)
-
-    monkeypatch.setattr(command, "plan", short_plan)
-    monkeypatch.setattr(command, "check_name", lambda name: None)
-    monkeypatch.setattr(command, "_train", train_here)
-    monkeypatch.setattr(command, "_draw_finished", lambda *_: None)
-    for _ in range(2):
-        assert command.figures([wanted]) == 0
-    assert trained == ["sukenik2023/head", wanted]
-
-
-def test_figures_stop_if_the_head_fails(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "check_name", lambda name: None)
-    monkeypatch.setattr(command, "_train", lambda runs, *_: len(runs))
-    assert command.figures(["sukenik2023/frozen-head"]) == 1

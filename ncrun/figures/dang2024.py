@@ -1,6 +1,6 @@
 """Figures in the settings of Dang et al. 2024: cross-entropy, non-negative features, imbalanced classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def _over_ratio(
     ax: Axes,
     records: Sequence[Record],
     cosines: Callable[[dict[str, Any]], classes.Array],
-    entries: dict[str, tuple[int, ...]],
+    entries: Mapping[str, tuple[int, ...]],
 ) -> None:
     """Entries of cosines, by their name in the legend: predicted dashed, measured as dots."""
     ratios = [class_ratio(record) for record in records]
