@@ -36,8 +36,8 @@ FRAMES = {
 }
 FRAME_LEGEND = (
     Line2D([], [], label="predicted", **PREDICTED_VECTOR),
-    Line2D([], [], color="0.3", linewidth=1.5, marker=">", markevery=[1], label="learned classifier row"),
-    Line2D([], [], color="0.3", linestyle="", marker="o", label="learned class mean"),
+    Line2D([], [], color="0.3", linewidth=1.5, marker=">", markersize=6, markevery=[1], label="learned classifier row"),
+    Line2D([], [], color="0.3", linestyle="", marker="o", markersize=6, label="learned class mean"),
     Line2D([], [], label="predicted class mean", **PREDICTED_TIP),
     Patch(label="plane of the predicted rows", **PLANE),
 )
