@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
 from ncrun.config import RunConfig
-from ncrun.sweep import is_parallel
+from ncrun.engines.sweeps import is_parallel
 
 
 class SweepLauncher(BasicLauncher):

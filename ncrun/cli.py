@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,7 +50,8 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns the exit status: 0 success, 2 the user's mistake, 128+n ended by signal n."""
+    """Run one command line; returns the exit status: 0 success, 1 a run diverged or failed, 2 the user's mistake, 70
+    a bug of ours, 128+n ended by signal n."""
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return 0
@@ -89,6 +91,9 @@ def run(arguments: list[str]) -> int:
         return _reader_left()
     except KeyboardInterrupt:  # before there is a run to interrupt
         return 128 + signal.SIGINT
+    except Exception:  # nobody expects it: a bug of ours
+        traceback.print_exc()
+        return os.EX_SOFTWARE
 
 
 def _refuse(message: str) -> int:
@@ -135,9 +140,9 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
             if command == "theory":
                 _theory(run, print_json)
             else:
-                from ncrun.training.command import train
+                from ncrun.training.runs import train
 
-                statuses.append(train(run))
+                statuses.append(train([run]))
         except BrokenPipeError:
             statuses.append(_reader_left())
         except Exception as error:
@@ -151,7 +156,7 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     def sweep(jobs: "Sequence[tuple[Sequence[str], RunConfig]]") -> None:
         nonlocal started
         started = True
-        from ncrun.sweep import train_sweep
+        from ncrun.engines.sweeps import train_sweep
 
         statuses.append(train_sweep(jobs))
 
@@ -185,7 +190,7 @@ def _resolved(config: "DictConfig") -> "RunConfig":
 
 
 def _preflight(run: "RunConfig") -> None:
-    from ncrun.training.command import preflight
+    from ncrun.training.runs import preflight
 
     preflight(run)
 

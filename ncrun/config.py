@@ -304,11 +304,6 @@ class RunConfig:
         default = self.model.name if self.dataset is None else f"{self.dataset.name}-{self.model.name}"
         return Path("runs") / f"{self.name or default}-M{self.depth}-{self.identity()}"
 
-    @property
-    def manifest_name(self) -> str:
-        """The file that states what the directory is; several restarts have a summary above their own manifests."""
-        return "summary.json" if self.restarts > 1 else "manifest.json"
-
     def single(self, restart: int) -> "RunConfig":
         """One of several restarts as the run that it is by itself: the next seed, in a folder of its own."""
         seed = self.seed + restart

@@ -26,7 +26,7 @@ from ncrun.measurement import training_metrics
 from ncrun.models import FreeFeatures, build
 from ncrun.records.read import read_manifest
 from ncrun.theory import predict
-from ncrun.training.command import train
+from ncrun.training.runs import train
 
 COUNTS = [200, 100, 50, 50]
 WIDTH, DECAY, LR, MOMENTUM = 64, 5e-4, 0.1, 0.9
@@ -58,7 +58,7 @@ def trained(run: RunConfig) -> tuple[float, list[dict[str, Any]]]:
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             path = Path(folder) / "run"
-            status = train(replace(run, run_dir=str(path)))
+            status = train([replace(run, run_dir=str(path))])
             assert status == 0, f"the run ended with status {status}"
             manifest = read_manifest(path)
             assert manifest is not None

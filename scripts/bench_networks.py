@@ -73,8 +73,8 @@ def fit(problem: NetworkProblem, network: Network, between: Callable[[float, flo
 
     with tempfile.TemporaryDirectory() as folder, no_checkpoints():
         record = RunDirectory(Path(folder), "0123456789")
-        checkpoints = Checkpoints(record, [record], NOTHING, {})
-        loop.fit([problem.run], network, [evaluator], [record], checkpoints, show, lambda: False)
+        checkpoints = Checkpoints(record, NOTHING, {})
+        loop.fit([problem.run], network, [evaluator], [record], [checkpoints], show, lambda: False)
     return found
 
 

@@ -94,7 +94,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
         before = contents(workdir)
         with monkeypatch.context() as patch:
             for trains in ("fit", "settle"):
-                patch.setattr(f"ncrun.training.command.{trains}", lambda *_: pytest.fail("a run was started"))
+                patch.setattr(f"ncrun.training.program.{trains}", lambda *_: pytest.fail("a run was started"))
             result = ncrun(*arguments)
         assert result.status == 2, result
         assert result.out == ""
@@ -111,7 +111,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out curves.png, which a process of its own draws in two seconds after every run."""
-    monkeypatch.setattr("ncrun.training.command.draw", lambda records: True)
+    monkeypatch.setattr("ncrun.training.ending.draw", lambda records: True)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -193,7 +193,7 @@ def test_seed_too_large(refused: Refused) -> None:
 
 
 def test_empty_run_dir(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncrun.training.command.train", lambda run: 0)
+    monkeypatch.setattr("ncrun.training.runs.train", lambda run: 0)
     assert refused("train", "run_dir=").startswith("run_dir=")
 
 
@@ -211,7 +211,7 @@ def test_empty_run_dir(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_sweep_with_one_bad_job_starts_none(
     typed: str, start: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ncrun.training.command.train", lambda run: pytest.fail("a job was started"))
+    monkeypatch.setattr("ncrun.training.runs.train", lambda run: pytest.fail("a job was started"))
     assert refused("train", "-m", *typed.split()).startswith(start)
 
 
@@ -220,18 +220,19 @@ def test_sweep_with_one_job_for_a_device_that_is_not_there(refused: Refused, mon
 
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    monkeypatch.setattr("ncrun.training.command.load_run_data", lambda *_: pytest.fail("a job was started"))
+    monkeypatch.setattr("ncrun.training.program.load_run_data", lambda *_: pytest.fail("a job was started"))
     assert refused("train", "-m", "device=cpu,cuda", "run_dir=out/${device}").startswith("device=cuda: ")
 
 
 def test_sweep_runs_every_job_in_its_own_directory(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int, Path]] = []
 
-    def train(run) -> int:
+    def train(runs) -> int:
+        (run,) = runs
         seen.append((run.head.depth, run.seed, run.directory()))
         return 0
 
-    monkeypatch.setattr("ncrun.training.command.train", train)
+    monkeypatch.setattr("ncrun.training.runs.train", train)
     result = ncrun("train", "-m", "head.depth=1,3", "seed=0,1", "run_dir=out/${head.depth}/${seed}")
     assert result.status == 0
     assert seen == [(M, s, Path(f"out/{M}/{s}")) for M in (1, 3) for s in (0, 1)]
@@ -239,18 +240,18 @@ def test_sweep_runs_every_job_in_its_own_directory(ncrun: Command, monkeypatch: 
 
 
 def test_sweep_fails_if_one_job_fails(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncrun.training.command.train", lambda run: 1 if run.seed == 0 else 0)
+    monkeypatch.setattr("ncrun.training.runs.train", lambda runs: 1 if runs[0].seed == 0 else 0)
     assert ncrun("train", "-m", "seed=0,1").status == 1
 
 
 def test_interrupted_sweep_starts_no_further_job(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def train(run) -> int:
-        seen.append(run.seed)
+    def train(runs) -> int:
+        seen.append(runs[0].seed)
         return 130
 
-    monkeypatch.setattr("ncrun.training.command.train", train)
+    monkeypatch.setattr("ncrun.training.runs.train", train)
     assert ncrun("train", "-m", "seed=0,1").status == 130
     assert seen == [0]
 

@@ -3,8 +3,7 @@
 import pytest
 from conftest import Compose, Refused
 
-from ncrun.training.checkpoint import NOTHING
-from ncrun.training.command import threads_of
+from ncrun.training.machine import threads_of
 
 UFM, RELU, DUFM = (f"model={name} counts=[6,3]" for name in ("ufm", "ufm_relu", "dufm"))
 NO_MINIMISER = "no minimiser"
@@ -113,7 +112,7 @@ def test_what_is_left_out_is_filled_in(run_config: Compose) -> None:
         assert (run.dataset, run.imbalance, run.subset) == (None, None, None)
         assert run.class_counts() == [6, 3, 2]
         assert (run.num_classes, run.num_samples, run.head_widths()) == (3, 11, (64,) * depth)
-        assert threads_of(run, NOTHING) == 1
+        assert threads_of(run, None) == 1
         assert run.directory().name.startswith(f"{name}-M{depth}-")
 
 
@@ -122,7 +121,7 @@ def test_what_is_typed_wins(run_config: Compose) -> None:
     for typed in (["optimizer=sgd", UFM], [UFM, "optimizer=sgd"]):
         assert run_config(*" ".join(typed).split()).optimizer.name == "sgd"
     run = run_config(*RELU.split(), "loss=mse", "epochs=7", "dtype=float32", "threads=2", "batch_size=full")
-    assert (run.loss, run.epochs, run.dtype, threads_of(run, NOTHING)) == ("mse", 7, "float32", 2)
+    assert (run.loss, run.epochs, run.dtype, threads_of(run, None)) == ("mse", 7, "float32", 2)
     assert run_config(*DUFM.split(), "head.depth=2").depth == 2
     assert run_config(*UFM.split(), "optimizer=adam", "schedule.drops=[0.5]").schedule.drops == [0.5]
 

@@ -51,7 +51,7 @@ from ncrun.records.read import load_record, read_metrics
 from ncrun.records.table_command import table
 from ncrun.training.checkpoint import Checkpoints, DoesNotFit, search
 from ncrun.training.evaluate import Evaluator
-from ncrun.training.optimisers import build_optimiser
+from ncrun.training.optimisers import StepRule, build_optimiser
 
 FACTOR = int(os.environ.get("NCRUN_FUZZ", "1"))
 LONGEST_S = 20.0
@@ -131,7 +131,7 @@ def interrupted(place: Path) -> Path:
 def finished(place: Path) -> Path:
     """A finished run of free features."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncrun.training.command.draw", lambda records: True)
+        patch.setattr("ncrun.training.ending.draw", lambda records: True)
         assert run_command("train", *FREE, "run_dir=free").status == 0
     return place / "free"
 
@@ -568,7 +568,7 @@ def test_damaged_checkpoints(data: Data, interrupted: Path) -> None:
             )
         ):
             stack.enter_context(replaced(path, data.draw(damaged(path.read_bytes()))))
-        found = search(record, [record])
+        found = search(record)
     if found.content is None:
         assert found.message is not None
         assert found.message.endswith("starts anew")
@@ -586,7 +586,7 @@ def test_damaged_metrics_and_what_checkpoints_know_of_them(data: Data, interrupt
     changed = data.draw(damaged(intact))
     with within_time("metrics bytes"), replaced(record.metrics, changed):
         with contextlib.suppress(UserError):
-            found = search(record, [record])
+            found = search(record)
             assert found.content is not None
             size = found.content["metrics"][0]["size"]
             assert 0 < size <= len(intact)
@@ -611,12 +611,12 @@ def test_checkpoints_of_another_content(data: Data, interrupted: Path, place: Pa
     record.metrics.write_bytes((interrupted / "metrics.jsonl").read_bytes())
     write_sealed(record.checkpoint, buffer.getbuffer())
     network = build(run)
-    optimiser = build_optimiser([run], network)
+    optimiser = build_optimiser([StepRule.of(run)], network)
     random = torch.get_rng_state()
     with within_time("checkpoint contents"):
         try:
-            found = search(record, [record])
-            progress = Checkpoints(record, [record], found, {}).restore(network, optimiser, torch.Generator())
+            found = search(record)
+            progress = Checkpoints(record, found, {}).restore(network, optimiser, torch.Generator())
         except (UserError, DoesNotFit):
             return
         finally:
@@ -636,7 +636,7 @@ def test_sealed_bytes_that_are_no_checkpoint(data: Data, interrupted: Path, plac
     write_sealed(record.checkpoint, content)
     with within_time("sealed bytes"):
         with contextlib.suppress(UserError):
-            search(record, [record])
+            search(record)
         with contextlib.suppress(UserError):
             LinearHead((8,), 10, bias=False, orthogonal=False).take_over(record.path)
 
@@ -684,7 +684,7 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
 def of_an_experiment(place: Path) -> Path:
     """A finished run that `ncrun figures` draws every picture of."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncrun.training.command.draw", lambda records: True)
+        patch.setattr("ncrun.training.ending.draw", lambda records: True)
         small = ("counts=[4,3,2,2,2,2,2,2,2,2]", "model.width=8", "epochs=3", "measure=every", "run_dir=drawn/run")
         assert run_command("train", "experiment=dang2023/mlp-imbalanced", "scale=cpu", *small).status == 0
     return place / "drawn" / "run"

@@ -10,7 +10,7 @@ from conftest import TINY, Command, Compose, rows
 from ncrun.models import Network, build
 from ncrun.objective import Objective
 from ncrun.training.gradients import NetworkGradient, tf32
-from ncrun.training.optimisers import build_optimiser, set_rates
+from ncrun.training.optimisers import StepRule, build_optimiser, set_rates
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -23,7 +23,7 @@ def gradient_of(run_config: Compose, precision: str) -> tuple[Network, torch.Ten
     assert isinstance(network, Network)
     images, labels = torch.randn(60, 1, 8, 8), torch.arange(60) % 10
     objective = Objective("mse", "features", run.weight_decays(), run.decay.feature, 60)
-    NetworkGradient(run, network, objective)(images, labels)
+    NetworkGradient(network, objective, precision)(images, labels)
     return network, torch.cat([parameter.grad.ravel() for parameter in network.parameters()])
 
 
@@ -67,9 +67,9 @@ def test_rate_stays_where_a_recorded_step_reads_it(optimizer: str, run_config: C
     plain, recorded = run_config(*typed), run_config(*typed, "cuda_graphs=true")
     network = build(plain)
     for first, then in ((plain, recorded), (recorded, plain)):
-        optimiser = build_optimiser([then], network)
+        optimiser = build_optimiser([StepRule.of(then)], network)
         before = optimiser.param_groups[0]["lr"]
-        optimiser.load_state_dict(build_optimiser([first], network).state_dict())
+        optimiser.load_state_dict(build_optimiser([StepRule.of(first)], network).state_dict())
         rate = optimiser.param_groups[0]["lr"]
         assert isinstance(rate, torch.Tensor) is then.cuda_graphs
         assert rate is before or not then.cuda_graphs

@@ -15,7 +15,7 @@ from ncrun.data.catalogue import CATALOGUE
 from ncrun.figures import command
 from ncrun.figures.recipes import NEEDS, SCALES, PlannedRun, plan
 from ncrun.records.read import load_record
-from ncrun.training.command import train
+from ncrun.training.runs import train
 
 EXPERIMENTS = group_options("experiment")
 grid = cache(plan)  # composing takes a tenth of a second a run; not for those of NEEDS, which look into a folder
@@ -69,7 +69,7 @@ def test_every_scale_composes_and_trains(
         small_set(dataset, data, monkeypatch)
     for planned in one_of_each(runs):
         run = narrow(planned, data)
-        assert train(run) == 0
+        assert train([run]) == 0
         record = load_record(run.directory())
         assert (record.manifest["experiment"], record.manifest["scale"]) == (name, scale)
         assert math.isfinite(record.metrics["loss"].iloc[-1])
@@ -176,13 +176,14 @@ def test_typed_dataset_in_a_sweep(typed: tuple[str, ...], ncrun: Command, monkey
     """In one that is typed, and in the experiment's own."""
     seen: list[tuple[str, tuple[int, ...]]] = []
 
-    def note(run: RunConfig) -> int:
+    def note(runs: Sequence[RunConfig]) -> int:
+        (run,) = runs
         assert run.dataset is not None
         seen.append((run.dataset.name, run.image_shape))
         return 0
 
-    monkeypatch.setattr("ncrun.training.command.train", note)
-    monkeypatch.setattr("ncrun.training.command.preflight", lambda run: None)
+    monkeypatch.setattr("ncrun.training.runs.train", note)
+    monkeypatch.setattr("ncrun.training.runs.preflight", lambda run: None)
     size = 16 if typed else 32
     base = ("train", "-m", "experiment=dang2024/mlp", "scale=paper", *typed)
     assert ncrun(*base).status == 0
@@ -224,7 +225,7 @@ def test_figures_train_the_head_first(workdir: Path, undrawn: None, monkeypatch:
 
     def train_here(runs: list[PlannedRun], *_: object) -> int:
         trained.extend(run.experiment for run in runs)
-        return sum(train(run.run) for run in runs)
+        return sum(train([run.run]) for run in runs)
 
     monkeypatch.setattr(command, "plan", short_plan)
     monkeypatch.setattr(command, "check_name", lambda name: None)

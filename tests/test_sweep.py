@@ -11,9 +11,9 @@ import torch
 from conftest import Command, Compose, Refused, contents, rows, state
 
 from ncrun import sweep
+from ncrun.engines.processes import run_side_by_side
+from ncrun.engines.sweeps import train_sweep
 from ncrun.models.free_gradient import FreeGradient
-from ncrun.side_by_side import run_side_by_side
-from ncrun.sweep import train_sweep
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ncrun.arguments import Parser
+from ncrun.engines.processes import run_side_by_side
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.recipes import CORE, FIGURES, NEEDS, SCALES, THEORY, PlannedRun, check_name, plan, scale_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
-from ncrun.side_by_side import run_side_by_side
 
 # What a drawing meets where an entry of a record's files is missing or of another kind: reading checks what all need.
 UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)

@@ -91,7 +91,7 @@ class PlannedRun:
     @property
     def summary(self) -> str | None:
         """What the finished run says of itself in one line; None while it is not finished."""
-        manifest = read_manifest(self.directory, self.run.manifest_name)
+        manifest = read_manifest(self.directory, "summary.json" if self.run.restarts > 1 else "manifest.json")
         return str(manifest.get("summary", "done")) if manifest is not None and manifest["state"] == "done" else None
 
     def records(self) -> list[Record]:

@@ -19,13 +19,12 @@ class RunDirectory:
     """One run's records. One process at a time may hold them.
 
     identity: a hash of all that decides the run's numbers; a directory of another one is refused.
-    manifest: the file that states what the directory is; "summary.json" where it is the parent of several restarts.
     """
 
-    def __init__(self, path: Path, identity: str, manifest: str = "manifest.json") -> None:
+    def __init__(self, path: Path, identity: str) -> None:
         self.path = path
         self.identity = identity
-        self._manifest_path = path / manifest
+        self._manifest_path = path / "manifest.json"
         self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
         self._metrics_hash = hashlib.sha256()
@@ -53,7 +52,7 @@ class RunDirectory:
         if not self.path.is_dir() or not any(_counts(file) for file in self.path.iterdir()):
             return None
         try:
-            manifest = read_manifest(self.path, self._manifest_path.name)
+            manifest = read_manifest(self.path)
         except UserError as error:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
@@ -64,17 +63,15 @@ class RunDirectory:
             )
         return str(manifest["state"])
 
-    def hold(self, reopen: bool = False) -> bool:
+    def hold(self) -> bool:
         """Take the lock. Nothing else is written.
-
-        reopen: a finished run is held as well (one restart of several that are not all finished).
 
         Returns False, holding nothing, if another process has finished the run meanwhile. Raises UserError if one is at
         it, or if the folder cannot be written.
         """
         self._lock.take()
         try:
-            if self.state() != "done" or reopen:
+            if self.state() != "done":
                 return True
         except UserError:
             self.release()
@@ -105,7 +102,7 @@ class RunDirectory:
     @property
     def environment_changes(self) -> list[str]:
         """What an earlier sitting of this run noted of its surroundings."""
-        noted = (read_manifest(self.path, self._manifest_path.name) or {}).get("environment_changes")
+        noted = (read_manifest(self.path) or {}).get("environment_changes")
         return list(map(str, noted)) if isinstance(noted, list) else []
 
     @property

@@ -4,7 +4,7 @@ Such a run takes seconds, so nothing is kept of an interrupted one: continued, i
 bits. The bounds of L-BFGS-B keep the features of ufm_relu from becoming negative.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def settle(
     run: RunConfig,
     model: FreeFeatures,
     evaluator: Evaluator,
-    records: Sequence[RunDirectory],
+    record: RunDirectory,
     checkpoints: Checkpoints,
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
@@ -47,15 +47,14 @@ def settle(
     """Go to the optimum that descent from the start leads to; one epoch is one iteration.
 
     With run.path, one after the other to the optimum at every factor on all decays, each from the last one; an epoch is
-    then one point of the path. The arguments are those of ncrun.training.loop.fit. Raises Interrupted or Diverged.
+    then one point of the path. The last arguments are as in ncrun.training.loop.fit. Raises Interrupted or Diverged.
     """
     assert isinstance(run.optimizer, LBFGSConfig)
     assert run.epochs is not None
-    for record in records:
-        record.cut_metrics(0)
+    record.cut_metrics(0)
     progress = Progress()
     rng = np.random.default_rng(run.seed)
-    logbook = Logbook(model, records, progress, ["; try optimizer=adam"])
+    logbook = Logbook(model, [record], progress, ["; try optimizer=adam"])
     objective, labels = evaluator.objective, evaluator.data.train_labels
     measured = measured_epochs(run.measure, run.epochs, full_batch=True)
     last_measured = 0
@@ -84,7 +83,7 @@ def settle(
             _descend(model, here, labels, run.optimizer, run.epochs, rng, after_iteration)
             show(progress.epoch, logbook.measure([evaluator.scaled(factor)], factor=factor))
     logbook.keep_time()
-    checkpoints.save(model, None, None, progress)
+    checkpoints.save(model, None, None, torch.get_rng_state(), progress)
     return progress
 
 

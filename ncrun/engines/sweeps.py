@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from ncrun.config import RunConfig
-from ncrun.side_by_side import run_side_by_side
+from ncrun.engines.processes import run_side_by_side
 
 
 def is_parallel(run: RunConfig) -> bool:
@@ -16,9 +16,9 @@ def train_sweep(jobs: Sequence[tuple[Sequence[str], RunConfig]]) -> int:
     """Train all runs, each given with the overrides that make it; returns the exit status, the highest of all."""
     runs = [run for _, run in jobs]
     if runs[0].together:
-        from ncrun.training.together import train_together
+        from ncrun.training.runs import train
 
-        return train_together(runs)
+        return train(runs)
     cores = len(os.sched_getaffinity(0))
     at_once = min(len(runs), cores if runs[0].jobs == "auto" else int(runs[0].jobs))
     statuses = [0]
