@@ -2,6 +2,7 @@
 sets' own formats, with the decays that follow from the papers' nominal ones."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from free_features import Array, Instance
 
 from ncrun.config import RunConfig
 from ncrun.models import FreeFeatures
-from ncrun.models.free_features import FreeHead, free_features
+from ncrun.models.free_features import FreeHead, free_features, stacked
 from ncrun.objective import Objective
 from ncrun.theory import predict
 from ncrun.training.evaluate import stationarity
@@ -208,7 +208,7 @@ def test_weights_without_a_std_are_pytorchs_default(run_config: Compose) -> None
 
 def test_starts_are_those_of_their_seeds(run_config: Compose) -> None:
     base = ["model=ufm", "counts=[3,2]", "model.width=4", "head.depth=2", "head.bias=true", "optimizer=sgd"]
-    group = free_features(run_config(*base, "restarts=3", "seed=7"))
+    group = stacked([free_features(run_config(*base, f"seed={seed}")) for seed in (7, 8, 9)])
     assert group.num_members == 3
     for k in range(3):
         single, member = free_features(run_config(*base, f"seed={7 + k}")), group.member(k)

@@ -1,4 +1,4 @@
-"""Sweeps that are trained in one batched program (together=true) or in processes side by side (jobs=N)."""
+"""Sweeps that are trained in one batched program (together=true)."""
 
 import itertools
 import json
@@ -10,13 +10,9 @@ import pytest
 import torch
 from conftest import Command, Compose, Refused, contents, rows, state
 
-from ncrun import sweep
-from ncrun.engines.processes import run_side_by_side
-from ncrun.engines.sweeps import train_sweep
 from ncrun.models.free_gradient import FreeGradient
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
 BASE = ["model.width=6", "epochs=40", "measure=10"]
 SGD = ["optimizer=sgd", "optimizer.momentum=0.9"]
 # What is common, and the grid: each key of it with its values.
@@ -226,55 +222,3 @@ def test_how_a_run_is_trained_is_not_what_it_is(key: str, run_config: Compose) -
     typed = [*FREE.split(), "optimizer=sgd"] if key == "together=true" else []
     assert run_config(*typed, key).identity() == run_config(*typed).identity()
     assert run_config("precision=bfloat16").identity() != run_config().identity()
-
-
-# ---------------------------------------------------------------- processes side by side
-
-
-@pytest.mark.parametrize(
-    ("typed", "jobs", "cores", "expected"),
-    [
-        ("model=mlp", "2", 8, ["threads=4"]),
-        ("model=mlp", "auto", 8, ["threads=2"]),  # four runs at once
-        ("model=mlp threads=3", "2", 8, []),
-        ("model=ufm counts=[5,3]", "2", 8, []),  # its own default is one thread
-        ("model=mlp", "8", 2, ["threads=1"]),
-    ],
-)
-def test_each_process_has_its_share_of_the_cores(
-    typed: str, jobs: str, cores: int, expected: list[str], run_config: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    called = []
-
-    def noting(commands: list[list[str]], at_once: int, ended: Any, quiet: bool) -> None:
-        called.append((commands, at_once))
-        for index, status in enumerate((0, 1, -15, 0)):
-            ended(index, status, 0.1, [])
-
-    monkeypatch.setattr(sweep, "run_side_by_side", noting)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
-    given = [[*typed.split(), f"seed={seed}", f"jobs={jobs}"] for seed in range(4)]
-    assert train_sweep([(job, run_config(*job)) for job in given]) == 128 + 15
-    ((commands, at_once),) = called
-    assert at_once == (4 if jobs in ("auto", "8") else 2)
-    assert commands == [["train", *job[:-1], *expected, "progress=false"] for job in given]
-
-
-@pytest.mark.slow
-def test_sweep_in_processes(ncrun: Command, workdir: Path) -> None:
-    """Real ones: they have the runs that the sweep would have had one after the other, to the bit."""
-    typed = ["model=ufm", "counts=[5,3]", "model.width=3", "seed=0,1"]
-    assert ncrun("train", "-m", *typed).status == 0
-    (workdir / "runs").rename(workdir / "one-by-one")
-    result = ncrun("train", "-m", *typed, "jobs=2")
-    assert (result.status, result.err) == (0, "")
-    for folder in (workdir / "one-by-one").iterdir():
-        assert rows(workdir / "runs" / folder.name) == rows(folder)
-
-
-def test_processes_run_side_by_side() -> None:
-    ended: list[tuple[int, int, list[int]]] = []
-    commands = [["--version"], ["no-such-command"], ["--version"]]
-    run_side_by_side(commands, 2, lambda i, status, seconds, left: ended.append((i, status, sorted(left))), quiet=True)
-    assert sorted((index, status) for index, status, _ in ended) == [(0, 0), (1, 2), (2, 0)]
-    assert [len(left) for _, _, left in ended] == [2, 1, 0]

@@ -1,0 +1,31 @@
+"""The parameters of free features as the reference objective takes them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from free_features import Array
+
+from ncrun.config import RunConfig
+from ncrun.models import FreeFeatures
+from ncrun.models.free_features import free_features
+
+
+def manifest(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "manifest.json").read_text())
+
+
+def parameters(model: FreeFeatures) -> tuple[list[Array], Array]:
+    """H, W_1 .. W_M as columns of samples, and the bias, of the first start: what the reference objective takes."""
+    factors = [model.points[0].detach().numpy().T, *(weight[0].detach().numpy() for weight in model.head.weights)]
+    bias = np.zeros(len(factors[-1])) if model.head.bias is None else model.head.bias[0].detach().numpy()
+    return [factor.copy() for factor in factors], bias.copy()
+
+
+def trained(run: RunConfig, directory: Path) -> tuple[list[Array], Array]:
+    """The same of a finished run, from its checkpoint."""
+    model = free_features(run)
+    model.load_state_dict(torch.load(directory / "checkpoint.pt", weights_only=True)["network"])
+    return parameters(model)
