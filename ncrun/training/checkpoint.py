@@ -51,9 +51,14 @@ class Search:
         return None if self.content is None else self.content["environment"]
 
     @property
-    def step(self) -> int:
-        """Optimiser steps taken at the checkpoint."""
-        return 0 if self.content is None else int(self.content["progress"]["step"])
+    def position(self) -> tuple[int, int]:
+        """Epochs completed at the checkpoint, and batches of the next one: (9, 1) comes before (10, 0), though no step
+        lies between them: a measurement does."""
+        return (0, 0) if self.content is None else _position(self.content)
+
+
+def _position(content: dict[str, Any]) -> tuple[int, int]:
+    return int(content["progress"]["epoch"]), int(content["progress"]["offset"])
 
 
 NOTHING = Search(None, (), None)
@@ -92,20 +97,20 @@ def search(record: RunDirectory) -> Search:
     return Search(None, [], "has no checkpoint yet; starts anew" if begun else None)
 
 
-def step_back(record: RunDirectory, found: Search, step: int) -> Search:
-    """What was found, or the checkpoint before it where that stands at `step`, as other runs' do.
+def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) -> Search:
+    """What was found, or the checkpoint before it where that stands at `position`, as other runs' do.
 
     Runs of one program save one after the other. Killed in between, some stand one checkpoint before the rest; only if
     all go on from the same one is their program, and so every bit of it, what it would have been.
     """
-    if found.content is None or found.step == step or found.content.get("together", 1) == 1 or found.useless:
+    if found.content is None or found.position == position or found.content.get("together", 1) == 1 or found.useless:
         return found
     older, newest = record.previous_checkpoint, [record.checkpoint]
     if not older.exists():
-        return Search(None, newest, None) if step == 0 else found
+        return Search(None, newest, None) if position == (0, 0) else found
     with suppress(DamagedFile):
         content = _read(older)
-        if content["progress"]["step"] == step and record.fits(content["metrics"][0]):
+        if _position(content) == position and record.fits(content["metrics"][0]):
             return Search(content, newest, None)
     return found
 

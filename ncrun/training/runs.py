@@ -108,7 +108,7 @@ def _starts_again(run: RunConfig) -> bool:
 
 
 def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
-    """Runs of one shape whose checkpoints stand at the same step, together. Those that have diverged keep their places
+    """Runs of one shape whose checkpoints stand at the same place, together. Those that have diverged keep their places
     in the first program of their shape."""
     by_shape: dict[str, list[Sitting]] = {}
     for each in sittings:
@@ -116,17 +116,16 @@ def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
     for alike in by_shape.values():
         waiting = [each for each in alike if not each.diverged]
         _meet(waiting)
-        steps = list(dict.fromkeys(each.found.step for each in waiting))
-        for n, step in enumerate(steps):
-            together = [each for each in alike if (n == 0 if each.diverged else each.found.step == step)]
+        positions = list(dict.fromkeys(each.found.position for each in waiting))
+        for n, position in enumerate(positions):
+            together = [each for each in alike if (n == 0 if each.diverged else each.found.position == position)]
             # Neighbours with the same learning rate are stepped in one call.
             yield sorted(together, key=lambda each: _rate(each.run))
 
 
 def _meet(alike: Sequence[Sitting]) -> None:
     """Let runs that were killed between the first one's checkpoint and the last one's go on from the one before."""
-    of_programs = [each.found for each in alike if each.found.content is None or each.found.content.get("together")]
-    lowest = min((found.step for found in of_programs), default=0)
+    lowest = min((each.found.position for each in alike), default=(0, 0))
     for each in alike:
         each.found = step_back(each.record, each.found, lowest)
 

@@ -14,7 +14,7 @@ from ncrun.training.optimisers import StepRule, build_optimiser
 
 class Saving:
     """Takes up and saves all runs that live in a network. seeds, checkpoints: of each run; the checkpoints were found
-    at the same step. diverged: of runs that did so in an earlier sitting, how; they keep their place, nothing more."""
+    at the same place. diverged: of runs that did so in an earlier sitting, how; they keep their place, nothing more."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Saving:
                 found[index] = checkpoints.restore(run, own, self._generator)
                 states[index] = own.state_dict()
         first = next(iter(found.values()))
-        assert all(progress.step == first.step for progress in found.values())
+        assert all((each.epoch, each.offset) == (first.epoch, first.offset) for each in found.values())
         _join(self._optimiser, states)
         first_losses = {index: each.first_losses[0] for index, each in found.items() if each.first_losses}
         seconds = max(progress.seconds for progress in found.values())
