@@ -103,7 +103,7 @@ def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) ->
     Runs of one program save one after the other. Killed in between, some stand one checkpoint before the rest; only if
     all go on from the same one is their program, and so every bit of it, what it would have been.
     """
-    if found.content is None or found.position == position or found.content.get("together", 1) == 1 or found.useless:
+    if found.content is None or found.position <= position or found.content.get("together", 1) == 1 or found.useless:
         return found
     older, newest = record.previous_checkpoint, [record.checkpoint]
     if not older.exists():

@@ -125,9 +125,9 @@ def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
 
 def _meet(alike: Sequence[Sitting]) -> None:
     """Let runs that were killed between the first one's checkpoint and the last one's go on from the one before."""
-    lowest = min((each.found.position for each in alike), default=(0, 0))
-    for each in alike:
-        each.found = step_back(each.record, each.found, lowest)
+    for position in sorted({each.found.position for each in alike}):
+        for each in alike:
+            each.found = step_back(each.record, each.found, position)
 
 
 def _shape(run: RunConfig) -> str:
