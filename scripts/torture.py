@@ -5,8 +5,9 @@
 Real trainings run as processes, forked from one that has PyTorch loaded. They are killed (SIGKILL) at random moments
 and at random file operations, in the middle of a write too; stopped by signals; their disks fill up; their
 checkpoints and metrics are damaged; and two of them start at once. After every fault the records must be readable and
-hold a beginning of the undisturbed run's numbers. Continued to the end, metrics.jsonl (wall times aside), the other files and the last
-checkpoint's weights, optimiser and random states must equal the undisturbed run's. Exit status 1 if anything differs.
+hold a beginning of the undisturbed run's numbers. Continued to the end, all files must equal the undisturbed run's:
+metrics and manifest (wall times aside), configuration, theory, and the checkpoint's weights, optimiser and random
+states, of runs that have diverged too. Exit status 1 if anything differs.
 """
 
 import os

@@ -34,15 +34,15 @@ def train(runs: Sequence[RunConfig]) -> int:
         for each in sittings:
             each.diverged = None
     statuses = [0]
-    for each in sittings:
-        if each.diverged:
-            print(f"ncrun: {each.record.path}: {each.diverged}", file=sys.stderr)
-            statuses.append(1)
     try:
         sittings = [each for each in sittings if each.diverged or _holds(each)]
         for each in sittings:
             if not (each.diverged or _starts_again(each.run)):
                 each.found = search(each.record)
+        for each in sittings:
+            if each.diverged:
+                print(f"ncrun: {each.record.path}: {each.diverged}", file=sys.stderr)
+                statuses.append(1)
         for program in _programs(sittings):
             statuses.append(train_program(program))
             if statuses[-1] >= 128:  # a signal ends all

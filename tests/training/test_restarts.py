@@ -203,7 +203,7 @@ def test_killed_between_two_checkpoints_of_one_program(
 
     typed = [*GROUP, "optimizer.momentum=0.9", "restarts=3"]
     assert ncrun("train", *typed, "run_dir=straight").status == 0
-    for number in (1, 2, 5):
+    for number in (1, 2, 5, 20):  # the last one between a step and the measurement that follows it
         with monkeypatch.context() as patch:
             patch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", 0.0)
             at_call(patch, Checkpoints, "save", number * 3 - 1, killed)
