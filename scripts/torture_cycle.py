@@ -103,6 +103,8 @@ class Cycle:
             if ended.status == 128 + number:
                 states = {state_of(run) for run in members(self.directory)}
                 if "interrupted" not in states and not states <= {"done", "failed"}:
+                    if "interrupted;" not in ended.said:  # Ctrl-C while it loaded: nothing was begun
+                        continue
                     raise Deviation(f"states after {number.name}: {states}")
                 self.counts["stopped by a signal"] += 1
                 return
