@@ -14,12 +14,14 @@ figures: $(READY) ## train at CPU scale on embedded data and draw the core figur
 	$(BIN)/ncrun figures
 
 test: $(READY) ## the whole test suite except what is marked slow or gpu
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-check: $(READY) ## lint, format and types
+check: $(READY) ## lint, format, types, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/write_docs.py --check
 
 smoke: $(READY) ## one tiny training run, its prediction and its picture (half a minute)
 	$(BIN)/python scripts/smoke.py
@@ -30,7 +32,7 @@ verify: $(READY) ## theory against numerical optimisation, metrics against a slo
 
 torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bit by bit; malformed input (15 minutes on 2 cores)
 	$(BIN)/python scripts/torture.py
-	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_fuzz.py
+	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/fuzz
 
 bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (5 minutes on 2 quiet cores)
 	$(BIN)/python scripts/bench.py

@@ -1,5 +1,4 @@
-"""The launcher behind `ncrun train -m`: Hydra's own, which trains one run after the other, unless the sweep asks for
-processes side by side (jobs=) or one batched program (together=).
+"""The launcher behind `ncrun train -m`: it hands the sweep's jobs, as they are resolved, to the command.
 
 It lives here because Hydra takes plugins from this namespace only.
 """
@@ -10,23 +9,17 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
-from ncrun.config import RunConfig
-from ncrun.sweep import is_parallel
+from ncrun.run import Job
 
 
 class SweepLauncher(BasicLauncher):
-    """BasicLauncher that hands a whole sweep to the task function's attribute `sweep`, where it has one.
+    """jobs: what the sweeper has resolved and checked, each with the overrides that make it."""
 
-    runs: the jobs' configurations, as the sweeper has checked them.
-    """
-
-    runs: Sequence[RunConfig] = ()
+    jobs: Sequence[tuple[Sequence[str], Job]] = ()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        sweep = getattr(self.task_function, "sweep", None)
-        if sweep is None or not is_parallel(self.runs[0]):
-            return super().launch(job_overrides, initial_job_idx)
-        sweep(list(zip(job_overrides, self.runs, strict=True)))
+        sweep = getattr(self.task_function, "sweep")  # noqa: B009  ncrun.commands.composed gives the task one
+        sweep(self.jobs)
         return []
 
 

@@ -1,4 +1,4 @@
-"""The grid sweeper behind `ncrun train -m`: Hydra's own, which checks every job of the grid before the first one runs.
+"""The grid sweeper behind `ncrun train -m`: every job of the grid is checked before the first one runs.
 
 It lives here because Hydra takes plugins from this namespace only.
 """
@@ -8,54 +8,60 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ncrun.compose import typed_dataset_wins
-from ncrun.config import RunConfig, resolve
+from ncrun.config import resolve
+from ncrun.config.experiments import with_scale
+from ncrun.config.grid import expand
 from ncrun.errors import UserError
+from ncrun.run import Job
 
 
 class CheckedSweeper(BasicSweeper):
-    """BasicSweeper whose check of a batch includes the project's own validation of every job.
+    """Expands the grid, resolves every job once, and hands them all to the launcher.
 
-    preflight: the task's own further check of a run, where the task function has one as an attribute.
+    The task function's attribute `check`, where it has one, is asked about each.
     """
 
-    preflight: Callable[[RunConfig], None] | None = None
+    task: TaskFunction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.preflight = getattr(task_function, "preflight", None)
+        self.task = task_function
 
-    @staticmethod
-    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
-        return [[typed_dataset_wins(job) for job in batch] for batch in batches]
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.launcher is not None
+        typed = expand(arguments)
+        jobs = [self._resolved(job) for job in typed]
+        for key in ("jobs", "together"):
+            if len({job.config[key] for job in jobs}) > 1:
+                raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
+        _refuse_shared_directories(typed, jobs)
+        check: Callable[[Job], None] | None = getattr(self.task, "check", None)
+        if check is not None:
+            for job in jobs:
+                check(job)
+        setattr(self.launcher, "jobs", list(zip(typed, jobs, strict=True)))  # noqa: B010  our own launcher's
+        return self.launcher.launch([with_scale(job) for job in typed], initial_job_idx=0)
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+    def _resolved(self, typed: Sequence[str]) -> Job:
         assert self.config is not None
         assert self.hydra_context is not None
-        directories: dict[str, str] = {}
-        runs = []
-        for overrides in batch:
-            composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            run = resolve(composed)
-            runs.append(run)
-            for key in ("jobs", "together"):
-                if getattr(run, key) != getattr(runs[0], key):
-                    raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
-            if self.preflight is not None:
-                self.preflight(run)
-            directory, job = str(run.directory()), " ".join(overrides)
-            if directory in directories:
-                raise UserError(
-                    f"run_dir={directory}: jobs '{directories[directory]}' and '{job}' of this sweep would share it;"
-                    " leave run_dir out or make it a template such as 'out/${head.depth}'"
-                )
-            directories[directory] = job
-        setattr(self.launcher, "runs", runs)  # noqa: B010  the project's own launcher trains a whole sweep from them
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, with_scale(typed))
+        return resolve(composed, typed)
+
+
+def _refuse_shared_directories(typed: Sequence[Sequence[str]], jobs: Sequence[Job]) -> None:
+    seen: dict[str, str] = {}
+    for overrides, job in zip(typed, jobs, strict=True):
+        directory, words = str(job.directory), " ".join(overrides)
+        if directory in seen:
+            raise UserError(
+                f"run_dir={directory}: jobs '{seen[directory]}' and '{words}' of this sweep would share it;"
+                " leave run_dir out or make it a template such as 'out/${head.depth}'"
+            )
+        seen[directory] = words
 
 
 _NODE: dict[str, Any] = {

@@ -1,20 +1,66 @@
 """ncrun: train networks to neural collapse, beside the geometry that the theorem predicts for exactly that run.
 
-`ncrun.measure` measures a network that was trained elsewhere; it brings in PyTorch when it is first named.
+`ncrun.measure` measures a network that was trained elsewhere. `ncrun.register` adds to ncrun what a user's own file
+holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem or a Drawing (docs/extend.md). Each name brings in
+what it needs when it is first used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ncrun.data import DataSetFacts, Source
+    from ncrun.data.splits import LabelledImages
+    from ncrun.errors import UserError
+    from ncrun.extending import register
+    from ncrun.figures import Drawing
+    from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
+    from ncrun.metrics import Metric
+    from ncrun.models import ModelSpec
+    from ncrun.problem import Problem
+    from ncrun.theory import Condition, Prediction, Theorem
 
-__all__ = ["Measurement", "__version__", "measure"]
 __version__ = "0.1.0"
+# Where each public name lies.
+NAMES = {
+    "Condition": "theory",
+    "DataSetFacts": "data",
+    "Drawing": "figures",
+    "Prediction": "theory",
+    "LabelledImages": "data.splits",
+    "Loss": "losses",
+    "Measurement": "measurement",
+    "Metric": "metrics",
+    "ModelSpec": "models",
+    "Problem": "problem",
+    "Source": "data",
+    "Theorem": "theory",
+    "UserError": "errors",
+    "measure": "measurement",
+    "register": "extending",
+}
+__all__ = [
+    "Condition",
+    "DataSetFacts",
+    "Drawing",
+    "LabelledImages",
+    "Loss",
+    "Measurement",
+    "Metric",
+    "ModelSpec",
+    "Prediction",
+    "Problem",
+    "Source",
+    "Theorem",
+    "UserError",
+    "__version__",
+    "measure",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Measurement", "measure"):
-        from ncrun import measurement
-
-        return getattr(measurement, name)
+    if name in NAMES:
+        return getattr(import_module(f"ncrun.{NAMES[name]}"), name)
     raise AttributeError(f"module 'ncrun' has no attribute '{name}'")

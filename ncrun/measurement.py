@@ -1,8 +1,6 @@
-"""What is measured of features, labels and a head, beside the prediction for exactly these: of a network in training as
-of one that was trained elsewhere."""
+"""What is measured of a network that was trained elsewhere, beside the prediction for exactly that one."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,64 +9,16 @@ import torch
 from torch import Tensor
 
 from ncrun.errors import UserError
-from ncrun.metrics import (
-    Head,
-    collapse_metrics,
-    gap_metrics,
-    head_balance,
-    layer_inputs,
-    relu_head_metrics,
-    scan,
-    top_layer,
-    transfer_metrics,
-)
-from ncrun.metrics.scatter import ClassMeans
+from ncrun.losses import LOSSES, words_of
+from ncrun.metrics.rows import training_metrics, transfer_metrics
+from ncrun.metrics.scan import Head
 from ncrun.objective import Objective
 from ncrun.records.summary import describe
-from ncrun.theory import Geometry, Problem, predict
-from ncrun.theory.report import LOSS_WORDS, as_json, nearest_threshold
+from ncrun.theory import Problem, predict
+from ncrun.theory.report import as_json, nearest_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-LOSSES = ("mse", "ce")
-
-
-def training_metrics(
-    features: Tensor,
-    labels: Tensor,
-    head: Head,
-    objective: Objective,
-    target: Geometry,
-    baseline: Geometry,
-    parameters: Iterable[Tensor] = (),
-) -> tuple[dict[str, Any], ClassMeans]:
-    """Every metric of the training split, and its class means at the input of the (last) linear head.
-
-    features: (N, d). labels: (N,). target: the prediction; baseline: that for equal counts. parameters: all that the
-    objective decays, read only with decay_mode "parameters". Raises FloatingPointError if the loss is not finite.
-    """
-    inputs, top = (layer_inputs(features, head)[0][-1], top_layer(head)) if head.relu else (features, head)
-    split = scan(inputs, labels, top, data_term=objective.data_sum)
-    assert split.data_sum is not None
-    counts = split.means.counts
-    if head.relu:
-        feature_norm_sq = float(features.double().square().sum())
-    else:
-        feature_norm_sq = float(counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
-    data_term = split.data_sum / objective.num_samples
-    loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss}")
-    row: dict[str, Any] = {"loss": loss, "data_term": data_term}
-    row |= gap_metrics(split, head, target, loss)
-    if head.relu:
-        row |= relu_head_metrics(features, labels, head, split, target, baseline)
-        row["balance"] = None
-    else:
-        row |= collapse_metrics(split, head, target, baseline)
-        row["balance"] = head_balance(head, objective.weight_decays)
-    return row, split.means
 
 
 @dataclass(frozen=True)
@@ -76,7 +26,7 @@ class Measurement:
     """What `measure` found.
 
     metrics: the columns of metrics.jsonl that need no training, null where not determined. theory: what
-    `ncrun theory --json` prints. setting: the problem that was posed to theory. summary: both in one line of words.
+    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words.
     """
 
     metrics: dict[str, Any]
@@ -89,7 +39,7 @@ class Measurement:
         """Plain containers."""
         return {
             "summary": self.summary,
-            "setting": asdict(self.problem),
+            "problem": asdict(self.problem),
             "metrics": self.metrics,
             "theory": self.theory,
         }
@@ -100,7 +50,7 @@ class Measurement:
         sign = "features >= 0" if problem.feature_sign == "nonnegative" else "free features"
         lines = [
             f"{problem.num_classes} classes, {sum(problem.counts):.0f} samples, {sign} of dimension"
-            f" {problem.widths[0]}, linear head of depth {problem.depth}, {LOSS_WORDS[problem.loss]},"
+            f" {problem.widths[0]}, linear head of depth {problem.depth}, {words_of(problem.loss)},"
             f" {'last-layer bias' if problem.bias else 'no bias'}",
             self.summary,
             f"prediction: {theory['claim']}{f' ({source})' if (source := theory['source']) else ''}",
@@ -175,8 +125,7 @@ def measure(
     0..K-1, a class without a sample, and a sign of the features that is not said or not true.
     Source of the definitions: README, "A run's records".
     """
-    if loss not in LOSSES:
-        raise UserError(f"loss={loss}: not one of {', '.join(LOSSES)}")
+    LOSSES[loss]  # raises UserError with the choices
     given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [_floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
@@ -204,7 +153,7 @@ def measure(
     )
     target, baseline = predict(problem), predict(problem.balanced())
     head = Head([layer.double() for layer in layers], offset)
-    objective = Objective(loss, problem.decay_mode, problem.weight_decays, decay_feature, len(points))
+    objective = Objective.of(problem)
     try:
         row, means = training_metrics(points, own, head, objective, target, baseline)
     except FloatingPointError as error:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from ncrun.losses import LOSSES
+from ncrun.problem import Problem
 
 
 @dataclass(frozen=True)
 class Objective:
-    """loss: "mse" or "ce". weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode
+    """loss: a key of LOSSES. weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode
     "parameters"."""
 
     loss: str
@@ -27,13 +29,15 @@ class Objective:
     feature_decay: float | None
     num_samples: int
 
+    @classmethod
+    def of(cls, problem: Problem) -> "Objective":
+        """What a run descends so that its optimum is the one that theory predicts for the problem."""
+        samples = round(sum(problem.counts))
+        return cls(problem.loss, problem.decay_mode, problem.weight_decays, problem.feature_decay, samples)
+
     def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The data term of (B, K) logits, summed over samples (divide by B or N)."""
-        if self.loss == "ce":
-            return functional.cross_entropy(logits, labels, reduction="sum")
-        # ||z - e_y||^2 without building the one-hot matrix
-        own = logits.gather(1, labels[:, None])
-        return (logits.square().sum() - 2 * own.sum() + len(labels)) / 2
+        return LOSSES[self.loss].data_sum(logits, labels)
 
     def penalty(
         self, head_weights: Sequence[Tensor], parameters: Iterable[Tensor], feature_norm_sq: Tensor | float
@@ -41,6 +45,7 @@ class Objective:
         """The decay terms. feature_norm_sq: ||H||^2 over the whole training set, or its estimate from a batch."""
         if self.decay_mode == "parameters":
             return self.weight_decays[0] / 2 * sum(p.square().sum() for p in parameters)
+        assert self.decay_mode == "features"
         assert self.feature_decay is not None
         weights = sum(
             decay / 2 * weight.square().sum() for decay, weight in zip(self.weight_decays, head_weights, strict=True)

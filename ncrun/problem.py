@@ -1,15 +1,16 @@
 """What a theorem must know about a run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Problem:
     """The problem that a network with a deep head poses to theory.
 
-    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2, with the data term 1/(2N) ||logits - Y||^2 ("mse")
-    or the mean cross-entropy ("ce").
+    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2, the data term being that of `loss` over N samples.
 
+    loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory may be asked about one that it does not know.
     counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class).
     widths: the features' dimension d, then the head's M-1 hidden widths.
     weight_decays: lam_W_1 .. lam_W_M, W_1 being the layer that reads the features.
@@ -52,3 +53,79 @@ class Problem:
     def balanced(self) -> "Problem":
         """The same setting with all counts N/K: the baseline that every prediction is compared with."""
         return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again."""
+        plain = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, content: object) -> "Problem":
+        """Raises ValueError, which names the entry, for content that is no problem."""
+        if not isinstance(content, dict):
+            raise ValueError(f"a problem: expected entries by their names, found {_short(content)}")
+        known = [field.name for field in fields(cls)]
+        for key in known:
+            if key not in content:
+                raise ValueError(f"{key}: is missing")
+        for key in content:
+            if key not in known:
+                raise ValueError(f"{key}: is no entry of a problem")
+        decays = tuple(_number(content, "weight_decays", m) for m in range(_length(content, "weight_decays")))
+        return cls(
+            loss=_word(content, "loss"),
+            counts=tuple(_number(content, "counts", k, above=True) for k in range(_length(content, "counts"))),
+            widths=tuple(_width(content, m) for m in range(_length(content, "widths", len(decays)))),
+            bias=_flag(content, "bias"),
+            weight_decays=decays,
+            feature_decay=None if content["feature_decay"] is None else _number(content, "feature_decay"),
+            decay_mode=_word(content, "decay_mode"),
+            feature_sign=_word(content, "feature_sign"),
+            head=_word(content, "head"),
+            free_features=_flag(content, "free_features"),
+        )
+
+
+def _length(content: dict[str, Any], key: str, expected: int | None = None) -> int:
+    value = content[key]
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{key}: expected a list of numbers, found {_short(value)}")
+    if expected is not None and len(value) != expected:
+        raise ValueError(f"{key}: expected {expected} of them, one for each layer, found {len(value)}")
+    return len(value)
+
+
+def _number(content: dict[str, Any], key: str, at: int | None = None, above: bool = False) -> float:
+    """A finite number of at least zero; with `above`, beyond it."""
+    value = content[key] if at is None else content[key][at]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{key}: expected a number, found {_short(value)}")
+    if not 0 <= value < 1e308 or (above and value == 0):
+        raise ValueError(f"{key}: must be finite and {'positive' if above else 'not negative'}, found {_short(value)}")
+    return float(value)
+
+
+def _width(content: dict[str, Any], at: int) -> int:
+    value = content["widths"][at]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"widths: expected whole numbers from 1 on, found {_short(value)}")
+    return value
+
+
+def _word(content: dict[str, Any], key: str) -> str:
+    value = content[key]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key}: expected a word, found {_short(value)}")
+    return value
+
+
+def _flag(content: dict[str, Any], key: str) -> bool:
+    value = content[key]
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: expected true or false, found {_short(value)}")
+    return value
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= 40 else f"{words[:37]}..."

@@ -21,11 +21,11 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from ncrun.compose import compose_run
-from ncrun.config import RunConfig, resolve
-from ncrun.side_by_side import run_side_by_side
-from ncrun.training import command
-from ncrun.training.together import train_together
+from ncrun.config.planning import job_of
+from ncrun.engines.processes import run_side_by_side
+from ncrun.run import Job
+from ncrun.training import ending
+from ncrun.training.runs import train
 
 PROBLEMS = {
     "3 classes, N = 14, d = 8": "counts=[8,4,2] model.width=8",
@@ -41,17 +41,17 @@ def overrides(problem: str, seed: int, epochs: int, folder: Path) -> list[str]:
     return [*run, "progress=false", f"run_dir={folder / str(seed)}"]
 
 
-def configurations(problem: str, seeds: int, epochs: int, folder: Path) -> list[RunConfig]:
-    return [resolve(compose_run(overrides(problem, seed, epochs, folder))) for seed in range(seeds)]
+def jobs_of(problem: str, seeds: int, epochs: int, folder: Path) -> list[Job]:
+    return [job_of(overrides(problem, seed, epochs, folder)) for seed in range(seeds)]
 
 
 def one_by_one(problem: str, seeds: int, epochs: int, folder: Path) -> None:
-    for run in configurations(problem, seeds, epochs, folder):
-        command.train(run)
+    for job in jobs_of(problem, seeds, epochs, folder):
+        train([job])
 
 
 def together(problem: str, seeds: int, epochs: int, folder: Path) -> None:
-    train_together(configurations(problem, seeds, epochs, folder))
+    train(jobs_of(problem, seeds, epochs, folder))
 
 
 def processes(problem: str, seeds: int, epochs: int, folder: Path) -> None:
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--without-processes", action="store_true", help="they take longest")
     options = parser.parse_args()
-    command.draw = lambda records: True  # pictures take the same time whatever the way
+    ending.draw = lambda records: True  # pictures take the same time whatever the way
     ways = {name: way for name, way in WAYS.items() if way is not processes or not options.without_processes}
     print(f"{options.runs} runs of {options.epochs} iterations; median of {options.repeats}")
     for title, problem in PROBLEMS.items():

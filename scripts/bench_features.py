@@ -7,8 +7,7 @@ import json
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from bench_problems import FeatureProblem, feature_problem, target_matrices
 from bench_timing import Row, alternate, gemm_seconds, peak_memory, timed
 from torch import Tensor
 
-from ncrun.compose import compose_run
-from ncrun.config import RunConfig, resolve
-from ncrun.measurement import training_metrics
-from ncrun.models import FreeFeatures, build
+from ncrun.config.planning import job_of
+from ncrun.metrics.rows import training_metrics
+from ncrun.models.free_model import FreeFeatures
 from ncrun.records.read import read_manifest
+from ncrun.run import Run
 from ncrun.theory import predict
-from ncrun.training.command import train
+from ncrun.training.program import network_of
+from ncrun.training.runs import train
 
 COUNTS = [200, 100, 50, 50]
 WIDTH, DECAY, LR, MOMENTUM = 64, 5e-4, 0.1, 0.9
@@ -38,27 +38,26 @@ GAP = 1e-10
 PLAIN_BATCH = 4096  # of the best d x d way: the larger the better
 
 
-def free_run(M: int, *overrides: str) -> RunConfig:
-    """The released direct optimisation: four classes of COUNTS samples, M linear layers."""
+def free(M: int, *overrides: str) -> list[str]:
+    """What a user types for the released direct optimisation: four classes of COUNTS samples, M linear layers."""
     numbers = ",".join(map(str, COUNTS))
     problem = ["model=ufm", f"counts=[{numbers}]", f"model.width={WIDTH}", f"head.depth={M}", "device=cpu"]
-    problem += [f"decay.weight={DECAY}", f"decay.feature={DECAY}", *overrides]
-    return resolve(compose_run(problem))
+    return [*problem, f"decay.weight={DECAY}", f"decay.feature={DECAY}", *overrides]
 
 
-def descent(M: int, iterations: int, *overrides: str) -> RunConfig:
+def descent(M: int, iterations: int, *overrides: str) -> list[str]:
     """Gradient descent with momentum, as released."""
     momentum = ["optimizer=sgd", f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}", f"epochs={iterations}"]
-    return free_run(M, *momentum, *overrides)
+    return free(M, *momentum, *overrides)
 
 
-def trained(run: RunConfig) -> tuple[float, list[dict[str, Any]]]:
+def trained(typed: Sequence[str]) -> tuple[float, list[dict[str, Any]]]:
     """The seconds that `ncrun train` takes for a run, from its first measurement to its last, and its rows."""
     threads = torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             path = Path(folder) / "run"
-            status = train(replace(run, run_dir=str(path)))
+            status = train([job_of([*typed, f"run_dir={path}"])])
             assert status == 0, f"the run ended with status {status}"
             manifest = read_manifest(path)
             assert manifest is not None
@@ -68,9 +67,9 @@ def trained(run: RunConfig) -> tuple[float, list[dict[str, Any]]]:
     return float(manifest["wall_seconds"]), rows
 
 
-def plain_descent(run: RunConfig) -> FreeDescent:
+def plain_descent(run: Run) -> FreeDescent:
     """The plain side of a run, at the same start."""
-    model = build(run)
+    model = network_of(run)
     assert isinstance(model, FreeFeatures)
     labels = torch.repeat_interleave(torch.tensor(COUNTS))
     weights = [weight.detach()[0] for weight in model.head.weights]
@@ -79,9 +78,10 @@ def plain_descent(run: RunConfig) -> FreeDescent:
 
 def assert_descents_agree(M: int, iterations: int) -> None:
     """Loss and metrics after so many iterations from one start. Raises AssertionError."""
-    run = descent(M, iterations)
-    _, (*_, row) = trained(run)
-    plain, matrices = plain_descent(run), target_matrices(predict(run.problem()))
+    typed = descent(M, iterations)
+    _, (*_, row) = trained(typed)
+    run = job_of(typed).runs[0]
+    plain, matrices = plain_descent(run), target_matrices(predict(run.problem))
     for _ in range(iterations):
         found = plain.iterate(matrices)
     loss = plain.iterate(matrices)["loss"]  # the plain side knows a loss one iteration later
@@ -104,10 +104,11 @@ def free_features(quick: bool) -> list[Row]:
 def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
     """A median iteration of the baseline, from before and after ncrun's run."""
     assert_descents_agree(M, 100)
-    run = descent(M, iterations)
-    plain, matrices = plain_descent(run), target_matrices(predict(run.problem()))
+    typed = descent(M, iterations)
+    run = job_of(typed).runs[0]
+    plain, matrices = plain_descent(run), target_matrices(predict(run.problem))
     theirs = [timed(lambda: plain.iterate(matrices)) for _ in range(plain_iterations)]
-    seconds, _ = trained(run)
+    seconds, _ = trained(typed)
     theirs += [timed(lambda: plain.iterate(matrices)) for _ in range(plain_iterations)]
     N, d, K = sum(COUNTS), WIDTH, len(COUNTS)
     # ncrun multiplies the layers before the features, which leaves K rows instead of N.
@@ -127,7 +128,7 @@ def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
 def optimum_row(M: int) -> Row:
     """The default optimiser: until a measured row is within GAP of the optimum. The released procedure has nothing like
     it."""
-    tries = [trained(free_run(M)) for _ in range(3)]
+    tries = [trained(free(M)) for _ in range(3)]
     arrived = [next((row["seconds"] for row in rows if row["gap"] < GAP), math.inf) for _, rows in tries]
     seconds = statistics.median(arrived)
     assert seconds < math.inf, f"no row at M = {M} is within {GAP:.0e} of the optimum"

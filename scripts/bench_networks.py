@@ -16,7 +16,8 @@ from bench_problems import NUM_CLASSES, NetworkProblem, network_problem, target_
 from bench_timing import Row, gemm_seconds, linear_forward, linear_step, timed
 
 from ncrun.data.batches import epoch_order
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training import loop
 from ncrun.training.checkpoint import NOTHING, Checkpoints
@@ -73,8 +74,8 @@ def fit(problem: NetworkProblem, network: Network, between: Callable[[float, flo
 
     with tempfile.TemporaryDirectory() as folder, no_checkpoints():
         record = RunDirectory(Path(folder), "0123456789")
-        checkpoints = Checkpoints(record, [record], NOTHING, {})
-        loop.fit([problem.run], network, [evaluator], [record], checkpoints, show, lambda: False)
+        checkpoints = Checkpoints(record, NOTHING, {})
+        loop.fit([problem.run], network, [evaluator], [record], [checkpoints], show, lambda: False)
     return found
 
 
@@ -85,13 +86,13 @@ class Released:
         self.problem = problem
         self.network = problem.plain()
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=problem.lr)
-        self.generator = torch.Generator().manual_seed(problem.run.seed)
+        self.generator = torch.Generator().manual_seed(problem.run.descent.seed)
 
     def train(self) -> None:
         run = self.problem.run
-        N = run.num_samples
-        order = None if run.is_full_batch else epoch_order(N, self.generator).tolist()
-        loader = batches(self.problem.train, N if run.is_full_batch else int(run.batch_size), order)
+        N = run.data.num_samples
+        order = None if run.descent.is_full_batch else epoch_order(N, self.generator).tolist()
+        loader = batches(self.problem.train, run.descent.batch_size, order)
         train_epoch(self.network, loader, self.optimiser, self.problem.decays, N)
 
     def measure(self, scatter: Callable[[torch.Tensor], torch.Tensor]) -> list[dict[str, float]]:
@@ -155,7 +156,7 @@ def mlp(quick: bool) -> list[Row]:
     share, repeats = (0.01, 1) if quick else (0.2, 3)
     problem = full_problem(share, repeats + 1)
     plain, network = Released(problem), problem.network()
-    N, M, num_test = problem.run.num_samples, problem.run.depth, len(problem.test)
+    N, M, num_test = problem.run.data.num_samples, problem.run.problem.depth, len(problem.test)
     layers, rows = problem.layers, min(FORWARD_ROWS, N)
     times: dict[str, list[float]] = {}
 
@@ -217,7 +218,7 @@ def imbalanced(quick: bool) -> list[Row]:
     assert_agreement(imbalanced_problem(0.05, 1))
     scale, repeats = (0.05, 2) if quick else (1.0, 8)
     problem = imbalanced_problem(scale, repeats + 2)
-    N, layers, plain = problem.run.num_samples, problem.layers, Released(problem)
+    N, layers, plain = problem.run.data.num_samples, problem.layers, Released(problem)
     own, theirs, limits = list[float](), list[float](), list[float]()
 
     def between(training: float, measuring: float) -> None:

@@ -10,15 +10,18 @@ from bench_timing import Shape
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ncrun.compose import compose_run
-from ncrun.config import AdamConfig, MLPConfig, RunConfig, data_directory, resolve
-from ncrun.data.load import RunData, normalise, read_splits
+from ncrun.config.planning import job_of
+from ncrun.data.request import DataRequest
 from ncrun.data.splits import LabelledImages
 from ncrun.data.subset import choose_indices
-from ncrun.metrics import Head
-from ncrun.models import Network, build
+from ncrun.data.tensors import RunData, normalise
+from ncrun.metrics.scan import Head
+from ncrun.models.mlp import MLP
+from ncrun.models.network import Network
 from ncrun.objective import Objective
-from ncrun.theory import Geometry, predict
+from ncrun.run import Adam, Run
+from ncrun.theory import Prediction, predict
+from ncrun.training.program import network_of
 
 NUM_CLASSES = 10
 
@@ -27,45 +30,42 @@ NUM_CLASSES = 10
 class NetworkProblem:
     """One run's configuration, data and prediction, and the same images as the plain side reads them."""
 
-    run: RunConfig
+    run: Run
     data: RunData
     train: Pictures
     test: Pictures
     source: str
-    target: Geometry
+    target: Prediction
 
     def network(self) -> Network:
         """ncrun's network at its first weights."""
-        torch.manual_seed(self.run.seed)
-        network = build(self.run)
+        network = network_of(self.run)
         assert isinstance(network, Network)
         return network
 
     def plain(self) -> PlainMLP:
         """The plain one at the same weights."""
         run, model = self.run, self.run.model
-        assert isinstance(model, MLPConfig)
+        assert isinstance(model, MLP)
         inputs = self.data.train_images[0].numel()
-        plain = PlainMLP(inputs, model.width, model.depth, run.num_classes, run.depth, model.batch_norm)
+        plain = PlainMLP(inputs, model.width, model.depth, run.problem.num_classes, run.problem.depth, model.batch_norm)
         with torch.no_grad():
             for own, given in zip(plain.parameters(), self.network().parameters(), strict=True):
                 own.copy_(given)
         return plain
 
     def objective(self) -> Objective:
-        run = self.run
-        assert run.loss is not None
-        return Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, run.num_samples)
+        return Objective.of(self.run.problem)
 
     @property
     def decays(self) -> tuple[float, float]:
-        assert self.run.decay.feature is not None
-        return self.run.weight_decays()[0], self.run.decay.feature
+        assert self.run.problem.feature_decay is not None
+        return self.run.problem.weight_decays[0], self.run.problem.feature_decay
 
     @property
     def lr(self) -> float:
-        optimizer = self.run.optimizer
-        assert isinstance(optimizer, AdamConfig)
+        optimizer = self.run.descent.optimizer
+        assert isinstance(optimizer, Adam)
         return optimizer.lr
 
     @property
@@ -78,21 +78,22 @@ class NetworkProblem:
 def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[str]) -> NetworkProblem:
     """An MLP of the released kind on so many CIFAR-10 images of each class, and `num_test` test images of each."""
     numbers = ",".join(map(str, counts))
-    run = resolve(compose_run(["dataset=cifar10", "model=mlp", "device=cpu", f"counts=[{numbers}]", *overrides]))
-    folder = data_directory(run)
-    if (folder / "cifar-10-batches-py").is_dir():
-        (train, test), source = read_splits("cifar10", folder), "CIFAR-10"
+    run = job_of(["dataset=cifar10", "model=mlp", "device=cpu", f"counts=[{numbers}]", *overrides]).runs[0]
+    request = run.data
+    assert isinstance(request, DataRequest)
+    if (request.folder / "cifar-10-batches-py").is_dir():
+        (train, test), source = request.source.read(request.folder), "CIFAR-10"
     else:
         (train, test), source = (random_images(counts, 0), random_images([num_test] * NUM_CLASSES, 1)), "random images"
     train, test = chosen(train, counts), chosen(test, [num_test] * NUM_CLASSES)
-    device, facts = torch.device("cpu"), run.facts
+    device, facts = torch.device("cpu"), request.source.facts
     assert facts.mean is not None
     assert facts.std is not None
-    tensors = [normalise(part.images, facts, run.image_shape, device, torch.float32) for part in (train, test)]
+    tensors = [normalise(part.images, facts, request.image_shape, device, torch.float32) for part in (train, test)]
     labels = [torch.from_numpy(part.labels) for part in (train, test)]
     data = RunData(tensors[0], labels[0], tensors[1], labels[1], None)
     pictures = [Pictures(part.images, part.labels.tolist(), facts.mean, facts.std) for part in (train, test)]
-    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.problem()))
+    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.problem))
 
 
 def random_images(counts: Sequence[int], seed: int) -> LabelledImages:
@@ -108,7 +109,7 @@ def chosen(split: LabelledImages, counts: Sequence[int]) -> LabelledImages:
     return LabelledImages(split.images[kept], split.labels[kept])
 
 
-def target_matrices(target: Geometry) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def target_matrices(target: Prediction) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Predicted W W^T, Gram matrix of the class means, and W H."""
     assert target.logits is not None
     return target.layers[0].weight_gram, target.layers[0].feature_gram, target.logits
@@ -125,8 +126,8 @@ class FeatureProblem:
     labels: Tensor
     head: Head
     objective: Objective
-    target: Geometry
-    baseline: Geometry
+    target: Prediction
+    baseline: Prediction
 
     @property
     def products(self) -> list[Shape]:
@@ -149,9 +150,6 @@ def feature_problem(N: int, d: int, K: int = NUM_CLASSES, M: int = 1) -> Feature
         for m in range(M)
     ]
     counts = ",".join(map(str, torch.bincount(labels, minlength=K).tolist()))
-    run = resolve(compose_run(["model=ufm", f"counts=[{counts}]", f"model.width={d}", f"head.depth={M}"]))
-    problem = run.problem()
-    assert run.loss is not None
-    objective = Objective(run.loss, run.decay.mode, run.weight_decays(), run.decay.feature, N)
+    problem = job_of(["model=ufm", f"counts=[{counts}]", f"model.width={d}", f"head.depth={M}"]).runs[0].problem
     head = Head(weights, torch.zeros(K, dtype=torch.float64))
-    return FeatureProblem(features, labels, head, objective, predict(problem), predict(problem.balanced()))
+    return FeatureProblem(features, labels, head, Objective.of(problem), predict(problem), predict(problem.balanced()))

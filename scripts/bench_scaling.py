@@ -20,9 +20,8 @@ from bench_features import measure_features
 from bench_problems import feature_problem
 from bench_timing import machine, peak_memory, timed
 
-from ncrun.compose import compose_run
-from ncrun.config import resolve
-from ncrun.metrics import layer_metrics
+from ncrun.config.planning import job_of
+from ncrun.metrics.rows import tap_metrics
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
 
@@ -65,7 +64,7 @@ def tapping(taps: int) -> Prepared:
 
     def work() -> None:
         for _ in range(taps):
-            layer_metrics(problem.features, problem.labels, CLASSES, torch.float32, reader)
+            tap_metrics(problem.features, problem.labels, CLASSES, torch.float32, reader)
 
     return work
 
@@ -74,7 +73,7 @@ def predicting(loss: str, K: int) -> Prepared:
     """What `ncrun theory` computes, of K classes of ten sizes."""
     counts = ",".join(str(20 + 20 * (k % 10)) for k in range(K))
     overrides = ["model=ufm", f"counts=[{counts}]", f"model.width={max(K, 64)}", f"loss={loss}", "decay.weight=5e-5"]
-    problem = resolve(compose_run([*overrides, "decay.feature=5e-6"])).problem()
+    problem = job_of([*overrides, "decay.feature=5e-6"]).runs[0].problem
     return lambda: as_json(predict(problem))
 
 

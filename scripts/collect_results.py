@@ -1,67 +1,113 @@
-"""Copy experiments' finished runs from runs/ into results/, without their checkpoints, and redraw the figures.
+"""Pack experiments' finished runs from runs/ into results/, one archive for each paper and scale, and redraw figures.
 
-What results/ held of these experiments is replaced, and all figures and tables of their papers at these scales are
-drawn again. Measured numbers are rounded to DIGITS significant digits, which more than halves the records. Of
-experiments with many runs the single curves are left out.
+An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. What it held of these
+experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
+The same runs give the same bytes. Figures and tables of the papers at these scales are drawn again; those that a
+README shows are kept.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 """
 
+import io
 import json
+import re
 import shutil
 import sys
+import tempfile
+import zipfile
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ncrun.cli import run
-from ncrun.figures.recipes import FIGURES
-from ncrun.records.read import find_records
+from ncrun.commands.figures import drawn_experiments
+from ncrun.records.files import write_aside
+from ncrun.records.read import Record, find_records
 
-KEPT = ("config.yaml", "manifest.json", "theory.json")
+KEPT = ("config.yaml", "manifest.json", "problem.json", "theory.json")
 MEASURED = ("geometry.json", "metrics.jsonl")
 DIGITS = 7
-CURVES_UP_TO = 12
+# The earliest that a zip file can say: when an archive was packed is of no interest.
+DATE = (1980, 1, 1, 0, 0, 0)
+READABLE_BY_ALL = 0o100644 << 16
+# What a README shows or links to, relative to itself.
+SHOWN = re.compile(r"\]\(([\w./-]+\.(?:png|md))\)")
 
 
 def main(runs: Path, results: Path) -> int:
     """Returns the exit status of the drawing."""
-    experiments = defaultdict(list)
+    collected: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in find_records(runs):
         if record.manifest["experiment"] is not None:
-            experiments[record.manifest["experiment"], record.manifest["scale"]].append(record)
-    for (experiment, scale), records in experiments.items():
-        folder = results / f"{experiment}-{scale}"
-        shutil.rmtree(folder, ignore_errors=True)
-        kept = (*KEPT, "curves.png") if len(records) <= CURVES_UP_TO else KEPT
-        for record in records:
-            target = folder / record.path.relative_to(runs)
-            target.mkdir(parents=True)
-            for name in kept:
-                if (record.path / name).is_file():
-                    shutil.copyfile(record.path / name, target / name)
-            for name in MEASURED:
-                if (record.path / name).is_file():
-                    (target / name).write_text(rounded(record.path / name))
-            print(f"{target}: {record.manifest['summary']}")
-    # A paper's table has all its experiments, so all are drawn again, also those that were there before.
-    touched = {(experiment.split("/")[0], scale) for experiment, scale in experiments}
-    there = {(record.manifest["experiment"] or "", record.manifest["scale"]) for record in find_records(results)}
-    status = 0
-    for paper, scale in sorted(touched):
-        # The head of frozen-head has no figure.
-        names = sorted(name for name, its in there if name in FIGURES and (name.split("/")[0], its) == (paper, scale))
-        status |= run(["figures", *names, "--scale", scale, "--from", str(results), "--out", str(results)])
-    return status
+            paper, _, name = record.manifest["experiment"].partition("/")
+            collected[paper, record.manifest["scale"]][name].append(record)
+            print(f"{record.path}: {record.manifest['summary']}")
+    for (paper, scale), experiments in collected.items():
+        archive = results / f"{paper}-{scale}.zip"
+        there = unpacked(archive) if archive.is_file() else {}
+        kept = {name: content for name, content in there.items() if name.split("/")[0] not in experiments}
+        for experiment, records in experiments.items():
+            for record in records:
+                kept |= files_of(record.path, f"{experiment}/{record.path.relative_to(runs)}")
+        write_archive(archive, kept)
+    return draw(results, sorted(collected))
 
 
-def rounded(path: Path) -> str:
+def files_of(folder: Path, name: str) -> dict[str, bytes]:
+    """A run's records by their names in an archive."""
+    found = {f"{name}/{file}": (folder / file).read_bytes() for file in KEPT if (folder / file).is_file()}
+    return found | {f"{name}/{file}": rounded(folder / file) for file in MEASURED if (folder / file).is_file()}
+
+
+def rounded(path: Path) -> bytes:
     """A file of JSON lines, or one of a single document, with shorter numbers."""
     text = path.read_text()
     documents = text.splitlines() if path.suffix == ".jsonl" else [text]
     shortened = (
         json.loads(each, parse_float=lambda number: float(f"{float(number):.{DIGITS}g}")) for each in documents
     )
-    return "".join(json.dumps(each) + "\n" for each in shortened)
+    return "".join(json.dumps(each) + "\n" for each in shortened).encode()
+
+
+def unpacked(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
+    """The same files give the same bytes. LZMA, which `unzip` does not know but Python does, saves a quarter."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, DATE)
+            info.external_attr = READABLE_BY_ALL
+            archive.writestr(info, files[name], zipfile.ZIP_LZMA)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def draw(results: Path, touched: Sequence[tuple[str, str]]) -> int:
+    """All figures and the table of these papers at these scales: a table has all experiments, also those that were
+    there before."""
+    there = {(record.manifest["experiment"] or "", record.manifest["scale"]) for record in find_records(results)}
+    status, drawn = 0, drawn_experiments()
+    with tempfile.TemporaryDirectory() as folder:
+        for paper, scale in touched:
+            # The head of frozen-head has no figure.
+            names = sorted(each for each, its in there if each in drawn and (each.split("/")[0], its) == (paper, scale))
+            status |= run(["figures", *names, "--scale", scale, "--from", str(results), "--out", folder])
+        for file in shown(results):
+            if (Path(folder) / file).is_file():
+                (results / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(folder) / file, results / file)
+    return status
+
+
+def shown(results: Path) -> set[Path]:
+    """What the README beside the results and the one above show of them, relative to the results."""
+    found = {Path(name) for name in SHOWN.findall((results / "README.md").read_text())}
+    above = map(Path, SHOWN.findall((results.parent / "README.md").read_text()))
+    return found | {path.relative_to(results.name) for path in above if path.parts[0] == results.name}
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "metrics"))
 
-from tests.reference_metrics import deviations, measured, random_case, reference, tolerance
+from metric_cases import deviations, measured, random_case, reference, tolerance
 
 
 def main() -> int:

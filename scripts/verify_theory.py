@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from ncrun.theory import Geometry, predict
-from tests.free_features import KINDS, Array, Instance, Point, random_setting
+from free_feature_problems import KINDS, random_setting
+from free_features import Array, Instance, Point
+
+from ncrun.theory import Prediction, predict
 
 LARGEST_ERROR = 1e-6  # the search stops at a small gradient, not at the exact optimum
 LARGEST_UNDERCUT = 1e-8  # rounding only: a claimed minimum cannot be undercut
@@ -59,7 +61,7 @@ def gram(matrix: Array) -> Array:
     return np.asarray(matrix.T @ matrix)
 
 
-def matrix_distances(geometry: Geometry, best: Point) -> list[float]:
+def matrix_distances(geometry: Prediction, best: Point) -> list[float]:
     """Of the logits and of every Gram matrix that the claim determines; none near a border, none of zeros."""
     borders = geometry.decay_to_collapse
     if not geometry.determined or geometry.logits is None or not np.linalg.norm(geometry.logits) > 0:

@@ -9,14 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from ncrun import cli
-from ncrun.compose import compose_run
-from ncrun.config import RunConfig, resolve
+from ncrun.config import experiments, extensions, folders
+from ncrun.config.planning import job_of
+from ncrun.extending import forget_added
+from ncrun.run import Run
+
+if TYPE_CHECKING:
+    from ncrun.models.free_model import FreeFeatures
+    from ncrun.models.network import Network
 
 # The smallest run that goes through every part of the program.
 TINY = ("model.depth=1", "model.width=8", "counts=[6,6,6,6,6,6,6,6,6,6]", "epochs=2", "threads=1")
@@ -33,17 +39,35 @@ class Result:
 
 Command = Callable[..., Result]
 Refused = Callable[..., str]
-Compose = Callable[..., RunConfig]
+RunOf = Callable[..., Run]
 
 
 @pytest.fixture
-def run_config() -> Compose:
-    """run_config("imbalance=0.1"): the resolved configuration of these overrides."""
+def run_of() -> RunOf:
+    """run_of("imbalance=0.1"): the run of these overrides."""
 
-    def compose(*overrides: str) -> RunConfig:
-        return resolve(compose_run(overrides))
+    def compose(*overrides: str) -> Run:
+        (run,) = job_of(overrides).runs
+        return run
 
     return compose
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_users() -> Iterator[None]:
+    """What a test lets the user add is gone after it."""
+    yield
+    forget_added()
+    extensions.forget()
+    folders.OWN.clear()
+    experiments.recipe.cache_clear()
+
+
+def built(run: Run) -> "Network | FreeFeatures":
+    """The model of a run, at its first parameters."""
+    from ncrun.training.program import network_of  # torch, which not every test needs
+
+    return network_of(run)
 
 
 @pytest.fixture
@@ -94,7 +118,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
         before = contents(workdir)
         with monkeypatch.context() as patch:
             for trains in ("fit", "settle"):
-                patch.setattr(f"ncrun.training.command.{trains}", lambda *_: pytest.fail("a run was started"))
+                patch.setattr(f"ncrun.training.program.{trains}", lambda *_: pytest.fail("a run was started"))
             result = ncrun(*arguments)
         assert result.status == 2, result
         assert result.out == ""
@@ -111,7 +135,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out curves.png, which a process of its own draws in two seconds after every run."""
-    monkeypatch.setattr("ncrun.training.command.draw", lambda records: True)
+    monkeypatch.setattr("ncrun.training.ending.draw", lambda records: True)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -130,16 +154,33 @@ def state(directory: Path) -> str:
     return str(json.loads((directory / "manifest.json").read_text())["state"])
 
 
+# What every row of metrics.jsonl has.
+WHOLE_ROW: dict[str, Any] = {
+    "epoch": 1,
+    "loss": 0.5,
+    "data_term": 0.25,
+    "train_accuracy": 0.0,
+    **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3")),
+    "class.margin": [0.5, 0.25],
+    "class.weight_norm_sq": [1.0, 1.0],
+    "class.feature_norm_sq": [1.0, 1.0],
+}
+
+
 def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", **config: Any) -> Path:
-    """A run directory made by hand, with these rows and these entries of its configuration (a__b stands for a.b)."""
+    """A run directory of two classes made by hand, with these entries of its rows and of its configuration (a__b stands
+    for a.b)."""
+    counts = [20, 10]
     whole: dict[str, Any] = {
         "dataset": {"name": "digits"},
-        "model": {"name": "mlp", "width": 8},
+        "model": {"name": "mlp", "depth": 1, "width": 8},
         "head": {"depth": 1, "bias": False},
-        "decay": {"mode": "features", "weight": 5e-4},
+        "decay": {"mode": "features", "weight": 5e-4, "feature": 5e-4},
+        "optimizer": {"name": "adam", "lr": 1e-3},
         "seed": 0,
         "loss": "mse",
         "epochs": 3,
+        "batch_size": "full",
         "run_dir": str(folder),
     }
     for key, value in config.items():
@@ -149,8 +190,27 @@ def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", 
             target = target[group]
         target[name] = value
     folder.mkdir(parents=True)
-    manifest = {"state": state, "experiment": whole.get("experiment"), "wall_seconds": 2.0}
-    for name, content in (("config.yaml", whole), ("manifest.json", manifest), ("theory.json", {"claim": "proven"})):
+    manifest = {
+        "state": state,
+        "experiment": whole.get("experiment"),
+        "scale": whole.get("scale"),
+        "wall_seconds": 2.0,
+        "dataset": None if whole["dataset"] is None else whole["dataset"]["name"],
+        "class_counts": counts,
+        "num_samples": sum(counts),
+        "effective_decays": {"weight": [5e-4] * whole["head"]["depth"], "feature": 5e-4},
+    }
+    unknown = dict.fromkeys(("weight_norm_sq", "feature_norm_sq", "margin", "collapsed"))
+    theory = {
+        "claim": "none",
+        "note": "made by hand",
+        "attainable": True,
+        "scale_free": False,
+        "metastable": [],
+        "classes": [{"count": count, **unknown} for count in counts],
+        **dict.fromkeys(("objective", "data_term", "weight_gram", "feature_gram", "logits", "best_known")),
+    }
+    for name, content in (("config.yaml", whole), ("manifest.json", manifest), ("theory.json", theory)):
         (folder / name).write_text(json.dumps(content))  # JSON is YAML
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(WHOLE_ROW | row) + "\n" for row in metrics))
     return folder

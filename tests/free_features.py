@@ -8,10 +8,10 @@ A column of H may stand for several samples of one class (`repeats`): where the 
 share one optimal feature, so one column per class loses nothing, and one column per sample tests just that.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from free_feature_shapes import circle, flat, partitions, relu_starts, root_mean_square, simplices, split, subsets
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -30,7 +30,7 @@ class Point:
     relu_head: bool = False
 
     def suffix(self, m: int) -> Array:
-        """W_M..W_{m+1}, counting from m = 0 as Geometry.layers does."""
+        """W_M..W_{m+1}, counting from m = 0 as Prediction.layers does."""
         product = self.factors[-1]
         for weight in self.factors[-2:m:-1]:
             product = product @ weight
@@ -232,182 +232,3 @@ class Instance:
         if self.problem.feature_sign == "nonnegative":
             starts = [[np.abs(start[0]), *start[1:]] for start in starts]
         return sorted((self.descend(start, bias) for start in starts), key=lambda point: point.value)
-
-
-# --- shapes to start from --------------------------------------------------------------------------------------------
-
-
-def root_mean_square(x: Array) -> float:
-    return float(np.sqrt(np.mean(x**2)))
-
-
-def split(product: Array, widths: list[int], rng: np.random.Generator) -> list[Array]:
-    """Factors, the rightmost first, whose product this is: equal shares of its singular values, `widths` between."""
-    rank = min(*product.shape, *widths)
-    left, values, right_t = np.linalg.svd(product, full_matrices=False)
-    values = np.where(values > 1e-12 * values[0], values, 0.0)  # a root would blow rounding errors up
-    share = np.sqrt(values[:rank] ** (2 / (len(widths) + 1)))
-    axes = [right_t[:rank].T]
-    axes += [np.linalg.qr(rng.standard_normal((width, rank)))[0] for width in widths]
-    axes += [left[:, :rank]]
-    return [(out * share) @ into.T for out, into in zip(axes[1:], axes[:-1], strict=True)]
-
-
-def subsets(counts: Array, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """The largest 1..K classes, all of them first, and three random choices."""
-    K = len(counts)
-    order = np.argsort(-counts, kind="stable")
-    drawn = [rng.permutation(K)[: int(rng.integers(1, K + 1))] for _ in range(3)]
-    return [order[:size] for size in range(K, 0, -1)] + drawn
-
-
-def partitions(K: int, largest: int | None = None) -> list[list[int]]:
-    """Every way to write K as a sum of group sizes, in descending order."""
-    if K == 0:
-        return [[]]
-    return [
-        [size, *others] for size in range(min(K, largest or K), 0, -1) for others in partitions(K - size, min(size, K))
-    ]
-
-
-def simplices(groups: list[int]) -> Array:
-    """(K, K): a simplex inside each group and zeros across; a class on its own keeps its diagonal entry."""
-    blocks = np.zeros((sum(groups), sum(groups)))
-    for start, size in zip(np.cumsum([0, *groups]), groups, strict=False):
-        blocks[start : start + size, start : start + size] = np.eye(size) - (1 / size if size > 1 else 0)
-    return blocks
-
-
-def circle(K: int) -> Array:
-    """(K, K): the classes at equal angles in a plane."""
-    return np.asarray(np.cos(2 * np.pi * np.subtract.outer(np.arange(K), np.arange(K)) / K))
-
-
-def flat(K: int, rank: int, rng: np.random.Generator) -> Array:
-    """(K, K): inner products of random points in few dimensions; a bias may tell inner points from outer ones."""
-    points = rng.standard_normal((rank, K))
-    return np.asarray(points.T @ points)
-
-
-def relu_starts(K: int, widths: tuple[int, ...], rng: np.random.Generator) -> list[list[Array]]:
-    """[H, W_1, .., W_L] of a ReLU head, one column per class: separate chains, low rank, random low rank."""
-
-    def embed(matrices: list[Array]) -> list[Array]:
-        """Pad with silent neurons up to the widths."""
-        sides = [K, *widths, K]
-        return [
-            np.pad(matrix, ((0, rows - matrix.shape[0]), (0, columns - matrix.shape[1])))
-            for matrix, rows, columns in zip(matrices, sides[1:], sides[:-1], strict=True)
-        ]
-
-    def low_rank(hidden: Array) -> list[Array]:
-        """hidden: (r, K), nonnegative; its affine image is the last hidden layer, where every class has a neuron."""
-        last = hidden.T @ hidden
-        last = last - np.sort(last, axis=1)[:, -2:-1]  # every other class just below its neuron's threshold
-        expand = last @ np.linalg.pinv(hidden)
-        first = split(hidden, [widths[0]], rng)
-        return embed([*first, *[np.eye(len(hidden))] * (len(widths) - 3), expand, np.eye(K)])
-
-    alive = [np.isin(np.arange(K), classes).astype(float) for classes in subsets(np.ones(K), rng)]
-    starts = [embed([np.diag(mask)] * (len(widths) + 1)) for mask in alive]
-    for rank in (2, 3):
-        sides = [K, *widths, K]
-        pairs = list(zip(sides[1:], sides[:-1], strict=True))
-        starts += [[rng.standard_normal((a, rank)) @ rng.standard_normal((rank, b)) for a, b in pairs]]
-    if K > 3 and len(widths) > 2:
-        angles = np.subtract.outer(np.arange(3) / 3, np.arange(K) / K)
-        starts.append(low_rank(1 + np.cos(2 * np.pi * angles)))
-        corners = next(r for r in range(3, K + 1) if r * (r - 1) // 2 >= K)
-        edges = [(a, b) for a in range(corners) for b in range(a)][:K]
-        starts.append(low_rank(np.array([[float(v in edge) for edge in edges] for v in range(corners)])))
-    return starts
-
-
-# --- random settings -------------------------------------------------------------------------------------------------
-
-
-def random_mse(rng: np.random.Generator) -> Problem:
-    """A squared-loss setting: 2..6 classes up to 50:1, M = 1..5, unequal decays, bias or not, a bottleneck or not.
-
-    The decays are drawn so that the largest class sits between far below and somewhat beyond its collapse.
-    """
-    K, M = int(rng.integers(2, 7)), int(rng.integers(1, 6))
-    counts = np.round(np.exp(rng.uniform(np.log(2), np.log(100), K)))
-    widths = rng.integers(K, K + 3, M)
-    kind = rng.random()
-    if kind < 0.15:
-        counts[:] = counts[0]
-    elif kind < 0.5:
-        widths[rng.integers(M)] = rng.integers(1, K)
-    strength = np.exp(rng.uniform(np.log(0.01), np.log(0.7)))  # 0.2 to 1 is the border, depending on M
-    typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
-    spread = rng.uniform(-1.5, 1.5, M + 1)
-    decays = typical_decay * np.exp(spread - spread.mean())
-    return Problem(
-        loss="mse",
-        counts=tuple(counts.tolist()),
-        widths=tuple(widths.tolist()),
-        bias=bool(rng.random() < 0.5),
-        weight_decays=tuple(decays[1:].tolist()),
-        feature_decay=float(decays[0]),
-    )
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A family of settings to draw from.
-
-    classes, depths: smallest and largest. imbalance: largest over smallest class. beyond: strongest decays, in units of
-    the squared loss' border, which deep cross-entropy survives for a while.
-    """
-
-    loss: str
-    classes: tuple[int, int]
-    depths: tuple[int, int]
-    imbalance: float = 1.0
-    bias: bool = False
-    feature_sign: str = "free"
-    head: str = "linear"
-    beyond: float = 1.3
-
-    def draw(self, rng: np.random.Generator) -> Problem:
-        """Layers as wide as K or a little wider, unequal decays from far below the largest class' collapse to beyond.
-
-        The border is that of the squared loss with M layers; the other losses and heads are not far from it.
-        """
-        K, M = (int(rng.integers(low, high + 1)) for low, high in (self.classes, self.depths))
-        smallest = rng.uniform(1, 20)
-        counts = np.round(smallest * self.imbalance ** rng.uniform(0, 1, K))
-        border = ((M - 1) / M) ** ((M - 1) / (M + 1)) / M
-        far = rng.random() < 0.7
-        strength = border * (np.exp(rng.uniform(np.log(0.01), np.log(0.8))) if far else rng.uniform(0.8, self.beyond))
-        typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
-        spread = rng.uniform(-1.5, 1.5, M + 1)
-        decays = typical_decay * np.exp(spread - spread.mean())
-        return Problem(
-            loss=self.loss,
-            counts=tuple(counts.tolist()),
-            widths=tuple((K + rng.integers(0, 3, M)).tolist()),
-            bias=self.bias and bool(rng.random() < 0.5),
-            weight_decays=tuple(decays[1:].tolist()),
-            feature_decay=float(decays[0]),
-            feature_sign=self.feature_sign,
-            head=self.head,
-        )
-
-
-KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
-    "mse": random_mse,
-    "mse-relu-features": Kind("mse", (2, 6), (1, 3), 50, feature_sign="nonnegative").draw,
-    "ce-balanced-1": Kind("ce", (2, 8), (1, 1), bias=True).draw,
-    "ce-imbalanced": Kind("ce", (2, 8), (1, 1), 100, bias=True).draw,
-    "ce-balanced-deep": Kind("ce", (2, 7), (2, 4), bias=True, beyond=5).draw,
-    "ce-relu": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative").draw,
-    "relu-head-2": Kind("mse", (2, 2), (2, 5), head="relu").draw,
-    "relu-head": Kind("mse", (3, 6), (2, 5), head="relu").draw,
-}
-
-
-def random_setting(rng: np.random.Generator, kind: str = "mse") -> Problem:
-    """A setting of one of the `KINDS`."""
-    return KINDS[kind](rng)

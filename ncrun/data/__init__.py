@@ -1,1 +1,31 @@
-"""Data sets: what is known of them without reading them, which samples a run takes, and the tensors on the device."""
+"""Data sets: what is known of them without reading them, which samples a run takes, and the tensors on the device.
+
+What is imported here is torch-free. A user's own file can add a data set by SOURCES.add(its source).
+"""
+
+from ncrun.data.source import DataSetFacts, Source
+from ncrun.data.sources.cifar import CIFAR10, CIFAR100
+from ncrun.data.sources.digits import Digits
+from ncrun.data.sources.emnist import EMNISTLetters
+from ncrun.data.sources.image_folder import ImageFolder
+from ncrun.data.sources.mnist import MNIST, FashionMNIST
+from ncrun.data.sources.npz import Npz
+from ncrun.data.sources.svhn import SVHN
+from ncrun.registry import Registry
+
+__all__ = ["SOURCES", "DataSetFacts", "Source"]
+
+SOURCES: Registry[Source] = Registry(
+    "dataset",
+    (
+        Digits(),
+        MNIST(),
+        FashionMNIST(),
+        EMNISTLetters(),
+        CIFAR10(),
+        CIFAR100(),
+        SVHN(),
+        ImageFolder(),
+        Npz(),
+    ),
+)

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
+from ncrun.errors import UserError
 from ncrun.figures import panels, wording
 from ncrun.records.groups import differing_keys, split
 from ncrun.records.read import Record
-from ncrun.theory.report import LOSS_WORDS
 
 # Colours of the style's palette.
 PALETTE = 6
@@ -61,14 +61,10 @@ def _bias_words(record: Record) -> str:
     return words
 
 
-def _dataset_words(record: Record) -> str:
-    name = str(record.manifest["dataset"])
-    return wording.DATASET_WORDS.get(name, name)
-
-
-def _model_words(record: Record) -> str:
-    name = str(record.config["model"]["name"])
-    return wording.MODEL_WORDS.get(name, name)
+def _width(record: Record) -> float:
+    """Of the network; 0 where a user's own has none that is a number."""
+    width = record.config["model"].get("width")
+    return width if isinstance(width, int | float) else 0
 
 
 # In what runs may differ: a value that can be sorted, its words, and the values that have a fixed colour.
@@ -77,14 +73,18 @@ DEPTH: Facet = (lambda record: record.config["head"]["depth"], _depth_words, pan
 # The first of these in which runs differ colours the curves.
 COLOURING: tuple[Facet, ...] = (
     DEPTH,
-    (lambda r: r.config["model"]["name"], _model_words, ("mlp", "resnet18", "vgg11", "densenet", "vgg16", "resnet20")),
-    (lambda r: r.manifest["dataset"] or "", _dataset_words, ("digits", *wording.DATASET_WORDS)),
+    (
+        lambda r: r.config["model"]["name"],
+        wording.model_name,
+        ("mlp", "resnet18", "vgg11", "densenet", "vgg16", "resnet20"),
+    ),
+    (lambda r: r.manifest["dataset"] or "", wording.dataset_name, ("digits", *wording.DATASET_WORDS)),
     (class_ratio, lambda r: f"ratio {class_ratio(r):.3g}", ()),
-    (lambda r: r.config["model"].get("width", 0), lambda r: f"width {r.config['model'].get('width', 0):g}", ()),
+    (_width, lambda r: f"width {_width(r):g}", ()),
 )
 FACETS: tuple[Facet, ...] = (
     *COLOURING,
-    (lambda r: r.config["loss"], lambda r: LOSS_WORDS[r.config["loss"]], ()),
+    (lambda r: r.config["loss"], wording.loss_words, ()),
     (lambda r: r.config["decay"]["mode"], lambda r: f"decay of {r.config['decay']['mode']}", ()),
     (lambda r: r.config.get("random_labels", 0), lambda r: f"{r.config.get('random_labels', 0):.0%} random labels", ()),
     (lambda r: r.config["head"]["bias"], _bias_words, ()),
@@ -102,6 +102,15 @@ def arrange(records: Sequence[Record]) -> list[Row]:
         label = "\n".join(words(here[0]) for _, words, _ in row_facets)
         found.append(Row(label, tuple(_curves(here, records, colour_facet))))
     return found
+
+
+def only_row(records: Sequence[Record]) -> Row:
+    """For a drawing with a single row of panels. Raises UserError for runs that make several."""
+    rows = arrange(records)
+    if len(rows) > 1:
+        labels = "; ".join(" ".join(row.label.split()) for row in rows)
+        raise UserError(f"one row of panels is drawn here, and these runs make {len(rows)}: {labels}")
+    return rows[0]
 
 
 def _telling(records: Sequence[Record]) -> list[Facet]:
@@ -122,10 +131,10 @@ def _key(facets: Sequence[Facet], record: Record) -> tuple[Any, ...]:
 def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) -> list[Curve]:
     value, words, known = facet
     values = sorted({value(record) for record in everything})
+    places = _places(values, known)
     found = []
     for each in sorted({value(record) for record in here}):
-        place = known.index(each) if each in known else values.index(each)
-        colour = f"C{place % PALETTE}"
+        colour = f"C{places[each]}"
         if not known and len(values) > PALETTE:  # an ordered scale, from dark to light
             colour = to_hex(mpl.colormaps["viridis"](0.9 * np.log(each) / np.log(max(values))))
         group = [record for record in here if value(record) == each]
@@ -133,6 +142,15 @@ def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) 
             ordered = tuple(sorted(seeds, key=lambda record: record.config["seed"]))
             found.append(Curve(words(ordered[0]), colour, ordered))
     return found
+
+
+def _places(values: Sequence[Any], known: Sequence[Any]) -> dict[Any, int]:
+    """Each value's colour of the palette: its own where it has one, else one that no value here has, while there are
+    any."""
+    taken = {value: known.index(value) % PALETTE for value in values if value in known}
+    free = [place for place in range(PALETTE) if place not in taken.values()] or list(range(PALETTE))
+    others = [value for value in values if value not in known]
+    return taken | {value: free[index % len(free)] for index, value in enumerate(others)}
 
 
 def handles(rows: Sequence[Row]) -> list[Line2D]:

@@ -44,8 +44,8 @@ def sizes(records: Sequence[Record]) -> Figure:
     tested = records[0].config["dataset"] is not None
     figure, axes = panels.grid(len(rows), len(PER_CLASS) + tested, width=2.1, sharex=len(rows) == 1)
     for row, line in zip(rows, axes, strict=True):
-        for ax, (measured, predicted, title) in zip(line, PER_CLASS, strict=False):
-            against_class_size(ax, row.curves, measured, predicted, title)
+        for ax, (metric, entry, title) in zip(line, PER_CLASS, strict=False):
+            against_class_size(ax, row.curves, metric, entry, title)
         if tested:
             accuracies(line[-1], row.curves)
     arrangement.label_rows(axes, rows)
@@ -58,7 +58,7 @@ def sizes(records: Sequence[Record]) -> Figure:
 def angles(records: Sequence[Record]) -> Figure:
     """Cosines between classifier rows, between class means, and between a row and the mean of its class, over class
     size. Raises UserError if no run has measured matrices."""
-    kept = [record for record in records if record.geometry is not None]
+    kept = [record for record in records if record.measured is not None]
     if not kept:
         raise UserError("no run has measured matrices (geometry.json), from which angles are taken")
     rows = arrangement.arrange(kept)
@@ -78,7 +78,7 @@ def angles(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def against_class_size(ax: Axes, curves: Sequence[Curve], measured: str, predicted: str, title: str) -> None:
+def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: str, title: str) -> None:
     """Dots measured at the last epoch in every seed, dashed lines predicted. Where theory fixes shapes only, both are
     relative to their mean over the classes."""
     for curve in curves:
@@ -86,21 +86,21 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], measured: str, predict
         scale = _relative if first.theory["scale_free"] else _as_is
         counts = _counts(first)
         order = np.argsort(counts, kind="stable")
-        expected = scale(_expected(first, predicted))
-        if np.isfinite(expected).any():
-            ax.plot(counts[order], expected[order], color=_predicted_colour(curves, curve), **PREDICTED)
-        values = [scale(np.array(record.metrics[measured].iloc[-1], dtype=float)) for record in curve.records]
+        predicted = scale(_predicted(first, entry))
+        if np.isfinite(predicted).any():
+            ax.plot(counts[order], predicted[order], color=_predicted_colour(curves, curve), **PREDICTED)
+        values = [scale(np.array(record.metrics[metric].iloc[-1], dtype=float)) for record in curve.records]
         every = np.concatenate([_counts(record) for record in curve.records])
         ax.plot(every, np.concatenate(values), color=curve.colour, **MEASURED)
     ax.set_title(f"{title} / mean" if curves[0].records[0].theory["scale_free"] else title)
     _size_axis(ax, curves)
-    if "norm" in measured:
+    if "norm" in metric:
         ax.set_ylim(bottom=0)
 
 
-def _expected(record: Record, predicted: str) -> Array:
+def _predicted(record: Record, name: str) -> Array:
     """(K,) of theory.json's classes; a shape without a scale, for which they are null, has it in its matrices."""
-    values = np.array([entry[predicted] for entry in record.theory["classes"]], dtype=float)
+    values = np.array([entry[name] for entry in record.theory["classes"]], dtype=float)
     # With a bias the matrices are centred, the norms and margins that are measured are not.
     if record.theory["scale_free"] and not record.config["head"]["bias"] and record.theory["logits"] is not None:
         logits = np.array(record.theory["logits"], dtype=float)
@@ -108,7 +108,7 @@ def _expected(record: Record, predicted: str) -> Array:
             "weight_norm_sq": np.diag(np.array(record.theory["weight_gram"], dtype=float)),
             "feature_norm_sq": np.diag(np.array(record.theory["feature_gram"], dtype=float)),
             "margin": np.diag(logits) - (logits - np.diag(np.full(len(logits), np.inf))).max(axis=0),
-        }[predicted]
+        }[name]
         return found
     return values
 
@@ -137,9 +137,9 @@ def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> No
     for curve in curves:
         first = curve.records[0]
         if first.theory[name] is not None:
-            where, expected = _pairs(first, cosines(first.theory[name]))
-            ax.plot(where, expected, color=_predicted_colour(curves, curve), rasterized=True, **PREDICTED_PAIR)
-        points = [_pairs(record, cosines((record.geometry or {})[name])) for record in curve.records]
+            where, predicted = _pairs(first, cosines(first.theory[name]))
+            ax.plot(where, predicted, color=_predicted_colour(curves, curve), rasterized=True, **PREDICTED_PAIR)
+        points = [_pairs(record, cosines((record.measured or {})[name])) for record in curve.records]
         where, values = (np.concatenate(each) for each in zip(*points, strict=True))
         ax.plot(where, values, color=curve.colour, rasterized=True, **MEASURED | {"markersize": 3, "alpha": 0.45})
     ax.set_title(title)
@@ -156,7 +156,7 @@ def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
         if first.theory["logits"] is not None and first.theory["weight_gram"] is not None:
             ax.plot(counts[order], alignment(first.theory)[order], color=_predicted_colour(curves, curve), **PREDICTED)
         every = np.concatenate([_counts(record) for record in curve.records])
-        values = np.concatenate([alignment(record.geometry or {}) for record in curve.records])
+        values = np.concatenate([alignment(record.measured or {}) for record in curve.records])
         ax.plot(every, values, color=curve.colour, **MEASURED)
     ax.set_title("cosine of a row and its class mean")
     panels.widen(ax, COSINE_SPAN)

@@ -10,8 +10,10 @@ from matplotlib.lines import Line2D
 
 from ncrun.figures import arrangement, panels, wording
 from ncrun.figures.arrangement import Curve, Row
+from ncrun.metrics import words_of
 from ncrun.records.read import Record
 
+SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
 MARK: dict[str, Any] = {
@@ -29,7 +31,7 @@ def convergence(records: Sequence[Record]) -> Figure:
     """NC1, NC2 of classifier and means, NC3, and where theory knows the optimum the gap, over epochs on log axes; a row
     for each architecture, data set or bias."""
     rows = arrangement.arrange(records)
-    keys = [key for key in panels.LABELS if any(is_defined(record, key) for record in records)]
+    keys = [key for key in SHOWN if any(is_defined(record, key) for record in records)]
     figure, axes = panels.grid(len(rows), len(keys), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
@@ -44,7 +46,7 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **styl
     """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
     are not balanced; a diamond where the training error is gone."""
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
-    ax.set_title(panels.LABELS[key])
+    ax.set_title(words_of(key))
     if not drawn:
         panels.nothing_to_draw(ax)
         return

@@ -12,7 +12,8 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, classes, convergence, panels, wording
+from ncrun.errors import UserError
+from ncrun.figures import arrangement, classes, convergence, needs, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
@@ -35,8 +36,8 @@ FRAMES = {
 }
 FRAME_LEGEND = (
     Line2D([], [], label="predicted", **PREDICTED_VECTOR),
-    Line2D([], [], color="0.3", linewidth=1.5, marker=">", markevery=[1], label="learned classifier row"),
-    Line2D([], [], color="0.3", linestyle="", marker="o", label="learned class mean"),
+    Line2D([], [], color="0.3", linewidth=1.5, marker=">", markersize=6, markevery=[1], label="learned classifier row"),
+    Line2D([], [], color="0.3", linestyle="", marker="o", markersize=6, label="learned class mean"),
     Line2D([], [], label="predicted class mean", **PREDICTED_TIP),
     Patch(label="plane of the predicted rows", **PLANE),
 )
@@ -58,7 +59,7 @@ Array = NDArray[np.float64]
 def imbalanced(records: Sequence[Record]) -> Figure:
     """Distances to the imbalanced prediction and to the balanced one over epochs; class norms and margins beside the
     formula, and the gap: the whole of one experiment in one figure."""
-    (row,) = arrangement.arrange(records)
+    row = arrangement.only_row(records)
     figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         convergence.curves(ax, row.curves, key)
@@ -74,7 +75,8 @@ def imbalanced(records: Sequence[Record]) -> Figure:
 def direct_imbalanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; below, class norms and margins beside the
     formula."""
-    (row,) = arrangement.arrange(records)
+    needs.momenta(records)
+    row = arrangement.only_row(records)
     figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         _with_and_without_momentum(ax, row.curves, key)
@@ -92,6 +94,7 @@ def direct_imbalanced(records: Sequence[Record]) -> Figure:
 def direct_balanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; a row without bias (orthogonal frame) and
     one with (simplex ETF)."""
+    needs.momenta(records)
     rows = arrangement.arrange(records)
     figure, axes = panels.grid(len(rows), 5, sharex=True)
     for row, line in zip(rows, axes, strict=True):
@@ -132,6 +135,9 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
 
     Drawn from the measured Gram matrices, which fix the vectors up to the rotation that the theorem leaves open too.
     """
+    for record in records:
+        if len(record.manifest["class_counts"]) != 3:
+            raise UserError(f"{record.path}: has {len(record.manifest['class_counts'])} classes; three are drawn here")
     ordered = sorted(records, key=lambda record: (not _is_balanced(record), record.config["head"]["bias"]))
     figure, axes = plt.subplots(
         1, len(ordered), figsize=(11, 3.7), layout="constrained", squeeze=False, subplot_kw={"projection": "3d"}
@@ -156,12 +162,12 @@ def _is_balanced(record: Record) -> bool:
 
 
 def _draw_frame(ax: Any, record: Record) -> None:
-    predicted, learned = frames(record)
+    predicted, measured = frames(record)
     ax.add_collection3d(Poly3DCollection([predicted[0]], **PLANE))
     for k, count in enumerate(record.manifest["class_counts"]):
         for tip in predicted[:, k]:
             ax.plot(*np.transpose([np.zeros(3), tip]), **PREDICTED_VECTOR)
-        row, mean = learned[:, k]
+        row, mean = measured[:, k]
         ax.quiver(0, 0, 0, *row, color=f"C{k}", linewidth=1.5, arrow_length_ratio=0.13)
         ax.plot(*np.transpose([np.zeros(3), mean]), color=f"C{k}", linewidth=0.8)
         ax.plot(*mean, "o", color=f"C{k}")
@@ -181,13 +187,14 @@ def _draw_frame(ax: Any, record: Record) -> None:
 
 
 def frames(record: Record) -> tuple[Array, Array]:
-    """The predicted and the learned vectors, (2, K, 3) each: classifier rows, then class means, scaled as drawn.
+    """The predicted and the measured vectors, (2, K, 3) each: classifier rows, then class means, scaled as drawn.
 
     Only Gram matrices are determined. The prediction is posed with class 0 on the first axis, class 1 in the plane of
-    the first two, and so on; the learned vectors are rotated (or reflected) onto it as a whole.
+    the first two, and so on; the measured vectors are rotated (or reflected) onto it as a whole.
     """
-    measured, theory = record.geometry, record.theory
-    assert measured is not None
+    theory, matrices = record.theory, record.measured
+    if matrices is None or any(theory[name] is None for name in ("weight_gram", "logits")):
+        raise UserError(f"{record.path}: lacks predicted or measured matrices, from which vectors are drawn")
     values, axes = np.linalg.eigh(np.array(theory["weight_gram"]))
     _, upper = np.linalg.qr((axes * np.sqrt(np.clip(values, 0, None))).T)
     weights = upper.T * np.where(np.diag(upper) < 0, -1, 1)
@@ -198,19 +205,20 @@ def frames(record: Record) -> tuple[Array, Array]:
 
     gram = np.block(
         [
-            [np.array(measured["weight_gram"]), np.array(measured["logits"])],
-            [np.array(measured["logits"]).T, np.array(measured["feature_gram"])],
+            [np.array(matrices["weight_gram"]), np.array(matrices["logits"])],
+            [np.array(matrices["logits"]).T, np.array(matrices["feature_gram"])],
         ]
     ) / np.outer(*[lengths.repeat(len(weights))] * 2)
     values, axes = np.linalg.eigh(gram)
-    learned = axes[:, -3:] * np.sqrt(np.clip(values[-3:], 0, None))
-    left, _, right = np.linalg.svd(learned.T @ predicted.reshape(-1, 3))
-    return predicted, (learned @ left @ right).reshape(predicted.shape)
+    measured = axes[:, -3:] * np.sqrt(np.clip(values[-3:], 0, None))
+    left, _, right = np.linalg.svd(measured.T @ predicted.reshape(-1, 3))
+    return predicted, (measured @ left @ right).reshape(predicted.shape)
 
 
 def ledger(records: Sequence[Record]) -> Figure:
     """Where the gap to the optimum comes from over training: its parts (they add up to it), and their shares; a column
     for each depth, of its first seed (parts that swing from epoch to epoch have no meaningful mean)."""
+    needs.metrics(records, "gap", *LEDGER)
     curves = [curve for row in arrangement.arrange(records) for curve in row.curves]
     shown = [curve.records[0] for curve in curves]
     figure, axes = panels.grid(2, len(shown), width=2.9, height=2.1, sharex=True, sharey="row")

@@ -1,11 +1,12 @@
 """Figures in the settings of Dang et al. 2024: cross-entropy, non-negative features, imbalanced classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ncrun.errors import UserError
 from ncrun.figures import arrangement, classes, matrices, panels
 from ncrun.figures.arrangement import class_ratio
 from ncrun.records.read import Record
@@ -17,21 +18,18 @@ SHOWN_RATIO = 10
 def direct(records: Sequence[Record]) -> Figure:
     """Norms and margins class by class at every imbalance ratio, angles over the ratio, all beside the formula."""
     ordered = sorted(records, key=class_ratio)
-    (row,) = arrangement.arrange(records)
+    row = arrangement.only_row(records)
     figure, axes = panels.grid(2, 3, width=3.1, height=2.4)
     for ax, words in zip(axes[0], classes.PER_CLASS, strict=True):
         classes.against_class_size(ax, row.curves, *words)
         ax.set_ylim(bottom=0)
     panels.legend_above(figure, [*arrangement.handles([row]), panels.DOT, panels.DASHED])
 
-    pairs = (("two largest classes", 0, 1), ("largest and smallest", 0, -1), ("two smallest classes", -2, -1))
-    _over_ratio(
-        axes[1, 0], ordered, {name: (_weight_cosine, i, j) for name, i, j in pairs}, "cosine of classifier rows"
-    )
-    own = (("largest class", 0, 0), ("smallest class", -1, -1))
-    _over_ratio(
-        axes[1, 1], ordered, {name: (_own_cosine, i, j) for name, i, j in own}, "cosine of a row and its class mean"
-    )
+    pairs = {"two largest classes": (0, 1), "largest and smallest": (0, -1), "two smallest classes": (-2, -1)}
+    _over_ratio(axes[1, 0], ordered, _row_cosines, pairs)
+    axes[1, 0].set_title("cosine of classifier rows")
+    _over_ratio(axes[1, 1], ordered, classes.alignment, {"largest class": (0,), "smallest class": (-1,)})
+    axes[1, 1].set_title("cosine of a row and its class mean")
     for key, label in (("nc2_w", "classifier"), ("nc2_h", "class means"), ("nc3", "logits")):
         values = [record.metrics[key].iloc[-1] for record in ordered]
         axes[1, 2].plot([class_ratio(r) for r in ordered], values, "o-", label=label)
@@ -48,24 +46,32 @@ def direct_grams(records: Sequence[Record]) -> Figure:
     return matrices.matrices([record])
 
 
-def _over_ratio(ax: Axes, records: Sequence[Record], curves: dict[str, tuple[object, int, int]], title: str) -> None:
+def _over_ratio(
+    ax: Axes,
+    records: Sequence[Record],
+    cosines: Callable[[dict[str, Any]], classes.Array],
+    entries: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Entries of cosines, by their name in the legend: predicted dashed, measured as dots."""
     ratios = [class_ratio(record) for record in records]
-    for index, (name, (cosine, i, j)) in enumerate(curves.items()):
-        expected = [cosine(record.theory, i, j) for record in records]  # type: ignore[operator]
-        measured = [cosine(record.geometry, i, j) for record in records]  # type: ignore[operator]
-        ax.plot(ratios, expected, "--", color=f"C{index}", linewidth=1.0)
-        ax.plot(ratios, measured, "o", color=f"C{index}", alpha=0.75, label=name)
-    ax.set(title=title, xlabel="imbalance ratio", xscale="log")
+    predicted, measured = ([cosines(each) for each in both] for both in zip(*map(_matrices, records), strict=True))
+    for index, (name, entry) in enumerate(entries.items()):
+        ax.plot(ratios, [each[entry] for each in predicted], "--", color=f"C{index}", linewidth=1.0)
+        ax.plot(ratios, [each[entry] for each in measured], "o", color=f"C{index}", alpha=0.75, label=name)
+    ax.set(xlabel="imbalance ratio", xscale="log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.legend()
 
 
-def _weight_cosine(matrices: dict[str, Any], i: int, j: int) -> float:
-    return float(classes.cosines(matrices["weight_gram"])[i, j])
+def _matrices(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Predicted and measured ones."""
+    if record.measured is None or record.theory["logits"] is None:
+        raise UserError(f"{record.path}: lacks predicted or measured matrices, from which cosines are drawn")
+    return record.theory, record.measured
 
 
-def _own_cosine(matrices: dict[str, Any], i: int, j: int) -> float:
-    return float(classes.alignment(matrices)[i])
+def _row_cosines(matrices: dict[str, Any]) -> classes.Array:
+    return classes.cosines(matrices["weight_gram"])
 
 
 def _words(records: Sequence[Record]) -> str:

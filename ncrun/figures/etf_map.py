@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ncrun.figures import panels
-from ncrun.theory.geometry import Array
 from ncrun.theory.group_structures import best_gain, best_structures, collapse_penalty, simplex_block
+from ncrun.theory.prediction import Array
 
 DEPTHS = (2, 3, 4, 6)
 CLASSES = tuple(range(3, 21))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import panels
+from ncrun.figures import needs, panels
 from ncrun.records.read import Record
 from ncrun.theory.spectrum import decay_product
 from ncrun.theory.squared_loss import existence_border, global_border, shrinkage_strength
@@ -17,6 +17,7 @@ from ncrun.theory.squared_loss import existence_border, global_border, shrinkage
 
 def hysteresis(records: Sequence[Record]) -> Figure:
     """A panel for each head depth: the margin of every class against decay, going up and coming down."""
+    needs.metrics(records, "factor", "class.margin")
     figure, axes = plt.subplots(1, len(records), figsize=(3.6 * len(records), 3.6), layout="constrained", sharey=True)
     for ax, record in zip(np.atleast_1d(axes), records, strict=True):
         _sweep(ax, record)

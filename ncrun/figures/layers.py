@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, panels, wording
+from ncrun.figures import arrangement, convergence, needs, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -130,6 +130,9 @@ def at_the_end(ax: Axes, curve: Curve) -> None:
 def width_ablation(records: Sequence[Record]) -> Figure:
     """Over the width: loss over the optimum, share of restarts at the optimum, and DNC1, DNC2 and DNC3 of the last
     layer at the end; every restart a dot, colours are depths, lines are medians."""
+    needs.verdicts(records)
+    for record in records:
+        needs.metrics([record], *(f"head.{record.config['head']['depth']}.{key}" for key, _, _ in DNC))
     depths = sorted({record.config["head"]["depth"] for record in records})
     figure, axes = panels.grid(1, 5, width=2.1)
     panel = axes[0]

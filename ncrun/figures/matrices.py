@@ -42,8 +42,8 @@ def matrices(records: Sequence[Record]) -> Figure:
 
 def both(record: Record, name: str) -> tuple[Array, Array]:
     """The predicted and the measured (K, K) matrix; where theory fixes shapes only, each over its Frobenius norm."""
-    assert record.geometry is not None
-    found = [np.array(source[name], dtype=float) for source in (record.theory, record.geometry)]
+    assert record.measured is not None
+    found = [np.array(source[name], dtype=float) for source in (record.theory, record.measured)]
     if record.theory["scale_free"]:
         found = [matrix / np.linalg.norm(matrix) for matrix in found]
     return found[0], found[1]
@@ -61,7 +61,7 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
             curves = tuple(curve for curve in curves if curve.records[0].config["head"]["depth"] == depth)
         for curve in curves:
             record = curve.records[0]
-            if record.geometry is not None and all(record.theory[name] is not None for name in TITLES):
+            if record.measured is not None and all(record.theory[name] is not None for name in TITLES):
                 several = len(curves) > 1 or len(rows) == 1 < len(row.curves)
                 found.append(("\n".join(filter(None, (row.label, curve.label if several else ""))), record))
     if not found:
@@ -72,13 +72,13 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
 
 
 def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> None:
-    expected, measured = both(record, name)
-    extent = float(np.abs([expected, measured]).max()) or 1.0
-    for ax, matrix in zip(axes, (expected, measured), strict=True):
+    predicted, measured = both(record, name)
+    extent = float(np.abs([predicted, measured]).max()) or 1.0
+    for ax, matrix in zip(axes, (predicted, measured), strict=True):
         drawn = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
         _ticks(ax, len(matrix))
     axes[1].set_yticklabels([])
-    axes[1].set_xlabel(f"largest diff. {np.abs(expected - measured).max():.2g}", fontsize=TYPE)
+    axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}", fontsize=TYPE)
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, aspect=14, pad=0.02)
     bar.ax.tick_params(labelsize=TYPE - 1)
     bar.locator = MaxNLocator(nbins=3, symmetric=True)

@@ -24,15 +24,7 @@ PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1
 BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
-DOT = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.75, label="measured")
-# In the order in which they are shown.
-LABELS = {
-    "nc1": "NC1: within-class spread",
-    "nc2_w": "NC2: classifier",
-    "nc2_h": "NC2: class means",
-    "nc3": "NC3: classifier × means",
-    "gap": "loss / optimum − 1",
-}
+DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=0.75, label="measured")
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
 # Of a caption's type, so that a long one is broken where the figure ends.

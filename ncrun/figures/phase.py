@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ncrun.figures import panels
+from ncrun.figures import needs, panels
 from ncrun.records.read import Record
 from ncrun.theory import Problem, predict
 from ncrun.theory.squared_loss import existence_border, global_border
@@ -47,6 +47,8 @@ def relu_head(records: Sequence[Record]) -> Figure:
 
 
 def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
+    for records in groups.values():
+        needs.verdicts(records)
     width = 4.6 * len(groups) + 1.6
     figure, axes = plt.subplots(
         1, len(groups), figsize=(width, 4.2), layout="constrained", squeeze=False, sharex=True, sharey=True

@@ -22,9 +22,10 @@ from ncrun.records.read import Record
 Array = NDArray[np.float64]
 MEANS: dict[str, Any] = {"linestyle": "-."}
 TEST: dict[str, Any] = {"linestyle": ":"}
-DASHES = Line2D([], [], color="0.4", label="class means", **MEANS)
-SOLID = Line2D([], [], color="0.4", label="classifier")
-TEST_HANDLE = Line2D([], [], color="0.4", label="test split", **TEST)
+# All of their look is said here, for whether the style is there already depends on who imports this first.
+DASHES = Line2D([], [], color="0.4", linewidth=1.5, label="class means", **MEANS)
+SOLID = Line2D([], [], color="0.4", linewidth=1.5, label="classifier")
+TEST_HANDLE = Line2D([], [], color="0.4", linewidth=1.5, label="test split", **TEST)
 SINGULAR_MARK: dict[str, Any] = {"color": "0.25", "marker": "_", "linestyle": "", "markersize": 9}
 PREDICTED_SINGULAR = Line2D([], [], label="predicted, at the head's input", **SINGULAR_MARK)
 # Singular values below this share of the largest are drawn there.
@@ -204,7 +205,7 @@ def _ranked(record: Record) -> list[str]:
 
 def _singular(record: Record) -> dict[str, list[float]]:
     """The class means' singular values of each layer, the largest first; nothing in old records."""
-    found: dict[str, list[float]] = (record.geometry or {}).get("singular_values", {})
+    found: dict[str, list[float]] = (record.measured or {}).get("singular_values", {})
     return found
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ncrun.losses import LOSSES
 from ncrun.records.read import Record
-from ncrun.theory.report import LOSS_WORDS
 
+# Names in records from before they held their own words; figures colour data sets in this order.
 DATASET_WORDS = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
@@ -35,33 +36,26 @@ CLAIM_WORDS = {
     "transferred": "the shape at vanishing decay, transferred from a theorem about another objective",
 }
 
-# What each experiment is, and how its setting at scale paper relates to it.
-AUTHORS, RECONSTRUCTION = "The setting of", "A reconstruction of"
-DANG_2023, DANG_2024, SUKENIK = "Dang et al. 2023", "Dang et al. 2024", "Sukenik et al. 2023, who released no code"
-EXPERIMENTS = {
-    "dang2023/mlp-balanced": (f"{DANG_2023}, balanced MLP", AUTHORS),
-    "dang2023/mlp-imbalanced": (f"{DANG_2023}, imbalanced MLP", AUTHORS),
-    "dang2023/mlp-imbalanced-emnist": (f"{DANG_2023}, imbalanced MLP on EMNIST Letters", AUTHORS),
-    "dang2023/convolutional-balanced": (f"{DANG_2023}, balanced convolutional networks", AUTHORS),
-    "dang2023/convolutional-balanced-emnist": (
-        f"{DANG_2023}, balanced convolutional networks on EMNIST Letters",
-        AUTHORS,
-    ),
-    "dang2023/cross-entropy-balanced": (f"{DANG_2023}, balanced classes under cross-entropy", RECONSTRUCTION),
-    "dang2023/direct-balanced": (f"{DANG_2023}, direct optimisation, balanced", AUTHORS),
-    "dang2023/direct-imbalanced": (f"{DANG_2023}, direct optimisation, imbalanced", AUTHORS),
-    "dang2024/direct": (f"{DANG_2024} itself", "The problem of"),
-    "dang2024/mlp": (f"{DANG_2024}, MLP", AUTHORS),
-    "dang2024/mlp-cifar10": (f"{DANG_2024}, MLP on CIFAR-10", AUTHORS),
-    "dang2024/mlp-cifar100": (f"{DANG_2024}, MLP on CIFAR-100", AUTHORS),
-    "dang2024/convolutional": (f"{DANG_2024}, convolutional networks", AUTHORS),
-    "dang2024/convolutional-cifar10": (f"{DANG_2024}, convolutional networks on CIFAR-10", AUTHORS),
-    "dang2024/convolutional-cifar100": (f"{DANG_2024}, convolutional networks on CIFAR-100", AUTHORS),
-    "sukenik2023/dufm": (f"the deep unconstrained features of {SUKENIK}", RECONSTRUCTION),
-    "sukenik2023/dufm-width": (f"the width ablation of {SUKENIK}", RECONSTRUCTION),
-    "sukenik2023/end-to-end": (f"the networks trained end to end of {SUKENIK}", RECONSTRUCTION),
-    "sukenik2023/frozen-head": (f"the networks under a frozen head of {SUKENIK}", RECONSTRUCTION),
-}
+
+def model_name(record: Record) -> str:
+    """What people call the network."""
+    return _name(record, "model", record.config["model"]["name"], MODEL_WORDS)
+
+
+def dataset_name(record: Record) -> str:
+    """What people call the data set; "" of free features."""
+    return _name(record, "dataset", record.manifest["dataset"] or "", DATASET_WORDS)
+
+
+def loss_words(record: Record) -> str:
+    """What people call the loss; of one that is a user's own, its key."""
+    return _name(record, "loss", record.config["loss"], {loss.key: loss.words for loss in LOSSES})
+
+
+def _name(record: Record, kind: str, key: str, known: dict[str, str]) -> str:
+    """The record's own words, for what it names may be a user's own; else those of the key, or the key."""
+    held = record.manifest.get("words") or {}
+    return str(held.get(kind) or known.get(key, key))
 
 
 def time_word(records: Sequence[Record]) -> str:
@@ -72,10 +66,10 @@ def time_word(records: Sequence[Record]) -> str:
 def source_words(record: Record) -> str:
     """How a figure relates to a paper's experiment: its setting, a smaller one, or one on real images; "" for runs that
     belong to none."""
-    experiment = record.manifest["experiment"]
-    if experiment not in EXPERIMENTS:
+    held = record.manifest.get("caption")
+    if not held:
         return ""
-    words, kind = EXPERIMENTS[experiment]
+    words, kind = held["words"], held["kind"]
     scale = record.manifest["scale"]
     if scale == "paper":
         return f"{kind} {words}; our run."
@@ -108,7 +102,7 @@ def setting_words(*records: Record) -> str:
         data = _each(records, lambda r: f"{dataset_words(r)}, {r.manifest['num_samples']} samples, {_class_sizes(r)}")
     parts = [
         _head_words(records),
-        _each(records, lambda r: LOSS_WORDS[r.config["loss"]]),
+        _each(records, loss_words),
         _each(records, _decay_words),
         _each(records, _batch_words),
         f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs",
@@ -143,20 +137,20 @@ def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
     descent = "L-BFGS until the gradient is gone"
     if optimizer["name"] != "lbfgs":
         momentum = _each(records, lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
-        name = OPTIMIZER_WORDS[optimizer["name"]] + (f", momentum {momentum}" if "momentum" in optimizer else "")
+        name = OPTIMIZER_WORDS.get(optimizer["name"], optimizer["name"])
+        name += f", momentum {momentum}" if "momentum" in optimizer else ""
         descent = f"{config['epochs']:,} iterations of {name}, learning rate {optimizer['lr']:g}"
-    words = MODEL_WORDS[config["model"]["name"]]
+    words = model_name(records[0])
     width = _any_of(sorted({record.config["model"]["width"] for record in records}))
     return (
         f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
-        f" {LOSS_WORDS[config['loss']]}, {_decay_words(records[0])}, {descent}, {seed_words}."
+        f" {loss_words(records[0])}, {_decay_words(records[0])}, {descent}, {seed_words}."
     )
 
 
 def dataset_words(record: Record) -> str:
     """The data set with what is made of it."""
-    name, dataset = record.manifest["dataset"], record.config["dataset"]
-    words = DATASET_WORDS.get(name, name)
+    dataset, words = record.config["dataset"], dataset_name(record)
     if dataset.get("size"):
         words += f" at {dataset['size']} x {dataset['size']}"
     if record.config.get("classes"):
@@ -168,11 +162,13 @@ def dataset_words(record: Record) -> str:
 
 def _network_words(record: Record) -> str:
     model = record.config["model"]
-    words = MODEL_WORDS.get(model["name"], model["name"])
+    words, width = model_name(record), model.get("width")
     if "depth" in model:
-        words += f" of {model['depth']} layers of width {model['width']}"
-    elif model["width"] != 1:
-        words += f" of {model['width']:g} times its width"
+        words += f" of {model['depth']} layers"
+    if isinstance(width, float):  # a multiplier
+        words += f" of {width:g} times its width" if width != 1 else ""
+    elif isinstance(width, int):
+        words += f" of width {width}"
     ending = []
     if model.get("batch_norm"):
         ending.append("BatchNorm")

@@ -1,27 +1,55 @@
-"""Collapse metrics: pure functions of features, labels, the head's weights and the predicted geometry."""
+"""What is measured of features, labels and a head: every column of metrics.jsonl is an entry of METRICS.
 
-from ncrun.metrics.collapse import (
-    Head,
-    Metrics,
-    collapse_metrics,
-    gap_metrics,
-    head_balance,
-    scan,
-    transfer_metrics,
+Here and in the files of the entries is no torch, so that figures and tables can name the columns at once. What needs
+it is beside them: the one pass over the samples (scan), the scatter algebra, and the rows made of both (rows). A user's
+own file can add a metric by METRICS.add(...).
+"""
+
+import re
+
+from ncrun.metrics.classes import CLASSES
+from ncrun.metrics.clock import CLOCKS, FREE_FEATURES
+from ncrun.metrics.collapse import AGAINST_BALANCED, COLLAPSE
+from ncrun.metrics.decisions import DECISIONS
+from ncrun.metrics.frames import DEEP_COLLAPSE, FRAMES, RANK
+from ncrun.metrics.metric import Metric
+from ncrun.metrics.optimum import BALANCE, OPTIMUM
+from ncrun.registry import Registry
+
+__all__ = ["METRICS", "Metric", "at_level", "words_of"]
+
+# In the order of a row's columns.
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    (
+        *CLOCKS,
+        *OPTIMUM,
+        *COLLAPSE,
+        RANK,
+        *FRAMES,
+        *CLASSES,
+        *AGAINST_BALANCED,
+        *DECISIONS,
+        BALANCE,
+        *DEEP_COLLAPSE,
+        *FREE_FEATURES,
+    ),
 )
-from ncrun.metrics.layers import layer_metrics
-from ncrun.metrics.relu_head import layer_inputs, relu_head_metrics, top_layer
 
-__all__ = [
-    "Head",
-    "Metrics",
-    "collapse_metrics",
-    "gap_metrics",
-    "head_balance",
-    "layer_inputs",
-    "layer_metrics",
-    "relu_head_metrics",
-    "scan",
-    "top_layer",
-    "transfer_metrics",
-]
+
+def at_level(level: str) -> list[Metric]:
+    """The metrics that are measured there; level: of metric.LEVELS."""
+    return [metric for metric in METRICS if metric.function is not None and level in metric.levels]
+
+
+def words_of(column: str) -> str:
+    """A column of metrics.jsonl in words; "" for one that no metric explains, such as that of a user's own in records
+    that are read without it."""
+    if column in METRICS:
+        return METRICS[column].words
+    place = re.fullmatch(r"(head\.\d+|tap\..+|test)\.([^.]+)", column)
+    if place is None or place[2] not in METRICS:
+        return ""
+    level, _, name = place[1].partition(".")
+    where = {"head": f"head layer {name}", "tap": f"tap {name}", "test": "test split"}[level]
+    return f"{METRICS[place[2]].words}, {where}"

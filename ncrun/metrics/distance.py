@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory import Geometry
+from ncrun.theory import Prediction
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def etf_distance(gram: Array) -> float | None:
 
 
 def target_distances(
-    geometry: Geometry, layer: int, weight_gram: Array, feature_gram: Array, product: Array
+    geometry: Prediction, layer: int, weight_gram: Array, feature_gram: Array, product: Array
 ) -> tuple[float | None, float | None, float | None]:
     """nc2_w, nc2_h and nc3 of the measured K x K matrices of one head layer (0: the whole head) against a prediction.
 

@@ -89,10 +89,14 @@ class BetweenDirections:
 
 
 def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDirections:
-    """Thin SVD of the K x d centred class means. Sigma_B weights classes equally, about the sample-weighted mean."""
+    """Thin SVD of the K x d centred class means. Sigma_B weights classes equally, about the sample-weighted mean.
+    Raises FloatingPointError where the means are not finite."""
     num_classes = len(means.counts)
     centred = (means.means - means.overall) / num_classes**0.5
-    _, singular, axes_t = torch.linalg.svd(centred, full_matrices=False)
+    try:
+        _, singular, axes_t = torch.linalg.svd(centred, full_matrices=False)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise FloatingPointError(f"the class means have no singular values ({error})") from error
     # n_k sums round by up to n_k eps of the means' own size, which may dwarf their differences.
     rounding = torch.finfo(torch.float64).eps * float(means.counts.max() * means.means.norm())
     keep = (singular > num_classes * torch.finfo(precision).eps * singular[0]) & (singular > rounding)

@@ -1,104 +1,89 @@
-"""Unconstrained features: the features of all samples are parameters, and a deep head reads them.
+"""Unconstrained features, the models of the theorems: the features of all samples are parameters themselves."""
 
-Several independent starts can live side by side in one module, so that one batched program trains them all: every
-parameter has a leading dimension of that size, usually 1.
-"""
+from dataclasses import dataclass
+from typing import ClassVar
 
-import math
-from collections.abc import Sequence
-from itertools import pairwise
-
-import torch
-from torch import Tensor, nn
-
-from ncrun import metrics
-from ncrun.config import FreeFeaturesConfig, RunConfig
+from ncrun.checks import at_least, positive
+from ncrun.errors import UserError
+from ncrun.models.spec import ModelSpec
 
 
-class FreeHead(nn.Module):
-    """W_1 .. W_M, each (R, out, in); with `relu` a ReLU after every layer but the last; a bias (R, K) if wanted."""
+@dataclass(frozen=True)
+class FreeFeatureSpec(ModelSpec):
+    """width: the features' dimension. feature_std, weight_std: of the initial features and weights, normal; a
+    weight_std of None: PyTorch's default for linear layers."""
 
-    def __init__(self, weights: Sequence[Tensor], bias: Tensor | None, relu: bool) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList([nn.Parameter(weight) for weight in weights])
-        self.bias = None if bias is None else nn.Parameter(bias)
-        self.relu = relu
+    width: int = 64
+    feature_std: float = 0.1
+    weight_std: float | None = 0.1
 
-    def in_float64(self) -> metrics.Head:
-        """A detached copy of the first start's head, for measuring."""
-        weights = [weight.detach()[0].double() for weight in self.weights]
-        bias = torch.zeros(len(weights[-1]), device=weights[-1].device) if self.bias is None else self.bias.detach()[0]
-        return metrics.Head(weights, bias.double(), self.relu)
-
-
-class FreeFeatures(nn.Module):
-    """points: (R, N, d), the features of all samples, in the order of the labels. nonnegative: they are kept >= 0."""
-
-    def __init__(self, points: Tensor, head: FreeHead, nonnegative: bool) -> None:
-        super().__init__()
-        self.points = nn.Parameter(points)
-        self.head = head
-        self.nonnegative = nonnegative
+    is_free: ClassVar[bool] = True
+    default_optimizer: ClassVar[str | None] = "lbfgs"
 
     @property
-    def num_members(self) -> int:
-        """R, the starts that live here."""
-        return len(self.points)
+    def feature_width(self) -> int:
+        return self.width
 
-    def member(self, index: int) -> "FreeFeatures":
-        """One start by itself, on the same memory."""
-        bias = self.head.bias
-        part = slice(index, index + 1)
-        head = FreeHead(
-            [weight.data[part] for weight in self.head.weights],
-            None if bias is None else bias.data[part],
-            self.head.relu,
-        )
-        return FreeFeatures(self.points.data[part], head, self.nonnegative)
+    def check(self) -> None:
+        at_least("model.width", self.width, 1)
+        positive("model.feature_std", self.feature_std)
+        if self.weight_std is not None:
+            positive("model.weight_std", self.weight_std)
 
-    def features(self, samples: Tensor) -> Tensor:
-        """(B, d): the first start's features of the samples with these indices."""
-        return self.points[0][samples]
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Put features that a step has made negative back on their bound."""
-        if self.nonnegative:
-            self.points.clamp_(min=0)
+    def check_head(self, depth: int, relu: bool) -> None:
+        if relu != self.relu_head:
+            raise UserError(f"head.relu={relu}: model=dufm is the one with a ReLU between its layers, not {self.name}")
 
 
-def stacked(models: Sequence[FreeFeatures]) -> FreeFeatures:
-    """Models of equal shapes side by side in one."""
-    first = models[0]
-    layers = zip(*(model.head.weights for model in models), strict=True)
-    weights = [torch.cat([weight.data for weight in of_layer]) for of_layer in layers]
-    biases = [model.head.bias.data for model in models if model.head.bias is not None]
-    head = FreeHead(weights, torch.cat(biases) if biases else None, first.head.relu)
-    return FreeFeatures(torch.cat([model.points.data for model in models]), head, first.nonnegative)
+@dataclass(frozen=True)
+class UFM(FreeFeatureSpec):
+    """Unconstrained features: H (model.width x N) is itself a parameter, read by a deep linear head. counts=[...] says
+    all.
+
+    feature_std: of the initial features, normal.
+    weight_std: of the initial weights, normal; null: PyTorch's default for linear layers.
+    """
+
+    name: str = "ufm"
+    words: ClassVar[str] = "free features"
 
 
-def free_features(run: RunConfig) -> FreeFeatures:
-    """The model of a configuration with all its restarts, each initialised from its own seed."""
-    return stacked([_start(run, run.seed + restart) for restart in range(run.restarts)])
+@dataclass(frozen=True)
+class UFMReLU(FreeFeatureSpec):
+    """Unconstrained features that are never negative (those behind a ReLU): one linear layer, cross-entropy unless told
+    otherwise. They are kept so by projection after each step, or as bounds (lbfgs): a ReLU on H would trap a feature at
+    zero.
+
+    feature_std: of the initial features, absolute values of a normal.
+    weight_std: as for ufm.
+    """
+
+    name: str = "ufm_relu"
+    words: ClassVar[str] = "free non-negative features"
+    default_loss: ClassVar[str] = "ce"
+
+    @property
+    def feature_sign(self) -> str:
+        return "nonnegative"
+
+    def check_head(self, depth: int, relu: bool) -> None:
+        if depth != 1:
+            raise UserError(f"head.depth={depth}: model=ufm_relu has one linear layer; model=ufm takes more")
+        super().check_head(depth, relu)
 
 
-def _start(run: RunConfig, seed: int) -> FreeFeatures:
-    model = run.model
-    assert isinstance(model, FreeFeaturesConfig)
-    generator = torch.Generator().manual_seed(seed)
+@dataclass(frozen=True)
+class DUFM(FreeFeatureSpec):
+    """Deep unconstrained features: a ReLU between the head's layers (head.depth is L), none on H itself; squared loss,
+    no bias.
 
-    def normal(rows: int, columns: int, std: float) -> Tensor:
-        return std * torch.randn(1, rows, columns, dtype=torch.float64, generator=generator)
+    feature_std, weight_std: as for ufm.
+    """
 
-    nonnegative = model.name == "ufm_relu"
-    points = normal(run.num_samples, model.width, model.feature_std)
-    weights = []
-    for inputs, outputs in pairwise([*run.head_widths(), run.num_classes]):
-        if model.weight_std is not None:
-            weights.append(normal(outputs, inputs, model.weight_std))
-        else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
-            uniform = torch.rand(1, outputs, inputs, dtype=torch.float64, generator=generator)
-            weights.append((2 * uniform - 1) / math.sqrt(inputs))
-    bias = torch.zeros(1, run.num_classes, dtype=torch.float64) if run.head.bias else None
-    head = FreeHead(weights, bias, bool(run.head.relu))
-    return FreeFeatures(points.abs() if nonnegative else points, head, nonnegative)
+    name: str = "dufm"
+    feature_std: float = 1.0
+    weight_std: float | None = None
+
+    words: ClassVar[str] = "free features under a ReLU head"
+    relu_head: ClassVar[bool] = True
+    default_depth: ClassVar[int] = 3

@@ -1,4 +1,4 @@
-"""The objective of free features and its gradient, written out: of R independent starts in one program.
+"""The objective of free features and its gradient, written out: of R runs in one program.
 
 A step of gradient descent on free features is a few products of small matrices, so that autograd's own work would cost
 more than they do. Three things make them cheap:
@@ -13,26 +13,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncrun.models.free_features import FreeFeatures
+from ncrun.losses import LOSSES, Loss
+from ncrun.models.free_model import FreeFeatures
 from ncrun.objective import Objective
 
 
 class FreeGradient:
     """Sets .grad of a model's parameters to the gradient of the objective, when called; values(): the objective there.
 
-    objectives: one for all starts, or one for each; they share loss and N. labels: (N,) for all starts, or (R, N).
+    objectives: one for all runs, or one for each; they share loss and N. labels: (N,) for all runs, or (R, N).
     """
 
     def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
         first = objectives[0]
         assert all((each.loss, each.num_samples) == (first.loss, first.num_samples) for each in objectives)
         self.model = model
-        self.loss, self.N = first.loss, first.num_samples
+        self.loss, self.N = LOSSES[first.loss], first.num_samples
         K = model.head.weights[-1].shape[1]
-        self.targets = functional.one_hot(labels.expand(model.num_members, self.N), K).mT.to(model.points.dtype)
+        self.targets = functional.one_hot(labels.expand(model.num_runs, self.N), K).mT.to(model.points.dtype)
         self.targets = self.targets.contiguous()
         # lam_H, lam_W_1 .. lam_W_M
-        self.decays = [self._of_starts(decays) for decays in zip(*map(_decays, objectives), strict=True)]
+        self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
         for parameter in model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -41,8 +42,8 @@ class FreeGradient:
         self._signals = [model.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
         self._backs = [torch.empty_like(signal) for signal in self._signals]
 
-    def _of_starts(self, decays: Sequence[float]) -> float | Tensor:
-        """A number where all starts agree, else (R, 1, 1)."""
+    def _of_runs(self, decays: Sequence[float]) -> float | Tensor:
+        """A number where all runs agree, else (R, 1, 1)."""
         return decays[0] if len(set(decays)) == 1 else self.model.points.new_tensor(decays)[:, None, None]
 
     @torch.no_grad()
@@ -80,23 +81,29 @@ class FreeGradient:
         """The gradient of the data term for the (R, K, N) logits, in their memory; the bias is still to be added."""
         if self.model.head.bias is not None:
             logits += self.model.head.bias[:, :, None]
-        if self.loss == "ce":
-            self._fit = torch.log_softmax(logits, dim=1)
-            return torch.exp(self._fit, out=logits).sub_(self.targets).div_(self.N)
-        self._fit = logits.sub_(self.targets).div_(self.N)
-        return self._fit
+        written_out = self.loss.gradient(logits, self.targets, self.N)
+        errors, self._fit = written_out or (_by_autograd(self.loss, logits, self.targets), logits)
+        return errors
 
     @torch.no_grad()
     def values(self) -> Tensor:
-        """(R,): each start's objective where it was called last."""
-        if self.loss == "ce":
-            total = -(self._fit * self.targets).sum(dim=(1, 2)) / self.N
-        else:
-            total = self._fit.square().sum(dim=(1, 2)) * (self.N / 2)
+        """(R,): each run's objective where it was called last."""
+        total = self.loss.value(self._fit, self.targets, self.N)
         decays = zip([self.model.points, *self.model.head.weights], self.decays, strict=True)
         for parameter, decay in decays:
             total += (parameter.square() * (decay / 2)).sum(dim=(1, 2))
         return total
+
+
+def _by_autograd(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the data term for the (R, K, N) logits, of a loss that has not written it out."""
+    N = logits.shape[2]
+    with torch.enable_grad():
+        watched = logits.detach().requires_grad_()
+        # Samples of all runs in one sum: each one's gradient is its own.
+        total = loss.data_sum(watched.mT.flatten(0, 1), targets.argmax(dim=1).flatten())
+        (gradient,) = torch.autograd.grad(total / N, watched)
+    return gradient.contiguous()
 
 
 def _decays(objective: Objective) -> list[float]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ncrun import metrics
 from ncrun.errors import UserError
+from ncrun.metrics.scan import Head
 from ncrun.models.saved import load_sealed
 from ncrun.records.files import DamagedFile
 
@@ -59,13 +59,13 @@ class LinearHead(nn.Module):
             raise UserError(f"head.frozen={directory}: no usable {path.name} there ({reason})") from error
         self.requires_grad_(False)
 
-    def in_float64(self) -> metrics.Head:
+    def in_float64(self) -> Head:
         """A detached copy for measuring."""
         weights = [weight.detach().double() for weight in self.weights]
         bias = self.layers[-1].bias
         if not isinstance(bias, Tensor):
             bias = torch.zeros(len(weights[-1]), device=weights[-1].device)
-        return metrics.Head(weights, bias.detach().double(), self.relu)
+        return Head(weights, bias.detach().double(), self.relu)
 
 
 def _copy(source: object, target: Tensor) -> None:

@@ -1,10 +1,13 @@
-"""Checkpoint files read so that nothing in them is executed."""
+"""Checkpoint files read so that nothing in them is executed, and what identifies a head that another run takes over."""
 
+import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncrun.records.files import DamagedFile, read_sealed
 
@@ -19,3 +22,14 @@ def load_sealed(path: Path) -> Any:
         return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:  # on bytes that are none of its own, PyTorch raises a dozen kinds
         raise DamagedFile("not written by this version") from error
+
+
+def head_digest(weights: Sequence[Tensor], bias: Tensor | None) -> str:
+    """SHA-256 over W_1 .. W_M, each (out, in), and the bias (K,) if there is one: of each its shape, written "(3, 4)",
+    and then its entries, row by row, as little-endian float64."""
+    digest = hashlib.sha256()
+    for tensor in [*weights, *([] if bias is None else [bias])]:
+        values = tensor.detach().cpu().double().numpy()
+        digest.update(str(values.shape).encode())
+        digest.update(values.astype("<f8").tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Writing a run directory: config.yaml, manifest.json, theory.json, metrics.jsonl, checkpoints and curves.png."""
+"""Writing a run directory: config.yaml, manifest.json, problem.json, theory.json, metrics.jsonl, checkpoints."""
 
 import contextlib
 import hashlib
@@ -10,22 +10,23 @@ from typing import Any
 import yaml
 
 from ncrun.errors import UserError
+from ncrun.problem import Problem
 from ncrun.records.files import TEMPORARY, naming, write_json, write_text
 from ncrun.records.lock import Lock
-from ncrun.records.read import STATES, read_manifest
+from ncrun.records.read import read_manifest
+from ncrun.records.whole import STATES
 
 
 class RunDirectory:
     """One run's records. One process at a time may hold them.
 
     identity: a hash of all that decides the run's numbers; a directory of another one is refused.
-    manifest: the file that states what the directory is; "summary.json" where it is the parent of several restarts.
     """
 
-    def __init__(self, path: Path, identity: str, manifest: str = "manifest.json") -> None:
+    def __init__(self, path: Path, identity: str) -> None:
         self.path = path
         self.identity = identity
-        self._manifest_path = path / manifest
+        self._manifest_path = path / "manifest.json"
         self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
         self._metrics_hash = hashlib.sha256()
@@ -53,7 +54,7 @@ class RunDirectory:
         if not self.path.is_dir() or not any(_counts(file) for file in self.path.iterdir()):
             return None
         try:
-            manifest = read_manifest(self.path, self._manifest_path.name)
+            manifest = read_manifest(self.path)
         except UserError as error:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
@@ -64,17 +65,15 @@ class RunDirectory:
             )
         return str(manifest["state"])
 
-    def hold(self, reopen: bool = False) -> bool:
+    def hold(self) -> bool:
         """Take the lock. Nothing else is written.
-
-        reopen: a finished run is held as well (one restart of several that are not all finished).
 
         Returns False, holding nothing, if another process has finished the run meanwhile. Raises UserError if one is at
         it, or if the folder cannot be written.
         """
         self._lock.take()
         try:
-            if self.state() != "done" or reopen:
+            if self.state() != "done":
                 return True
         except UserError:
             self.release()
@@ -82,9 +81,9 @@ class RunDirectory:
         self.release()
         return False
 
-    def begin(self, config: dict[str, Any], theory: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write what is known before training. config: every key with its value. facts: further entries of the
-        manifest."""
+    def begin(self, config: dict[str, Any], problem: Problem, theory: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write what is known before training. config: every key with its value. problem: what theory was asked, and
+        theory its answer. facts: further entries of the manifest."""
         for file in self.path.iterdir():
             if TEMPORARY.fullmatch(file.name):  # of a process that was killed
                 file.unlink()
@@ -92,6 +91,7 @@ class RunDirectory:
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_json(self.path / "problem.json", problem.as_json())
         write_json(self.path / "theory.json", theory)
 
     @property
@@ -105,7 +105,7 @@ class RunDirectory:
     @property
     def environment_changes(self) -> list[str]:
         """What an earlier sitting of this run noted of its surroundings."""
-        noted = (read_manifest(self.path, self._manifest_path.name) or {}).get("environment_changes")
+        noted = (read_manifest(self.path) or {}).get("environment_changes")
         return list(map(str, noted)) if isinstance(noted, list) else []
 
     @property

@@ -83,6 +83,19 @@ def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = No
     write_aside(path, write, kept)
 
 
+def seal_of(path: Path) -> str:
+    """The SHA-256, in hexadecimal, that `write_sealed` put behind the content. The content itself is not looked at.
+
+    Raises DamagedFile if there is none, and OSError if there is no file.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - SEAL_SIZE))
+        seal = file.read()
+    if seal[: len(SEAL)] != SEAL:
+        raise DamagedFile("its checksum is missing")
+    return seal[len(SEAL) :].hex()
+
+
 def read_sealed(path: Path) -> memoryview:
     """The bytes that `write_sealed` was given. Raises DamagedFile if they are not, and OSError if there is no file."""
     whole = memoryview(path.read_bytes())

@@ -5,12 +5,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ncrun.config import NOT_IDENTITY, known_keys
 from ncrun.errors import UserError, nearest
-from ncrun.records.read import STATES, Record, find_records
+from ncrun.records.places import is_archive
+from ncrun.records.read import Record, find_records
+from ncrun.records.whole import STATES
 
-# What changes no number of a run, and the seed, of which several make one group.
-NOT_COMPARED = (*NOT_IDENTITY, "seed", "measure")
+# What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
+# bits, but a run may be continued on another machine.)
+WITHOUT_EFFECT = (
+    "device",
+    "threads",
+    "compile",
+    "cuda_graphs",
+    "jobs",
+    "together",
+    "progress",
+    "data_dir",
+    "run_dir",
+    "name",
+)
+# Besides these the seed, of which several make one group, and how often is measured.
+NOT_COMPARED = (*WITHOUT_EFFECT, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")
 # Groups without a name, which only their members tell apart.
 OPENED = ("head", "decay", "schedule")
@@ -33,11 +48,12 @@ NAMING = (
 
 
 def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Record]:
-    """Every run in these folders and below, in their order and each once. Raises UserError if there is none."""
+    """Every run in these folders and archives and below, in their order and each once. Raises UserError if there is
+    none."""
     found: dict[Path, Record] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
+        if not folder.is_dir() and not is_archive(folder):
+            raise UserError(f"{folder}: no such folder, nor a .zip archive")
         here = find_records(folder, states)
         if not here:
             which = "finished run" if tuple(states) == ("done",) else "run"
@@ -62,11 +78,13 @@ def _dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield (f"{key}.name" if not prefix and key in GROUPS else prefix + key), value
 
 
-def key_of(word: str, option: str) -> str:
-    """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any other word."""
+def key_of(word: str, option: str, records: Sequence[Record]) -> str:
+    """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any word that is no
+    key of these runs."""
     key = f"{word}.name" if word in GROUPS else word
-    if key not in known_keys() or key in OPENED:
-        raise UserError(f"{option}={word}: no such configuration key{nearest(word, known_keys())}")
+    known = sorted({known for record in records for known in settings_of(record)})
+    if key not in known:
+        raise UserError(f"{option}={word}: no such configuration key in these runs{nearest(word, known)}")
     return key
 
 

@@ -28,13 +28,14 @@ class LockLost(Exception):
 
 
 class Lock:
-    """The file .lock of a folder. The folder is made if need be, and then removed again if it is empty at the end."""
+    """The file .lock of a folder. The folder is made if need be, and those above it, and then they are removed again if
+    they are empty at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
         self._file: int | None = None
         self._content = b""
-        self._made_folder = False
+        self._made: list[Path] = []
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -47,7 +48,7 @@ class Lock:
         folder = self.path.parent
         file = None
         try:
-            self._made_folder = not folder.exists()
+            self._made = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             self._refuse_if_held(file)
@@ -123,9 +124,9 @@ class Lock:
                 self.path.unlink()  # while it is still held
         os.close(self._file)
         self._file = None
-        if self._made_folder:
-            with contextlib.suppress(OSError):  # a run that was refused at once leaves nothing
-                self.path.parent.rmdir()
+        with contextlib.suppress(OSError):  # a run that was refused at once leaves nothing
+            for folder in self._made:
+                folder.rmdir()
 
 
 def _kernel() -> str:

@@ -1,114 +1,90 @@
 """Reading run directories back: plain JSON, and the metrics as a data frame."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import yaml
+
 from ncrun.errors import UserError
-from ncrun.theory import Problem
+from ncrun.problem import Problem
+from ncrun.records import older, whole
+from ncrun.records.places import Folder, Place, runs_below
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-STATES = ("running", "done", "failed", "interrupted")
-# What every reader relies on, and its kind; other entries may be there or not.
-MANIFEST: dict[str, Any] = {"state": str}
-THEORY: dict[str, Any] = {"claim": str}
-CONFIG: dict[str, Any] = {"dataset": dict | None, "model": dict, "head": dict, "decay": dict, "seed": int, "loss": str}
-# No run writes a larger one, and arithmetic with it could overflow.
-LARGEST_WHOLE = 2**63
-
-
 @dataclass(frozen=True)
 class Record:
-    """A run directory, read. metrics: one row per measured epoch."""
+    """A run directory, read, and whole (see records/whole.py).
+
+    path: the folder; of a run in an archive, ARCHIVE.zip/FOLDER. theory: the prediction. metrics: one row per measured
+    epoch. measured: the K x K matrices of the last epoch (weight_gram, feature_gram, logits) and singular_values by
+    layer; None while the run is not finished, and where there are too many classes. posed: None in older records.
+    """
 
     path: Path
     config: dict[str, Any]
     manifest: dict[str, Any]
     theory: dict[str, Any]
     metrics: "pd.DataFrame"
+    measured: dict[str, Any] | None = None
+    posed: Problem | None = None
 
     @property
     def problem(self) -> Problem:
-        """The problem that a free-feature run posed to theory. Raises UserError if its files do not say it."""
-        try:
-            return self._setting()
-        except (LookupError, TypeError, ValueError, AssertionError) as error:
-            raise UserError(f"{self.path}: config.yaml or manifest.json is damaged ({error!r})") from error
-
-    def _setting(self) -> Problem:
-        model, head, decays = self.config["model"], self.config["head"], self.manifest["effective_decays"]
-        hidden = head["width"] or model["width"]
-        return Problem(
-            loss=self.config["loss"],
-            counts=tuple(map(float, self.manifest["class_counts"])),
-            widths=(model["width"], *(hidden,) * (head["depth"] - 1)),
-            bias=head["bias"],
-            weight_decays=tuple(decays["weight"]),
-            feature_decay=decays["feature"],
-            feature_sign="nonnegative" if model["name"] == "ufm_relu" else "free",
-            head="relu" if model["name"] == "dufm" else "linear",
-        )
-
-    @property
-    def geometry(self) -> dict[str, Any] | None:
-        """The measured K x K matrices of the last epoch: weight_gram, feature_gram, logits; None if they are absent."""
-        return _read_json(self.path / "geometry.json")
+        """The problem that the run posed to theory. Raises UserError if an older record does not say it."""
+        return older.problem_of(self.config, self.manifest, self.path) if self.posed is None else self.posed
 
 
-def load_record(directory: Path) -> Record:
-    """Read a run directory. Raises UserError if it is none, or damaged."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    manifest, theory = read_manifest(directory), read_theory(directory)
+def load_record(directory: Path | Place) -> Record:
+    """Read a run directory. Raises UserError if it is none, or if an entry that readers rely on is not what a run
+    writes."""
+    place = Folder(directory) if isinstance(directory, Path) else directory
+    path = place.path
+    manifest, theory = _read_json(place, "manifest.json"), _read_json(place, "theory.json")
     if manifest is None or theory is None:
-        raise UserError(f"{directory}: is not a run directory")
-    path = directory / "config.yaml"
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: is missing or damaged") from error
-    if not (isinstance(config, dict) and _is_setting(config) and isinstance(config.get("model"), dict)):
-        raise UserError(f"{path}: is not what a run writes")
-    require(config, CONFIG, path)
-    require(config["model"], {"name": str}, path, "model.")
-    require(manifest, MANIFEST, directory / "manifest.json")
-    require(theory, THEORY, directory / "theory.json")
-    if manifest["state"] not in STATES:
-        raise UserError(f"{directory / 'manifest.json'}: state is {manifest['state']}, not one of {', '.join(STATES)}")
-    if not _is_number(manifest.get("wall_seconds")):
-        raise UserError(f"{directory / 'manifest.json'}: wall_seconds is not what a run writes")
-    return Record(directory, config, manifest, theory, read_metrics(directory))
+        raise UserError(f"{path}: is not a run directory")
+    config = _read_config(place)
+    whole.check_config(config, path / "config.yaml")
+    whole.check_manifest(manifest, config, path / "manifest.json")
+    K = len(manifest["class_counts"])
+    theory = older.THEORY | theory
+    whole.check_theory(theory, K, path / "theory.json")
+    rows = _read_rows(place)
+    whole.check_rows(rows, K, manifest["state"] == "done", path / "metrics.jsonl")
+    measured, posed = _read_json(place, "geometry.json"), _read_json(place, "problem.json")
+    if measured is not None:
+        whole.check_measured(measured, K, path / "geometry.json")
+    problem = None if posed is None else _problem(posed, config, manifest, path / "problem.json")
+    return Record(path, config, manifest, theory, _frame(rows), measured, problem)
 
 
 def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
-    """Every run below a folder whose state is one of these, by default the finished ones, in the order of their
-    paths. Runs that were killed before all their first files were written are left out."""
+    """Every run below a folder or in a .zip archive whose state is one of these, by default the finished ones, in the
+    order of their paths. Archives below the folder are read, too. Runs that were killed before all their first files
+    were written are left out."""
     found = []
-    for path in sorted(root.rglob("manifest.json")):
-        manifest = read_manifest(path.parent)
+    for place in runs_below(root):
+        manifest = _read_json(place, "manifest.json")
         if manifest is None or manifest.get("state") not in states:
             continue
-        if manifest["state"] == "done" or (path.parent / "theory.json").is_file():
-            found.append(load_record(path.parent))
+        if manifest["state"] == "done" or place.read("theory.json") is not None:
+            found.append(load_record(place))
     return found
 
 
 def read_manifest(directory: Path, name: str = "manifest.json") -> dict[str, Any] | None:
     """manifest.json, or None if there is none. Raises UserError if it is damaged."""
-    return _read_json(directory / name)
+    return _read_json(Folder(directory), name)
 
 
 def read_theory(directory: Path) -> dict[str, Any] | None:
     """theory.json, or None if there is none. Raises UserError if it is damaged."""
-    return _read_json(directory / "theory.json")
+    return _read_json(Folder(directory), "theory.json")
 
 
 def read_metrics(directory: Path) -> "pd.DataFrame":
@@ -116,31 +92,55 @@ def read_metrics(directory: Path) -> "pd.DataFrame":
 
     Raises UserError that names the line if another one is not what a run writes.
     """
+    return _frame(_read_rows(Folder(directory)))
+
+
+def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
     import pandas as pd
 
-    path = directory / "metrics.jsonl"
-    content = path.read_bytes() if path.is_file() else b""
-    *lines, _ = content.split(b"\n")
-    return pd.DataFrame([_parse_row(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)])
+    return pd.DataFrame(rows)
+
+
+def _read_rows(place: Place) -> list[dict[str, Any]]:
+    *lines, _ = (place.read("metrics.jsonl") or b"").split(b"\n")
+    where = place.path / "metrics.jsonl"
+    return [_parse_row(line, f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _parse_row(line: bytes, where: str) -> dict[str, Any]:
     """A whole number of epochs, and numbers or nulls; lists of them for what there is of each class."""
     row = _parse(line, where)
     for key, value in row.items():
-        values = value if isinstance(value, list) and key.startswith("class.") else [value]
-        if not all(map(_is_number, values)):
-            raise UserError(f"{where}: {key} is not what a run writes")
+        values = value if isinstance(value, list) and key.startswith("class.") else (value,)
+        for each in values:
+            if not (each is None or whole.is_number(each)):
+                raise UserError(f"{where}: {key} is not what a run writes")
     if not isinstance(row.get("epoch"), int):
         raise UserError(f"{where}: is not what a run writes: it has no epoch")
     return row
 
 
-def _is_number(value: Any) -> bool:
-    """A number, or null where there is none."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) < LARGEST_WHOLE
-    return value is None or (isinstance(value, float) and math.isfinite(value))
+class _PlainYaml(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML that says everything once, as a run writes it: with references a small file could stand for a huge one, or
+    for one that holds itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("a reference")
+        return super().compose_node(parent, index)
+
+
+def _read_config(place: Place) -> dict[str, Any]:
+    path, content = place.path / "config.yaml", place.read("config.yaml")
+    if content is None:
+        raise UserError(f"{path}: is missing")
+    try:
+        config: Any = yaml.load(content, Loader=_PlainYaml)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: is damaged") from error
+    if not (isinstance(config, dict) and _is_setting(config)):
+        raise UserError(f"{path}: is not what a run writes")
+    return config
 
 
 def _is_setting(value: Any) -> bool:
@@ -149,18 +149,32 @@ def _is_setting(value: Any) -> bool:
         return all(isinstance(key, str) and _is_setting(below) for key, below in value.items())
     if isinstance(value, list):
         return all(not isinstance(below, dict) and _is_setting(below) for below in value)
-    return isinstance(value, str | bool) or _is_number(value)
+    return isinstance(value, str | bool) or value is None or whole.is_number(value)
 
 
-def require(tree: dict[str, Any], wanted: dict[str, Any], path: Path, prefix: str = "") -> None:
-    """Raises UserError for an entry of a run's file that is missing, or not of its kind."""
-    for key, kind in wanted.items():
-        if key not in tree or not isinstance(tree[key], kind):
-            raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or of another kind")
+def _problem(tree: dict[str, Any], config: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
+    """problem.json, which says nothing else than the files beside it."""
+    try:
+        problem = Problem.from_json(tree)
+    except ValueError as error:
+        raise UserError(f"{path}: is not what a run writes: {error}") from error
+    decays = manifest["effective_decays"]
+    beside = {
+        "loss": config["loss"],
+        "counts": tuple(map(float, manifest["class_counts"])),
+        "weight_decays": tuple(decays["weight"]),
+        "feature_decay": decays["feature"],
+        "decay_mode": config["decay"]["mode"],
+    }
+    for key, value in beside.items():
+        if getattr(problem, key) != value:
+            raise UserError(f"{path}: is not what a run writes: {key} is another one than in the files beside it")
+    return problem
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    return _parse(path.read_bytes(), str(path)) if path.is_file() else None
+def _read_json(place: Place, name: str) -> dict[str, Any] | None:
+    content = place.read(name)
+    return None if content is None else _parse(content, str(place.path / name))
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:

@@ -1,13 +1,10 @@
 """A finished run in one line of plain words."""
 
-import math
+from collections.abc import Iterable
 from typing import Any
 
-# A measured margin below this share of the largest one, and below half of what is predicted if anything is, counts as
-# collapsed: training approaches zero, it does not reach it.
-COLLAPSED_SHARE = 0.05
-# Below this a margin is rounding: at an optimum of zero the largest one is that, too.
-ZERO_MARGIN = 1e-6
+from ncrun.records.lost import lost
+
 # A relative gap below this is that of two ways to add the same numbers.
 ROUNDING = 1e-12
 LEDGER_WORDS = {
@@ -82,13 +79,7 @@ def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def _collapse(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    margins = row["class.margin"]
-    top = max(margins)
-    found = {
-        k
-        for k, (margin, entry) in enumerate(zip(margins, theory["classes"], strict=True))
-        if margin <= max(ZERO_MARGIN, min(COLLAPSED_SHARE * top, (entry["margin"] or math.inf) / 2))
-    }
+    found = set(lost(row["class.margin"], theory["classes"]))
     expected = {k for k, entry in enumerate(theory["classes"]) if entry["collapsed"]}
     known = all(entry["collapsed"] is not None for entry in theory["classes"])
     measured = _classes(found) + " collapsed" if found else "no class collapsed"
@@ -99,6 +90,6 @@ def _collapse(row: dict[str, Any], theory: dict[str, Any]) -> str:
     return f"{measured}, predicted: {_classes(expected) if expected else 'none'}"
 
 
-def _classes(which: set[int]) -> str:
-    names = ", ".join(str(k) for k in sorted(which))
-    return f"class{'es' if len(which) > 1 else ''} {names}"
+def _classes(which: Iterable[int]) -> str:
+    names = [str(k) for k in sorted(which)]
+    return f"class{'es' if len(names) > 1 else ''} {', '.join(names)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncrun.errors import UserError
+from ncrun.metrics import METRICS
 from ncrun.records.files import write_text
 from ncrun.records.groups import differing_keys, split, unknown_metric, words
 from ncrun.records.read import Record
@@ -129,24 +130,17 @@ def as_markdown(frame: "pd.DataFrame") -> str:
 
 
 def as_latex(frame: "pd.DataFrame") -> str:
-    """A tabular with the rules of booktabs, and no other package."""
+    """A tabular with the rules of booktabs, and no other package; metrics by their symbols."""
+    import pandas as pd
+
     header, cells = _readable(frame, _latex_number, r" \pm ")
     settings = _settings(frame)
-    alignment = "".join("l" if name in settings else "r" for name in header)
     escaped = [
         [_latex_text(cell) if j < len(settings) else _in_math(cell) for j, cell in enumerate(row)] for row in cells
     ]
-    body = [" & ".join(row) + r" \\" for row in escaped]
-    lines = [
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        " & ".join(map(_latex_text, header)) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
+    names = [METRICS[name].latex if name in METRICS else _latex_text(name) for name in header]
+    alignment = "".join("l" if name in settings else "r" for name in header)
+    return str(pd.DataFrame(escaped, columns=names).to_latex(index=False, escape=False, column_format=alignment))
 
 
 WRITERS: dict[str, Callable[["pd.DataFrame"], str]] = {"markdown": as_markdown, "csv": as_csv, "latex": as_latex}

@@ -3,18 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ncrun.records.lost import SHARE_OF_PREDICTED, is_kept, lost
+
 # What the gradient still promises, as a share of the loss, at a run that counts as settled.
 SETTLED = 1e-5
 # A loss is lower than a claim if it is so by more than the rounding of sums over the samples.
 STRICTLY = 1e-9
 # How near a run has to be to count as the optimum: the loss, then what goes with its square root.
 NEAR_LOSS, NEAR_FIT, NEAR_SHAPE = 1e-4, 0.02, 0.05
-# A class below this share of its predicted margin is not there.
-MISSING_SHARE = 0.5
-# Without a predicted margin: below this share of the largest.
-MISSING_SHARE_OF_TOP = 0.05
-# A margin of nothing, where the scores of a fitted class are of order 1.
-ZERO_MARGIN = 1e-3
 
 WORDS = {
     "global optimum": "at the proven or certified optimum",
@@ -43,14 +39,18 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
     claimed = theory["objective"] if theory["claim"] in ("proven", "certified", "open", "refuted") else None
     # Beyond its collapse the claimed value is that of zero, but never zero itself: there is always a data term.
     excess = None if not claimed else row["loss"] / claimed - 1
-    missing = _missing(row, theory)
+    classes = theory["classes"]
+    # Lost, and not because the optimum gives the class up.
+    missing = tuple(
+        k for k in lost(row["class.margin"], classes) if classes[k]["margin"] is None or is_kept(classes[k])
+    )
     if excess is not None and excess < -STRICTLY:
         word = "lower than the claim"
     elif row["stationarity"] is not None and row["stationarity"] > SETTLED * row["loss"]:
         word = "not converged"
-    elif excess is not None and excess <= NEAR_LOSS and _fits(row, theory, missing):
+    elif excess is not None and excess <= NEAR_LOSS and _fits(row, theory):
         word = "global optimum" if theory["claim"] in ("proven", "certified") else "at the claim"
-    elif len(missing) == len(theory["classes"]):
+    elif len(missing) == len(classes):
         word = "dead"
     elif excess is None:
         word = "no claim"
@@ -58,27 +58,15 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
         word = "missing classes"
     else:
         word = "local optimum"
-    return Verdict(word, excess, tuple(missing))
+    return Verdict(word, excess, missing)
 
 
-def _missing(row: dict[str, Any], theory: dict[str, Any]) -> list[int]:
-    """Classes with a margin at the optimum and (nearly) none here."""
-    measured, top = row["class.margin"], max(row["class.margin"])
-    found = []
-    for k, (margin, entry) in enumerate(zip(measured, theory["classes"], strict=True)):
-        if entry["margin"] is None:
-            if margin <= max(MISSING_SHARE_OF_TOP * top, ZERO_MARGIN):
-                found.append(k)
-        elif not entry["collapsed"] and margin < MISSING_SHARE * entry["margin"]:
-            found.append(k)
-    return found
-
-
-def _fits(row: dict[str, Any], theory: dict[str, Any], missing: list[int]) -> bool:
+def _fits(row: dict[str, Any], theory: dict[str, Any]) -> bool:
     """Whether the data term and the shapes of classifier, means and logits (their ranks and conditioning with them) are
-    the claimed ones, as far as those are determined, and no class is missing whose margin is."""
-    if any(theory["classes"][k]["margin"] is not None for k in missing):
-        return False
+    the claimed ones, as far as those are determined, and no class is far below its predicted margin."""
+    for margin, entry in zip(row["class.margin"], theory["classes"], strict=True):
+        if is_kept(entry) and margin < SHARE_OF_PREDICTED * entry["margin"]:
+            return False
     expected = theory["data_term"]
     if expected is not None and abs(row["data_term"] - expected) > NEAR_FIT * expected + NEAR_LOSS * row["loss"]:
         return False

@@ -1,7 +1,11 @@
-"""Closed-form minimisers. numpy only: a prediction must be instant."""
+"""Closed-form minimisers. numpy only: a prediction must be instant.
+
+Each file holds one theory and the `Theorem`s that say which problems it covers; predict.py asks them all.
+"""
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import Geometry, LayerTarget, Tie
-from ncrun.theory.predict import predict
+from ncrun.theory.predict import THEOREMS, predict
+from ncrun.theory.prediction import LayerTarget, Prediction, Tie
+from ncrun.theory.theorem import Condition, Theorem
 
-__all__ = ["Geometry", "LayerTarget", "Problem", "Tie", "predict"]
+__all__ = ["THEOREMS", "Condition", "LayerTarget", "Prediction", "Problem", "Theorem", "Tie", "predict"]

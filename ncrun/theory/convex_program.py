@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ncrun.theory.geometry import Array
+from ncrun.theory.prediction import Array
 from ncrun.theory.spectrum import full_svd
 
 LARGEST_EXPONENT = 700.0  # an exponential beyond it overflows

@@ -14,7 +14,6 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory import convex_program
-from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry, Reference, against_known, class_margins
 from ncrun.theory.group_structures import (
     Block,
     Structure,
@@ -25,8 +24,10 @@ from ncrun.theory.group_structures import (
     collapse_penalty,
     simplex_block,
 )
+from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction, Reference, against_known, class_margins
 from ncrun.theory.seli import seli_reference
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd
+from ncrun.theory.theorem import BALANCED, FREE, ONE_LAYER, UNEQUAL, WIDE_FOR_SIMPLEX, Theorem, kind
 
 SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced)"
 SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 2023, Theorem 2)"
@@ -38,25 +39,8 @@ COLLAPSE_DIGITS = 1e-3
 MOST_FOLLOWED = 40
 
 
-def predict_cross_entropy(problem: Problem) -> Geometry:
-    """The optimum of cross-entropy with free features and decay.mode=features; every decay must be positive."""
-    rank = min(problem.widths)
-    if problem.is_balanced:
-        if rank < problem.num_classes - 1:
-            note = "a layer narrower than K - 1: which low-rank geometry is optimal is not known"
-            return Geometry(problem, "none", "", note=note)
-        return _balanced(problem)
-    if problem.depth > 1:
-        note = "cross-entropy with a deep head and unequal class counts: no theorem"
-        return Geometry(problem, "none", "", references=seli_reference(problem), note=note)
-    return _certified(problem, rank)
-
-
-def predict_limit(problem: Problem) -> Geometry:
+def _limit(problem: Problem) -> Prediction:
     """The scale-free simplex ETF of balanced classes under plain weight decay."""
-    if not problem.is_balanced or min(problem.widths) < problem.num_classes - 1:
-        note = "plain weight decay with unequal class counts (or a layer narrower than K - 1): no target"
-        return Geometry(problem, "none", "", references=seli_reference(problem), note=note)
     geometry = _simplex(replace(problem, feature_decay=problem.weight_decays[0]), 1.0)
     note = "plain weight decay has no exact theorem: the target is the simplex ETF, without a scale"
     if problem.depth > 1:
@@ -64,7 +48,7 @@ def predict_limit(problem: Problem) -> Geometry:
     return replace(geometry, problem=problem, claim="transferred", source=SOURCE_BALANCED, scale_free=True, note=note)
 
 
-def _balanced(problem: Problem) -> Geometry:
+def _balanced(problem: Problem) -> Prediction:
     """The simplex ETF against every structure of groups, and zero."""
     K, M, count = problem.num_classes, problem.depth, problem.counts[0]
     penalty = (M + 1) / 2 * decay_product(problem) ** (1 / (M + 1))
@@ -88,7 +72,7 @@ def _balanced(problem: Problem) -> Geometry:
     return against_known(claimed, *_alternatives(problem, penalty), "simplex", note)
 
 
-def _simplex(problem: Problem, gain: float) -> Geometry:
+def _simplex(problem: Problem, gain: float) -> Prediction:
     """Logits gain * (I - 11^T/K), balanced between the layers."""
     K, count = problem.num_classes, problem.counts[0]
     axes = full_svd(np.eye(K) - 1 / K)[0][:, : K - 1]
@@ -123,7 +107,7 @@ def _alternatives(problem: Problem, penalty: float) -> tuple[Reference, tuple[Re
     return best, tuple({reference.name: reference for reference in named}.values())
 
 
-def _certified(problem: Problem, rank: int) -> Geometry:
+def _certified(problem: Problem) -> Prediction:
     """One layer, any counts: solve the convex program and read the balanced factors off its solution."""
     counts = np.asarray(problem.counts, dtype=float)
     strength = math.sqrt(decay_product(problem))
@@ -131,9 +115,9 @@ def _certified(problem: Problem, rank: int) -> Geometry:
     left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
     references = seli_reference(problem)
-    if int(alive.sum()) > rank:
+    if int(alive.sum()) > problem.widths[0]:
         note = "a layer narrower than the optimum's rank: the objective is that of wide layers, a lower bound"
-        return Geometry(
+        return Prediction(
             problem, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
         )
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
@@ -185,3 +169,11 @@ def _decay_to_collapse(counts: Array, strength: float, bias: bool, margins: Arra
 def _margin(counts: Array, strength: float, bias: bool, k: int) -> float:
     solution = convex_program.solve(counts, strength, bias, tolerance=COLLAPSE_DIGITS**2)
     return float(class_margins(solution.logits + solution.bias[:, None])[k])
+
+
+FINITE = kind("ce", "linear", "features", FREE)
+THEOREMS = (
+    Theorem("cross-entropy-balanced", (*FINITE, BALANCED, WIDE_FOR_SIMPLEX), _balanced),
+    Theorem("cross-entropy-one-layer", (*FINITE, UNEQUAL, ONE_LAYER), _certified),
+    Theorem("cross-entropy-limit", (*kind("ce", "linear", "parameters", FREE), BALANCED, WIDE_FOR_SIMPLEX), _limit),
+)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncrun.theory.geometry import Array
+from ncrun.theory.prediction import Array
 
 # exp(-800) is zero in float64: beyond it the data term is flat and the penalty only grows.
 LARGEST_GAIN = 800.0

@@ -13,17 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import Array, Geometry, LayerTarget
+from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.spectrum import centred_rank, decay_product
+from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, WIDE, Theorem, kind
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
 
 
-def predict_relu_features(problem: Problem) -> Geometry:
-    """The optimum with decay.mode=features; claim "none" with a bias, a deep head or fewer dimensions than classes."""
-    reason = _outside(problem)
-    if reason:
-        return Geometry(problem, "none", "", note=reason)
+def _optimum(problem: Problem) -> Prediction:
     assert problem.feature_decay is not None
     counts = np.asarray(problem.counts, dtype=float)
     K, N = problem.num_classes, counts.sum()
@@ -36,28 +33,14 @@ def predict_relu_features(problem: Problem) -> Geometry:
     return replace(geometry, claim="proven", source=SOURCE, objective=float(objective), decay_to_collapse=border)
 
 
-def predict_limit(problem: Problem) -> Geometry:
+def _limit(problem: Problem) -> Prediction:
     """The shape at vanishing decay, where all margins are alike, carried over to plain weight decay."""
-    reason = _outside(problem)
-    if reason:
-        return Geometry(problem, "none", "", note=reason)
     note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
     geometry = _geometry(problem, np.ones(problem.num_classes), 1.0, 1.0)
     return replace(geometry, claim="transferred", source=SOURCE, scale_free=True, note=note)
 
 
-def _outside(problem: Problem) -> str:
-    """Why the theorem does not apply, or nothing."""
-    if problem.depth > 1:
-        return "cross-entropy with features after a ReLU and a deep head: no theorem"
-    if problem.bias:
-        return "cross-entropy with features after a ReLU and a bias: no theorem"
-    if problem.widths[0] < problem.num_classes:
-        return "fewer feature dimensions than classes: no room for orthogonal features, no theorem"
-    return ""
-
-
-def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_decay: float) -> Geometry:
+def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_decay: float) -> Prediction:
     counts = np.asarray(problem.counts, dtype=float)
     K = len(counts)
     feature_gram = np.diag(np.sqrt((K - 1) / K * weight_decay / feature_decay / counts) * margins)
@@ -66,7 +49,7 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
     # w_k = sqrt(lam_H / (K (K-1) lam_W)) (K sqrt(n_k) h_k - sum_m sqrt(n_m) h_m), with orthogonal h
     scale = math.sqrt(K * feature_decay / ((K - 1) * weight_decay))
     weight_gram = scale * (encoded * pulls) @ encoded
-    return Geometry(
+    return Prediction(
         problem,
         "none",
         "",
@@ -75,3 +58,11 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
         bias=np.zeros(K),
         mean_rank=centred_rank(feature_gram, counts),
     )
+
+
+# Orthogonal features need a dimension for each class.
+WHERE = (ONE_LAYER, NO_BIAS, WIDE)
+THEOREMS = (
+    Theorem("relu-features", (*kind("ce", "linear", "features", NONNEGATIVE), *WHERE), _optimum),
+    Theorem("relu-features-limit", (*kind("ce", "linear", "parameters", NONNEGATIVE), *WHERE), _limit),
+)

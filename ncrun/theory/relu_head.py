@@ -14,9 +14,11 @@ from math import comb, isqrt, sqrt
 import numpy as np
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import Geometry, Reference, against_known
+from ncrun.theory import squared_loss
+from ncrun.theory.prediction import Prediction, Reference, against_known
 from ncrun.theory.spectrum import decay_product
-from ncrun.theory.squared_loss import global_border, kept_fraction, predict_limit, predict_squared_loss
+from ncrun.theory.squared_loss import global_border, kept_fraction
+from ncrun.theory.theorem import DEEP, EITHER_SIGN, NO_BIAS, ONE_LAYER, REGULAR, WIDE, Condition, Theorem, kind
 from ncrun.theory.witnesses import witnesses
 
 SOURCE = "Sukenik, Mondelli and Lampert 2023, main theorem (deep unconstrained features, two balanced classes)"
@@ -27,50 +29,45 @@ SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
 SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
 
 
-def predict_relu_head(problem: Problem) -> Geometry:
-    """The claimed optimum with decay.mode=features, and what is known to lie below it."""
-    reason = _outside(problem)
-    if reason:
-        return Geometry(problem, "none", "", note=reason)
-    chains = predict_squared_loss(replace(problem, head="linear"))
-    if problem.depth == 1:
-        return replace(chains, problem=problem, source=SOURCE_ONE_LAYER)
-    geometry = _from_chains(problem, chains)
-    K = problem.num_classes
-    if _zero_is_proven(problem):
-        return replace(geometry, claim="proven", source=SOURCE_ZERO)
-    if min(problem.widths) < K:
-        return Geometry(problem, "none", "", note="a layer narrower than the number of classes: no theorem")
-    if K == 2 and problem.is_balanced:
+def _one_layer(problem: Problem) -> Prediction:
+    """Without a hidden layer there is no ReLU."""
+    return replace(_chains(problem), problem=problem, source=SOURCE_ONE_LAYER)
+
+
+def _zero(problem: Problem) -> Prediction:
+    return replace(_from_chains(problem, _chains(problem)), claim="proven", source=SOURCE_ZERO)
+
+
+def _deep(problem: Problem) -> Prediction:
+    """The claimed optimum, one chain for each class, and what is known to lie below it."""
+    geometry = replace(_from_chains(problem, _chains(problem)), source=SOURCE_CHAINS)
+    if problem.num_classes == 2 and problem.is_balanced:
         return replace(geometry, claim="proven", source=SOURCE)
     if not problem.is_balanced:
         note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
-        return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
+        return replace(geometry, claim="open", note=note)
     if problem.feature_sign == "nonnegative":
         # What is known to lie below chains has features of both signs.
         note = "three or more classes on non-negative features: one chain for each class, without a proof"
-        return replace(geometry, claim="open", source=SOURCE_CHAINS, note=note)
+        return replace(geometry, claim="open", note=note)
     note = "three or more classes: one chain for each class is the lowest value known, without a proof"
-    return against_known(replace(geometry, source=SOURCE_CHAINS), *_alternatives(problem), "chains", note)
+    return against_known(geometry, *_alternatives(problem), "chains", note)
 
 
-def predict_relu_head_limit(problem: Problem) -> Geometry:
+def _limit(problem: Problem) -> Prediction:
     """The scale-free shape at vanishing decay under plain weight decay."""
-    reason = _outside(problem)
-    if reason or (min(problem.widths) < problem.num_classes and problem.depth > 1):
-        return Geometry(problem, "none", "", note=reason or "a layer narrower than the number of classes: no theorem")
-    limit = predict_limit(replace(problem, head="linear"))
-    return replace(_from_chains(problem, limit), source=SOURCE_CHAINS) if problem.depth > 1 else limit
+    shape = squared_loss.limit(replace(problem, head="linear"))
+    if problem.depth == 1:
+        return replace(shape, problem=problem)
+    return replace(_from_chains(problem, shape), source=SOURCE_CHAINS)
 
 
-def _outside(problem: Problem) -> str:
-    """Why no theorem applies, or nothing."""
-    if problem.loss != "mse":
-        return "a ReLU head with cross-entropy: no theorem"
-    return "a ReLU head with a bias: no theorem" if problem.bias else ""
+def _chains(problem: Problem) -> Prediction:
+    """The optimum of a linear head of the same depth."""
+    return squared_loss.optimum(replace(problem, head="linear"))
 
 
-def _from_chains(problem: Problem, chains: Geometry) -> Geometry:
+def _from_chains(problem: Problem, chains: Prediction) -> Prediction:
     """What a linear head's optimum says of the ReLU head: W_L with its input, and every Gram matrix from layer 2 on."""
     inputs = (None, *(layer.feature_gram for layer in chains.layers[1:]))
     return replace(chains, problem=problem, layers=chains.layers[-1:], input_grams=inputs)
@@ -78,6 +75,8 @@ def _from_chains(problem: Problem, chains: Geometry) -> Geometry:
 
 def _zero_is_proven(problem: Problem) -> bool:
     """Whether the penalty outweighs what any outputs can gain: docs/proofs.md."""
+    if problem.feature_decay is None or not REGULAR.holds(problem):
+        return False
     M, N = problem.depth, sum(problem.counts)
     return bool((decay_product(problem) * N) ** (1 / (M + 1)) >= global_border(M))
 
@@ -170,3 +169,15 @@ def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
         if family.size == K and family.name not in references:
             references[family.name] = Reference(family.name, whole, family.source, "upper-bound")
     return lowest, tuple(references.values())
+
+
+ZERO = Condition("decays so strong that zero is optimal", _zero_is_proven)
+NOT_ZERO = Condition("decays at which zero is not yet proven optimal", lambda problem: not _zero_is_proven(problem))
+WIDE_OR_ONE_LAYER = Condition(f"{WIDE.words}, or {ONE_LAYER.words}", lambda p: WIDE.holds(p) or ONE_LAYER.holds(p))
+FINITE = (*kind("mse", "relu", "features", EITHER_SIGN), NO_BIAS)
+THEOREMS = (
+    Theorem("relu-head-one-layer", (*FINITE, ONE_LAYER), _one_layer),
+    Theorem("relu-head-zero", (*FINITE, DEEP, ZERO), _zero),
+    Theorem("relu-head", (*FINITE, DEEP, NOT_ZERO, WIDE), _deep),
+    Theorem("relu-head-limit", (*kind("mse", "relu", "parameters", EITHER_SIGN), NO_BIAS, WIDE_OR_ONE_LAYER), _limit),
+)

@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory.geometry import CLAIMS, Array, Geometry
-from ncrun.theory.squared_loss import existence_border, global_border
-
-LOSS_WORDS = {"mse": "squared loss", "ce": "cross-entropy"}
+from ncrun.losses import words_of
+from ncrun.theory.prediction import CLAIMS, Array, Prediction
 
 
-def as_json(geometry: Geometry) -> dict[str, Any]:
+def as_json(geometry: Prediction) -> dict[str, Any]:
     """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined."""
     classes = []
     margins = geometry.margins()
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
     first = geometry.layers[0] if geometry.determined else None
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     for k, count in enumerate(geometry.problem.counts):
         classes.append(
             {
@@ -58,24 +56,15 @@ def as_json(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def decay_to_vanish(geometry: Geometry) -> Array | None:
-    """(K,): the factor on all decays up to which a local minimum with the class remains, beyond its collapse at the
-    optimum. None but for squared loss without bias and two or more layers (with a bias directions are not classes)."""
-    problem = geometry.problem
-    if problem.loss != "mse" or problem.bias or problem.depth < 2 or geometry.decay_to_collapse is None:
-        return None
-    return geometry.decay_to_collapse * (existence_border(problem.depth) / global_border(problem.depth))
-
-
-def metastable(geometry: Geometry) -> list[int]:
+def metastable(geometry: Prediction) -> list[int]:
     """Classes that are collapsed at the optimum while a local minimum at which they are not still exists."""
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     if vanish is None:
         return []
     return [k for k, gone in enumerate(geometry.collapsed()) if gone and vanish[k] > 1]
 
 
-def nearest_threshold(geometry: Geometry) -> str:
+def nearest_threshold(geometry: Prediction) -> str:
     """The decay at which the next class collapses or comes back, in plain words; "" where that is not known."""
     problem, factors, collapsed = geometry.problem, geometry.decay_to_collapse, geometry.collapsed()
     if factors is None or geometry.scale_free or problem.decay_mode == "parameters":
@@ -105,7 +94,7 @@ def _classes(which: NDArray[np.int64], num_classes: int, one: str, many: str) ->
     return f"classes {names} and {which[-1]} {many}"
 
 
-def _decay_in_words(geometry: Geometry, factor: float, verb: str) -> str:
+def _decay_in_words(geometry: Prediction, factor: float, verb: str) -> str:
     """Every margin depends on the product of the M+1 decays only: `factor` on all of them is factor^((M+1)/M) on the
     weights' alone."""
     problem = geometry.problem
@@ -119,16 +108,16 @@ def _decay_in_words(geometry: Geometry, factor: float, verb: str) -> str:
     return f"the layers' weight decays {'exceed' if verb == 'exceeds' else 'fall below'} {', '.join(decays)} ({both})"
 
 
-def as_table(geometry: Geometry) -> str:
+def as_table(geometry: Prediction) -> str:
     """The same for people: class by class, then the nearest threshold in plain words."""
     problem = geometry.problem
     total = sum(problem.counts)
     bias = "last-layer bias" if problem.bias else "no bias"
-    kind = "ReLU head" if problem.head == "relu" else "linear head"
+    kind = "ReLU head" if problem.head == "relu" else f"{problem.head} head"
     sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
         f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"
-        f" {LOSS_WORDS[problem.loss]}, {bias}{sign}",
+        f" {words_of(problem.loss)}, {bias}{sign}",
         f"decays: {_decays(geometry)}",
         f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
     ]
@@ -168,7 +157,7 @@ def as_table(geometry: Geometry) -> str:
     return "\n".join(lines)
 
 
-def _decays(geometry: Geometry) -> str:
+def _decays(geometry: Prediction) -> str:
     problem = geometry.problem
     weights = ", ".join(f"{decay:g}" for decay in problem.weight_decays)
     if problem.decay_mode == "parameters":
@@ -176,7 +165,7 @@ def _decays(geometry: Geometry) -> str:
     return f"head {weights}; features {problem.feature_decay:g}"
 
 
-def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> str:
+def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> str:
     if geometry.scale_free:
         return "never (limit of vanishing decay)"
     if collapsed is None:
@@ -185,7 +174,7 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
     if geometry.decay_to_collapse is None or math.isnan(geometry.decay_to_collapse[k]):
         return state
     factor = float(geometry.decay_to_collapse[k])
-    vanish = decay_to_vanish(geometry)
+    vanish = geometry.decay_to_vanish
     if collapsed:
         if factor == 0:
             return "COLLAPSED (bottleneck)"
@@ -197,7 +186,7 @@ def _distance_in_words(geometry: Geometry, k: int, collapsed: bool | None) -> st
     return f"no; from {factor:.3g} x these decays{local}"
 
 
-def _summary(geometry: Geometry, collapsed: list[bool | None]) -> str:
+def _summary(geometry: Prediction, collapsed: list[bool | None]) -> str:
     if geometry.scale_free:
         return "Relative norms only: the limit fixes shapes, not scales."
     if geometry.tie is not None:

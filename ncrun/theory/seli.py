@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import Array, Reference
+from ncrun.theory.prediction import Array, Prediction, Reference
 from ncrun.theory.spectrum import full_svd
+from ncrun.theory.theorem import FREE, NO_BIAS, ONE_LAYER, WIDE_FOR_SIMPLEX, Condition, Theorem, kind
 
 SOURCE = "Thrampoulidis et al. 2022"
 
@@ -33,9 +34,23 @@ def seli(counts: Array) -> Seli:
     return Seli((left * values) @ left.T, (per_sample * values) @ per_sample.T, encoded)
 
 
+TWO_SIZES = Condition("two class sizes", lambda problem: len(set(problem.counts)) == 2)
+# Beside the kind of problem (cross-entropy, a linear head, free features).
+WHERE_IT_IS_THE_LIMIT = (ONE_LAYER, NO_BIAS, TWO_SIZES, WIDE_FOR_SIMPLEX)
+
+
 def seli_reference(problem: Problem) -> tuple[Reference, ...]:
-    """SELI where it is the limit: cross-entropy, one linear layer without bias, two class sizes."""
-    is_step = len(set(problem.counts)) == 2
-    if problem.loss != "ce" or problem.bias or problem.depth > 1 or not is_step:
+    """SELI where it is the limit, for a problem of cross-entropy with a linear head on free features."""
+    if not all(condition.holds(problem) for condition in WHERE_IT_IS_THE_LIMIT):
         return ()
     return (Reference("SELI, the direction as decay vanishes", None, SOURCE, "limit"),)
+
+
+def _direction(problem: Problem) -> Prediction:
+    note = "plain weight decay with unequal class counts: a direction is known, and no target"
+    return Prediction(problem, "none", "", references=seli_reference(problem), note=note)
+
+
+THEOREMS = (
+    Theorem("seli", (*kind("ce", "linear", "parameters", FREE), *WHERE_IT_IS_THE_LIMIT), _direction, bound_only=True),
+)

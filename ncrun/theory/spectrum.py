@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import Array, Geometry, LayerTarget, Tie
+from ncrun.theory.prediction import Array, LayerTarget, Prediction, Tie
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def assemble(
     weight_powers: list[Array],
     feature_powers: list[Array],
     rank: int,
-) -> Geometry:
+) -> Prediction:
     """Turn values along the spectrum's directions into K x K matrices, with what a bottleneck leaves open set apart.
 
     The result has claim "none", for the caller to replace.
@@ -102,7 +102,7 @@ def assemble(
         )
     logits = (spectrum.left * (kept * fixed)) @ per_sample.T
     mean_rank = None if tie is not None else centred_rank(layers[0].feature_gram, counts)
-    return Geometry(problem, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
+    return Prediction(problem, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
 
 
 def centred_rank(feature_gram: Array, counts: Array) -> int:

@@ -17,8 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
-from ncrun.theory.geometry import MARGIN_ROUNDING, Array, Geometry
+from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, shared_penalty, ties
+from ncrun.theory.theorem import BIAS, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
 SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating the bias, same spectral form"
@@ -70,8 +71,8 @@ def kept_fraction(kappa: Array, depth: int) -> Array:
     return np.where(kappa < border, 1 - lost, 0.0)
 
 
-def predict_squared_loss(problem: Problem) -> Geometry:
-    """The optimum of the objective with decays on the head and the features; every decay must be positive."""
+def optimum(problem: Problem) -> Prediction:
+    """The optimum of the objective with decays on a linear head and the features."""
     counts = np.asarray(problem.counts, dtype=float)
     N, M = counts.sum(), problem.depth
     spectrum = label_spectrum(counts, problem.bias)
@@ -83,32 +84,34 @@ def predict_squared_loss(problem: Problem) -> Geometry:
     objective = float(((optimal - spectrum.values) ** 2).sum() / (2 * N) + (M + 1) / 2 * energy.sum())
 
     geometry = assemble(problem, spectrum, optimal, *balanced_powers(problem, optimal), rank)
-    if problem.feature_sign == "nonnegative" and problem.bias:
-        return Geometry(
-            problem,
-            "none",
-            SOURCE_BIAS,
-            objective=objective,
-            note="features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound",
-        )
     if problem.feature_sign == "nonnegative" and geometry.tie is not None:
         note = "which classes share the bottleneck is open, and features after a ReLU restrict the choice further"
-        return Geometry(problem, "proven", SOURCE, objective=objective, note=note)
+        return Prediction(problem, "proven", SOURCE, objective=objective, note=note)
+    collapse = None if ties(spectrum.values, rank) else _decay_to_collapse(problem, spectrum, kappa, rank)
+    vanish = None
+    if collapse is not None and M > 1 and not problem.bias:  # with a bias directions are not classes
+        vanish = collapse * (existence_border(M) / global_border(M))
     return replace(
         geometry,
         claim="proven",
         source=SOURCE_BIAS if problem.bias else SOURCE,
         objective=objective,
         bias=counts / N if problem.bias else np.zeros(len(counts)),
-        decay_to_collapse=None if ties(spectrum.values, rank) else _decay_to_collapse(problem, spectrum, kappa, rank),
+        decay_to_collapse=collapse,
+        decay_to_vanish=vanish,
     )
 
 
-def predict_limit(problem: Problem) -> Geometry:
+def _bound_with_bias(problem: Problem) -> Prediction:
+    """Features after a ReLU with a bias: the value that free features could reach."""
+    free = optimum(replace(problem, feature_sign="free"))
+    note = "features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound"
+    return Prediction(problem, "none", SOURCE_BIAS, objective=free.objective, note=note)
+
+
+def limit(problem: Problem) -> Prediction:
     """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
     bias."""
-    if problem.feature_sign == "nonnegative" and problem.bias:
-        return Geometry(problem, "none", "", note="features after a ReLU with a bias: no theorem")
     counts = np.asarray(problem.counts, dtype=float)
     M = problem.depth
     spectrum = label_spectrum(counts, problem.bias)
@@ -160,3 +163,15 @@ def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank:
     # At `high` every direction is zero; only the bias is left, and it favours a class that is alone at the top.
     result = np.where(never_alive, 0.0, np.where(always_alive, np.inf, (low + high) / 2))
     return np.asarray(result[class_to_size])
+
+
+# A frame fits into the orthant; the simplex that a bias asks for does not.
+FITS = Condition("no bias, or free features", lambda problem: problem.feature_sign == "free" or not problem.bias)
+
+THEOREMS = (
+    Theorem("squared-loss", (*kind("mse", "linear", "features", EITHER_SIGN), FITS), optimum),
+    Theorem(
+        "squared-loss-bound", (*kind("mse", "linear", "features", NONNEGATIVE), BIAS), _bound_with_bias, bound_only=True
+    ),
+    Theorem("squared-loss-limit", (*kind("mse", "linear", "parameters", EITHER_SIGN), FITS), limit),
+)

@@ -1,7 +1,8 @@
-"""Saving a run's whole state and taking it up again."""
+"""One run's whole state on the disk: finding it, taking it up again, saving it."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ncrun.errors import UserError
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.models.saved import load_sealed
 from ncrun.records import RunDirectory
 from ncrun.records.files import DamagedFile, write_sealed
@@ -18,11 +20,11 @@ from ncrun.records.files import DamagedFile, write_sealed
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """How far a program of runs has come; what a checkpoint holds of it is about one run, number 0.
 
     epoch: epochs completed. offset: batches of the next epoch already taken, in this `order` of samples (None: not
-    begun). step: optimiser steps. first_losses: each start's objective at the initialisation; failures: of the starts
-    that diverged, how. seconds, measuring_seconds: wall time so far, over all sittings.
+    begun). step: optimiser steps. first_losses: each run's objective at the initialisation; failures: of the runs that
+    diverged, how. seconds, measuring_seconds: wall time so far, over all sittings.
     """
 
     epoch: int = 0
@@ -50,30 +52,35 @@ class Search:
         return None if self.content is None else self.content["environment"]
 
     @property
-    def step(self) -> int:
-        """Optimiser steps taken at the checkpoint."""
-        return 0 if self.content is None else int(self.content["progress"]["step"])
+    def position(self) -> tuple[int, int]:
+        """Epochs completed at the checkpoint, and batches of the next one: (9, 1) comes before (10, 0), though no step
+        lies between them: a measurement does."""
+        return (0, 0) if self.content is None else _position(self.content)
+
+
+def _position(content: dict[str, Any]) -> tuple[int, int]:
+    return int(content["progress"]["epoch"]), int(content["progress"]["offset"])
 
 
 NOTHING = Search(None, (), None)
 
 
-def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
-    """Read the newest intact checkpoint of the last two that also fits the metrics.jsonl of every record.
+def search(record: RunDirectory) -> Search:
+    """Read the newest intact checkpoint of the last two that also fits metrics.jsonl.
 
     Raises UserError if the metrics were changed so early that none fits: to cut them would hide it.
     """
     useless, damaged, changed = [], [], False
-    for path in (whole.checkpoint, whole.previous_checkpoint):
+    for path in (record.checkpoint, record.previous_checkpoint):
         if not path.exists():
             continue
         try:
-            content = _read(path, len(records))
+            content = _read(path)
         except DamagedFile as error:
             damaged.append(f"{path.name} is damaged ({error})")
             useless.append(path)
             continue
-        if all(record.fits(mark) for record, mark in zip(records, content["metrics"], strict=True)):
+        if record.fits(content["metrics"][0]):
             why = damaged or (["metrics.jsonl was changed, or has lost lines"] if changed else [])
             epoch = content["progress"]["epoch"]
             message = f"{' and '.join(why)}; continues from {path.name}, epoch {epoch}" if why else None
@@ -82,17 +89,35 @@ def search(whole: RunDirectory, records: Sequence[RunDirectory]) -> Search:
         useless.append(path)
     if changed:
         raise UserError(
-            f"run_dir={whole.path}: metrics.jsonl was changed, or has lost lines, since the checkpoints were written;"
+            f"run_dir={record.path}: metrics.jsonl was changed, or has lost lines, since the checkpoints were written;"
             " remove the folder to train this run anew"
         )
     if damaged:
         return Search(None, useless, f"{' and '.join(damaged)}, and no other is left; starts anew")
-    begun = any(record.metrics.is_file() and record.metrics.stat().st_size for record in records)
+    begun = record.metrics.is_file() and record.metrics.stat().st_size > 0
     return Search(None, [], "has no checkpoint yet; starts anew" if begun else None)
 
 
-def _read(path: Path, num_records: int) -> dict[str, Any]:
-    """Raises DamagedFile if it is not the checkpoint of a run with so many records."""
+def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) -> Search:
+    """What was found, or the checkpoint before it where that stands at `position`, as other runs' do.
+
+    Runs of one program save one after the other. Killed in between, some stand one checkpoint before the rest; only if
+    all go on from the same one is their program, and so every bit of it, what it would have been.
+    """
+    if found.content is None or found.position <= position or found.content.get("together", 1) == 1 or found.useless:
+        return found
+    older, newest = record.previous_checkpoint, [record.checkpoint]
+    if not older.exists():
+        return Search(None, newest, None) if position == (0, 0) else found
+    with suppress(DamagedFile):
+        content = _read(older)
+        if _position(content) == position and record.fits(content["metrics"][0]):
+            return Search(content, newest, None)
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Raises DamagedFile if it is no run's checkpoint."""
     try:
         content = load_sealed(path)
     except OSError as error:
@@ -100,7 +125,7 @@ def _read(path: Path, num_records: int) -> dict[str, Any]:
     if not (isinstance(content, dict) and all(_is(content.get(key), kind) for key, kind in PARTS.items())):
         raise DamagedFile("not written by this version")
     marks, progress, environment = content["metrics"], content["progress"], content["environment"]
-    if len(marks) != num_records:
+    if len(marks) != 1:
         raise DamagedFile("of another kind of run")
     known = progress.keys() == {each.name for each in fields(Progress)}
     known = known and all(_is(progress[key], kind) for key, kind in PROGRESS.items())
@@ -142,28 +167,26 @@ class DoesNotFit(Exception):
 
 
 class Checkpoints:
-    """The last two checkpoints of a run. environment: what decides its bits beside the configuration."""
+    """The last two checkpoints of a run. environment: what decides its bits beside the configuration. together: how
+    many runs its program trains."""
 
-    def __init__(
-        self, whole: RunDirectory, records: Sequence[RunDirectory], found: Search, environment: dict[str, Any]
-    ) -> None:
-        self._whole = whole
-        self._records = records
+    def __init__(self, record: RunDirectory, found: Search, environment: Mapping[str, Any], together: int = 1) -> None:
+        self._record = record
         self._found: Search | None = found
-        self._environment = environment
+        self._environment = dict(environment)
+        self._together = together
 
     def restore(
         self, network: Network | FreeFeatures, optimiser: torch.optim.Optimizer, generator: torch.Generator
     ) -> Progress:
-        """Put what was found back, once; every record is cut to what the checkpoint knows of it.
+        """Put what was found back, once; the record is cut to what the checkpoint knows of it.
 
         Raises DoesNotFit if it is not of this network.
         """
         assert self._found is not None
         content, useless, self._found = self._found.content, self._found.useless, None
         if content is None:
-            for record in self._records:
-                record.cut_metrics(0)
+            self._record.cut_metrics(0)
         else:
             try:
                 network.load_state_dict(content["network"])
@@ -175,8 +198,7 @@ class Checkpoints:
                     "the checkpoint does not fit this version's network or optimiser;"
                     " remove the folder to train this run anew"
                 ) from error
-            for record, mark in zip(self._records, content["metrics"], strict=True):
-                record.cut_metrics(mark["size"])
+            self._record.cut_metrics(content["metrics"][0]["size"])
         for path in useless:  # or the next save would move it over the good one
             path.unlink()
         return Progress() if content is None else Progress(**content["progress"])
@@ -184,21 +206,26 @@ class Checkpoints:
     def save(
         self,
         network: Network | FreeFeatures,
-        optimiser: torch.optim.Optimizer | None,
-        generator: torch.Generator | None,
+        optimiser: dict[str, Any] | None,
+        generator: Tensor | None,
+        random: Tensor,
         progress: Progress,
     ) -> None:
-        """Write everything that the rest of the run depends on; None where nothing more will come."""
+        """Write everything that the rest of the run depends on; None where nothing more will come.
+
+        optimiser: its state_dict. generator, random: the states of the run's own generator and of torch's.
+        """
         content = {
             "network": network.state_dict(),
-            "optimiser": None if optimiser is None else optimiser.state_dict(),
-            "generator": None if generator is None else generator.get_state(),
-            "random": torch.get_rng_state(),
+            "optimiser": optimiser,
+            "generator": generator,
+            "random": random,
             "progress": vars(progress),
-            "metrics": [record.mark() for record in self._records],
+            "metrics": [self._record.mark()],
             "environment": self._environment,
+            "together": self._together,
         }
         # Through memory: where the disk is full, a plain write fails more plainly than torch's.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        write_sealed(self._whole.checkpoint, buffer.getbuffer(), kept=self._whole.previous_checkpoint)
+        write_sealed(self._record.checkpoint, buffer.getbuffer(), kept=self._record.previous_checkpoint)

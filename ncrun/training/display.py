@@ -8,16 +8,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-SHOWN = {
-    "loss": "loss",
-    "gap": "gap",
-    "train_accuracy": "train acc",
-    "test_accuracy": "test acc",
-    "nc1": "NC1",
-    "nc2_w": "NC2 W",
-    "nc2_h": "NC2 H",
-    "nc3": "NC3",
-}
+from ncrun.metrics import METRICS
 
 
 class Display:
@@ -58,7 +49,9 @@ class Display:
 
     def _render(self) -> Group:
         self._bar.update(self._task, completed=self._epoch)
-        present = {label: self._row[key] for key, label in SHOWN.items() if self._row.get(key) is not None}
+        present = {
+            each.live: self._row[each.key] for each in METRICS if each.live and self._row.get(each.key) is not None
+        }
         table = Table(box=None, padding=(0, 2, 0, 0))
         for label in present:
             table.add_column(label, justify="right", min_width=7)

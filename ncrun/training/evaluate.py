@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncrun.data.load import RunData
-from ncrun.measurement import training_metrics
-from ncrun.metrics import layer_inputs, layer_metrics, top_layer, transfer_metrics
+from ncrun.data.tensors import RunData
+from ncrun.metrics.relu_head import layer_inputs, top_layer
+from ncrun.metrics.rows import tap_metrics, training_metrics, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
-from ncrun.models import FreeFeatures, Network
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.models.taps import reader_of, tapped
 from ncrun.objective import Objective
-from ncrun.theory import Geometry, predict
+from ncrun.theory import Prediction, predict
 from ncrun.training.gradients import tf32
 
 # Activations of more rows leave the cache, and the memory of each would be taken from the system anew.
@@ -55,7 +56,7 @@ class Evaluator:
     """Measures a network on a run's data against a prediction and its balanced baseline, and the tapped layers of its
     backbone by themselves."""
 
-    def __init__(self, data: RunData, objective: Objective, target: Geometry, taps: Sequence[str] = ()) -> None:
+    def __init__(self, data: RunData, objective: Objective, target: Prediction, taps: Sequence[str] = ()) -> None:
         self.data = data
         self.objective = objective
         self.target = target
@@ -81,7 +82,7 @@ class Evaluator:
             for name, points in tapped_layers.items():
                 assert isinstance(network, Network)
                 reader = reader_of(network.backbone, name, network.head.weights[0])
-                values, _ = layer_metrics(
+                values = tap_metrics(
                     points,
                     data.train_labels,
                     len(head.bias),
@@ -133,7 +134,7 @@ def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) ->
     """
     if objective.feature_decay == 0 or 0 in objective.weight_decays:
         return None
-    twin = network.member(0).double()
+    twin = network.of_run(0).double()
     FreeGradient(twin, [objective], labels)()
     weights = list(twin.head.weights)
     assert objective.feature_decay is not None

@@ -6,36 +6,40 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures, Network
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.objective import Objective
 
 SetGradients = Callable[[Tensor, Tensor], None]
 
 
 def gradients_of(
-    run: RunConfig, network: Network | FreeFeatures, objectives: Sequence[Objective], labels: Sequence[Tensor]
+    network: Network | FreeFeatures,
+    objectives: Sequence[Objective],
+    labels: Sequence[Tensor],
+    precision: str = "full",
+    compiled: bool = False,
 ) -> SetGradients:
     """What sets .grad of every parameter, from images and labels of a batch, to the gradient of the objective on it.
 
-    objectives, labels: of each start that lives in the network; labels (N,) of the whole training set. Free features
-    take all of it at each step, whatever the batch.
+    objectives, labels: of each run that lives in the network; labels (N,) of the whole training set. Free features
+    take all of it at each step, whatever the batch. precision, compiled: of a network's products.
     """
     if isinstance(network, FreeFeatures):
         gradient = FreeGradient(network, objectives, torch.stack(list(labels)))
         return lambda samples, labels: gradient()
-    return NetworkGradient(run, network, objectives[0])
+    return NetworkGradient(network, objectives[0], precision, compiled)
 
 
 class NetworkGradient:
     """By autograd. Products of matrices are as precise as the configuration says; parameters, loss and gradients stay
     in the training's dtype."""
 
-    def __init__(self, run: RunConfig, network: Network, objective: Objective) -> None:
-        self.forward = torch.compile(network.forward) if run.compile else network.forward
+    def __init__(self, network: Network, objective: Objective, precision: str = "full", compiled: bool = False) -> None:
+        self.forward = torch.compile(network.forward) if compiled else network.forward
         self.objective = objective
-        self.precision = run.precision
+        self.precision = precision
         self.weights, self.parameters = list(network.head.weights), list(network.parameters())
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:

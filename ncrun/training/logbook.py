@@ -1,31 +1,32 @@
-"""Measuring and recording what trains: one record for each start that lives in the model."""
+"""Measuring and recording what trains: one record for each run that lives in the network."""
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Evaluator
 
 # A loss so many times its first value has exploded, even if it is still a number.
 EXPLOSION = 1e6
+# How the reason of a run that has diverged begins.
+DIVERGED = "diverged: "
 
 
 class Diverged(Exception):
-    """The loss is no longer a number; the message says where, and what to try. failures: the same for each start."""
-
-    def __init__(self, failures: dict[int, str]) -> None:
-        super().__init__(failures[min(failures)])
-        self.failures = failures
+    """The loss of every run is no longer a number."""
 
 
 class Logbook:
-    """Measures every start and appends a row to its record. Keeps the clock of `progress`."""
+    """Measures every run and appends a row to its record. Keeps the clock of `progress`. A run that diverges is closed
+    as failed at once, and said to be so on stderr."""
 
     def __init__(
         self,
@@ -34,8 +35,8 @@ class Logbook:
         progress: Progress,
         advice: Sequence[str],
     ) -> None:
-        """advice: for each start, what to try when it diverges."""
-        assert len(records) == network.num_members
+        """advice: for each run, what to try when it diverges."""
+        assert len(records) == network.num_runs
         self.network = network
         self.records = records
         self.progress = progress
@@ -49,16 +50,16 @@ class Logbook:
     def measure(
         self, evaluators: Sequence[Evaluator], rates: Sequence[float] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """One row for every start that has not diverged; returns the first one's. rates: learning rates, if any.
+        """One row for every run that has not diverged; returns the first one's. rates: learning rates, if any.
 
-        A start whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
+        A run whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
         """
         progress, began, row = self.progress, time.perf_counter(), None
         for index, (record, evaluator) in enumerate(zip(self.records, evaluators, strict=True)):
             if index in progress.failures:
                 continue
             try:
-                values = evaluator(self.network.member(index))
+                values = evaluator(self.network.of_run(index))
                 _refuse_non_finite(values)
                 first = progress.first_losses.setdefault(index, values["loss"])
                 if values["loss"] > EXPLOSION * first:
@@ -73,28 +74,31 @@ class Logbook:
             row = row or line
         self.keep_time()
         progress.measuring_seconds += time.perf_counter() - began
-        self._end_without_starts()
+        self._end_without_runs()
         assert row is not None
         return row
 
     def check_parameters(self, rates: Sequence[float] | None) -> None:
-        """Raises Diverged if no start is left whose parameters are all finite. Before a checkpoint, which would
+        """Raises Diverged if no run is left whose parameters are all finite. Before a checkpoint, which would
         otherwise replace a good one: measurements may be far apart."""
         for index in range(len(self.records)):
-            parameters = self.network.member(index).parameters()
+            parameters = self.network.of_run(index).parameters()
             if index not in self.progress.failures and not all(bool(p.isfinite().all()) for p in parameters):
                 self._fail(index, "the parameters are not finite", rates)
-        self._end_without_starts()
+        self._end_without_runs()
 
     def _fail(self, index: int, what: str, rates: Sequence[float] | None) -> None:
         where = f"after step {self.progress.step} (epoch {self.progress.epoch})"
         where += f" with learning rate {rates[index]:g}" if rates else ""
-        self.progress.failures[index] = f"diverged: {what} {where}{self.advice[index]}"
+        why = f"{DIVERGED}{what} {where}{self.advice[index]}"
+        self.progress.failures[index] = why
+        record = self.records[index]
+        record.close(state="failed", reason=why)
+        print(f"ncrun: {record.path}: {why}", file=sys.stderr)
 
-    def _end_without_starts(self) -> None:
-        failures = self.progress.failures
-        if len(failures) == len(self.records):
-            raise Diverged(failures)
+    def _end_without_runs(self) -> None:
+        if len(self.progress.failures) == len(self.records):
+            raise Diverged
 
 
 def _refuse_non_finite(values: Mapping[str, Any]) -> None:

@@ -1,63 +1,68 @@
 """The training loop: one linear function."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncrun.config import RunConfig
 from ncrun.data.augment import augmented
 from ncrun.data.batches import batch_slices, epoch_order
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.records import RunDirectory
+from ncrun.run import Run
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.gradients import gradients_of
 from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
-from ncrun.training.optimisers import base_rate, build_optimiser, set_rates
-from ncrun.training.saving import OwnCheckpoints
+from ncrun.training.optimisers import StepRule, build_optimiser, set_rates
+from ncrun.training.saving import Saving
 from ncrun.training.schedule import learning_rate, measured_epochs
 
 CHECKPOINT_SECONDS = 30.0
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop. failures: of the starts that had diverged by then, how."""
-
-    def __init__(self, failures: dict[int, str] | None = None) -> None:
-        super().__init__()
-        self.failures = failures or {}
+    """A signal asked the training to stop."""
 
 
 def fit(
-    runs: Sequence[RunConfig],
+    runs: Sequence[Run],
     network: Network | FreeFeatures,
     evaluators: Sequence[Evaluator],
     records: Sequence[RunDirectory],
-    checkpoints: Checkpoints | OwnCheckpoints,
+    checkpoints: Sequence[Checkpoints],
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
+    diverged: Mapping[int, str] | None = None,
 ) -> Progress:
-    """Train to the last epoch, from the start or from what `checkpoints` found.
+    """Train to the last epoch, from the beginning or from what `checkpoints` found.
 
-    runs, evaluators, records: one for each start that lives in the network; the starts' learning rates and objectives
-    may differ. show(epoch, row) is called after every epoch, with the first start's row that was just recorded, if any.
-    Returns how the run went. Raises Diverged, or Interrupted after a checkpoint.
+    runs, evaluators, records, checkpoints: one for each run that lives in the network; their learning rates and
+    objectives may differ. show(epoch, row) is called after every epoch, with the first run's row that was just
+    recorded, if any. diverged: of runs that did so in an earlier sitting, how. Returns how it went. Raises Diverged, or
+    Interrupted after a checkpoint.
     """
-    run, data = runs[0], evaluators[0].data
-    N = run.num_samples
-    assert run.epochs is not None
+    descent, machine, augment = runs[0].descent, runs[0].machine, runs[0].data.augment
+    data, N = evaluators[0].data, runs[0].data.num_samples
     set_gradients = gradients_of(
-        run, network, [each.objective for each in evaluators], [each.data.train_labels for each in evaluators]
+        network,
+        [each.objective for each in evaluators],
+        [each.data.train_labels for each in evaluators],
+        descent.precision,
+        machine.compile,
     )
-    optimiser, rates = build_optimiser(runs, network), [base_rate(each) for each in runs]
-    generator = torch.Generator().manual_seed(run.seed)
-    measured = measured_epochs(run.measure, run.epochs, run.is_full_batch)
-    slices = [slice(0, N)] if run.is_full_batch else batch_slices(N, run.batch_size)
-    progress = checkpoints.restore(network, optimiser, generator)
+    rules = [StepRule.of(each.descent.optimizer, machine.cuda_graphs) for each in runs]
+    optimiser, rates = build_optimiser(rules, network), [each.lr for each in rules]
+    generator = torch.Generator().manual_seed(descent.seed)
+    measured = measured_epochs(descent.measure, descent.epochs, descent.is_full_batch)
+    slices = [slice(0, N)] if descent.is_full_batch else batch_slices(N, descent.batch_size)
+    seeds = [each.descent.seed for each in runs]
+    saving = Saving(network, optimiser, generator, rules, seeds, checkpoints, diverged or {})
+    progress = saving.restore()
     logbook = Logbook(network, records, progress, [f"; try optimizer.lr={rate / 10:g}" for rate in rates])
     last_saved = time.perf_counter()
 
@@ -66,7 +71,7 @@ def fit(
         optimiser.step()
         network.project()
 
-    step = GraphedStep(take_step, run.is_full_batch and not run.augment) if run.cuda_graphs else take_step
+    step = GraphedStep(take_step, descent.is_full_batch and not augment) if machine.cuda_graphs else take_step
 
     def measure() -> dict[str, Any]:
         return logbook.measure(evaluators, rates)
@@ -75,7 +80,7 @@ def fit(
         nonlocal last_saved
         logbook.check_parameters(rates)
         logbook.keep_time()
-        checkpoints.save(network, optimiser, generator, progress)
+        saving.save(progress)
         last_saved = time.perf_counter()
 
     def save_if_due() -> None:
@@ -84,19 +89,17 @@ def fit(
         if stopping or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
             save()
         if stopping:
-            raise Interrupted(progress.failures)
+            raise Interrupted
 
     if progress.epoch == progress.offset == 0:
         show(0, measure())
-    for epoch in range(progress.epoch, run.epochs):
+    for epoch in range(progress.epoch, descent.epochs):
         rates = [
-            learning_rate(
-                base_rate(each), epoch, run.epochs, run.schedule.drops or [], run.schedule.step, run.schedule.gamma
-            )
-            for each in runs
+            learning_rate(each.lr, epoch, descent.epochs, descent.drops, descent.drop_every, descent.gamma)
+            for each in rules
         ]
         set_rates(optimiser, rates)
-        if progress.order is None and not run.is_full_batch:
+        if progress.order is None and not descent.is_full_batch:
             progress.order = epoch_order(N, generator)
         order = None if progress.order is None else progress.order.to(data.train_labels.device)
         if not network.training:  # after measuring; the call visits every module
@@ -105,15 +108,15 @@ def fit(
             images, labels = data.train_images, data.train_labels
             if order is not None:
                 images, labels = images[order[part]], labels[order[part]]
-            if run.augment:
-                images = augmented(images, run.augment, generator)
+            if augment:
+                images = augmented(images, augment, generator)
             step(images, labels)
             progress.step += 1
             progress.offset += 1
             save_if_due()
         progress.epoch, progress.offset, progress.order = epoch + 1, 0, None
         show(progress.epoch, measure() if progress.epoch in measured else None)
-        if progress.epoch < run.epochs:
+        if progress.epoch < descent.epochs:
             save_if_due()
     save()
     return progress

@@ -1,40 +1,56 @@
 """PyTorch's optimisers by name. Decay is a term of the objective, never theirs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ncrun.config import AdamConfig, RunConfig, SGDConfig
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
+from ncrun.run import SGD, Adam, Optimizer
 
 
-def build_optimiser(runs: Sequence[RunConfig], network: Network | FreeFeatures) -> torch.optim.Optimizer:
-    """The optimiser of the starts that live in a network, whose configurations differ at most in their learning rate.
+@dataclass(frozen=True)
+class StepRule:
+    """How a run steps. lr: the rate before any drop. momentum: of SGD; betas: of Adam, else None. on_device: a captured
+    step reads its rate from the device, where it may change."""
 
-    Neighbouring starts with the same rate are one group of parameters; its "first" is the number of its first start.
+    lr: float
+    momentum: float = 0.0
+    betas: tuple[float, float] | None = None
+    on_device: bool = False
+
+    @staticmethod
+    def of(optimizer: Optimizer, on_device: bool = False) -> "StepRule":
+        if isinstance(optimizer, SGD):
+            return StepRule(optimizer.lr, optimizer.momentum, None, on_device)
+        assert isinstance(optimizer, Adam)
+        return StepRule(optimizer.lr, 0.0, (optimizer.betas[0], optimizer.betas[1]), on_device)
+
+
+def build_optimiser(rules: Sequence[StepRule], network: Network | FreeFeatures) -> torch.optim.Optimizer:
+    """The optimiser of the runs that live in a network, which differ at most in their learning rate.
+
+    Neighbours with the same rate are one group of parameters; its "first" is the number of its first run.
     """
-    config = runs[0].optimizer
+    one = rules[0]
     groups: list[dict[str, Any]] = []
     first = 0
-    for rate, members in groupby(map(base_rate, runs)):
+    for rate, members in groupby(rule.lr for rule in rules):
         last = first + len(list(members))
-        parameters = list(network.parameters()) if len(runs) == 1 else _of_starts(network, first, last)
-        # A captured step reads its rate from the device, where it may change.
-        on_device = runs[0].cuda_graphs
-        lr = torch.tensor(rate, device=parameters[0].device) if on_device else rate
+        parameters = list(network.parameters()) if len(rules) == 1 else _of_runs(network, first, last)
+        lr = torch.tensor(rate, device=parameters[0].device) if one.on_device else rate
         groups.append({"params": parameters, "lr": lr, "first": first})
         first = last
     # The fused kernels do the same arithmetic in one pass over the parameters.
     optimiser: torch.optim.Optimizer
-    if isinstance(config, SGDConfig):
-        optimiser = torch.optim.SGD(groups, momentum=config.momentum, fused=True)
+    if one.betas is None:
+        optimiser = torch.optim.SGD(groups, momentum=one.momentum, fused=True)
     else:
-        assert isinstance(config, AdamConfig)
-        betas = (config.betas[0], config.betas[1])
-        optimiser = torch.optim.Adam(groups, betas=betas, fused=True, capturable=runs[0].cuda_graphs)
+        optimiser = torch.optim.Adam(groups, betas=one.betas, fused=True, capturable=one.on_device)
     kept: list[dict[str, Any]] = [
         {key: group[key] for key in ("lr", "capturable") if key in group} for group in optimiser.param_groups
     ]
@@ -50,14 +66,8 @@ def build_optimiser(runs: Sequence[RunConfig], network: Network | FreeFeatures) 
     return optimiser
 
 
-def base_rate(run: RunConfig) -> float:
-    """The learning rate before any drop."""
-    assert isinstance(run.optimizer, AdamConfig | SGDConfig)
-    return run.optimizer.lr
-
-
-def _of_starts(network: Network | FreeFeatures, first: int, last: int) -> list[nn.Parameter]:
-    """The parameters of some of the starts, and their gradients, on the same memory."""
+def _of_runs(network: Network | FreeFeatures, first: int, last: int) -> list[nn.Parameter]:
+    """The parameters of some of the runs, and their gradients, on the same memory."""
     found = []
     for parameter in network.parameters():
         assert parameter.grad is not None  # free features write their gradients to one place
@@ -68,7 +78,7 @@ def _of_starts(network: Network | FreeFeatures, first: int, last: int) -> list[n
 
 
 def set_rates(optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
-    """rates: each start's."""
+    """rates: each run's."""
     for group in optimiser.param_groups:
         _set_rate(group, rates[group["first"]])
 

@@ -1,62 +1,71 @@
-"""The checkpoints of runs that train together: one for each, as it would have by itself, so that each can be continued
+"""The checkpoints of the runs of one program: one for each, as it would have by itself, so that each can be continued
 alone or with others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ncrun.config import RunConfig
-from ncrun.models import FreeFeatures, Network
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
 from ncrun.training.checkpoint import Checkpoints, Progress
-from ncrun.training.optimisers import build_optimiser
+from ncrun.training.optimisers import StepRule, build_optimiser
 
 
-class OwnCheckpoints:
-    """As ncrun.training.checkpoint.Checkpoints, of several runs that live in one network."""
+class Saving:
+    """Takes up and saves all runs that live in a network. seeds, checkpoints: of each run; the checkpoints were found
+    at the same place. diverged: of runs that did so in an earlier sitting, how; they keep their place, nothing more."""
 
-    def __init__(self, runs: Sequence[RunConfig], checkpoints: Sequence[Checkpoints]) -> None:
-        """checkpoints: of each run, found at the same step."""
-        self._runs, self._checkpoints = runs, checkpoints
-
-    def restore(
-        self, network: Network | FreeFeatures, optimiser: torch.optim.Optimizer, generator: torch.Generator
-    ) -> Progress:
-        """Put what was found back. Raises DoesNotFit."""
-        own, found = [], []
-        for index, (run, checkpoints) in enumerate(zip(self._runs, self._checkpoints, strict=True)):
-            start = network.member(index)
-            own.append(build_optimiser([run], start))
-            found.append(checkpoints.restore(start, own[-1], generator))
-        first, *others = found
-        assert all(progress.step == first.step for progress in others)
-        _join_states(optimiser, own)
-        first_losses = {
-            index: progress.first_losses[0] for index, progress in enumerate(found) if progress.first_losses
-        }
-        return replace(first, first_losses=first_losses, seconds=max(progress.seconds for progress in found))
-
-    def save(
+    def __init__(
         self,
         network: Network | FreeFeatures,
         optimiser: torch.optim.Optimizer,
         generator: torch.Generator,
-        progress: Progress,
+        rules: Sequence[StepRule],
+        seeds: Sequence[int],
+        checkpoints: Sequence[Checkpoints],
+        diverged: Mapping[int, str],
     ) -> None:
-        """Of every run that has not diverged. (Full batches draw nothing from the generator.)"""
-        for index, (run, checkpoints) in enumerate(zip(self._runs, self._checkpoints, strict=True)):
+        self._network, self._optimiser, self._generator = network, optimiser, generator
+        self._rules, self._seeds, self._checkpoints = rules, seeds, checkpoints
+        self._diverged = dict(diverged)
+
+    def restore(self) -> Progress:
+        """Put what was found back. Raises DoesNotFit."""
+        if len(self._seeds) == 1:
+            return self._checkpoints[0].restore(self._network, self._optimiser, self._generator)
+        found: dict[int, Progress] = {}
+        states: list[dict[str, Any] | None] = [None] * len(self._seeds)
+        for index, checkpoints in enumerate(self._checkpoints):
+            if index not in self._diverged:
+                run = self._network.of_run(index)
+                own = build_optimiser([self._rules[index]], run)
+                found[index] = checkpoints.restore(run, own, self._generator)
+                states[index] = own.state_dict()
+        first = next(iter(found.values()))
+        assert all((each.epoch, each.offset) == (first.epoch, first.offset) for each in found.values())
+        _join(self._optimiser, states)
+        first_losses = {index: each.first_losses[0] for index, each in found.items() if each.first_losses}
+        seconds = max(progress.seconds for progress in found.values())
+        return replace(first, first_losses=first_losses, failures=self._diverged, seconds=seconds)
+
+    def save(self, progress: Progress) -> None:
+        """Of every run that has not diverged."""
+        several = len(self._seeds) > 1
+        for index, (seed, checkpoints) in enumerate(zip(self._seeds, self._checkpoints, strict=True)):
             if index in progress.failures:
                 continue
-            start = network.member(index)
-            own = build_optimiser([run], start)
-            own.load_state_dict(_state_of_start(optimiser, index))
-            where = replace(progress, first_losses={0: progress.first_losses[index]}, failures={})
-            checkpoints.save(start, own, torch.Generator().manual_seed(run.seed), where)
+            where, generator, random = progress, self._generator.get_state(), torch.get_rng_state()
+            if several:  # full batches draw nothing from either, so that they are what the seed made them
+                where = replace(progress, first_losses={0: progress.first_losses[index]}, failures={})
+                generator = random = torch.Generator().manual_seed(seed).get_state()
+            optimiser = _part(self._optimiser, index) if several else self._optimiser.state_dict()
+            checkpoints.save(self._network.of_run(index), optimiser, generator, random, where)
 
 
-def _state_of_start(optimiser: torch.optim.Optimizer, index: int) -> dict[str, Any]:
-    """What a start's optimiser would hold if it had trained by itself."""
+def _part(optimiser: torch.optim.Optimizer, index: int) -> dict[str, Any]:
+    """What a run's optimiser would hold if it had trained by itself."""
     whole = optimiser.state_dict()
     group = [group for group in whole["param_groups"] if group["first"] <= index][-1]
     here = index - group["first"]
@@ -71,20 +80,24 @@ def _state_of_start(optimiser: torch.optim.Optimizer, index: int) -> dict[str, A
     }
 
 
-def _join_states(optimiser: torch.optim.Optimizer, own: Sequence[torch.optim.Optimizer]) -> None:
-    """The inverse for all starts at once."""
+def _join(optimiser: torch.optim.Optimizer, states: Sequence[dict[str, Any] | None]) -> None:
+    """The inverse for all runs at once; None: a run that has diverged, whose state is of no account."""
     whole = optimiser.state_dict()
-    starts = [each.state_dict()["state"] for each in own]
-    firsts = [*(group["first"] for group in whole["param_groups"]), len(own)]
+    firsts = [*(group["first"] for group in whole["param_groups"]), len(states)]
     for group, last in zip(whole["param_groups"], firsts[1:], strict=True):
-        group["lr"] = float(own[group["first"]].param_groups[0]["lr"])
-        here = starts[group["first"] : last]
+        of_group = states[group["first"] : last]
+        known = next((state for state in of_group if state is not None), None)
+        if known is None:
+            continue
+        group["lr"] = float(known["param_groups"][0]["lr"])
         for n, number in enumerate(group["params"]):
-            if n in here[0]:
-                whole["state"][number] = {key: _joined([state[n][key] for state in here]) for key in here[0][n]}
+            if n in known["state"]:
+                here = [(known if state is None else state)["state"][n] for state in of_group]
+                whole["state"][number] = {key: _joined([each[key] for each in here]) for key in here[0]}
     optimiser.load_state_dict(whole)
 
 
 def _joined(values: Sequence[Any]) -> Any:
+    """Side by side; the first where they have no dimension and are common."""
     first = values[0]
     return torch.cat(list(values)) if isinstance(first, torch.Tensor) and first.dim() else first

@@ -1,5 +1,7 @@
 """When to measure, and with which learning rate to step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 LOG_POINTS = 200
@@ -24,8 +26,8 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
     return {*range(0, epochs + 1, int(measure)), epochs}
 
 
-def learning_rate(base: float, epoch: int, epochs: int, drops: list[float], step: int | None, gamma: float) -> float:
-    """The rate during `epoch` (from 0 on): times gamma at every multiple of `step`, or once each of the `drops` has
-    passed."""
-    passed = epoch // step if step is not None else sum(epoch >= drop * epochs for drop in drops)
+def learning_rate(base: float, epoch: int, epochs: int, drops: Sequence[float], every: int, gamma: float) -> float:
+    """The rate during `epoch` (from 0 on): times gamma at every multiple of `every`, or, where that is 0, once each of
+    the `drops` has passed."""
+    passed = epoch // every if every else sum(epoch >= drop * epochs for drop in drops)
     return float(base * gamma**passed)

@@ -4,7 +4,7 @@ Such a run takes seconds, so nothing is kept of an interrupted one: continued, i
 bits. The bounds of L-BFGS-B keep the features of ufm_relu from becoming negative.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
-from ncrun.config import LBFGSConfig, RunConfig
-from ncrun.models import FreeFeatures
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.models.free_model import FreeFeatures
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
+from ncrun.run import LBFGS, Descent
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Logbook
@@ -36,28 +36,27 @@ FREED = 1e-9
 
 
 def settle(
-    run: RunConfig,
+    descent: Descent,
     model: FreeFeatures,
     evaluator: Evaluator,
-    records: Sequence[RunDirectory],
+    record: RunDirectory,
     checkpoints: Checkpoints,
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
 ) -> Progress:
     """Go to the optimum that descent from the start leads to; one epoch is one iteration.
 
-    With run.path, one after the other to the optimum at every factor on all decays, each from the last one; an epoch is
-    then one point of the path. The arguments are those of ncrun.training.loop.fit. Raises Interrupted or Diverged.
+    With a path, one after the other to the optimum at every factor on all decays, each from the last one; an epoch is
+    then one point of the path. The last arguments are as in ncrun.training.loop.fit. Raises Interrupted or Diverged.
     """
-    assert isinstance(run.optimizer, LBFGSConfig)
-    assert run.epochs is not None
-    for record in records:
-        record.cut_metrics(0)
+    optimizer, path = descent.optimizer, descent.path
+    assert isinstance(optimizer, LBFGS)
+    record.cut_metrics(0)
     progress = Progress()
-    rng = np.random.default_rng(run.seed)
-    logbook = Logbook(model, records, progress, ["; try optimizer=adam"])
+    rng = np.random.default_rng(descent.seed)
+    logbook = Logbook(model, [record], progress, ["; try optimizer=adam"])
     objective, labels = evaluator.objective, evaluator.data.train_labels
-    measured = measured_epochs(run.measure, run.epochs, full_batch=True)
+    measured = measured_epochs(descent.measure, descent.epochs, full_batch=True)
     last_measured = 0
 
     def after_iteration() -> None:
@@ -65,26 +64,27 @@ def settle(
         progress.step += 1
         if stop_requested():
             raise Interrupted
-        if run.path is None:
+        if not path:
             progress.epoch += 1
             row = None
             if progress.epoch in measured:
                 row, last_measured = logbook.measure([evaluator]), progress.epoch
             show(progress.epoch, row)
 
-    if run.path is None:
+    if not path:
         show(0, logbook.measure([evaluator]))
-        stepped_back = _descend(model, objective, labels, run.optimizer, run.epochs, rng, after_iteration)
-        progress.epoch += stepped_back
+        stepped_back = _descend(model, objective, labels, optimizer, descent.epochs, rng, after_iteration)
+        # A descent that is at rest where it begins is one epoch, too: a finished run has a measured one.
+        progress.epoch = max(1, progress.epoch + stepped_back)
         if progress.epoch != last_measured:
             show(progress.epoch, logbook.measure([evaluator]))
     else:
-        for progress.epoch, factor in enumerate(run.path, start=1):
+        for progress.epoch, factor in enumerate(path, start=1):
             here = objective.scaled(factor)
-            _descend(model, here, labels, run.optimizer, run.epochs, rng, after_iteration)
+            _descend(model, here, labels, optimizer, descent.epochs, rng, after_iteration)
             show(progress.epoch, logbook.measure([evaluator.scaled(factor)], factor=factor))
     logbook.keep_time()
-    checkpoints.save(model, None, None, progress)
+    checkpoints.save(model, None, None, torch.get_rng_state(), progress)
     return progress
 
 
@@ -108,7 +108,7 @@ def _descend(
     model: FreeFeatures,
     objective: Objective,
     labels: Tensor,
-    config: LBFGSConfig,
+    config: LBFGS,
     iterations: int,
     rng: np.random.Generator,
     after_each: Callable[[], None],
@@ -118,7 +118,7 @@ def _descend(
 
     Leaves the model at the best point; returns whether that is not the one that it was at last.
     """
-    assert model.num_members == 1
+    assert model.num_runs == 1
     assert objective.feature_decay is not None
     factors = [(model.points, objective.feature_decay)]
     factors += list(zip(model.head.weights, objective.weight_decays, strict=True))

@@ -3,14 +3,13 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from ncrun.config import RunConfig
 from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.records.lock import LockLost
@@ -22,52 +21,43 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Sl
 
 
 def supervise(
-    title: str,
-    run: RunConfig,
-    starts: Sequence[RunDirectory],
-    whole: RunDirectory | None,
-    work: Callable[[Callable[[], bool]], int],
+    title: str, records: Sequence[RunDirectory], smaller: str, work: Callable[[Callable[[], bool]], int]
 ) -> int:
-    """The exit status of work(stop_requested), which holds, writes and closes the records of a training.
+    """The exit status of work(stop_requested), which writes and closes the records of a training.
 
-    Whatever ends the work early, the records that it still holds say why: those of `starts`, of which some may have
-    diverged before, and `whole`, the directory that several starts lie in. title: names the training in messages.
-    run: the configuration, or one of several that train together. Raises UserError.
+    Whatever ends the work early, the records that are still held say why. title: names the training in messages.
+    smaller: what to try where memory runs out. Raises UserError, and what nobody expects: a bug of ours.
     """
     stop = _StopSignals()
-    records = dict.fromkeys([*starts, *([] if whole is None else [whole])])
 
-    def close(failures: Mapping[int, str], **changes: Any) -> None:
+    def close(**changes: Any) -> None:
         # Where the disk is full the old manifests stay: they say "running", and the same command continues.
-        for index, record in enumerate(records):
+        for record in records:
             if record.held:  # one that has ended already says how
-                diverged = {"state": "failed", "reason": failures[index]} if index in failures else changes
                 with contextlib.suppress(OSError, LockLost):
-                    record.close(**diverged)
+                    record.close(**changes)
 
     try:
         with stop:
             status = work(lambda: stop.received)
-    except Interrupted as interrupted:
-        close(interrupted.failures, state="interrupted")
-        print(f"{title}: interrupted; the same command continues {_it(starts, whole)}", file=sys.stderr)
+    except Interrupted:
+        close(state="interrupted")
+        them = "it" if len(records) == 1 else "them"
+        print(f"{title}: interrupted; the same command continues {them}", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
-        close({}, state="interrupted")
+        close(state="interrupted")
         return 128 + (stop.number or signal.SIGINT)
     except LockLost as error:  # the records are another process's now
         print(f"ncrun: {title}: {error}; this one ends", file=sys.stderr)
         return 1
     except UserError:
         raise
-    except Diverged as diverged:
-        close(diverged.failures, state="failed", reason=str(diverged))
-        for index, why in sorted(diverged.failures.items()) if whole is None else [(0, str(diverged))]:
-            print(f"ncrun: {title if whole else starts[index].path}: {why}", file=sys.stderr)
+    except Diverged:  # the logbook has closed the records, and said so
         return 1
     except BaseException as error:
-        reason = _reason(error, run)
-        close({}, state="failed", reason=reason or f"{type(error).__name__}: {error}")
+        reason = _reason(error, smaller)
+        close(state="failed", reason=reason or f"{type(error).__name__}: {error}")
         if reason is None:
             raise
         print(f"ncrun: {title}: {reason}", file=sys.stderr)
@@ -80,21 +70,14 @@ def supervise(
     return status
 
 
-def _it(starts: Sequence[RunDirectory], whole: RunDirectory | None) -> str:
-    return "it" if whole or len(starts) == 1 else "them"
-
-
-def _reason(error: BaseException, run: RunConfig) -> str | None:
-    """What ended a run and what to try, in one line; None for an error that nobody expects."""
+def _reason(error: BaseException, smaller: str) -> str | None:
+    """What ended a training and what to try, in one line; None for an error that nobody expects."""
     if isinstance(error, DoesNotFit):
         return str(error)
     if isinstance(error, OSError):
         file = f" ({Path(str(error.filename)).name})" if error.filename else ""
         return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
-    if is_out_of_memory(error):
-        smaller = "counts or model.width" if run.is_free else "batch_size or model.width"
-        return f"out of memory; try a smaller {smaller}" + (", or dtype=float32" if run.dtype == "float64" else "")
-    return None
+    return f"out of memory; try a smaller {smaller}" if is_out_of_memory(error) else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,46 @@
+"""Completion of keys and choices in bash. Hydra's shell function calls `ncrun -sc query=bash` with the line typed so
+far, sub-command and all."""
+
+import os
+from collections.abc import Sequence
+
+from ncrun.commands.composed import run_composed
+
+
+def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
+    """Run the command; returns the exit status. commands: the first words that there are."""
+    line = os.environ.setdefault("COMP_LINE", "")
+    words = line.split()
+    if "query=bash" in arguments:
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            print(" ".join(commands))
+            return 0
+        last = "" if line.endswith(" ") else words[-1]
+        if words[1] == "plot":
+            from ncrun.commands.plot import completions
+
+            print(" ".join(completions(last)))
+            return 0
+        if words[1] not in ("train", "theory"):
+            return 0  # the shell completes files
+        if last.startswith("experiment="):  # Hydra does not complete choices in sub-folders
+            from ncrun.config.folders import experiments
+
+            print(" ".join(_beginning(last, [f"experiment={name}" for name in experiments()])))
+            return 0
+        if last.startswith("scale="):
+            from ncrun.config.experiments import SCALES
+
+            print(" ".join(_beginning(last, [f"scale={name}" for name in SCALES])))
+            return 0
+        # Take the sub-command out of the line, and as many characters off the cursor's place in it.
+        start = line.index(words[1], len(words[0]))
+        removed = len(words[1]) + 1
+        os.environ["COMP_LINE"] = line[:start] + line[start + removed :]
+        point = int(os.environ.get("COMP_POINT") or len(line))
+        os.environ["COMP_POINT"] = str(max(start, point - removed))
+    return run_composed(arguments, lambda job: 0)
+
+
+def _beginning(word: str, choices: Sequence[str]) -> list[str]:
+    return [choice for choice in choices if choice.startswith(word)]

@@ -1,0 +1,219 @@
+"""`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ncrun.commands.arguments import Parser
+from ncrun.config import extensions
+from ncrun.config.experiments import SCALES, own_recipes, recipe
+from ncrun.config.planning import PlannedJob, plan
+from ncrun.engines.processes import run_side_by_side
+from ncrun.errors import UserError, nearest
+from ncrun.figures import DRAWINGS, FROM_THEORY, panels
+from ncrun.records.places import is_archive
+from ncrun.records.read import Record, find_records
+from ncrun.records.table import write_tables
+
+# Runs of an experiment up to which its figure is redrawn after each.
+REDRAWN_UP_TO = 12
+
+
+def figures(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status (1 if a run failed). Raises UserError."""
+    parser = Parser(prog="ncrun figures", description="Draw an experiment's figures, training what is missing.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; left out: the core set")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="cpu",
+        help="cpu: embedded data, a minute a run; real: the papers' data, smaller networks; paper: the authors'",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="redraw from the records under DIR; train nothing",
+    )
+    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (figures)")
+    parser.add_argument(
+        "--jobs", type=int, default=None, metavar="N", help="runs side by side (cpu, real: one per core; paper: 1)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1 (1)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the figures and stop")
+    parser.add_argument(
+        "--extend", action="append", default=[], metavar="FILE", help="your own file of losses, models, figures, ..."
+    )
+    options = parser.parse_args(list(arguments))
+    typed = extensions.extended([f"extend=[{','.join(options.extend)}]"] if options.extend else [])
+    if options.list:
+        for name, core in drawn_experiments().items():
+            print(f"{name}{'  (core)' if core is not None else ''}")
+        return 0
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs={options.jobs}: must be at least 1")
+    if options.seeds < 1:
+        raise UserError(f"--seeds={options.seeds}: must be at least 1")
+    names = options.names or _core()
+    for name in names:
+        _check_name(name)
+    panels.use_style()
+    if options.source is not None:
+        if options.seeds > 1:
+            raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed that it finds")
+        return _redraw(names, options.scale, options.source, options.out)
+    jobs = options.jobs or (1 if options.scale == "paper" else len(os.sched_getaffinity(0)))
+    trained = [name for name in names if name not in FROM_THEORY]
+    needed = [job for name in trained for need in recipe(name).needs for job in plan(need, options.scale, more=typed)]
+    if _train(_in_order([job for job in needed if job.summary is None]), jobs):
+        return 1
+    planned = [job for name in trained for job in plan(name, options.scale, options.seeds, typed)]
+    return _train_and_draw(names, options.scale, planned, options.out, jobs)
+
+
+def _core() -> list[str]:
+    """What is drawn without names, in the order in which a reader wants to see it."""
+    places = {name: core for name, core in drawn_experiments().items() if core is not None}
+    return sorted(places, key=lambda name: places[name])
+
+
+def drawn_experiments() -> dict[str, int | None]:
+    """Every name that can be drawn, and its place in the core set. An experiment may add to what it inherits, but says
+    itself what is drawn of it, so that its file alone is looked at."""
+    found: dict[str, int | None] = {}
+    for name, own in own_recipes().items():
+        if own.get("figures"):
+            found[name] = own.get("core")
+    return {**found, **dict.fromkeys(FROM_THEORY, len(found))}
+
+
+def _check_name(name: str) -> None:
+    names = list(drawn_experiments())
+    if name not in names:
+        raise UserError(f"{name}: no such figure; the figures are {', '.join(names)}{nearest(name, names)}")
+
+
+def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
+    if not source.is_dir() and not is_archive(source):
+        raise UserError(f"--from={source}: no such folder, nor a .zip archive")
+    records = find_records(source)
+    drawn: dict[str, list[Record]] = {}
+    for name in names:
+        here = _scale_of(name, scale)
+        mine = [r for r in records if (r.manifest.get("experiment"), r.manifest.get("scale")) == (name, here)]
+        if not mine and name not in FROM_THEORY:
+            raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
+        _draw(name, scale, mine, out)
+        drawn[name] = mine
+    _write_tables(drawn, scale, out)
+    return 0
+
+
+def _train_and_draw(names: Sequence[str], scale: str, planned: Sequence[PlannedJob], out: Path, jobs: int) -> int:
+    missing = _in_order([run for run in planned if run.summary is None])
+    if len(missing) < len(planned):
+        print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
+    for name in names:
+        if not any(run.experiment == name for run in missing):
+            _draw_finished(name, scale, planned, out)
+
+    def redraw(ended: PlannedJob, left: Sequence[PlannedJob]) -> None:
+        if _is_worth_drawing(ended.experiment, left, planned):
+            _draw_finished(ended.experiment, scale, planned, out)
+
+    failed = _train(missing, jobs, redraw)
+    _write_tables({name: _finished(name, planned) for name in names}, scale, out)
+    return 1 if failed else 0
+
+
+def _train(
+    runs: Sequence[PlannedJob],
+    jobs: int,
+    ended: Callable[[PlannedJob, Sequence[PlannedJob]], None] = lambda run, left: None,
+) -> int:
+    """Train runs, so many side by side; returns how many failed.
+
+    ended: called with each that succeeds, and those left.
+    """
+    failed = 0
+
+    def one_ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
+        nonlocal failed
+        run, done = runs[index], f"{len(runs) - len(left)} of {len(runs)}"
+        if status:
+            failed += 1
+            print(f"[{done}] {run.label}: failed with exit status {status}", file=sys.stderr, flush=True)
+            return
+        print(f"[{done}] {run.label} ({seconds:.0f} s): {run.summary}", flush=True)
+        ended(run, [runs[each] for each in left])
+
+    # One thread each where several run side by side.
+    share = ["threads=1"] if jobs > 1 else []
+    run_side_by_side([["train", *run.typed, *share] for run in runs], jobs, one_ended, quiet=True)
+    return failed
+
+
+def _in_order(runs: Sequence[PlannedJob]) -> list[PlannedJob]:
+    """First the shallowest run of each experiment, so that every figure has a curve early and is redrawn as others
+    finish; then the deepest first, which take longest, so that no core waits for the last one."""
+    shallow_first = sorted(runs, key=lambda run: run.job.runs[0].problem.depth)
+    leaders: dict[str, PlannedJob] = {}
+    for run in shallow_first:
+        leaders.setdefault(run.experiment, run)
+    rest = [run for run in reversed(shallow_first) if run is not leaders[run.experiment]]
+    return [*leaders.values(), *rest]
+
+
+def _is_worth_drawing(experiment: str, left: Sequence[PlannedJob], planned: Sequence[PlannedJob]) -> bool:
+    """A figure of few runs is redrawn as each ends; one of many when they are all there."""
+    of_it = sum(run.experiment == experiment for run in planned)
+    return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
+
+
+def _draw_finished(name: str, scale: str, planned: Sequence[PlannedJob], out: Path) -> None:
+    _draw(name, scale, _finished(name, planned), out)
+
+
+def _finished(name: str, planned: Sequence[PlannedJob]) -> list[Record]:
+    done = [run for run in planned if run.experiment == name and run.summary is not None]
+    return [record for run in done for record in run.records()]
+
+
+def _scale_of(name: str, scale: str) -> str:
+    return scale if name in FROM_THEORY else recipe(name).scale(scale)
+
+
+def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
+    if name in FROM_THEORY:
+        png, _ = panels.save(FROM_THEORY[name](), out / name)
+        print(f"drew {png}", flush=True)
+        return
+    found = recipe(name)
+    ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
+    # Older records do not hold their experiment's words.
+    ordered = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in ordered]
+    for number, key in enumerate(found.figures):
+        drawing = DRAWINGS[key]
+        target = out / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
+        try:
+            png, _ = panels.save(drawing.draw(ordered), target)
+        except UserError as error:  # what the records lack; the other drawings do not need it
+            print(f"left out {target}.png: {error}", flush=True)
+            continue
+        print(f"drew {png}", flush=True)
+
+
+def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Path) -> None:
+    """One table of final numbers for each paper, of all its experiments that were drawn."""
+    by_paper: dict[str, list[Record]] = {}
+    for name, records in drawn.items():
+        by_paper.setdefault(name.split("/")[0], []).extend(records)
+    for paper, records in by_paper.items():
+        if records:
+            written = write_tables(records, out / paper / f"table-{scale}")
+            print(f"wrote {written[0]}", flush=True)

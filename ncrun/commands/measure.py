@@ -1,0 +1,110 @@
+"""`ncrun measure FILE.npz`: the arrays of a network that was trained elsewhere, read and measured."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ncrun.commands.arguments import Parser
+from ncrun.data.sources.npz import UNREADABLE
+from ncrun.errors import UserError
+
+OPTIONAL = ("bias", "test_features", "test_labels")
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status. Raises UserError."""
+    parser = Parser(
+        prog="ncrun measure",
+        description="Measure the collapse of a network that was trained elsewhere, beside the geometry that theory"
+        " predicts for its counts and decays. FILE.npz holds features (N,d), labels (N,) and classifier (K,d), or"
+        " classifier_1 .. classifier_M of a linear head of M layers, the first reading the features; optional are"
+        " bias (K,), test_features and test_labels.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.npz")
+    parser.add_argument("--loss", choices=("mse", "ce"), default="mse", help="what it was trained with (mse)")
+    parser.add_argument(
+        "--decay-weight", type=_decays, metavar="X", help="lam_W; X1,X2,.. for each layer; left out: target of shapes"
+    )
+    parser.add_argument("--decay-feature", type=float, metavar="X", help="lam_H; left out: plain weight decay")
+    sign = parser.add_mutually_exclusive_group()
+    sign.add_argument("--relu-features", action="store_true", help="a ReLU makes the features")
+    sign.add_argument("--free-features", action="store_true", help="they could be negative, even if none is")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    options = parser.parse_args(list(arguments))
+    arrays = read_arrays(options.file)
+
+    from ncrun import measurement
+
+    found = measurement.measure(
+        arrays["features"],
+        arrays["labels"],
+        arrays["classifier"],
+        arrays.get("bias"),
+        loss=options.loss,
+        decay_weight=options.decay_weight,
+        decay_feature=options.decay_feature,
+        nonnegative_features=True if options.relu_features else False if options.free_features else None,
+        test=(arrays["test_features"], arrays["test_labels"]) if "test_labels" in arrays else None,
+    )
+    if options.json:
+        import json
+
+        print(json.dumps(found.as_json(), indent=1, allow_nan=False))
+    else:
+        print(found.as_table())
+    return 0
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays by name; `classifier` is a list W_1 .. W_M. Raises UserError for a file that is no .npz, holds Python
+    objects, or lacks an array."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:  # opened here, because numpy leaves a file open that is no archive
+            return _read_open(path, file)
+    except UNREADABLE as error:
+        raise UserError(f"{path}: is not an .npz file of plain arrays ({error})") from error
+
+
+def _read_open(path: Path, file: IO[bytes]) -> dict[str, Any]:
+    loaded = np.load(file, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise UserError(f"{path}: is not an .npz archive but a single array")
+    with loaded as archive:
+        names = list(archive.files)
+        layers = _layers(path, names)
+        wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
+        missing = [name for name in wanted if name not in names]
+        if missing or not layers:
+            lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
+            raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
+        if ("test_features" in names) != ("test_labels" in names):
+            raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
+        unknown = [name for name in names if name not in wanted]
+        if unknown:
+            raise UserError(
+                f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
+                f" classifier_1 ..), {', '.join(OPTIONAL)}"
+            )
+        arrays: dict[str, Any] = {name: archive[name] for name in wanted}
+    arrays["classifier"] = [arrays.pop(name) for name in layers]
+    return arrays
+
+
+def _layers(path: Path, names: Sequence[str]) -> list[str]:
+    """The names of W_1 .. W_M, in that order."""
+    numbers = sorted(int(match[1]) for name in names if (match := re.fullmatch(r"classifier_([1-9]\d*)", name)))
+    if not numbers:
+        return ["classifier"] if "classifier" in names else []
+    if "classifier" in names:
+        raise UserError(f"{path}: holds both classifier and classifier_{numbers[0]}; one head is measured")
+    return [f"classifier_{m + 1}" for m in range(numbers[-1])]
+
+
+def _decays(text: str) -> float | list[float]:
+    numbers = [float(part) for part in text.split(",")]
+    return numbers[0] if len(numbers) == 1 else numbers

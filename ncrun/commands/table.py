@@ -1,0 +1,54 @@
+"""`ncrun table`: the final numbers of runs, one row for each configuration."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ncrun.commands.arguments import Parser
+from ncrun.errors import UserError
+from ncrun.records.files import write_text
+from ncrun.records.groups import gather
+from ncrun.records.table import COLUMNS, SUFFIXES, WRITERS, check_columns, final_table
+
+
+def table(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status. Raises UserError."""
+    parser = Parser(
+        prog="ncrun table",
+        description="The final numbers of finished runs: one row for each configuration, mean and standard deviation"
+        " over its seeds.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories, or folders that hold some")
+    parser.add_argument("--format", choices=list(WRITERS), help="left out: by the ending of --out, else markdown")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it; left out: printed")
+    parser.add_argument("--columns", metavar="NAME,NAME", help=f"metrics to show; left out: {','.join(COLUMNS)}")
+    options = parser.parse_args(list(arguments))
+    form = options.format or _form_of(options.out)
+    records = gather(options.runs)
+    finished = [record for record in records if record.manifest["state"] == "done"]
+    if not finished:
+        raise UserError("none of these runs is finished; `ncrun plot` draws what there is of them")
+    columns = check_columns(options.columns.split(","), finished) if options.columns else COLUMNS
+    for record in records:
+        if record.manifest["state"] != "done":
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
+    text = WRITERS[form](final_table(finished, columns))
+    if options.out is None:
+        print(text, end="")
+        return 0
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(options.out, text)
+    except OSError as error:
+        raise UserError(f"--out={options.out}: cannot be written ({error.strerror})") from error
+    print(options.out)
+    return 0
+
+
+def _form_of(out: Path | None) -> str:
+    """The format that a file's ending names. Raises UserError if it names none."""
+    if out is None:
+        return "markdown"
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"--out={out}: ends in none of {', '.join(SUFFIXES)}; say which with --format")
+    return SUFFIXES[out.suffix]

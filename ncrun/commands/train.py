@@ -1,0 +1,29 @@
+"""`ncrun train`: one network, or with -m a grid of them."""
+
+from collections.abc import Sequence
+
+from ncrun.commands.composed import run_composed
+from ncrun.run import Job
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status. Raises UserError."""
+    return run_composed(arguments, _train, _check, _train_all)
+
+
+def _train(job: Job) -> int:
+    from ncrun.training.runs import train
+
+    return train([job])
+
+
+def _check(job: Job) -> None:
+    from ncrun.training.runs import check
+
+    check(job)
+
+
+def _train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+    from ncrun.engines.sweeps import train_sweep
+
+    return train_sweep(jobs)

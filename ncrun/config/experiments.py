@@ -1,0 +1,124 @@
+"""An experiment is one YAML in configs/experiment: the authors' setting, its grid, and under `recipe` what there is to
+it besides: its scales, its figures, the words of a caption, and what has to be finished before it.
+
+A scale is a set of overrides as one would type them. They are put below what is typed, which wins over them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from ncrun.config.compose import compose, parse
+from ncrun.config.folders import experiment_files
+from ncrun.errors import UserError, nearest
+
+SCALES = ("cpu", "real", "paper")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """grid: values of each swept key, as typed after -m. scales: by name, what each changes; `grid` in it, what it
+    changes of the grid. figures: drawings by their keys, the main one first. caption: its words, and how the setting at
+    scale paper relates to them. core: its place among the figures that are drawn without names; None if it is not.
+    """
+
+    name: str
+    grid: Mapping[str, Any]
+    scales: Mapping[str, Mapping[str, Any]]
+    figures: tuple[str, ...] = ()
+    caption: Mapping[str, str] | None = None
+    needs: tuple[str, ...] = ()
+    core: int | None = None
+
+    def scale(self, wanted: str) -> str:
+        """The scale that is meant: an experiment without scales is small enough to be the same at each.
+
+        Raises UserError for one that this experiment does not have.
+        """
+        choices = list(self.scales) or list(SCALES)
+        if wanted in choices:
+            return wanted if self.scales else "paper"
+        if wanted in SCALES:
+            raise UserError(f"scale={wanted}: {self.name} has none, only {', '.join(sorted(choices))}")
+        raise UserError(f"scale={wanted}: not one of {', '.join(choices)}{nearest(wanted, choices)}")
+
+    def grid_at(self, scale: str) -> dict[str, Any]:
+        """The grid at a scale."""
+        return {**self.grid, **(self.scales.get(scale, {}).get("grid") or {})}
+
+
+@cache
+def recipe(experiment: str) -> Recipe:
+    """Raises UserError for an experiment that is not there, or whose recipe is not what it should be."""
+    composed = compose([f"experiment={experiment}"])
+    grid = composed.hydra.sweeper.params or {}
+    found = OmegaConf.to_container(composed.recipe) if isinstance(composed.recipe, DictConfig) else {}
+    assert isinstance(found, dict)
+    parts: dict[str, Any] = {str(key): value for key, value in found.items()}
+    known = ("scales", "figures", "caption", "needs", "core")
+    for key in parts:
+        if key not in known:
+            raise UserError(
+                f"experiment={experiment}: recipe.{key}: not one of {', '.join(known)}{nearest(key, known)}"
+            )
+    scales = parts.get("scales") or {}
+    if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
+        raise UserError(f"experiment={experiment}: recipe.scales: must hold overrides by the name of each scale")
+    return Recipe(
+        experiment,
+        {str(key): values for key, values in grid.items()},
+        {name: changes for name, changes in scales.items() if changes is not None},
+        tuple(parts.get("figures") or ()),
+        parts.get("caption"),
+        tuple(parts.get("needs") or ()),
+        parts.get("core"),
+    )
+
+
+def own_recipes() -> dict[str, dict[str, Any]]:
+    """What the file of each experiment itself says under `recipe`, without what it inherits: instant for all of them.
+
+    Files that are no YAML are left out; composing them says what is wrong."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, path in experiment_files().items():
+        try:
+            tree = yaml.safe_load(path.read_bytes())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        own = tree.get("recipe") if isinstance(tree, dict) else None
+        found[name] = own if isinstance(own, dict) else {}
+    return found
+
+
+def with_scale(typed: Sequence[str]) -> list[str]:
+    """What the typed experiment's scale adds, and then what is typed. Raises UserError.
+
+    A typed data set wins over the scale's with all its keys.
+    """
+    chosen = last_values(typed, ("experiment", "scale", "dataset"))
+    if chosen.get("experiment") in (None, "null"):
+        return list(typed)
+    found = recipe(chosen["experiment"])
+    changes = found.scales.get(found.scale(chosen.get("scale", "paper")), {})
+    if "dataset" in chosen:
+        changes = {key: value for key, value in changes.items() if key.split(".")[0] != "dataset"}
+    return [*(f"{key}={_typed(value)}" for key, value in changes.items() if key != "grid"), *typed]
+
+
+def last_values(typed: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
+    """What is typed of some keys, the last of each."""
+    relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] in keys]
+    return {override.key_or_group: override.get_value_element_as_str() for override in parse(relevant)}
+
+
+def _typed(value: Any) -> str:
+    """A value as one would type it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, float) else str(value)

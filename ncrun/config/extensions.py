@@ -1,0 +1,79 @@
+"""A user's own files (extend=[my_lab.py], or NCRUN_EXTEND): imported because the user says so, never because a record
+names them. They add to the registries, and what they add is part of a run's identity by the files' content.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from ncrun.config.compose import parse
+from ncrun.config.folders import add_folder
+from ncrun.errors import UserError
+
+VARIABLE = "NCRUN_EXTEND"
+_loaded: dict[Path, str] = {}  # by file, the digest of what was imported
+
+
+def named_files(typed: Sequence[str]) -> list[str]:
+    """Those of the last extend= that is typed, else of the environment variable (separated by os.pathsep)."""
+    relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] == "extend"]
+    if relevant:
+        value = parse(relevant)[-1].value()
+        files = value if isinstance(value, list) else [value]
+        return [str(file) for file in files if file is not None]
+    return [file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
+
+
+def extended(typed: Sequence[str]) -> list[str]:
+    """What is typed, after the files that it names are imported; those of the environment variable are put before it,
+    so that config.yaml says them, too. Raises UserError."""
+    files = named_files(typed)
+    load(files)
+    if not files or any(each.lstrip("+").startswith("extend=") for each in typed):
+        return list(typed)
+    names = ",".join(f"'{name}'" for name in files)
+    return [f"extend=[{names}]", *typed]
+
+
+def load(files: Sequence[str]) -> None:
+    """Import each file, once in a process. Raises UserError for one that is not there, that Python cannot read, or that
+    ends in an error."""
+    for name in files:
+        path = Path(name).expanduser().absolute()
+        if path in _loaded:
+            continue
+        if path.suffix != ".py" or not path.is_file():
+            raise UserError(f"extend={name}: no such file of Python code (.py)")
+        try:
+            source = path.read_bytes()
+            code = compile(source, str(path), "exec")
+        except (OSError, SyntaxError, ValueError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            raise UserError(f"extend={name}: cannot be read as Python ({error.args[0]}{line})") from error
+        specification = importlib.util.spec_from_file_location(f"ncrun_extension_{path.stem}", path)
+        assert specification is not None
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[module.__name__] = module  # dataclasses look their module up
+        try:
+            exec(code, module.__dict__)
+        except UserError:
+            raise
+        except Exception as error:
+            traceback.print_exc()  # its author needs the place
+            raise UserError(f"extend={name}: ended in {type(error).__name__}: {error}") from error
+        _loaded[path] = hashlib.sha256(source).hexdigest()
+        add_folder(path.parent)
+
+
+def forget() -> None:
+    """As if nothing had been imported; for tests, whose processes live on."""
+    _loaded.clear()
+
+
+def digests(files: Sequence[str]) -> list[str]:
+    """SHA-256 of what was imported from each file."""
+    return [_loaded[Path(name).expanduser().absolute()] for name in files]

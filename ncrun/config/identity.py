@@ -1,0 +1,35 @@
+"""A run's identity: a hash of everything that decides its numbers. Its directory is named by it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ncrun.config.schema import Settings, plain
+from ncrun.records.groups import WITHOUT_EFFECT
+
+# Keys that came later: left out of the identity at the value that earlier runs had.
+ADDED: dict[str, Any] = {"precision": "full", "augment": [], "extend": []}
+
+
+def identity_of(settings: Settings, contents: dict[str, Any]) -> str:
+    """settings: with every default filled in. contents: by dotted key, what stands in place of a path or a file name:
+    the digest of what lies there, so that other content makes another run."""
+    tree = plain(settings)
+    for key, digest in contents.items():
+        *groups, last = key.split(".")
+        node = tree
+        for group in groups:
+            node = node[group]
+        node[last] = digest
+    kept = {k: v for k, v in tree.items() if k not in WITHOUT_EFFECT and not (k in ADDED and v == ADDED[k])}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def directory_of(settings: Settings, depth: int, identity: str) -> Path:
+    """Where the records go: run_dir, or runs/<name>-M<depth>-<identity>."""
+    if settings.run_dir is not None:
+        return Path(settings.run_dir)
+    model, dataset = settings.model.name, settings.dataset
+    default = model if dataset is None else f"{dataset.name}-{model}"
+    return Path("runs") / f"{settings.name or default}-M{depth}-{identity}"

@@ -1,0 +1,166 @@
+"""From a composed configuration to what is trained: once for each command line, or job of a sweep."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ncrun.config import training_rules as rules
+from ncrun.config.data_rules import Samples, data_set_samples, free_samples
+from ncrun.config.experiments import Recipe, recipe
+from ncrun.config.extensions import digests
+from ncrun.config.frozen_head import FrozenHead, check_fits, read_frozen_head
+from ncrun.config.identity import directory_of, identity_of
+from ncrun.config.schema import Settings, plain, settings_of
+from ncrun.config.typed import Typed
+from ncrun.losses import LOSSES
+from ncrun.problem import Problem
+from ncrun.run import Descent, Job, Machine, Run
+
+
+def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
+    """Validate a configuration and fill in what was left out. Its `hydra` node has to be in it.
+
+    typed: the overrides that the user gave, the grid's included, the scale's not: none of them may be without effect.
+    Raises UserError naming the key, the value and the choices.
+    """
+    said = Typed(typed)
+    given, experiment = _of_experiment(settings_of(composed), composed, said)
+    free = given.model.is_free
+    frozen = None if free or given.head.frozen is None else read_frozen_head(given.head.frozen)
+    given = rules.filled_in(given, frozen)
+    rules.check_scalars(given)
+    given.model.check()
+    if free:
+        given, samples = free_samples(given, said)
+        given = rules.repeats(given, said)
+    else:
+        given = rules.repeats(given, said)
+        given, samples = data_set_samples(given, said)
+    rules.check_optimizer(given, said)
+    given = replace(given, head=rules.head_of(given, said))
+    if frozen is not None:
+        head, widths = given.head, _widths(given)
+        check_fits(frozen, len(widths), bool(head.relu), head.bias, len(samples.counts), widths)
+    given = replace(given, decay=rules.decay_of(given, said), schedule=rules.schedule_of(given, said))
+    rules.check_device_options(given, said)
+    rules.check_sweep(given)
+    rules.check_paths(given)
+    return _job(given, _problem(given, samples), samples, frozen, experiment)
+
+
+def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple[Settings, Recipe | None]:
+    name = composed.hydra.runtime.choices.get("experiment")
+    if name is None:
+        typed.refuse("scale", "no experiment is chosen")
+        return replace(given, experiment=None, scale=None), None
+    found = recipe(name)
+    return replace(given, experiment=name, scale=found.scale(str(given.scale))), found
+
+
+def _widths(given: Settings) -> tuple[int, ...]:
+    """d and the head's M-1 hidden widths."""
+    assert given.head.depth is not None
+    features = given.model.feature_width
+    return (features, *(given.head.width or features,) * (given.head.depth - 1))
+
+
+def _problem(given: Settings, samples: Samples) -> Problem:
+    """The problem that is posed to theory, built here and nowhere else."""
+    head, decay, model, widths = given.head, given.decay, given.model, _widths(given)
+    assert given.loss is not None
+    weights = decay.weight if isinstance(decay.weight, list) else [decay.weight] * len(widths)
+    return Problem(
+        loss=given.loss,
+        counts=tuple(map(float, samples.counts)),
+        widths=widths,
+        bias=head.bias,
+        weight_decays=tuple(weights),
+        feature_decay=decay.feature,
+        decay_mode=decay.mode,
+        feature_sign=model.feature_sign,
+        head="relu" if head.relu else "linear",
+        free_features=model.attains_optimum,
+    )
+
+
+def _job(
+    given: Settings, problem: Problem, samples: Samples, frozen: FrozenHead | None, experiment: Recipe | None
+) -> Job:
+    contents: dict[str, Any] = {}
+    if given.extend:
+        contents["extend"] = digests(given.extend)
+    source = given.dataset
+    if source is not None and source.digest is not None:
+        contents["dataset.path"] = source.digest  # what lies there, not where
+    if frozen is not None:
+        contents["head.frozen"] = frozen.digest
+
+    def run_of(settings: Settings) -> Run:
+        identity = identity_of(settings, contents)
+        directory = directory_of(settings, problem.depth, identity)
+        return Run(
+            problem=problem,
+            data=samples.request,
+            model=settings.model,
+            descent=_descent(settings, sum(samples.counts)),
+            machine=_machine(settings),
+            taps=tuple(settings.taps),
+            frozen_head=None if frozen is None else frozen.directory,
+            directory=directory,
+            identity=identity,
+            config=plain(settings),
+            about=_about(settings, experiment, contents),
+        )
+
+    whole = run_of(given)
+    runs: tuple[Run, ...] = (whole,)
+    if given.restarts > 1:
+        runs = tuple(
+            run_of(replace(given, restarts=1, seed=seed, run_dir=str(whole.directory / f"seed-{seed}")))
+            for seed in range(given.seed, given.seed + given.restarts)
+        )
+    at_once = 0 if given.jobs == "auto" else int(given.jobs)
+    return Job(runs, whole.directory, whole.identity, whole.config, at_once, given.together)
+
+
+def _descent(given: Settings, N: int) -> Descent:
+    full = given.batch_size == "full"
+    assert given.epochs is not None
+    assert given.dtype is not None
+    return Descent(
+        optimizer=given.optimizer,
+        epochs=given.epochs,
+        batch_size=N if full else given.batch_size,
+        is_full_batch=full,
+        seed=given.seed,
+        drops=tuple(given.schedule.drops or ()),
+        drop_every=given.schedule.step or 0,
+        gamma=given.schedule.gamma,
+        path=tuple(given.path or ()),
+        measure=given.measure,
+        dtype=given.dtype,
+        precision=given.precision,
+    )
+
+
+def _machine(given: Settings) -> Machine:
+    return Machine(given.device, given.threads, given.compile, given.cuda_graphs, given.progress)
+
+
+def _about(given: Settings, experiment: Recipe | None, contents: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says of where a run comes from."""
+    source, words = given.dataset, {"model": given.model.words, "loss": LOSSES[str(given.loss)].words}
+    if source is not None:
+        words["dataset"] = source.words if source.digest is None else source.title
+    return {
+        "experiment": given.experiment,
+        "scale": given.scale,
+        "caption": None if experiment is None else experiment.caption,
+        "words": words,
+        "dataset": None if source is None else source.title,
+        "class_names": None if source is None else source.facts.class_names,
+        "data_hash": None if source is None else source.digest,
+        "extend": contents.get("extend", []),
+    }

@@ -1,0 +1,12 @@
+"""Where data sets lie on this machine."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+
+def data_folder(given: str | None) -> Path:
+    """The folder that was named (data_dir), else $NCRUN_DATA, else ncrun/data in the user's cache folder."""
+    named = given if given is not None else os.environ.get("NCRUN_DATA")
+    return Path(named).expanduser() if named else user_cache_path("ncrun") / "data"

@@ -1,0 +1,108 @@
+"""What ncrun must know of a data set without reading it. Torch-free: theory needs the class sizes at once.
+
+A data set is one file: a frozen dataclass made from `Source`, whose fields are the keys dataset.* with their defaults
+and whose docstring is their help. An instance with the defaults is its entry in `ncrun.data.SOURCES`; the instance with
+a run's values says everything of that run's data.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ncrun.checks import at_least
+from ncrun.data.splits import LabelledImages
+from ncrun.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataSetFacts:
+    """class_sizes: training samples per class, in label order. image_shape: (channels, height, width).
+
+    mean, std: per channel, on pixels divided by `largest`; None: those of the training split, as it is read.
+    class_names: in label order; None where nobody has named the classes.
+    """
+
+    class_sizes: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    largest: float = 255.0
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_sizes)
+
+    @property
+    def holds_vectors(self) -> bool:
+        """Whether a sample is a vector of numbers, one in each channel, rather than an image."""
+        return self.image_shape[1:] == (1, 1)
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """name: what users type as dataset=. size, channels: what images are made into; None: as the data set has them.
+
+    words: what captions call it. has_test_split: whether there is always one; else every fifth sample of each
+    class may be kept for testing.
+    """
+
+    name: str
+    size: int | None = None
+    channels: int | None = None
+
+    words: ClassVar[str]
+    has_test_split: ClassVar[bool] = True
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    @property
+    @abstractmethod
+    def facts(self) -> DataSetFacts:
+        """Raises UserError if a user's own data are not as they must be."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> tuple[LabelledImages, LabelledImages]:
+        """The training and the test split. `folder` holds data sets; what is not there may be downloaded to it.
+
+        Raises UserError if the files are missing or damaged.
+        """
+
+    @property
+    def title(self) -> str:
+        """What a run's manifest calls its data."""
+        return self.name
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of data that may change under their name: runs on changed data are other runs. None: they do not."""
+        return None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images as the network sees them."""
+        channels, height, width = self.facts.image_shape
+        return self.channels or channels, self.size or height, self.size or width
+
+    def check_keys(self) -> None:
+        """Raises UserError, naming dataset.<key>, for what can be told before the data are looked at."""
+        if self.size is not None:
+            at_least("dataset.size", self.size, 1)
+
+    def check(self) -> None:
+        """Raises UserError, naming dataset.<key>, for images that cannot be made."""
+        self.check_keys()
+        facts = self.facts
+        own = facts.image_shape[0]
+        if facts.holds_vectors:
+            for key, value in (("size", self.size), ("channels", self.channels)):
+                if value is not None:
+                    raise UserError(f"dataset.{key}={value}: has no effect: {self.name} holds vectors of {own} numbers")
+        elif self.channels not in (None, own, 3):
+            kind, choices = ("grey", "1 or 3") if own == 1 else ("coloured", "3")
+            raise UserError(
+                f"dataset.channels={self.channels}: the images of {self.name} are {kind}; it can be {choices}, or null"
+            )

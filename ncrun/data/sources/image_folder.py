@@ -1,0 +1,172 @@
+"""A folder of images in torchvision's ImageFolder layout, one sub-folder for each class. Torch-free."""
+
+import hashlib
+import os
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.data.source import DataSetFacts
+from ncrun.data.sources.own import OwnData, refuse
+from ncrun.data.splits import HELD_OUT, LabelledImages
+from ncrun.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+Listing = dict[str, list[Path]]
+
+
+@dataclass(frozen=True)
+class ImageFolder(OwnData):
+    """path/train/CLASS/* and path/test/CLASS/*, or path/CLASS/* alone. Every image is made size x size, grey (1) or RGB
+    (3)."""
+
+    name: str = "image_folder"
+    size: int | None = 32
+    channels: int | None = 3
+
+    words: ClassVar[str] = "image_folder"
+    what: ClassVar[str] = "DIR, a folder of images"
+
+    def open(self, path: Path) -> "FolderOfImages":
+        assert self.size is not None
+        assert self.channels is not None
+        return FolderOfImages(path, self.size, self.channels)
+
+    def check_keys(self) -> None:
+        super().check_keys()
+        if self.size is None:
+            raise UserError("dataset.size=null: the images of a folder may differ in size; give one for all")
+        if self.channels not in (1, 3):
+            raise UserError(f"dataset.channels={self.channels}: the images of a folder are read as 1 (grey) or 3 (RGB)")
+
+
+class FolderOfImages:
+    """path/train/CLASS/* and path/test/CLASS/* (or val/, where there is no test/), or path/CLASS/* alone: then every
+    fifth image of each class is kept for testing.
+
+    Classes are numbered in the sorted order of their folders' names. Images are made grey (channels 1) or RGB (3), and
+    size x size (bilinear, with antialiasing). Hidden files, and those with another suffix than an image's, are passed
+    over.
+    """
+
+    def __init__(self, path: Path, size: int, channels: int) -> None:
+        self.path, self.size, self.channels = path, size, channels
+
+    @property
+    def facts(self) -> DataSetFacts:
+        train, _ = self._files
+        sizes = tuple(len(files) for files in train.values())
+        return DataSetFacts(sizes, (self.channels, self.size, self.size), class_names=tuple(train))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the images' names and bytes, class folders and splits included."""
+        content = hashlib.sha256()
+        for listing in self._files:
+            for path in (path for files in listing.values() for path in files):
+                try:
+                    image = path.read_bytes()
+                except OSError as error:
+                    self._refuse_image(path, error)
+                content.update(f"{path.relative_to(self.path).as_posix()}\0{len(image)}\0".encode())
+                content.update(image)
+        return content.hexdigest()
+
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        train, test = self._files
+        return self._read(train), self._read(test)
+
+    @cached_property
+    def _files(self) -> tuple[Listing, Listing]:
+        """The images of each class, for training and for testing."""
+        try:
+            return self._found()
+        except OSError as error:
+            self._refuse(f"cannot be read ({error.strerror})")
+
+    def _found(self) -> tuple[Listing, Listing]:
+        if not self.path.is_dir():
+            self._refuse("is a file, not a folder" if self.path.exists() else "no such folder")
+        for_testing = next((name for name in ("test", "val") if (self.path / name).is_dir()), None)
+        if (self.path / "train").is_dir():
+            if for_testing is not None:
+                return self._two_splits("train", for_testing)
+            if _folders(self.path / "train"):
+                self._refuse(
+                    f"has train/ but neither test/ nor val/; with dataset.path={self.path / 'train'} every fifth of its"
+                    " images is kept for testing"
+                )
+        whole = self._classes(self.path)
+        train = {name: [f for i, f in enumerate(files, start=1) if i % HELD_OUT] for name, files in whole.items()}
+        return train, {name: files[HELD_OUT - 1 :: HELD_OUT] for name, files in whole.items()}
+
+    def _two_splits(self, for_training: str, for_testing: str) -> tuple[Listing, Listing]:
+        train, test = (self._classes(self.path / name) for name in (for_training, for_testing))
+        for lacking, other, names in (
+            (for_training, for_testing, test.keys() - train.keys()),
+            (for_testing, for_training, train.keys() - test.keys()),
+        ):
+            if names:
+                self._refuse(f"{lacking}/ has no folder {min(names)}/, which {other}/ has; both need the same classes")
+        return train, test
+
+    def _classes(self, root: Path) -> Listing:
+        listing = {folder.name: _images(folder) for folder in _folders(root)}
+        inside = "" if root == self.path else f"{root.name}/ "
+        if len(listing) < 2:
+            found = f"only {next(iter(listing))}/" if listing else "none"
+            self._refuse(f"{inside}needs a folder of images for each of two or more classes; found {found}")
+        for name, files in listing.items():
+            if not files:
+                self._refuse(f"{inside}class folder {name}/ holds no image ({', '.join(SUFFIXES)})")
+        return listing
+
+    def _read(self, listing: Listing) -> LabelledImages:
+        files = [path for files in listing.values() for path in files]
+        images = np.empty((len(files), self.channels, self.size, self.size), dtype=np.uint8)
+        for i, path in enumerate(files):
+            images[i] = self._pixels(path)
+        return LabelledImages(images, np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()]))
+
+    def _pixels(self, path: Path) -> NDArray[np.uint8]:
+        """(C, H, W)"""
+        from PIL import Image  # takes a tenth of a second, which theory can do without
+
+        # What Pillow raises, depending on the format, for a file that is cut off or is no image.
+        unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+        try:
+            with Image.open(path) as image:
+                if image.mode[0] in "IF":
+                    self._refuse(f"{path.relative_to(self.path)} has more than 8 bits per channel (mode {image.mode})")
+                opaque = image.convert("RGBA") if "transparency" in image.info else image
+                made = opaque.convert("L" if self.channels == 1 else "RGB")
+        except unreadable as error:
+            self._refuse_image(path, error)
+        resized = np.asarray(made.resize((self.size, self.size), Image.Resampling.BILINEAR))
+        return resized.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def _refuse_image(self, path: Path, error: Exception) -> NoReturn:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or no image"
+        raise UserError(f"dataset.path={self.path}: {path.relative_to(self.path)} cannot be read ({reason})") from error
+
+    def _refuse(self, reason: str) -> NoReturn:
+        refuse(self.path, reason)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    """A class' images, those in further sub-folders included, in torchvision's order."""
+    found = []
+    for root, _, names in sorted(os.walk(folder, followlinks=True)):
+        images = (name for name in sorted(names) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        found += [Path(root, name) for name in images]
+    return found

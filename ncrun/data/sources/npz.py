@@ -1,0 +1,167 @@
+"""An .npz file of numpy arrays: train_images and train_labels, and perhaps test_images and test_labels. Torch-free."""
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from ncrun.data.source import DataSetFacts
+from ncrun.data.sources.own import OwnData, refuse
+from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
+
+UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
+
+
+@dataclass(frozen=True)
+class Npz(OwnData):
+    """The arrays train_images and train_labels, and perhaps test_images and test_labels; size and channels null: as
+    they are."""
+
+    name: str = "npz"
+    words: ClassVar[str] = "npz"
+    what: ClassVar[str] = "FILE.npz, an .npz file"
+
+    def open(self, path: Path) -> "NpzFile":
+        return NpzFile(path)
+
+
+class NpzFile:
+    """Images (N, H, W), (N, H, W, C) or vectors (N, d), uint8 or floats (taken as they are); labels (N,), 0 to K-1.
+
+    Without the test arrays every fifth sample of each class is kept for testing. Other arrays are passed over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def facts(self) -> DataSetFacts:
+        shape, dtype = self._image_header("train")
+        labels = self._labels("train")
+        found, sizes = np.unique(labels, return_counts=True)
+        if len(found) < 2:
+            self._refuse("train_labels: needs two or more classes")
+        if found[0] < 0:
+            self._refuse(f"train_labels: must be 0 to K-1, found {found[0]}")
+        missing = np.flatnonzero(found != np.arange(len(found)))
+        if len(missing):
+            self._refuse(f"train_labels: must be 0 to K-1 without gaps, found up to {found[-1]} but no {missing[0]}")
+        if self._has_test:
+            self._check_test(shape, dtype, num_classes=len(found))
+        else:
+            sizes = sizes - sizes // HELD_OUT
+        return DataSetFacts(tuple(sizes.tolist()), _planes(shape), largest=255.0 if dtype == np.uint8 else 1.0)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the file's bytes."""
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            self._refuse(f"cannot be read ({error.strerror})")
+
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        assert self.facts  # all headers and labels are checked
+        train = self._split("train")
+        return (train, self._split("test")) if self._has_test else hold_out(train)
+
+    @cached_property
+    def _headers(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each array, without reading it."""
+        try:
+            if not self.path.is_file():
+                self._refuse("is a folder, not an .npz file" if self.path.is_dir() else "no such file")
+            with zipfile.ZipFile(self.path) as archive:
+                headers = {}
+                for member in archive.namelist():
+                    with archive.open(member) as file:
+                        shape, _, dtype = HEADERS[npy.read_magic(file)](file)
+                    headers[member.removesuffix(".npy")] = (shape, dtype)
+                return headers
+        except PermissionError as error:
+            self._refuse(f"cannot be read ({error.strerror})")
+        except (*UNREADABLE, KeyError):
+            self._refuse("is damaged, or no .npz file as numpy.savez writes it")
+
+    @cached_property
+    def _has_test(self) -> bool:
+        given = [name for name in ("test_images", "test_labels") if name in self._headers]
+        if len(given) == 1:
+            self._refuse(f"has {given[0]} alone; test_images and test_labels belong together")
+        return bool(given)
+
+    def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        if name not in self._headers:
+            found = ", ".join(self._headers) or "none"
+            self._refuse(f"has no array {name}; needs train_images and train_labels, found {found}")
+        return self._headers[name]
+
+    def _image_header(self, split: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        name = f"{split}_images"
+        shape, dtype = self._header(name)
+        if dtype != np.uint8 and not (dtype.kind == "f" and dtype.itemsize <= 8):
+            self._refuse(f"{name}: expected uint8 (0 to 255) or floats of up to 64 bits, found {dtype}")
+        if len(shape) not in (2, 3, 4) or 0 in shape or (len(shape) == 4 and shape[3] not in (1, 3)):
+            self._refuse(f"{name}: expected the shape {IMAGE_SHAPES}, found {shape}")
+        labels_shape, labels_dtype = self._header(f"{split}_labels")
+        if labels_dtype.kind not in "iu":
+            self._refuse(f"{split}_labels: expected integers, found {labels_dtype}")
+        if labels_shape != shape[:1]:
+            self._refuse(f"{split}_labels: expected the shape {shape[:1]}, one for each image, found {labels_shape}")
+        return shape, dtype
+
+    def _check_test(self, shape: tuple[int, ...], dtype: np.dtype[Any], num_classes: int) -> None:
+        test_shape, test_dtype = self._image_header("test")
+        if test_shape[1:] != shape[1:]:
+            self._refuse(
+                f"test_images: expected images of shape {shape[1:]} as in train_images, found {test_shape[1:]}"
+            )
+        if (test_dtype == np.uint8) != (dtype == np.uint8):
+            self._refuse(f"test_images: are {test_dtype}, and train_images {dtype}; both must be uint8, or both floats")
+        for k in np.unique(self._labels("test")):
+            if not 0 <= k < num_classes:
+                self._refuse(f"test_labels: class {k} is not in train_labels, which has 0 to {num_classes - 1}")
+
+    def _labels(self, split: str) -> NDArray[np.int64]:
+        return self._array(f"{split}_labels").astype(np.int64)
+
+    def _split(self, split: str) -> LabelledImages:
+        images = self._array(f"{split}_images")
+        if images.dtype != np.uint8:
+            finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+            if not finite.all():
+                self._refuse(f"{split}_images: sample {int(np.argmin(finite))} holds a number that is not finite")
+            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch knows no other
+        if images.ndim == 4:
+            images = images.transpose(0, 3, 1, 2)
+        shaped = images.reshape(len(images), *_planes(self._headers[f"{split}_images"][0]))
+        return LabelledImages(np.ascontiguousarray(shaped), self._labels(split))
+
+    def _array(self, name: str) -> NDArray[Any]:
+        try:
+            # Opened here, because numpy leaves a file open that is no archive.
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                array: NDArray[Any] = arrays[name]
+                return array
+        except UNREADABLE:
+            self._refuse(f"{name} is damaged")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        refuse(self.path, reason)
+
+
+def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) of one sample. Each number of a vector is a channel, with a mean and a deviation of its own."""
+    if len(shape) == 2:
+        return shape[1], 1, 1
+    return (shape[3] if len(shape) == 4 else 1), shape[1], shape[2]

@@ -1,0 +1,18 @@
+"""The losses that a network can be trained with: one file each, and only what knows a loss from the inside lives there.
+
+No torch import here or below: theory reads the same losses. On tensors they use the tensors' own methods.
+"""
+
+from ncrun.losses.cross_entropy import CrossEntropy
+from ncrun.losses.loss import Loss
+from ncrun.losses.squared import SquaredLoss
+from ncrun.registry import Registry
+
+__all__ = ["LOSSES", "Loss", "words_of"]
+
+LOSSES: Registry[Loss] = Registry("loss", (SquaredLoss(), CrossEntropy()))
+
+
+def words_of(key: str) -> str:
+    """A loss in plain words; its key where nothing of that name is registered, as in a record of somebody else's."""
+    return LOSSES[key].words if key in LOSSES else key

@@ -1,0 +1,45 @@
+"""What a loss must say of itself to be trained with, measured and predicted."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+class Loss(ABC):
+    """The data term of an objective, a sum over samples of what the logits cost there.
+
+    key: the name that users type. words: what captions and tables call it, such as "squared loss".
+    """
+
+    key: str
+    words: str
+
+    @abstractmethod
+    def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+        """The data term of (B, K) logits for (B,) labels, summed over the samples: a scalar. Differentiable."""
+
+    @abstractmethod
+    def on_class_means(self, scores: Array) -> Array:
+        """(K,): the data term of one sample of each class. scores: (K, K), column k the logits of class k."""
+
+    def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor] | None":
+        """The gradient of data_sum / N, written out for R sets of free features at once, and what `value` needs.
+
+        logits: (R, K, N), may be overwritten. targets: (R, K, N), the one-hot labels. None if it is not written out:
+        then autograd finds it from data_sum.
+        """
+        return None
+
+    def value(self, fit: "Tensor", targets: "Tensor", N: int) -> "Tensor":
+        """(R,): data_sum / N where `gradient` was called. fit: what that returned second; without it, the logits."""
+        values = fit.new_empty(len(fit))
+        for r, labels in enumerate(targets.argmax(dim=1)):
+            values[r] = self.data_sum(fit[r].mT, labels) / N
+        return values

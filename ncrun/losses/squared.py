@@ -1,0 +1,30 @@
+"""Half the squared distance of the logits to the one-hot labels: 1/(2N) ||Z - Y||^2."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ncrun.losses.loss import Array, Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SquaredLoss(Loss):
+    key = "mse"
+    words = "squared loss"
+
+    def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+        # ||z - e_y||^2 without building the one-hot matrix
+        own = logits.gather(1, labels[:, None])
+        return (logits.square().sum() - 2 * own.sum() + len(labels)) / 2
+
+    def on_class_means(self, scores: Array) -> Array:
+        return np.asarray(((scores - np.eye(len(scores))) ** 2).sum(axis=0) / 2)
+
+    def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor]":
+        residual = logits.sub_(targets).div_(N)
+        return residual, residual
+
+    def value(self, fit: "Tensor", targets: "Tensor", N: int) -> "Tensor":
+        return fit.square().sum(dim=(1, 2)) * (N / 2)

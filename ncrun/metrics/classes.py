@@ -1,0 +1,56 @@
+"""What is measured class by class: each a list with one number for each class."""
+
+from typing import TYPE_CHECKING
+
+from ncrun.metrics.metric import Metric
+from ncrun.theory.prediction import class_margins
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ncrun.metrics.measured import Measured
+
+NORMS = "by class: squared norms of the classifier's rows, and of the class means, not centred"
+
+
+def numbers(tensor: "Tensor") -> list[float | None]:
+    """(K,), None where it has no number."""
+    return [float(value) if value == value else None for value in tensor.tolist()]
+
+
+def class_nc1(measured: "Measured") -> list[float | None] | None:
+    if not measured.alive:
+        return None
+    return numbers(measured.scan.within[:, measured.layer] / measured.means.counts / measured.num_classes)
+
+
+CLASSES = (
+    Metric(
+        "class.nc1",
+        "NC1: within-class spread, by class",
+        r"$\mathrm{NC1}$ by class",
+        "by class: as `nc1`, with the covariance of one class in Sigma_W's place, since sample weights hide minorities",
+        class_nc1,
+    ),
+    Metric(
+        "class.weight_norm_sq",
+        "squared norm of the classifier's row",
+        r"$\|w_k\|^2$",
+        NORMS,
+        lambda measured: numbers(measured.weight.square().sum(dim=1)),
+    ),
+    Metric(
+        "class.feature_norm_sq",
+        "squared norm of the class mean",
+        r"$\|\bar h_k\|^2$",
+        NORMS,
+        lambda measured: measured.means.means.square().sum(dim=1),
+    ),
+    Metric(
+        "class.margin",
+        "margin of the class mean",
+        "margin",
+        "by class: the score that a class mean gets for its own class, minus the largest other one, with the bias",
+        lambda measured: class_margins(measured.scores),
+    ),
+)

@@ -1,0 +1,61 @@
+"""Which class a sample is given: by the classifier, and by the nearest class mean."""
+
+from ncrun.metrics.classes import numbers
+from ncrun.metrics.metric import Metric
+
+ACCURACY = "share of samples that the classifier gives their class; of all, and by class"
+NEAREST = (
+    "share of samples on which classifier and nearest class mean (of the training set) disagree; share on which one of"
+    " them is tied. A tie counts as agreement if the two sets of best classes meet"
+)
+
+DECISIONS = (
+    Metric(
+        "nc4",
+        "NC4: classifier against nearest mean",
+        r"$\mathrm{NC4}$",
+        NEAREST,
+        lambda measured: measured.about_train.disagree / measured.num_samples,
+        ("run", "test"),
+    ),
+    Metric(
+        "nc4_ties",
+        "NC4: share of ties",
+        r"$\mathrm{NC4}$ ties",
+        NEAREST,
+        lambda measured: measured.about_train.tied / measured.num_samples,
+        ("run", "test"),
+    ),
+    Metric(
+        "train_accuracy",
+        "training accuracy",
+        "training accuracy",
+        ACCURACY,
+        lambda measured: float(measured.scan.correct.sum()) / measured.num_samples,
+        live="train acc",
+    ),
+    Metric(
+        "class.train_accuracy",
+        "training accuracy, by class",
+        "training accuracy by class",
+        ACCURACY,
+        lambda measured: numbers(measured.scan.correct / measured.means.counts),
+    ),
+    Metric(
+        "test_accuracy",
+        "test accuracy",
+        "test accuracy",
+        ACCURACY,
+        lambda measured: float(measured.scan.correct.sum()) / measured.num_samples,
+        ("test",),
+        live="test acc",
+    ),
+    Metric(
+        "class.test_accuracy",
+        "test accuracy, by class",
+        "test accuracy by class",
+        ACCURACY,
+        lambda measured: numbers(measured.scan.correct / measured.means.counts),
+        ("test",),
+    ),
+)

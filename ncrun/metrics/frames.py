@@ -1,0 +1,155 @@
+"""How far vectors are from a frame: equal norms, equal angles, independent, apart. Most need no prediction."""
+
+from typing import TYPE_CHECKING
+
+from ncrun.metrics.collapse import EVERYWHERE
+from ncrun.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ncrun.metrics.measured import Layer
+
+NUMERICAL_RANK = 1e-3
+FRAME = (
+    "of the classifier's rows as they are, and of the class means, centred by their unweighted mean (Papyan, Han and"
+    " Donoho 2020)"
+)
+NORMS = f"standard deviation (unbiased) over mean of the norms, {FRAME}"
+ANGLES = f"mean over pairs of |cos + 1/(K-1)|, {FRAME}"
+
+
+def norm_spread(vectors: "Tensor") -> float | None:
+    """(K, d) -> standard deviation of the norms over their mean; None if one of them is zero."""
+    norms = vectors.norm(dim=1)
+    return float(norms.std() / norms.mean()) if bool((norms > 0).all()) else None
+
+
+def angle_spread(vectors: "Tensor") -> float | None:
+    """(K, d) -> how far the angles are from a cosine of -1/(K-1); None if a vector is zero."""
+    K, norms = len(vectors), vectors.norm(dim=1)
+    if not bool((norms > 0).all()):
+        return None
+    cosines = (vectors @ vectors.T) / norms / norms[:, None]
+    off_diagonal = cosines[norms.new_ones(K).diag() == 0]
+    return float((off_diagonal + 1 / (K - 1)).abs().mean())
+
+
+def cdnv(measured: "Layer") -> float | None:
+    if not measured.alive:
+        return None
+    first, second, apart = measured.pairs
+    if not bool((apart > measured.num_classes * measured.eps * apart.max()).all()):
+        return None
+    variance = measured.trace / measured.means.counts
+    return float(((variance[first] + variance[second]) / apart.square()).mean()) / 2
+
+
+def rank(measured: "Layer") -> int:
+    """0 if all are zero."""
+    singular = measured.singular_values
+    return int((singular > NUMERICAL_RANK * singular[0]).sum())
+
+
+def condition(singular: "Tensor", num_classes: int, eps: float) -> float | None:
+    """s_1 / s_K, or None where the K class means are linearly dependent to within the features' precision."""
+    if len(singular) < num_classes or not bool(singular[-1] > num_classes * eps * singular[0]):
+        return None
+    return float(singular[0] / singular[num_classes - 1])
+
+
+def row_angles(weight: "Tensor", means: "Tensor") -> float | None:
+    """sum_j |w_j| min_c sin(w_j, mu_c) / sum_j |w_j|; None if all rows or all means are zero."""
+    rows, centres = weight.norm(dim=1), means.norm(dim=1)
+    if not bool(rows.any()) or not bool(centres.any()):
+        return None
+    # The sine from what is left of the row outside the mean's line: sqrt(1 - cos^2) loses all digits near zero.
+    units = means[centres > 0] / centres[centres > 0, None]
+    along = weight @ units.T
+    sines = rows[:, None].expand(-1, len(units)).clone()  # what an obtuse angle counts as
+    for c, unit in enumerate(units):  # a class at a time: all at once would be rows x classes x dimensions
+        rest = (weight - along[:, c, None] * unit).norm(dim=1)
+        sines[:, c] = rest.where(along[:, c] > 0, rows)
+    return float(sines.amin(dim=1).sum() / rows.sum())
+
+
+RANK = Metric(
+    "rank",
+    "rank of the class means",
+    r"rank of $\bar H$",
+    "singular values of the class means above 1e-3 of the largest",
+    rank,
+    EVERYWHERE,
+)
+
+FRAMES = (
+    Metric(
+        "equinorm_w",
+        "spread of the classifier's norms",
+        r"norms of $W$",
+        NORMS,
+        lambda measured: norm_spread(measured.weight),
+    ),
+    Metric(
+        "angle_w",
+        "spread of the classifier's angles",
+        r"angles of $W$",
+        ANGLES,
+        lambda measured: angle_spread(measured.weight),
+    ),
+    Metric(
+        "equinorm_h",
+        "spread of the class means' norms",
+        r"norms of $\bar H$",
+        NORMS,
+        lambda measured: norm_spread(measured.centred_means) if measured.alive else None,
+    ),
+    Metric(
+        "angle_h",
+        "spread of the class means' angles",
+        r"angles of $\bar H$",
+        ANGLES,
+        lambda measured: angle_spread(measured.centred_means) if measured.alive else None,
+    ),
+    Metric(
+        "cdnv",
+        "class-distance normalised variance",
+        "CDNV",
+        "class-distance normalised variance: mean over pairs of classes of (Var_j + Var_k) / (2 |h_j - h_k|^2)"
+        " (Galanti, Gyorgy and Hutter 2022); null where two class means are equal to within the features' precision",
+        cdnv,
+        ("run", "relu", "tap"),
+    ),
+)
+
+DEEP_COLLAPSE = (
+    Metric(
+        "dnc2",
+        "condition number of the class means",
+        r"$\kappa(\bar H)$",
+        "ReLU heads and taps: condition number s_1/s_K of the class means, not centred; null where they are"
+        " dependent (DNC2 of Sukenik, Mondelli and Lampert 2023)",
+        lambda measured: condition(measured.singular_values, measured.num_classes, measured.eps),
+        ("relu", "tap"),
+    ),
+    Metric(
+        "dnc3",
+        "mean angle of weights to class means",
+        r"$\sin\angle(W, \bar H)$",
+        "ReLU heads and taps: mean sine of the angle between a row of the weights that read the layer and the"
+        " nearest class mean, rows weighted by their norm; a row at an obtuse angle to every mean counts as at a right"
+        " one; null where no weights read the layer as it is",
+        lambda measured: None if measured.reader is None else row_angles(measured.reader, measured.means.means),
+        ("relu", "tap"),
+    ),
+    Metric(
+        "pre_dnc2",
+        "condition number of the class means before the ReLU",
+        r"$\kappa(\bar H)$ before the ReLU",
+        "ReLU heads (`head.l.pre_dnc2`): `dnc2` before the layer's ReLU, from layer 2 on; the theorem has it from"
+        " layer 3 on",
+        lambda measured: condition(measured.singular_values_below, measured.num_classes, measured.eps),
+        ("relu",),
+        applies=lambda measured: measured.below is not None,
+    ),
+)

@@ -1,0 +1,194 @@
+"""What a metric's function is given: sums over the samples of a layer, and what follows from them, worked out once.
+
+K classes, N samples of the split, d the layer's width. Tensors are float64, but for the features.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ncrun.metrics.distance import shape_distance, target_distances
+from ncrun.metrics.ledger import Ledger, squared_loss_ledger
+from ncrun.metrics.scan import Head, Split
+from ncrun.metrics.scatter import BetweenDirections, ClassMeans
+from ncrun.theory import Prediction
+
+Array = NDArray[np.float64]
+Distances = tuple[float | None, float | None, float | None]
+
+
+def as_array(tensor: Tensor) -> Array:
+    return np.asarray(tensor.detach().cpu(), dtype=np.float64)
+
+
+def singular_values(means: Tensor) -> Tensor:
+    """The largest first. Raises FloatingPointError where there are none."""
+    try:
+        found: Tensor = torch.linalg.svdvals(means)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise FloatingPointError(str(error)) from error
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer's activations by themselves, whatever lies above them.
+
+    inputs: (N, d'), the features of the split, from which `through`, weights (d, d'), leads to this layer.
+    labels: (N,). means: its class means. directions: of Sigma_B. within: the sum over samples of
+    dev^T pinv(Sigma_B) dev. trace: (K,), each class' sum of squared deviations from its mean.
+    precision: of the computation that the activations come from; it decides what is rounding.
+    reader: the weights that take the layer as it is, (d'', d), if any. below: the class means before a ReLU head's
+    ReLU. predicted: (K, K), the Gram matrix that theory predicts for the class means.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    means: ClassMeans
+    directions: BetweenDirections
+    within: float
+    trace: Tensor
+    precision: torch.dtype
+    through: tuple[Tensor, ...] = ()
+    reader: Tensor | None = None
+    below: ClassMeans | None = None
+    predicted: Array | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.means.counts)
+
+    @cached_property
+    def num_samples(self) -> float:
+        return float(self.means.counts.sum())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the class means differ by more than rounding."""
+        return self.directions.rank > 0
+
+    @property
+    def eps(self) -> float:
+        return torch.finfo(self.precision).eps
+
+    @cached_property
+    def features(self) -> Tensor:
+        """(N, d) activations, in the precision in which they were computed."""
+        found = self.inputs
+        for weight in self.through:
+            found = found @ weight.to(found.dtype).T
+        return found
+
+    @cached_property
+    def centred_means(self) -> Tensor:
+        """(K, d), the class means minus their unweighted mean."""
+        return self.means.means - self.means.means.mean(dim=0)
+
+    @cached_property
+    def singular_values(self) -> Tensor:
+        """Of the class means, not centred, the largest first."""
+        return singular_values(self.means.means)
+
+    @cached_property
+    def singular_values_below(self) -> Tensor:
+        assert self.below is not None
+        return singular_values(self.below.means)
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of all pairs of classes the first, the second, and the distance of their means."""
+        first, second = torch.triu_indices(self.num_classes, self.num_classes, 1, device=self.trace.device)
+        return first, second, torch.pdist(self.means.means)
+
+    @cached_property
+    def feature_gram(self) -> Array:
+        """(K, K), the Gram matrix of the class means."""
+        return as_array(self.means.means @ self.means.means.T)
+
+    @cached_property
+    def to_prediction(self) -> Distances:
+        """nc2_w, nc2_h, nc3."""
+        return None, None if self.predicted is None else shape_distance(self.feature_gram, self.predicted), None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measured(Layer):
+    """A layer of a linear head, with what lies above it; the last one of a ReLU head.
+
+    weight: (K, d), the product of the head's layers that read it. layer: their first, counted from 0. bias: (K,).
+    head: the whole head. target: the prediction for this run; baseline: the one for equal counts.
+    scan: the pass over the samples. about_train: the same about the class means of the training set, which on the
+    training split are its own. loss, data_term, baseline: on the training split.
+    """
+
+    weight: Tensor
+    layer: int
+    bias: Tensor
+    head: Head
+    target: Prediction
+    scan: Split
+    about_train: Split
+    baseline: Prediction | None = None
+    loss: float | None = None
+    data_term: float | None = None
+
+    @cached_property
+    def gram_input(self) -> Tensor:
+        """(K, d), the class means as they enter Gram matrices: minus the overall mean in settings with a bias."""
+        return self.means.gram_input(self.target.problem.bias, self.directions.rank)
+
+    @cached_property
+    def means_array(self) -> Array:
+        return as_array(self.gram_input)
+
+    @cached_property
+    def weight_array(self) -> Array:
+        return as_array(self.weight)
+
+    @cached_property
+    def weight_gram(self) -> Array:
+        """(K, K): W W^T."""
+        return as_array(self.weight @ self.weight.T)
+
+    @cached_property
+    def feature_gram(self) -> Array:
+        """(K, K): Hbar^T Hbar."""
+        return as_array(self.gram_input @ self.gram_input.T)
+
+    @cached_property
+    def product(self) -> Array:
+        """(K, K): W Hbar, column k the logits of class k's mean, without the bias."""
+        return as_array(self.weight @ self.gram_input.T)
+
+    @cached_property
+    def scores(self) -> Array:
+        """(K, K): column k the scores of class k's mean, not centred, with the bias."""
+        return as_array(self.means.means @ self.weight.T + self.bias).T
+
+    @cached_property
+    def to_prediction(self) -> Distances:
+        return target_distances(self.target, self.layer, self.weight_gram, self.feature_gram, self.product)
+
+    @cached_property
+    def to_baseline(self) -> Distances:
+        """nc2_w, nc2_h, nc3 against the prediction for equal counts."""
+        assert self.baseline is not None
+        return target_distances(self.baseline, 0, self.weight_gram, self.feature_gram, self.product)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Of the squared loss on a linear head, whose optimum is proven."""
+        assert self.target.objective is not None
+        return squared_loss_ledger(
+            self.target.problem,
+            self.target.objective,
+            [as_array(weight) for weight in self.head.weights],
+            as_array(self.head.bias),
+            as_array(self.scan.means.means),
+            self.scan.logit_deviation_sq,
+            float(self.scan.trace[:, 0].sum()),
+        )

@@ -1,0 +1,199 @@
+"""A row of metrics.jsonl: what is measured at every level, and under which key it is written."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ncrun.metrics import at_level
+from ncrun.metrics.measured import Array, Layer, Measured
+from ncrun.metrics.metric import Metrics
+from ncrun.metrics.relu_head import layer_inputs, top_layer
+from ncrun.metrics.scan import Head, Split, scan
+from ncrun.metrics.scatter import ClassMeans, between_directions, class_means, deviations
+from ncrun.objective import Objective
+from ncrun.theory import Prediction
+
+# Where records have had a level's columns in another order than that of METRICS, from the start.
+BY_ITSELF = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "dnc2", "dnc3", "etf_h", "rank")
+FIRST = {"relu": BY_ITSELF, "tap": BY_ITSELF, "test": ("test_accuracy",)}
+
+
+def training_metrics(
+    features: Tensor,
+    labels: Tensor,
+    head: Head,
+    objective: Objective,
+    target: Prediction,
+    baseline: Prediction,
+    parameters: Iterable[Tensor] = (),
+) -> tuple[Metrics, ClassMeans]:
+    """Every metric of the training split, and its class means at the input of the (last) linear head.
+
+    features: (N, d). labels: (N,). target: the prediction; baseline: that for equal counts. parameters: all that the
+    objective decays, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric is not
+    finite, ValueError if a class has no sample.
+    """
+    inputs, before = layer_inputs(features, head) if head.relu else ([features], [None])
+    top = top_layer(head) if head.relu else head
+    split = scan(inputs[-1], labels, top, data_term=objective.data_sum)
+    assert split.data_sum is not None
+    if head.relu:
+        feature_norm_sq = float(features.double().square().sum())
+    else:
+        feature_norm_sq = float(split.means.counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
+    data_term = split.data_sum / objective.num_samples
+    loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss}")
+    layers = _layers_of(inputs[-1], labels, head, top, split, target, baseline, loss, data_term)
+    row = values_at("run", layers[0])
+    if head.relu:
+        grams = target.input_grams or (None,) * len(inputs)
+        for number, (points, raw, weight, gram) in enumerate(zip(inputs, before, head.weights, grams, strict=True), 1):
+            below = None if raw is None else class_means(raw, labels, len(head.bias))
+            layer = layer_of(points, labels, len(head.bias), features.dtype, weight, below, gram)
+            row = _inserted(row, "balance", values_at("relu", layer, f"head.{number}."))
+    else:
+        for m, measured in enumerate(layers):
+            place = "nc1_rank_predicted" if m else "nc1"
+            row = _inserted(row, place, values_at("head", measured, f"head.{m + 1}."))
+    return row, split.means
+
+
+def _layers_of(
+    features: Tensor,
+    labels: Tensor,
+    head: Head,
+    top: Head,
+    split: Split,
+    target: Prediction,
+    baseline: Prediction,
+    loss: float,
+    data_term: float,
+) -> list[Measured]:
+    """Of the linear head `top` (of a ReLU head the last layer) W_1..W_M and the rest, W_2..W_M, and so on."""
+    layers, means = [], split.means
+    for m, product in enumerate(top.suffixes()):
+        layers.append(
+            Measured(
+                inputs=features,
+                labels=labels,
+                means=means,
+                directions=split.directions[m],
+                within=float(split.within[:, m].sum()),
+                trace=split.trace[:, m],
+                precision=split.precision,
+                through=tuple(top.weights[:m]),
+                reader=top.weights[m],
+                weight=product,
+                layer=m,
+                bias=top.bias,
+                head=head,
+                target=target,
+                baseline=baseline,
+                scan=split,
+                about_train=split,
+                loss=loss,
+                data_term=data_term,
+            )
+        )
+        means = means.mapped(top.weights[m])
+    return layers
+
+
+def transfer_metrics(
+    features: Tensor, labels: Tensor, head: Head, train_means: ClassMeans, target: Prediction
+) -> Metrics:
+    """The metrics of a test split, against the prediction from the training counts. train_means: the class means that
+    `training_metrics` returned. Raises as it does."""
+    # Of the test split only the features themselves are measured; of a ReLU head, the last layer's input.
+    whole = head
+    if head.relu:
+        for weight in head.weights[:-1]:
+            features = (features.to(weight.dtype) @ weight.T).relu()
+        head = top_layer(head)
+    product = Head([head.suffixes()[0]], head.bias)
+    own = scan(features, labels, product)
+    measured = Measured(
+        inputs=features,
+        labels=labels,
+        means=own.means,
+        directions=own.directions[0],
+        within=float(own.within[:, 0].sum()),
+        trace=own.trace[:, 0],
+        precision=own.precision,
+        weight=product.weights[0],
+        layer=0,
+        bias=head.bias,
+        head=whole,
+        target=target,
+        scan=own,
+        about_train=scan(features, labels, product, about=train_means),
+    )
+    return values_at("test", measured)
+
+
+def tap_metrics(
+    points: Tensor, labels: Tensor, num_classes: int, precision: torch.dtype, reader: Tensor | None
+) -> Metrics:
+    """The metrics of a tapped layer's (N, d) outputs. reader: the weights that take them as their input, or None."""
+    return values_at("tap", layer_of(points, labels, num_classes, precision, reader))
+
+
+def layer_of(
+    points: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    precision: torch.dtype,
+    reader: Tensor | None,
+    below: ClassMeans | None = None,
+    predicted: Array | None = None,
+) -> Layer:
+    """One pass over (N, d) points for the metrics of a layer by itself. Raises ValueError if a class has no sample."""
+    means = class_means(points, labels, num_classes)
+    directions = between_directions(means, precision)
+    axes = directions.axes / directions.values.sqrt()
+    within = torch.zeros((), dtype=torch.float64, device=points.device)
+    trace = torch.zeros(num_classes, dtype=torch.float64, device=points.device)
+    for y, deviation in deviations(points, labels, means.means):
+        within += (deviation @ axes).square().sum()
+        trace.index_add_(0, y, torch.linalg.vector_norm(deviation, dim=1).square())
+    return Layer(
+        inputs=points,
+        labels=labels,
+        means=means,
+        directions=directions,
+        within=float(within),
+        trace=trace,
+        precision=precision,
+        reader=reader,
+        below=below,
+        predicted=predicted,
+    )
+
+
+def values_at(level: str, measured: Layer, prefix: str = "") -> Metrics:
+    """Every metric of a level. prefix: of the columns' names. Raises FloatingPointError that names the metric that is
+    not finite: what is not determined is null, never a NaN."""
+    first = FIRST.get(level, ())
+    found: Metrics = {}
+    for metric in sorted(at_level(level), key=lambda each: first.index(each.key) if each.key in first else len(first)):
+        if not metric.applies(measured):
+            continue
+        own_name = level != "test" or tuple(metric.levels) == ("test",)
+        name = prefix + metric.key if own_name else f"test.{metric.key}"
+        value = metric.of(measured)
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, float) and not math.isfinite(each):
+                raise FloatingPointError(f"{name} is {each}")
+        found[name] = value
+    return found
+
+
+def _inserted(row: Metrics, before: str, more: Metrics) -> Metrics:
+    """The row with more columns before one of its own, where records have had them from the start."""
+    keys = list(row)
+    place = keys.index(before)
+    return {key: row[key] for key in keys[:place]} | more | {key: row[key] for key in keys[place:]}

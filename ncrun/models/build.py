@@ -1,0 +1,63 @@
+"""From what is said of a model to its parameters."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ncrun.models.free_features import FreeFeatureSpec
+from ncrun.models.free_model import FreeFeatures, FreeHead, stacked
+from ncrun.models.head import LinearHead
+from ncrun.models.network import Network
+from ncrun.models.spec import ModelSpec
+from ncrun.problem import Problem
+
+
+def build(
+    spec: ModelSpec,
+    problem: Problem,
+    image_shape: tuple[int, int, int] | None,
+    seeds: Sequence[int],
+    frozen: Path | None = None,
+) -> Network | FreeFeatures:
+    """A model under the head that the problem states, with initial parameters that follow from the seeds alone.
+
+    image_shape: (C, H, W); None for free features, which have no images. seeds: of free features one for each run, and
+    these lie side by side in the model; of a network a single one, which torch's global random state is set to.
+    frozen: the directory of the run whose trained head is taken over and stays as it is.
+    Raises UserError if that directory holds no such head.
+    """
+    if isinstance(spec, FreeFeatureSpec):
+        return stacked([_free_features(spec, problem, seed) for seed in seeds])
+    (seed,) = seeds
+    assert image_shape is not None
+    torch.manual_seed(seed)
+    backbone = spec.backbone(image_shape)
+    head = LinearHead(problem.widths, problem.num_classes, problem.bias, spec.orthogonal_head, problem.head == "relu")
+    if frozen is not None:
+        head.take_over(frozen)
+    return Network(backbone, head)
+
+
+def _free_features(spec: FreeFeatureSpec, problem: Problem, seed: int) -> FreeFeatures:
+    """One run's features and head, drawn on the CPU in float64, the same for every device and dtype."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(rows: int, columns: int, std: float) -> Tensor:
+        return std * torch.randn(1, rows, columns, dtype=torch.float64, generator=generator)
+
+    nonnegative = spec.feature_sign == "nonnegative"
+    points = normal(int(sum(problem.counts)), spec.feature_width, spec.feature_std)
+    weights = []
+    for inputs, outputs in pairwise([*problem.widths, problem.num_classes]):
+        if spec.weight_std is not None:
+            weights.append(normal(outputs, inputs, spec.weight_std))
+        else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
+            uniform = torch.rand(1, outputs, inputs, dtype=torch.float64, generator=generator)
+            weights.append((2 * uniform - 1) / math.sqrt(inputs))
+    bias = torch.zeros(1, problem.num_classes, dtype=torch.float64) if problem.bias else None
+    head = FreeHead(weights, bias, problem.head == "relu")
+    return FreeFeatures(points.abs() if nonnegative else points, head, nonnegative)

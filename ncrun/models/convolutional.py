@@ -1,0 +1,43 @@
+"""What the convolutional networks have in common: their keys, and what follows from these."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ncrun.checks import positive
+from ncrun.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Convolutional(ModelSpec):
+    """width multiplies the channels of every stage. feature_norm: a BatchNorm on the pooled features, as released with
+    Dang et al. 2023, which makes their sign free; without it, as in Dang et al. 2024, they follow a ReLU."""
+
+    width: float = 1.0
+    feature_norm: bool = True
+
+    needs_images: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of the stages under the multiplier, the last being the features'."""
+
+    @property
+    def feature_width(self) -> int:
+        return self.stage_widths[-1]
+
+    @property
+    def feature_sign(self) -> str:
+        return "free" if self.feature_norm else "nonnegative"
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        positive("model.width", self.width)
+
+    def scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        """These widths under the multiplier, none below 1."""
+        return tuple(max(1, round(width * self.width)) for width in widths)

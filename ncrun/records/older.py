@@ -1,0 +1,62 @@
+"""What older records lack: the problem, rebuilt from their configuration and manifest, and entries of theory.json."""
+
+from pathlib import Path
+from typing import Any
+
+from ncrun.errors import UserError
+from ncrun.problem import Problem
+
+# Of a convolutional network of width 1: the features' dimension, in which its head reads.
+FEATURES = {"resnet18": 512, "resnet20": 64, "vgg11": 512, "vgg16": 512}
+DENSENET_GROWTH = 12
+DENSENET_LAYERS = (6, 12, 24, 16)
+PERCEPTRONS = ("mlp", "deep_linear")
+FREE = ("ufm", "ufm_relu", "dufm")
+# Entries that came later: not known.
+THEORY: dict[str, Any] = {"data_term": None, "metastable": []}
+
+
+def problem_of(config: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
+    """config, manifest: of a record that is whole. Raises UserError for a model that older versions did not have."""
+    model, head, decays = config["model"], config["head"], manifest["effective_decays"]
+    width = _feature_width(model, path)
+    hidden = head.get("width") or width
+    is_relu_head = head.get("relu")  # a key that came later
+    if is_relu_head is None:
+        is_relu_head = model["name"] == "dufm"
+    return Problem(
+        loss=config["loss"],
+        counts=tuple(map(float, manifest["class_counts"])),
+        widths=(width, *(hidden,) * (head["depth"] - 1)),
+        bias=head["bias"],
+        weight_decays=tuple(decays["weight"]),
+        feature_decay=decays["feature"],
+        decay_mode=config["decay"]["mode"],
+        feature_sign="nonnegative" if _is_nonnegative(model) else "free",
+        head="relu" if is_relu_head else "linear",
+        free_features=model["name"] != "deep_linear",
+    )
+
+
+def _is_nonnegative(model: dict[str, Any]) -> bool:
+    """Whether a ReLU, or a bound, keeps the features from being negative."""
+    if model["name"] in FEATURES or model["name"] == "densenet":
+        return not model.get("feature_norm", True)
+    return model["name"] == "ufm_relu" or (model["name"] == "mlp" and model.get("features") == "relu")
+
+
+def _feature_width(model: dict[str, Any], path: Path) -> int:
+    name: str = model["name"]
+    width: float | None = model.get("width")
+    if name in FEATURES and width:
+        return max(1, round(FEATURES[name] * width))
+    if name == "densenet" and width:
+        # So many channels more with each layer, half of them after each block.
+        growth = max(1, round(DENSENET_GROWTH * width))
+        channels = 2 * growth
+        for block, layers in enumerate(DENSENET_LAYERS):
+            channels = (channels if block == 0 else channels // 2) + layers * growth
+        return channels
+    if name in (*PERCEPTRONS, *FREE) and width:
+        return int(width)
+    raise UserError(f"{path}: has no problem.json, and its model={name} does not say the dimension of its features")

@@ -1,0 +1,120 @@
+"""Where a run's files lie: in a folder, or in a .zip archive of such folders, which is read in place."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from ncrun.errors import UserError
+
+# In bytes; no file of a run is larger. In an archive the size is known before anything is inflated.
+LARGEST = 256 << 20
+# Bytes read at a time. zipfile inflates as many packed bytes at once, for LZMA without a limit: of so few comes no more
+# than some 30 MB, should an archive lie about a size.
+PART = 4096
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
+ENCRYPTED = 0x1
+# What Python's zipfile meets in damaged archives.
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+class Place(Protocol):
+    """Files by their names. path: what a user would call it; of a run in an archive, ARCHIVE.zip/FOLDER."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes; None if there is none. Raises UserError if it is too large or damaged."""
+
+
+class Folder:
+    """A folder on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes | None:
+        file = self.path / name
+        if not file.is_file():
+            return None
+        _check_size(file, file.stat().st_size)
+        return file.read_bytes()
+
+
+class Archived:
+    """A folder in an archive, which has to stay open."""
+
+    def __init__(self, archive: zipfile.ZipFile, file: Path, folder: PurePosixPath) -> None:
+        self._archive, self._folder = archive, folder
+        self.path = file / folder
+
+    def read(self, name: str) -> bytes | None:
+        path = self.path / name
+        try:
+            info = self._archive.getinfo(str(self._folder / name))
+        except KeyError:
+            return None
+        _check_size(path, info.file_size)
+        if info.flag_bits & ENCRYPTED:
+            raise UserError(f"{path}: is encrypted; unpack the archive first")
+        if info.compress_type not in METHODS:
+            raise UserError(f"{path}: is packed in a way that is not read here; pack it with deflate or LZMA")
+        try:
+            with self._archive.open(info) as file:
+                parts = list(iter(lambda: file.read(PART), b""))
+        except UNREADABLE as error:
+            raise UserError(f"{path}: is damaged in its archive ({error})") from error
+        content = b"".join(parts)
+        if len(content) != info.file_size:
+            raise UserError(f"{path}: is damaged in its archive (its size does not fit)")
+        return content
+
+
+def is_archive(path: Path) -> bool:
+    return path.suffix == ".zip" and path.is_file()
+
+
+def runs_below(root: Path) -> Iterator[Place]:
+    """Every folder with a manifest.json below a folder or in an archive, in the order of their paths; archives below
+    the folder are opened, too. A place is to be read before the next one is asked for.
+
+    Raises UserError for an archive that is damaged.
+    """
+    if is_archive(root):
+        yield from _runs_in(root)
+        return
+    found = [path.parent for path in root.rglob("manifest.json")]
+    found += [path for path in root.rglob("*.zip") if path.is_file()]
+    for path in sorted(found):
+        if is_archive(path):
+            yield from _runs_in(path)
+        else:
+            yield Folder(path)
+
+
+def _runs_in(path: Path) -> Iterator[Place]:
+    with _opened(path) as archive:
+        names = {PurePosixPath(name) for name in archive.namelist()}
+        if not all(str(name).isprintable() for name in names):
+            raise UserError(f"{path}: is damaged, or no archive of runs: it holds a name that cannot be printed")
+        for folder in sorted(name.parent for name in names if name.name == "manifest.json"):
+            yield Archived(archive, path, folder)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except UNREADABLE as error:
+        raise UserError(f"{path}: is damaged, or no .zip archive ({error})") from error
+    with archive:
+        yield archive
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LARGEST:
+        raise UserError(f"{path}: has {size >> 20} MB; no run writes a file of more than {LARGEST >> 20} MB")

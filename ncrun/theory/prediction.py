@@ -1,0 +1,172 @@
+"""The answer of every theorem: what the trained geometry will be, and how far that claim can be trusted."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.losses import LOSSES
+from ncrun.problem import Problem
+
+Array = NDArray[np.float64]
+
+# A margin that is zero in exact arithmetic comes out as a few rounding errors of logits that are about 1.
+MARGIN_ROUNDING = 1e-12
+# A value is lower than a claim if it is so by more than the rounding of two sums over the classes.
+STRICTLY = 1e-10
+
+# How far a claim can be trusted, best first.
+CLAIMS = {
+    "proven": "a theorem",
+    "certified": "a convex program with a duality gap",
+    "refuted": "the paper claims it, a lower value is shown",
+    "open": "nobody knows",
+    "transferred": "a theorem about another objective, scale-free",
+    "none": "no theory covers this setting",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A value or shape worth knowing beside the claim.
+
+    kind: "upper-bound" (a configuration with that objective exists) or "limit" (a shape as decay vanishes: objective
+    None, and never a target at finite decay).
+    """
+
+    name: str
+    objective: float | None
+    source: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Directions among which a bottleneck chooses freely: the optimum keeps any `rank`-dimensional part of them.
+
+    basis: (K, m) orthonormal, m > rank. The chosen part adds value * P to a layer's matrix, P being a projection of
+    that rank inside the basis' span; the three values are per layer, in the order of `Prediction.layers`.
+    """
+
+    basis: Array
+    rank: int
+    weight_values: tuple[float, ...]
+    feature_values: tuple[float, ...]
+    logit_value: float
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """One suffix of the head, W_M..W_m, and its input, all K x K.
+
+    With a `Tie` in the geometry these hold only the part that the optimum determines.
+    weight_gram: (W_M..W_m)(W_M..W_m)^T.
+    feature_gram: Gram matrix of the class means of the suffix' input.
+    """
+
+    weight_gram: Array
+    feature_gram: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted global optimum of a `Problem`.
+
+    layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none". A ReLU head
+    has one target only: W_L and its input relu(H_L).
+    input_grams: of a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU; None for
+    l = 1, which the optimum does not determine.
+    logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias.
+    bias: (K,), zero in a bias-free setting.
+    objective: the optimum's value, a lower bound for every network in the setting if proven or certified (also with
+    claim "none", where the note says so); the claimed value if refuted or open; None where nothing is known.
+    duality_gap: of a certified optimum, objective minus its certified lower bound.
+    best_known: the lowest value known where that is below the claim; references: all of them.
+    scale_free: only the directions of the matrices mean something (claim "transferred").
+    decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
+    decay_to_vanish: (K,), the factor up to which a local minimum with the class remains, beyond its collapse at the
+    optimum; None where there is no such minimum, or none is known.
+    mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
+    note: one sentence that a reader of the numbers must know, or "".
+    """
+
+    problem: Problem
+    claim: str
+    source: str
+    layers: tuple[LayerTarget, ...] = ()
+    input_grams: tuple[Array | None, ...] = ()
+    logits: Array | None = None
+    bias: Array | None = None
+    objective: float | None = None
+    duality_gap: float | None = None
+    best_known: Reference | None = None
+    references: tuple[Reference, ...] = ()
+    scale_free: bool = False
+    tie: Tie | None = None
+    decay_to_collapse: Array | None = None
+    decay_to_vanish: Array | None = None
+    mean_rank: int | None = None
+    note: str = ""
+
+    @property
+    def determined(self) -> bool:
+        """Whether the optimum fixes the norms and logits of all classes, with their scale."""
+        return bool(self.layers) and self.tie is None and not self.scale_free
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether no network in this setting can have a lower objective."""
+        return self.claim in ("proven", "certified") and self.objective is not None
+
+    def data_term(self) -> float | None:
+        """The loss' data term at the optimum, or None where the optimum does not determine it."""
+        if not self.determined or self.logits is None or self.bias is None:
+            return None
+        counts = np.asarray(self.problem.counts)
+        scores = self.logits + self.bias[:, None]
+        per_class = LOSSES[self.problem.loss].on_class_means(scores)
+        return float(counts @ per_class / counts.sum())
+
+    def margins(self) -> Array | None:
+        """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""
+        if not self.determined or self.logits is None or self.bias is None:
+            return None
+        return class_margins(self.logits + self.bias[:, None])
+
+    def collapsed(self) -> list[bool | None]:
+        """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
+        margins = self.margins()
+        if margins is None:
+            return [None] * self.problem.num_classes
+        return [bool(margin <= MARGIN_ROUNDING) for margin in margins]
+
+    def merged_with(self) -> list[list[int]]:
+        """Per class, the other classes whose predicted feature means coincide with its own."""
+        K = self.problem.num_classes
+        if not self.determined:
+            return [[] for _ in range(K)]
+        gram = self.layers[0].feature_gram
+        norms = np.diag(gram)
+        apart = norms[:, None] + norms[None, :] - 2 * gram
+        same = apart <= 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
+        return [[j for j in range(K) if j != k and same[k, j]] for k in range(K)]
+
+
+def against_known(
+    geometry: Prediction, best: Reference, references: tuple[Reference, ...], shape: str, open_note: str
+) -> Prediction:
+    """A claimed optimum without a proof: refuted by a lower value if one is known, else open.
+
+    shape: what the claim predicts, for the note on a refuted one. open_note: the note on an open one.
+    """
+    assert geometry.objective is not None
+    if best.objective is None or best.objective >= geometry.objective * (1 - STRICTLY):
+        return replace(geometry, claim="open", references=references, note=open_note)
+    note = f"{best.name}: the lower value {best.objective:.8g} is known; wide networks may still reach the {shape}"
+    return replace(geometry, claim="refuted", best_known=best, references=references, note=note)
+
+
+def class_margins(scores: Array) -> Array:
+    """(K,): each class' own score minus the largest other one. scores: (K, K), column k the scores of class k."""
+    others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
+    return np.asarray(np.diag(scores) - others)

@@ -1,0 +1,130 @@
+"""What a theorem says: for which problems it holds, each condition in plain words, and what it predicts for them."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ncrun.losses import words_of
+from ncrun.problem import Problem
+from ncrun.theory.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that a theorem asks of a problem.
+
+    words: what the problem must have, such as "equal class counts". holds: may rely on the problem being `POSED`.
+    kind: whether a problem without it is of another kind (another loss, another head), so that a reader of "none" is
+    not told of the theorem.
+    """
+
+    words: str
+    holds: Callable[[Problem], bool]
+    kind: bool = False
+
+
+def _is_posed(problem: Problem) -> bool:
+    counts, widths = problem.counts, problem.widths
+    samples = len(counts) >= 2 and all(0 < count < math.inf for count in counts)
+    return samples and 0 < len(widths) == problem.depth and min(widths) >= 1
+
+
+POSED = Condition("two classes or more, each with samples, and a width for each layer", _is_posed)
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """Covers the problems that are `POSED` and meet all of its conditions. No other theorem may cover one of them.
+
+    prediction: of a problem that is covered. bound_only: whether that is a bound or a direction under claim "none".
+    """
+
+    key: str
+    conditions: tuple[Condition, ...]
+    prediction: Callable[[Problem], Prediction]
+    bound_only: bool = False
+
+    def lacks(self, problem: Problem) -> list[Condition]:
+        """The conditions that the problem does not meet."""
+        if not POSED.holds(problem):
+            return [POSED]
+        return [condition for condition in self.conditions if not condition.holds(problem)]
+
+    def covers(self, problem: Problem) -> bool:
+        return POSED.holds(problem) and all(condition.holds(problem) for condition in self.conditions)
+
+    def predict(self, problem: Problem) -> Prediction:
+        """Raises ValueError, with the reasons, for a problem that is not covered."""
+        if lacking := self.lacks(problem):
+            raise ValueError(f"{self.key} needs {', '.join(condition.words for condition in lacking)}")
+        return self.prediction(problem)
+
+
+def uncovered(problem: Problem, theorems: Iterable[Theorem]) -> Prediction:
+    """Claim "none": the problem in words, and what the theorems that miss it by one condition would have needed."""
+    if not POSED.holds(problem):
+        return Prediction(problem, "none", "", note=f"no theorem covers a problem without {POSED.words}")
+    needs: dict[str, None] = {}
+    for theorem in theorems:
+        lacking = theorem.lacks(problem)
+        if len(lacking) == 1 and not lacking[0].kind and not theorem.bound_only:
+            needs[lacking[0].words] = None
+    nearest = f"; the nearest needs {', or '.join(needs)}" if needs else ""
+    return Prediction(problem, "none", "", note=f"no theorem covers: {_in_words(problem)}{nearest}")
+
+
+def _in_words(problem: Problem) -> str:
+    heads = {"linear": "linear head", "relu": "ReLU head"}
+    signs = {"free": "free features", "nonnegative": "non-negative features"}
+    modes = {"features": "", "parameters": "plain weight decay"}
+    head = heads.get(problem.head, f"head '{problem.head}'")
+    if problem.depth > 1:
+        head += f" of {problem.depth} layers"
+    narrowest = min(problem.widths)
+    parts = [
+        words_of(problem.loss),
+        head if head != "linear head" else "",
+        signs.get(problem.feature_sign, f"features '{problem.feature_sign}'"),
+        "with a bias" if problem.bias else "no bias",
+        modes.get(problem.decay_mode, f"decay mode '{problem.decay_mode}'"),
+        "equal class counts" if problem.is_balanced else "unequal class counts",
+        "a decay of zero" if 0 in (*problem.weight_decays, problem.feature_decay) else "",
+        f"a layer of width {narrowest} for {problem.num_classes} classes" if narrowest < problem.num_classes else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+# --- conditions that several theorems share --------------------------------------------------------------------------
+
+
+def _is_regular(problem: Problem) -> bool:
+    decays = problem.weight_decays
+    if problem.feature_decay is not None:
+        decays = (*decays, problem.feature_decay)
+    complete = problem.feature_decay is not None or problem.decay_mode == "parameters"
+    return complete and all(0 < decay < math.inf for decay in decays)
+
+
+REGULAR = Condition("positive decays (without them the objective has no minimiser)", _is_regular)
+FREE = Condition("free features", lambda problem: problem.feature_sign == "free", kind=True)
+NONNEGATIVE = Condition("non-negative features", lambda problem: problem.feature_sign == "nonnegative", kind=True)
+EITHER_SIGN = Condition("features of a known sign", lambda p: p.feature_sign in ("free", "nonnegative"), kind=True)
+BIAS = Condition("a bias", lambda problem: problem.bias)
+NO_BIAS = Condition("no bias", lambda problem: not problem.bias)
+ONE_LAYER = Condition("a single layer", lambda problem: problem.depth == 1)
+DEEP = Condition("two layers or more", lambda problem: problem.depth > 1)
+BALANCED = Condition("equal class counts", lambda problem: problem.is_balanced)
+UNEQUAL = Condition("unequal class counts", lambda problem: not problem.is_balanced)
+WIDE = Condition("layers at least as wide as there are classes", lambda p: min(p.widths) >= p.num_classes)
+WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.widths) >= p.num_classes - 1)
+
+
+def kind(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
+    """What every theorem has to say of its problems."""
+    return (
+        Condition(words_of(loss), lambda problem: problem.loss == loss, kind=True),
+        Condition(f"a {head} head", lambda problem: problem.head == head, kind=True),
+        Condition(f"decay of {decay_mode}", lambda problem: problem.decay_mode == decay_mode, kind=True),
+        sign,
+        REGULAR,
+    )

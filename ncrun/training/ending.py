@@ -1,0 +1,71 @@
+"""What the manifest of a finished run says, and its picture."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
+from ncrun.models.saved import head_digest
+from ncrun.records import RunDirectory
+from ncrun.records.files import write_json
+from ncrun.records.summary import describe
+from ncrun.records.verdict import judge
+from ncrun.run import Run
+from ncrun.training.checkpoint import Progress
+from ncrun.training.evaluate import Evaluator
+
+# K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
+MOST_CLASSES_WRITTEN = 200
+
+
+def time_spent(progress: Progress) -> dict[str, Any]:
+    """What the manifest says of a run's time."""
+    return {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(progress.seconds, 2),
+        "measuring_share": round(progress.measuring_seconds / max(progress.seconds, 1e-9), 4),
+    }
+
+
+def outcome(
+    run: Run,
+    network: Network | FreeFeatures,
+    evaluator: Evaluator,
+    record: RunDirectory,
+    theory: dict[str, Any],
+) -> dict[str, Any]:
+    """What the manifest says of a run's result; writes geometry.json."""
+    row = record.last_row()
+    ending: dict[str, Any] = {"summary": describe(row, theory)}
+    if run.descent.path:
+        ending["summary"] = f"settled at {len(run.descent.path)} decays, one after the other"
+    elif run.is_free:
+        verdict = judge(row, theory)
+        ending["verdict"] = asdict(verdict)
+        ending["summary"] = f"{verdict.word}; {ending['summary']}"
+    if isinstance(network, FreeFeatures):
+        head = network.head  # by which a run that takes it over is identified
+        ending["head_digest"] = head_digest(
+            [weight[0] for weight in head.weights], None if head.bias is None else head.bias[0]
+        )
+    if run.problem.num_classes <= MOST_CLASSES_WRITTEN:
+        write_json(record.path / "geometry.json", evaluator.geometry(network))
+    return ending
+
+
+def draw(records: Sequence[RunDirectory]) -> bool:
+    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs. Returns
+    whether it succeeded."""
+    drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]
+    done = subprocess.run(drawing, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        why = said[-1] if said else f"exit status {done.returncode}"
+        print(
+            f"ncrun: {records[0].path}: curves.png was not drawn ({why}); the run itself is complete", file=sys.stderr
+        )
+    return done.returncode == 0

@@ -1,0 +1,161 @@
+"""One program: R >= 1 runs whose parameters lie side by side, each with its own directory, records and checkpoint.
+
+Networks, and free features that settle by L-BFGS, are programs of one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ncrun.data import tensors
+from ncrun.data.request import DataRequest
+from ncrun.errors import UserError, nearest
+from ncrun.models.build import build
+from ncrun.models.free_model import FreeFeatures, stacked
+from ncrun.models.network import Network
+from ncrun.models.taps import layer_names
+from ncrun.objective import Objective
+from ncrun.records import RunDirectory
+from ncrun.run import LBFGS, Run
+from ncrun.theory import Problem, predict
+from ncrun.theory.report import as_json
+from ncrun.training import ending, machine
+from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search
+from ncrun.training.display import Display
+from ncrun.training.evaluate import Evaluator
+from ncrun.training.loop import fit
+from ncrun.training.settle import settle
+from ncrun.training.supervise import is_out_of_memory, supervise
+
+
+@dataclass
+class Sitting:
+    """A run as it is taken up by this process. found: its checkpoint to continue from. diverged: how it did so in an
+    earlier sitting; then it only keeps its place in the program, so that the other runs keep their bits."""
+
+    run: Run
+    record: RunDirectory
+    found: Search = field(default=NOTHING)
+    diverged: str | None = None
+
+
+def train_program(sittings: Sequence[Sitting]) -> int:
+    """Train runs in one program, from where they stand; returns the exit status (1: one diverged).
+
+    Raises UserError before anything is written.
+    """
+    runs, first = [each.run for each in sittings], sittings[0].run
+    several = len(runs) > 1
+    device = machine.device_of(first.machine, first.descent.precision)
+    before = next((each.found.environment for each in sittings if each.found.environment), None)
+    threads = machine.threads_of(first, before)
+    machine.prepare(threads)
+    dtype = getattr(torch, first.descent.dtype)
+    with _refusing_what_does_not_fit(first):
+        evaluators = _evaluators(runs, device, dtype)
+        network = (_stack([network_of(run) for run in runs]) if several else network_of(first)).to(
+            device=device, dtype=dtype
+        )
+    check_taps(first, network)
+    theories = [as_json(each.target) for each in evaluators]
+    about = machine.facts_of(device, threads) | ({"together": len(runs)} if several else {})
+    trained = [(n, each) for n, each in enumerate(sittings) if each.diverged is None]
+    title = f"{len(trained)} runs together" if several else str(sittings[0].record.path)
+
+    def work(stop_requested: Callable[[], bool]) -> int:
+        checkpoints = [Checkpoints(each.record, each.found, {}) for each in sittings]
+        for n, each in trained:
+            facts = about | _facts_of(each.run, evaluators[n].data.index_hash, network.of_run(n))
+            environment = machine.environment_of(facts)
+            checkpoints[n] = Checkpoints(each.record, each.found, environment, len(runs))
+            facts["environment_changes"] = machine.tell_changes(each.record, each.found, environment)
+            each.record.begin(each.run.config, each.run.problem, theories[n], facts)
+        records = [each.record for each in sittings]
+        epochs = len(first.descent.path) or first.descent.epochs
+        with Display(sittings[0].record.path.name if not several else title, epochs, first.machine.progress) as display:
+            if isinstance(first.descent.optimizer, LBFGS):
+                assert isinstance(network, FreeFeatures)
+                progress = settle(
+                    first.descent, network, evaluators[0], records[0], checkpoints[0], display, stop_requested
+                )
+            else:
+                diverged = {n: each.diverged for n, each in enumerate(sittings) if each.diverged is not None}
+                progress = fit(runs, network, evaluators, records, checkpoints, display, stop_requested, diverged)
+        return _finish([(n, each) for n, each in trained if n not in progress.failures], progress)
+
+    def _finish(left: Sequence[tuple[int, Sitting]], progress: Progress) -> int:
+        """Close the records of the runs that did not diverge."""
+        spent = ending.time_spent(progress)
+        for n, each in left:
+            outcome = ending.outcome(each.run, network.of_run(n), evaluators[n], each.record, theories[n])
+            each.record.close(state="done", **spent, **outcome)
+        drawn = ending.draw([each.record for _, each in left])
+        for _, each in left:
+            print(f"{each.record.path}: {each.record.summary}")
+        return 0 if drawn and len(left) == len(runs) else 1
+
+    smaller = "counts or model.width" if first.is_free else "batch_size or model.width"
+    smaller += ", or dtype=float32" if first.descent.dtype == "float64" else ""
+    return supervise(title, [each.record for _, each in trained], smaller, work)
+
+
+@contextmanager
+def _refusing_what_does_not_fit(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
+
+
+def network_of(run: Run) -> Network | FreeFeatures:
+    """The model of a run."""
+    shape = run.data.image_shape if isinstance(run.data, DataRequest) else None
+    return build(run.model, run.problem, shape, [run.descent.seed], run.frozen_head)
+
+
+def _stack(networks: Sequence[Network | FreeFeatures]) -> FreeFeatures:
+    return stacked([network for network in networks if isinstance(network, FreeFeatures)])
+
+
+def _evaluators(runs: Sequence[Run], device: torch.device, dtype: torch.dtype) -> list[Evaluator]:
+    """Of each run. Runs that pose the same problem have the same one: a prediction may take seconds."""
+    known: dict[Problem, Evaluator] = {}
+    for run in runs:
+        problem = run.problem
+        if problem not in known:
+            data = tensors.load(run.data, device, dtype)
+            known[problem] = Evaluator(data, Objective.of(problem), predict(problem), run.taps)
+    return [known[run.problem] for run in runs]
+
+
+def check_taps(run: Run, network: Network | FreeFeatures) -> None:
+    """Raises UserError for a tap that is no layer of the network."""
+    if not run.taps:
+        return
+    assert isinstance(network, Network)
+    names = layer_names(network.backbone)
+    for tap in run.taps:
+        if tap not in names:
+            top = [name for name in names if "." not in name]
+            inside = "" if len(top) == len(names) else f", and what is in them, such as {names[len(names) // 2]}"
+            raise UserError(
+                f"taps: {run.model.name} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
+            )
+
+
+def _facts_of(run: Run, index_hash: str | None, network: torch.nn.Module) -> dict[str, Any]:
+    """What the manifest says of a run itself before it starts."""
+    problem = run.problem
+    return {
+        **run.about,
+        "class_counts": list(run.data.counts),
+        "num_samples": run.data.num_samples,
+        "index_hash": index_hash,
+        "effective_decays": {"weight": list(problem.weight_decays), "feature": problem.feature_decay},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }

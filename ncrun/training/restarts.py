@@ -1,0 +1,80 @@
+"""restarts=R: R ordinary runs, with the next seeds, in the folders seed-S of one; and its summary.json when all have
+ended."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from ncrun.errors import UserError
+from ncrun.records import RunDirectory
+from ncrun.records.files import TEMPORARY, write_json
+from ncrun.records.read import read_manifest, read_metrics
+from ncrun.run import Job
+from ncrun.training.logbook import DIVERGED
+
+
+def how_it_diverged(record: RunDirectory) -> str | None:
+    """What the manifest says of a run that has diverged; None of any other."""
+    manifest = read_manifest(record.path) or {}
+    reason = str(manifest.get("reason"))
+    return reason if manifest.get("state") == "failed" and reason.startswith(DIVERGED) else None
+
+
+class Restarts:
+    """The folder that the runs of a job with restarts lie in."""
+
+    def __init__(self, job: Job) -> None:
+        self.path = job.directory
+        self._identity = job.identity
+        self._records = [RunDirectory(run.directory, run.identity) for run in job.runs]
+
+    def state(self) -> str | None:
+        """What summary.json says: "done", or "failed" if all diverged; None where it is not written yet.
+
+        Raises UserError if the folder holds anything else.
+        """
+        try:
+            summary = read_manifest(self.path, "summary.json")
+        except UserError as error:
+            raise UserError(f"run_dir={self.path}: {error}") from error
+        if summary is not None:
+            if summary.get("identity") != self._identity:
+                raise UserError(f"run_dir={self.path}: holds other runs; name another folder")
+            return str(summary.get("state"))
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"run_dir={self.path}: is a file")
+        for file in self.path.iterdir() if self.path.is_dir() else ():
+            if not (file.name.startswith("seed-") or file.name == ".lock" or TEMPORARY.fullmatch(file.name)):
+                raise UserError(f"run_dir={self.path}: holds files that are no restarts; name an empty or a new folder")
+        return None
+
+    def has_ended(self) -> bool:
+        """Whether every run is done or has diverged."""
+        return all(record.state() == "done" or how_it_diverged(record) for record in self._records)
+
+    def close(self) -> int:
+        """Write summary.json, and say what it says; returns the exit status (1: one has diverged)."""
+        runs = [_outcome(record) for record in self._records]
+        words = Counter(each["verdict"]["word"] if each["state"] == "done" else "diverged" for each in runs)
+        counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
+        content = {
+            "state": "done" if any(each["state"] == "done" for each in runs) else "failed",
+            "identity": self._identity,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "summary": f"{len(runs)} restarts: {counted}",
+            "runs": runs,
+        }
+        write_json(self.path / "summary.json", content)
+        if content["state"] == "done":
+            print(f"{self.path}: {content['summary']}")
+        return 0 if words["diverged"] == 0 else 1
+
+
+def _outcome(record: RunDirectory) -> dict[str, Any]:
+    manifest = read_manifest(record.path)
+    assert manifest is not None
+    name = {"run": record.path.name, "state": manifest["state"]}
+    if manifest["state"] != "done":
+        return {**name, "summary": manifest["reason"]}
+    loss = float(read_metrics(record.path)["loss"].iloc[-1])
+    return {**name, "loss": loss, "summary": manifest["summary"], "verdict": manifest["verdict"]}

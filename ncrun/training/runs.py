@@ -1,0 +1,143 @@
+"""From jobs to finished run directories, by way of as few programs as can be."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from ncrun.data import tensors
+from ncrun.records import RunDirectory
+from ncrun.run import LBFGS, Job, Run
+from ncrun.training.checkpoint import search, step_back
+from ncrun.training.machine import device_of
+from ncrun.training.optimisers import StepRule
+from ncrun.training.program import Sitting, check_taps, network_of, train_program
+from ncrun.training.restarts import Restarts, how_it_diverged
+from ncrun.training.supervise import supervise
+
+# What the runs of one program may differ in, besides their rates, and counts that have the same sum and number.
+MAY_DIFFER = ("seed", "decay", "name", "run_dir", "experiment", "scale")
+
+
+def train(jobs: Sequence[Job]) -> int:
+    """Train the runs of jobs, or continue them; returns the exit status, the highest of all (1: one failed).
+
+    A finished run is left alone, and so is one that has diverged while others are to be continued. Raises UserError
+    before anything is written, such as for a run whose folder holds something else, or that another process trains.
+    """
+    folders = [Restarts(job) for job in jobs if job.is_group]
+    told = {folder.path: folder.state() for folder in folders}
+    sittings = [each for job in jobs for each in _unfinished(job, told.get(job.directory))]
+    for each in sittings:
+        device_of(each.run.machine, each.run.descent.precision)
+    if all(each.diverged for each in sittings):
+        for each in sittings:
+            each.diverged = None
+    statuses = [0]
+    try:
+        sittings = [each for each in sittings if each.diverged or _holds(each)]
+        for each in sittings:
+            if not (each.diverged or _starts_again(each.run)):
+                each.found = search(each.record)
+        for each in sittings:
+            if each.diverged:
+                print(f"ncrun: {each.record.path}: {each.diverged}", file=sys.stderr)
+                statuses.append(1)
+        for program in _programs(sittings):
+            statuses.append(train_program(program))
+            if statuses[-1] >= 128:  # a signal ends all
+                return statuses[-1]
+    finally:
+        for each in sittings:
+            each.record.release()
+    for folder in folders:
+        if told[folder.path] != "done" and folder.has_ended():
+            statuses.append(_close(folder))
+    return max(statuses)
+
+
+def check(job: Job) -> None:
+    """What `train` would refuse in this job beyond its configuration: device, run directory and data. Raises UserError.
+
+    A sweep asks this of all its jobs before the first one starts.
+    """
+    first = job.runs[0]
+    device_of(first.machine, first.descent.precision)
+    if job.is_group:
+        Restarts(job).state()
+    for run in job.runs:
+        RunDirectory(run.directory, run.identity).state()
+    tensors.check(first.data)
+    if first.taps:
+        check_taps(first, network_of(first))
+
+
+def _unfinished(job: Job, told: str | None) -> list[Sitting]:
+    """The runs of a job that are not done. told: what the summary of its restarts says, if there is one."""
+    if told == "done":
+        print(f"{job.directory}: finished already; nothing to do")
+        return []
+    found = []
+    for run in job.runs:
+        record = RunDirectory(run.directory, run.identity)
+        if record.state() == "done":
+            if not job.is_group:
+                print(f"{record.path}: finished already; nothing to do")
+        else:
+            found.append(Sitting(run, record, diverged=how_it_diverged(record)))
+    if job.is_group and told is None and all(each.diverged for each in found):
+        return []  # all have ended, only the summary is to be written
+    return found
+
+
+def _close(folder: Restarts) -> int:
+    return supervise(str(folder.path), [], "", lambda stop_requested: folder.close())
+
+
+def _holds(sitting: Sitting) -> bool:
+    if not sitting.record.hold():
+        print(f"{sitting.record.path}: finished meanwhile by another process; nothing to do")
+        return False
+    return True
+
+
+def _starts_again(run: Run) -> bool:
+    """Whether nothing is kept of an interrupted run: it starts again, and ends with the same bits."""
+    return isinstance(run.descent.optimizer, LBFGS)
+
+
+def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
+    """Runs of one shape whose checkpoints stand at the same place, together. Those that have diverged keep their places
+    in the first program of their shape."""
+    by_shape: dict[str, list[Sitting]] = {}
+    for each in sittings:
+        by_shape.setdefault(_shape(each.run), []).append(each)
+    for alike in by_shape.values():
+        waiting = [each for each in alike if not each.diverged]
+        _meet(waiting)
+        positions = list(dict.fromkeys(each.found.position for each in waiting))
+        for n, position in enumerate(positions):
+            together = [each for each in alike if (n == 0 if each.diverged else each.found.position == position)]
+            # Neighbours with the same learning rate are stepped in one call.
+            yield sorted(together, key=lambda each: _rate(each.run))
+
+
+def _meet(alike: Sequence[Sitting]) -> None:
+    """Let runs that were killed between the first one's checkpoint and the last one's go on from the one before."""
+    for position in sorted({each.found.position for each in alike}):
+        for each in alike:
+            each.found = step_back(each.record, each.found, position)
+
+
+def _shape(run: Run) -> str:
+    """Equal for runs that can share a program."""
+    if not run.is_free or _starts_again(run):
+        return str(run.directory)
+    content = {key: value for key, value in run.config.items() if key not in MAY_DIFFER}
+    content["optimizer"] = {key: value for key, value in content["optimizer"].items() if key != "lr"}
+    content["model"] = {key: value for key, value in content["model"].items() if not key.endswith("_std")}
+    content["counts"] = [run.problem.num_classes, run.data.num_samples]
+    return json.dumps(content, sort_keys=True)
+
+
+def _rate(run: Run) -> float:
+    return 0.0 if _starts_again(run) else StepRule.of(run.descent.optimizer).lr

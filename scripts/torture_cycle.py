@@ -1,0 +1,229 @@
+"""One run that is disturbed in every way, continued, and compared; for torture.py."""
+
+import json
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torture_processes import COMPLETE, SCENARIOS, STOPS, Deviation, Ended, Fault, Training
+from torture_records import check_remains, compare, final_state, members, rows, state_of
+
+from ncrun.errors import UserError
+from ncrun.records.files import DamagedFile
+
+
+@dataclass
+class Cycle:
+    """A run that is disturbed so many times in each way, and then continued to its end."""
+
+    scenario: str
+    seed: int
+    kills: int
+    others: Sequence[str]
+    folder: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    deviations: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.directory = self.folder / f"{list(SCENARIOS).index(self.scenario)}-{self.seed}"
+        self.straight = straight_of(self.scenario, self.folder)
+        self.random = random.Random(f"{self.scenario} {self.seed}")
+        self.complete = COMPLETE.get(self.scenario, 0)
+
+    def play(self) -> "Cycle":
+        """Raises nothing: what deviates is noted."""
+        plan = ["kill"] * self.kills + list(self.others)
+        self.random.shuffle(plan)
+        try:
+            span, operations = self._measure()
+            for what in plan:
+                {
+                    "kill": lambda: self._kill(span, operations),
+                    "stop": lambda: self._stop(span),
+                    "full": lambda: self._fail("full", operations),
+                    "broken": lambda: self._fail("broken", operations),
+                    "damage": self._damage,
+                    "twice": self._twice,
+                }[what]()
+            self._complete()
+        except (Deviation, DamagedFile, UserError, OSError) as error:
+            self.deviations.append(f"{self.scenario}, seed {self.seed}, {dict(self.counts)}: {error}")
+        return self
+
+    def _measure(self) -> tuple[float, int]:
+        """Seconds that a training takes once it holds its folder, and the number of its file operations, about."""
+        notes = json.loads((self.straight / "torture.json").read_text())
+        return notes["span"], notes["operations"]
+
+    def _train(self, fault: Fault | None = None) -> Training:
+        # The last good checkpoint of a run that diverges is the same only if it is written at every step.
+        every = 0.0 if self.complete else self.random.choice([0.0, 0.0, 0.02, 30.0])
+        return Training(self.scenario, self.directory, every, fault)
+
+    def _is_complete(self, ended: Ended) -> bool:
+        """Whether all runs have ended as they should."""
+        found = [state_of(self.directory / run.relative_to(self.straight)) for run in members(self.straight)]
+        wanted = [state_of(run) for run in members(self.straight)]
+        summarised = (self.directory / "summary.json").is_file() or not (self.straight / "summary.json").is_file()
+        return ended.status == self.complete and found == wanted and summarised
+
+    def _kill(self, span: float, operations: int) -> None:
+        """Until a kill has really hit a training that ran."""
+        while True:
+            if self.random.random() < 0.5:
+                training = self._train()
+                training.wait_until_it_holds_its_folder()
+                time.sleep(self.random.uniform(0, span))
+                training.kill()
+                kind = "killed at a random moment"
+            else:
+                training = self._train(Fault("kill", self.random.randint(1, operations)))
+                kind = "killed in a file operation"
+            ended = training.end()
+            check_remains(self.directory, self.straight)
+            if ended.status == -signal.SIGKILL:
+                self.counts[kind] += 1
+                return
+            self._ended_early(ended)
+
+    def _stop(self, span: float) -> None:
+        while True:
+            number = self.random.choice(STOPS)
+            training = self._train()
+            training.wait_until_it_holds_its_folder()
+            time.sleep(self.random.uniform(0.01, 0.7) * span)
+            training.kill(number)
+            ended = training.end()
+            check_remains(self.directory, self.straight)
+            if ended.status == 128 + number:
+                states = {state_of(run) for run in members(self.directory)}
+                if "interrupted" not in states and not states <= {"done", "failed"}:
+                    if "interrupted;" not in ended.said:  # Ctrl-C while it loaded: nothing was begun
+                        continue
+                    raise Deviation(f"states after {number.name}: {states}")
+                self.counts["stopped by a signal"] += 1
+                return
+            if ended.status not in (self.complete, -number):  # before it listens, and after
+                raise Deviation(f"exit status {ended.status} after {number.name}: {ended.said}")
+            self._ended_early(ended)
+
+    def _fail(self, kind: str, operations: int) -> None:
+        while True:
+            ended = self._train(Fault(kind, self.random.randint(1, operations))).end()
+            check_remains(self.directory, self.straight)
+            if not self._is_complete(ended):
+                lines = ended.said.count("ncrun: ")
+                if ended.status not in (1, 2) or not 1 <= lines <= 2 * len(members(self.straight)):
+                    raise Deviation(f"exit status {ended.status} on a {kind} disk: {ended.said}")
+                self.counts["full disk" if kind == "full" else "failing disk"] += 1
+                return
+            self._ended_early(ended)
+
+    def _ended_early(self, ended: Ended) -> None:
+        """It was complete before the fault came: compare it and begin anew."""
+        if self._is_complete(ended):
+            self._compare()
+            shutil.rmtree(self.directory)
+        elif ended.status >= 0:
+            raise Deviation(f"exit status {ended.status}: {ended.said}")
+
+    def _damage(self) -> None:
+        """Flip, cut or lose bytes of a file of an interrupted run; it has to be noticed, or to do no harm."""
+        file = self._file_to_damage()
+        content = bytearray(file.read_bytes())
+        place = self.random.randrange(len(content))
+        how = self.random.choice(["flip", "cut", "zero"])
+        if how == "flip":
+            content[place] ^= 1 << self.random.randrange(8)
+        elif how == "cut":
+            del content[place:]
+        else:
+            content[place:] = bytes(len(content) - place)
+        file.write_bytes(content)
+        self.counts["damaged metrics" if file.name == "metrics.jsonl" else "damaged checkpoint"] += 1
+        before = self._contents()
+        ended = self._train().end()
+        if ended.status == 2 and "metrics.jsonl was changed" in ended.said and ended.said.count("\n") == 1:
+            if before != self._contents():
+                raise Deviation("a refused run was changed")
+            self.counts["  of these refused"] += 1
+        elif self._is_complete(ended):
+            if file.name == "checkpoint.pt" and "L-BFGS" not in self.scenario and "damaged" not in ended.said:
+                raise Deviation(f"a damaged checkpoint ({how}) was not reported: {ended.said}")
+            noticed = "damaged" in ended.said or "was changed" in ended.said
+            self.counts["  of these reported" if noticed else "  of these without effect"] += 1
+            # Where one of several runs has to go back further than the others can, they share no program any more.
+            self._compare(exact=not noticed or members(self.straight) == [self.straight])
+        else:
+            raise Deviation(f"exit status {ended.status} with a damaged {file.name}: {ended.said}")
+        shutil.rmtree(self.directory)
+
+    def _contents(self) -> dict[Path, bytes]:
+        """Of every file but the locks that dead processes left."""
+        files = [file for file in self.directory.rglob("*") if file.is_file() and file.name != ".lock"]
+        return {file: file.read_bytes() for file in files}
+
+    def _file_to_damage(self) -> Path:
+        """One that a killed run has left, and would read when it continues."""
+        names = ["checkpoint.pt", "checkpoint.previous.pt", "metrics.jsonl"]
+        while True:
+            self._kill(*self._measure())
+            going_on = [run for run in members(self.directory) if state_of(run) in ("running", "interrupted")]
+            files = [run / name for run in going_on for name in names if (run / name).is_file()]
+            files = [file for file in files if file.stat().st_size]
+            if not going_on and state_of(members(self.directory)[0]):  # the kill came after the last file
+                shutil.rmtree(self.directory)
+            elif files:
+                return self.random.choice(files)
+
+    def _twice(self) -> None:
+        trainings = [self._train() for _ in range(2)]
+        ends = [training.end() for training in trainings]
+        for ended in ends:
+            if ended.status not in (self.complete, 2) or (ended.status == 2 and "another process" not in ended.said):
+                raise Deviation(f"two at once: exit status {ended.status}: {ended.said}")
+        if all(ended.status == 2 for ended in ends):
+            raise Deviation("two at once: both refused")
+        self.counts["two at once"] += 1
+        self._compare()
+        shutil.rmtree(self.directory)
+
+    def _complete(self) -> None:
+        ended = self._train().end()
+        if not self._is_complete(ended):
+            raise Deviation(f"exit status {ended.status} of the undisturbed rest: {ended.said}")
+        self._compare()
+        shutil.rmtree(self.directory)
+
+    def _compare(self, exact: bool = True) -> None:
+        compare(self.directory, self.straight, exact)
+        self.counts["compared with the undisturbed run"] += 1
+
+
+def straight_of(scenario: str, folder: Path) -> Path:
+    return folder / f"straight-{list(SCENARIOS).index(scenario)}"
+
+
+def run_straight(scenario: str, folder: Path) -> Path:
+    """The undisturbed run, and beside its records how long it trained and how often it wrote."""
+    directory = straight_of(scenario, folder)
+    training = Training(scenario, directory, 0.0)
+    training.wait_until_it_holds_its_folder()
+    began = time.monotonic()
+    ended = training.end()
+    if ended.status != COMPLETE.get(scenario, 0):
+        raise Deviation(f"{scenario}: the undisturbed run ended with status {ended.status}: {ended.said}")
+    operations = 0
+    for run in members(directory):
+        # Each checkpoint is about six operations, each row two, the files of the beginning and the end some forty.
+        last = final_state(run)
+        steps = 0 if last["optimiser"] is None else last["progress"]["step"]
+        operations += 2 * len(rows(run)) + 6 * min(steps, 60) + 40
+    notes = {"span": time.monotonic() - began, "operations": operations}
+    (directory / "torture.json").write_text(json.dumps(notes))
+    return directory

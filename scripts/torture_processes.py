@@ -1,0 +1,187 @@
+"""Trainings as processes, and the faults that strike inside them; for torture.py."""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncrun import cli
+from ncrun.training import ending, loop
+
+NETWORK = "counts=[8,8,8,6,6,6,4,4,4,3] model.width=10 epochs=10 threads=1"
+FREE = "counts=[6,4,2] model.width=5 decay.weight=2e-2 decay.feature=1e-2"
+SCENARIOS = {
+    "sgd": f"{NETWORK} model.depth=1 optimizer=sgd optimizer.lr=0.02 batch_size=9",
+    "momentum, BatchNorm": f"{NETWORK} model.depth=2 model.batch_norm=true optimizer=sgd optimizer.lr=0.02"
+    " optimizer.momentum=0.9 batch_size=16 schedule.drops=[0.5]",
+    "adam, random labels": f"{NETWORK} model.depth=1 batch_size=13 random_labels=0.5 loss=ce head.depth=2",
+    "adam, augmented": f"{NETWORK} model.depth=1 batch_size=16 augment=[crop,flip]",
+    "adam, full batch": f"{NETWORK} model.depth=1 batch_size=full epochs=80 measure=7",
+    "deep linear, float64": f"{NETWORK} model=deep_linear batch_size=20 dtype=float64 head.bias=true head.depth=3",
+    "ResNet18": "model=resnet18 model.width=0.05 counts=[3,3,3,3,3,3,2,2,2,2] epochs=3 batch_size=7 threads=1",
+    "free, momentum": f"{FREE} model=ufm head.depth=2 optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=300",
+    "free, adam": f"{FREE} model=ufm_relu optimizer=adam optimizer.lr=0.05 epochs=300",
+    "free, restarts": f"{FREE} model=dufm optimizer=sgd optimizer.lr=0.3 restarts=3 epochs=150",
+    "free, together": f"-m {FREE} model=ufm optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=150 seed=0,1,2"
+    " together=true run_dir='DIRECTORY/seed-${seed}'",
+    "free, one diverges": f"-m {FREE} model=ufm loss=mse optimizer=sgd optimizer.lr=0.3,1e6 epochs=60 seed=0,1"
+    " together=true run_dir='DIRECTORY/seed-${seed}-${optimizer.lr}'",
+    "free, L-BFGS": f"{FREE} model=ufm_relu",
+    "free, L-BFGS path": f"{FREE} model=ufm path=[1,2,3,2]",
+}
+# The exit status of what is complete, where it is not 0.
+COMPLETE = {"free, one diverges": 1}
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+LONGEST_S = 120.0
+
+
+def overrides(scenario: str, directory: Path) -> list[str]:
+    """The command line of a scenario's runs in this folder."""
+    typed = SCENARIOS[scenario].replace("DIRECTORY", str(directory)).split()
+    return typed if "-m" in typed else [*typed, f"run_dir={directory}"]
+
+
+class Deviation(Exception):
+    """Something is not as it has to be; the message says what."""
+
+
+class Fault:
+    """At the n-th file operation: "kill" dies of SIGKILL, in a write after half of it; "full" is a disk that is full
+    from then on; "broken" is one error of the device."""
+
+    def __init__(self, kind: str, at: int) -> None:
+        self.kind = kind
+        self.left = at
+
+    def due(self) -> bool:
+        self.left -= 1
+        return self.left == 0 or (self.left < 0 and self.kind == "full")
+
+    def strike(self, takes_space: bool) -> None:
+        if self.kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "broken":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if takes_space:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def install(fault: Fault) -> None:
+    """Route this process's file operations through a fault."""
+    opened = Path.open
+
+    class Watched(io.FileIO):
+        def write(self, data: Any) -> int:
+            if fault.due():
+                super().write(memoryview(data)[: len(data) // 2])
+                fault.strike(takes_space=True)
+            return super().write(data)
+
+    def watched_open(self: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if mode not in ("wb", "ab"):
+            return opened(self, mode, *rest, **more)
+        if fault.due():
+            fault.strike(takes_space=mode == "wb")
+        return Watched(self, mode)
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def routed(*arguments: Any, **more: Any) -> Any:
+            if fault.due():
+                fault.strike(takes_space=False)
+            return call(*arguments, **more)
+
+        return routed
+
+    Path.open = watched_open  # type: ignore[method-assign]
+    for name in ("replace", "fsync", "truncate", "unlink"):
+        setattr(os, name, watched(getattr(os, name)))
+
+
+@dataclass
+class Ended:
+    """How a process ended: its exit status (negative: the signal that killed it) and what it said on stderr."""
+
+    status: int
+    said: str
+
+
+class Training:
+    """`ncrun train` in a process of its own. every: seconds between checkpoints."""
+
+    def __init__(self, scenario: str, directory: Path, every: float, fault: Fault | None = None) -> None:
+        self.directory = directory
+        self._log = directory.with_name(f"{directory.name}.{time.monotonic_ns()}.log")
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._train(scenario, every, fault)
+
+    def _train(self, scenario: str, every: float, fault: Fault | None) -> None:
+        status = 70
+        try:
+            with self._log.open("wb") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            for each in (*STOPS, signal.SIGCHLD):
+                signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+            loop.CHECKPOINT_SECONDS = every
+            ending.draw = lambda records: True  # a picture takes two seconds and no part in this
+            if fault is not None:
+                install(fault)
+            status = cli.run(["train", *overrides(scenario, self.directory)])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def wait_until_it_holds_its_folder(self) -> bool:
+        """False if it ended before."""
+        began = time.monotonic()
+        while not self._holds():
+            if self._has_ended():
+                return False
+            if time.monotonic() - began > LONGEST_S:
+                self.kill()
+                raise Deviation("hangs")
+            time.sleep(0.001)
+        return True
+
+    def _holds(self) -> bool:
+        for lock in (self.directory / ".lock", *self.directory.glob("seed-*/.lock")):
+            with contextlib.suppress(OSError, ValueError):
+                if json.loads(lock.read_bytes())["pid"] == self.pid:
+                    return True
+        return False
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> Ended:
+        """Wait for it. Raises Deviation if it hangs or tells its user a traceback."""
+        began = time.monotonic()
+        while not self._has_ended():
+            if time.monotonic() - began > LONGEST_S:
+                self.kill()
+                os.waitpid(self.pid, 0)
+                raise Deviation("hangs")
+            time.sleep(0.001)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        said = self._log.read_text(errors="replace")
+        self._log.unlink()
+        if "Traceback" in said:
+            raise Deviation(f"a traceback:\n{said}")
+        return Ended(status, said)

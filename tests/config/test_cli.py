@@ -1,0 +1,264 @@
+"""The command line: help, Hydra's own flags, completion, and what is imported to answer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command, Refused, contents
+
+from ncrun import __version__
+from ncrun.config.folders import experiments
+
+NAMES = ["cifar10", "cifar100", "digits", "emnist_letters", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
+DATA_SETS = [f"dataset={name}" for name in NAMES]
+NCRUN = Path(sys.executable).with_name("ncrun")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help(arguments: list[str], ncrun: Command) -> None:
+    result = ncrun(*arguments)
+    assert (result.status, result.err) == (0, "")
+    for command in (
+        "ncrun train",
+        "ncrun theory",
+        "ncrun figures",
+        "ncrun plot",
+        "ncrun table",
+        "ncrun measure",
+        "dataset=cifar10 imbalance=0.1",
+        "install=bash",
+    ):
+        assert command in result.out
+
+
+def test_version(ncrun: Command) -> None:
+    assert ncrun("--version").out == f"ncrun {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "theory"])
+def test_help_of_a_command_shows_choices_and_keys(command: str, ncrun: Command, workdir: Path) -> None:
+    result = ncrun(command, "--help")
+    assert (result.status, result.err) == (0, "")
+    assert f"dataset: {', '.join(NAMES)}\n" in result.out
+    assert "head:\n  depth: null\n" in result.out
+    assert contents(workdir) == {}
+
+
+def test_help_of_theory_names_its_own_flag(ncrun: Command) -> None:
+    assert "--json" in ncrun("theory", "--help").out
+
+
+def test_cfg_job_prints_the_composed_configuration(ncrun: Command, workdir: Path) -> None:
+    from omegaconf import OmegaConf
+
+    result = ncrun("train", "--cfg", "job", "imbalance=0.1", "model=resnet18")
+    printed = OmegaConf.create(result.out)
+    assert result.status == 0
+    assert printed.imbalance == 0.1
+    assert printed.model == {"name": "resnet18", "width": 1.0, "feature_norm": True}
+    assert contents(workdir) == {}
+
+
+def test_info_lists_the_config_path(ncrun: Command, workdir: Path) -> None:
+    result = ncrun("train", "--info", "searchpath")
+    assert result.status == 0
+    assert "configs" in result.out
+    assert contents(workdir) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["trian"], ["trian", "train, theory, figures, plot, table, measure"]),
+        (["--bogus"], ["--bogus"]),
+        (["figures", "nosuch"], ["nosuch", "dang2023/mlp-balanced"]),
+        (["figures", "dang2023/mlp-balance"], ["'dang2023/mlp-balanced'"]),
+        (["figures", "--scale", "bogus"], ["--scale", "'bogus'", "cpu"]),
+        (["figures", "--jobs", "0"], ["--jobs=0"]),
+        (["figures", "--jobs", "two"], ["--jobs", "'two'"]),
+        (["figures", "--from", "nowhere"], ["--from=nowhere"]),
+        (["figures", "--from", "."], ["--from=.", "no finished run"]),
+        (["figures", "--bogus"], ["--bogus"]),
+        (["theory", "--jsn"], ["--jsn"]),
+    ],
+    ids=" ".join,
+)
+def test_unknown_words_and_flags(arguments: list[str], parts: list[str], refused: Refused) -> None:
+    line = refused(*arguments)
+    for part in parts:
+        assert part in line
+
+
+def test_figures_list(ncrun: Command, workdir: Path) -> None:
+    names = [line.split()[0] for line in ncrun("figures", "--list").out.splitlines()]
+    assert len(names) == len(set(names))
+    without_figure = {"sukenik2023/head"}  # trained for sukenik2023/frozen-head
+    assert set(names) == {*experiments(), "theory/etf-map"} - without_figure
+    assert contents(workdir) == {}
+
+
+def test_theory_prints_the_contract_as_json(ncrun: Command, workdir: Path) -> None:
+    result = ncrun("theory", "--json", "counts=[100,90,80,70,60,50,40,30,20,10]", "head.depth=2", "head.bias=true")
+    assert (result.status, result.err) == (0, "")
+    prediction = json.loads(result.out)
+    assert prediction["claim"] == "proven"
+    assert 0 < prediction["objective"] < 0.5
+    assert prediction["source"]
+    assert [entry["count"] for entry in prediction["classes"]] == [100, 90, 80, 70, 60, 50, 40, 30, 20, 10]
+    wanted = {"count", "weight_norm_sq", "feature_norm_sq", "logit", "margin", "collapsed", "merged_with"}
+    assert all(wanted <= set(entry) for entry in prediction["classes"])
+    assert len(prediction["bias"]) == 10
+    for matrix in ("weight_gram", "feature_gram", "logits"):
+        assert [len(row) for row in prediction[matrix]] == [10] * 10
+    for k, entry in enumerate(prediction["classes"]):
+        assert entry["weight_norm_sq"] == prediction["weight_gram"][k][k]
+        assert entry["feature_norm_sq"] == prediction["feature_gram"][k][k]
+    assert contents(workdir) == {}
+
+
+def test_theory_prints_best_known(ncrun: Command) -> None:
+    assert "best_known" in json.loads(ncrun("theory", "--json").out)
+
+
+def test_theory_prints_a_row_for_each_class(ncrun: Command) -> None:
+    lines = ncrun("theory", "dataset=cifar10", "imbalance=0.1").out.splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.split()[:2] == ["class", "count"]]
+    table = [line.split() for line in lines[start + 1 : start + 11]]
+    assert [row[0] for row in table] == [str(k) for k in range(10)]
+    assert (table[0][1], table[9][1]) == ("5000", "500")
+
+
+@pytest.mark.parametrize("arguments", [["theory"], ["train", "--help"]], ids=" ".join)
+def test_output_that_nobody_reads(arguments: list[str], workdir: Path) -> None:
+    """ncrun theory | true"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run([NCRUN, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writing)
+    assert result.stderr == ""
+
+
+def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    result = ncrun("-sc", "query=bash")
+    assert (result.status, result.err) == (0, "")
+    return result.out.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "choices"),
+    [
+        ("ncrun train dataset=", DATA_SETS),
+        ("ncrun theory dataset=", DATA_SETS),
+        ("ncrun train dataset=c", ["dataset=cifar10", "dataset=cifar100"]),
+        ("ncrun train epochs=3 dataset=d", ["dataset=digits"]),
+        ("ncrun train  optimizer=", ["optimizer=adam", "optimizer=lbfgs", "optimizer=sgd"]),
+        ("ncrun train head.", ["head.bias=", "head.depth=", "head.frozen=", "head.relu=", "head.width="]),
+        ("ncrun train data", ["data_dir=", "dataset.", "dataset="]),
+        ("/usr/bin/ncrun train scale=c", ["scale=cpu"]),
+        ("ncrun ", ["train", "theory", "figures", "plot", "table", "measure"]),
+        ("ncrun plot runs/a hu", ["hue="]),
+        ("ncrun plot runs/a hue=head.d", ["hue=head.depth"]),
+        ("ncrun plot runs/a style=loss,epo", ["style=loss,epochs"]),
+        ("ncrun plot ru", []),
+        ("ncrun measure ", []),
+        ("ncrun nosuch ", []),
+    ],
+)
+def test_completion(line: str, choices: list[str], ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(complete(line, ncrun, monkeypatch)) == sorted(choices)
+
+
+def test_completion_of_the_command_itself(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "train" in complete("ncrun tr", ncrun, monkeypatch)
+
+
+def test_completion_of_experiments(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "experiment=dang2023/mlp-imbalanced" in complete("ncrun train experiment=d", ncrun, monkeypatch)
+
+
+def test_completion_script(ncrun: Command) -> None:
+    script = ncrun("-sc", "install=bash").out
+    assert "hydra_bash_completion()" in script
+    assert "complete" in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion_in_bash(workdir: Path) -> None:
+    """The printed script, evaluated by bash, and its function called as bash calls it after a TAB."""
+    script = """
+        prog=$0
+        eval "$(ncrun -sc install=bash)"
+        complete -p ncrun
+        ask() {
+            COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            COMPREPLY=(); hydra_bash_completion
+            echo "${COMPREPLY[@]}"
+        }
+        ask "ncrun tr"
+        ask "ncrun train dataset="
+        ask "ncrun train dataset=fa"
+    """
+    environment = {**os.environ, "PATH": f"{NCRUN.parent}:{os.environ['PATH']}"}
+    result = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        timeout=60,
+    )
+    assert result.stderr == ""
+    installed, command, data_sets, one = result.stdout.splitlines()
+    assert "hydra_bash_completion ncrun" in installed
+    assert command == "train"
+    assert sorted(data_sets.split()) == DATA_SETS
+    assert one == "dataset=fashion_mnist"
+
+
+# Python with `forbidden` modules made impossible to import, so that a mere attempt shows.
+FORBIDDING = """
+import sys
+for name in {forbidden!r}:
+    sys.modules[name] = None
+from ncrun import cli
+sys.exit(max(cli.run(arguments) for arguments in {commands!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "commands"),
+    [
+        (
+            ["torch", "torchvision", "sklearn"],
+            [["theory"], ["theory", "--json"], ["train", "--cfg", "job"], ["figures", "--list"]],
+        ),
+        (["torch", "numpy", "hydra", "omegaconf", "matplotlib"], [["--help"], ["--version"]]),
+    ],
+    ids=["no-torch", "nothing-heavy"],
+)
+def test_answers_at_once_because_nothing_heavy_is_imported(
+    forbidden: list[str], commands: list[list[str]], workdir: Path
+) -> None:
+    code = FORBIDDING.format(forbidden=forbidden, commands=commands)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert result.stdout
+    assert contents(workdir) == {}
+
+
+def test_installed_command(workdir: Path) -> None:
+    """The entry point itself: its exit status, and an error on the error stream only."""
+    result = subprocess.run([NCRUN, "train", "imbalance=0"], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("ncrun: imbalance=0: ")
+    assert result.stderr.count("\n") == 1
+    assert contents(workdir) == {}

@@ -1,0 +1,156 @@
+"""The field's usual set over training, and layer by layer: ranks, singular values and deep collapse."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command
+from figure_runs import DUFM, Runs, caption_of, panel
+from matplotlib import pyplot as plt
+
+from ncrun.errors import UserError
+from ncrun.figures import classes, convergence, layers, matrices, usual_set
+from ncrun.records.read import Record
+
+NEW_KEYS = r"^(equinorm|angle|cdnv|head\.\d+\.rank|tap\.)"
+
+
+@pytest.fixture
+def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
+    return Runs.shared(tmp_path_factory, ncrun)
+
+
+@pytest.fixture
+def seeds(runs: Runs) -> list[Record]:
+    """Depth 1, three seeds."""
+    return runs("M1-0", "M1-1", "M1-2")
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Any:
+    yield
+    plt.close("all")
+
+
+def test_predictions_of_the_usual_numbers_are_those_of_vectors() -> None:
+    """Classifier and means drawn at random, their Gram matrices in place of theory's: each from its definition."""
+    generator = np.random.default_rng(1)
+    W, H = generator.standard_normal((2, 5, 7))
+    theory = {"weight_gram": W @ W.T, "feature_gram": H @ H.T, "logits": W @ H.T}
+    centred = H - H.mean(axis=0)
+    for index, vectors in enumerate((W, centred)):
+        lengths = np.linalg.norm(vectors, axis=1)
+        assert usual_set.predicted_equinorm(theory)[index] == pytest.approx(lengths.std(ddof=1) / lengths.mean())
+        cosines = [vectors[i] @ vectors[j] / lengths[i] / lengths[j] for i in range(5) for j in range(5) if i != j]
+        assert usual_set.predicted_angle(theory)[index] == pytest.approx(np.mean(np.abs(np.array(cosines) + 1 / 4)))
+    apart = np.linalg.norm(W / np.linalg.norm(W) - H / np.linalg.norm(H))
+    assert usual_set.predicted_duality(theory)[0] == pytest.approx(apart)
+
+
+def test_the_usual_set_is_the_recorded_one(seeds: list[Record]) -> None:
+    figure = usual_set.usual_set(seeds)
+    for title, key in (("std / mean of norms", "equinorm_w"), ("CDNV", "cdnv")):
+        drawn = panel(figure, title).get_lines()[0].get_ydata()
+        assert drawn == pytest.approx(np.mean([run.metrics[key][1:] for run in seeds], axis=0))
+    error = panel(figure, "classification error").get_lines()[0].get_ydata()
+    assert error == pytest.approx(np.mean([1 - run.metrics["train_accuracy"][1:] for run in seeds], axis=0))
+    dashed = [line.get_ydata()[0] for line in panel(figure, "std / mean of norms").get_lines() if line.is_dashed()]
+    assert usual_set.predicted_equinorm(seeds[0].theory)[0] in dashed
+    caption_of(figure)
+
+
+def test_old_records_have_fewer_panels(seeds: list[Record]) -> None:
+    """Without the keys of the usual set: panels that need them are left out, and ranks refuse in one line."""
+    old = []
+    for run in seeds:
+        measured = {name: value for name, value in (run.measured or {}).items() if name != "singular_values"}
+        metrics = run.metrics.drop(columns=run.metrics.filter(regex=NEW_KEYS).columns)
+        old.append(replace(run, metrics=metrics, measured=measured))
+    figure = usual_set.usual_set(old)
+    assert [ax.get_title() for ax in figure.axes] == ["classification error", "classifier to means (duality)"]
+    caption_of(figure)
+    with pytest.raises(UserError, match="older version"):
+        usual_set.ranks(old)
+    for drawing in (convergence.convergence, matrices.matrices, classes.sizes, classes.angles):
+        caption_of(drawing(old))
+
+
+def test_ranks_and_singular_values_by_layer(runs: Runs) -> None:
+    records = runs("M3-0", "M3-1")
+    figure = usual_set.ranks(records)
+    drawn = panel(figure, "rank of the class means").get_lines()
+    for layer, line in enumerate(drawn, start=1):
+        mean = np.mean([run.metrics[f"head.{layer}.rank"][1:] for run in records], axis=0)
+        assert np.array_equal(line.get_ydata(), mean)
+    values = panel(figure, "singular values / largest").get_lines()
+    assert records[0].measured is not None
+    recorded = np.array(records[0].measured["singular_values"]["head.1"])
+    assert np.array_equal(values[0].get_ydata(), np.clip(recorded / recorded[0], usual_set.FLOOR, None))
+    predicted = np.linalg.svd(np.linalg.cholesky(np.array(records[0].theory["feature_gram"])))[1]
+    assert values[-1].get_ydata() == pytest.approx(predicted / predicted[0])
+    caption_of(figure)
+    shorn = [replace(run, measured=None) for run in records]
+    assert [ax.get_title() for ax in usual_set.ranks(shorn).axes] == ["rank of the class means"]
+
+
+def test_layers_are_the_taps_and_then_the_head(runs: Runs) -> None:
+    records = runs("relu-0", "relu-1")
+    names = ["tap.relu1", "tap.relu2", "head.1", "head.2", "head.3"]
+    assert layers.layer_names(records[0]) == names
+    figure = layers.deep_collapse(records)
+    lines = panel(figure, "DNC1: within / between").get_lines()
+    assert len(lines) == 5
+    for name, line in zip(names, lines, strict=True):
+        values = [run.metrics[f"{name}.nc1_trace"][1:] for run in records]
+        assert line.get_ydata() == pytest.approx(np.mean(values, axis=0))
+    assert [line.get_linestyle() for line in lines] == [":", ":", "-", "-", "-"]
+    end = panel(figure, "at the end, by layer")
+    assert [tick.get_text() for tick in end.get_xticklabels()] == ["relu1", "relu2", "1", "2", "3"]
+    mean, first, _ = end.get_lines()[:3]
+    values = [[run.metrics[f"{name}.nc1_trace"].iloc[-1] for name in names] for run in records]
+    assert mean.get_ydata() == pytest.approx(np.mean(values, axis=0))
+    assert list(first.get_ydata()) == values[0]
+    for words in ("ReLU head of depth 3", "classes 0 and 1 of digits", "seeds 0 and 1"):
+        assert words in caption_of(figure)
+
+
+def test_width_ablation_shows_every_restart(runs: Runs) -> None:
+    records = []
+    for width in (4, 8):
+        options = ("counts=[4,4]", "epochs=30", "restarts=3", "optimizer=sgd", "optimizer.lr=0.5", "head.depth=2")
+        records += runs.train("model=dufm", f"model.width={width}", *options)
+    words = iter(["global optimum", "not converged", "dead", "global optimum", "global optimum", "local optimum"])
+    records = [replace(run, manifest=run.manifest | {"verdict": {"word": next(words)}}) for run in records]
+    figure = layers.width_ablation(records)
+    gaps = panel(figure, "loss / optimum − 1").get_lines()
+    assert [list(line.get_xdata()) for line in gaps[:2]] == [[4] * 3, [8] * 3]
+    drawn = [value for line in gaps[:2] for value in line.get_ydata()]
+    assert drawn == pytest.approx([run.metrics["loss"].iloc[-1] / run.theory["objective"] - 1 for run in records])
+    (share,) = panel(figure, "share of restarts at the optimum").get_lines()
+    assert list(share.get_ydata()) == [1 / 3, 2 / 3]
+    dnc = panel(figure, "DNC1: within / between").get_lines()
+    assert list(dnc[1].get_ydata()) == [run.metrics["head.2.nc1_trace"].iloc[-1] for run in records[3:]]
+    assert "dimension 4 or 8" in caption_of(figure)
+
+
+def test_seeds_are_a_band(runs: Runs) -> None:
+    """Line: the mean; band: from the smallest to the largest. A row for each depth."""
+    deep, shallow = (runs.of("sukenik2023/dufm", *DUFM, f"head.depth={depth}") for depth in (4, 3))
+    assert len(deep) == len(shallow) == 3
+    figure = layers.deep_collapse([*deep, *shallow])
+    assert [figure.axes[i].get_ylabel() for i in (0, 5)] == ["L = 3", "L = 4"]
+    loss = figure.axes[0].get_lines()[0]
+    values = np.array([run.metrics["loss"][1:] for run in shallow])
+    assert np.asarray(loss.get_ydata()) == pytest.approx(values.mean(axis=0))
+    corners = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((values.min(), values.max()))
+    optimum = figure.axes[0].get_lines()[1]
+    assert list(optimum.get_ydata()) == [shallow[0].theory["objective"]] * 2
+    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (6, 7, 8)]
+    assert styles == [["-"] * 4, [":", "-", "-", "-"], [":", "-", "-", "-"]]
+    text = caption_of(figure)
+    for words in ("under a ReLU head", "2 classes of 4 samples", "seeds 0 to 2", "reconstruction", "band: smallest"):
+        assert words in text
+    plt.close(layers.deep_collapse(shallow))
+    plt.close(figure)

@@ -1,0 +1,95 @@
+"""Random problems of every kind that theory makes a claim about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncrun.theory import Problem
+
+
+def random_mse(rng: np.random.Generator) -> Problem:
+    """A squared-loss setting: 2..6 classes up to 50:1, M = 1..5, unequal decays, bias or not, a bottleneck or not.
+
+    The decays are drawn so that the largest class sits between far below and somewhat beyond its collapse.
+    """
+    K, M = int(rng.integers(2, 7)), int(rng.integers(1, 6))
+    counts = np.round(np.exp(rng.uniform(np.log(2), np.log(100), K)))
+    widths = rng.integers(K, K + 3, M)
+    kind = rng.random()
+    if kind < 0.15:
+        counts[:] = counts[0]
+    elif kind < 0.5:
+        widths[rng.integers(M)] = rng.integers(1, K)
+    strength = np.exp(rng.uniform(np.log(0.01), np.log(0.7)))  # 0.2 to 1 is the border, depending on M
+    typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
+    spread = rng.uniform(-1.5, 1.5, M + 1)
+    decays = typical_decay * np.exp(spread - spread.mean())
+    return Problem(
+        loss="mse",
+        counts=tuple(counts.tolist()),
+        widths=tuple(widths.tolist()),
+        bias=bool(rng.random() < 0.5),
+        weight_decays=tuple(decays[1:].tolist()),
+        feature_decay=float(decays[0]),
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A family of settings to draw from.
+
+    classes, depths: smallest and largest. imbalance: largest over smallest class. beyond: strongest decays, in units of
+    the squared loss' border, which deep cross-entropy survives for a while.
+    """
+
+    loss: str
+    classes: tuple[int, int]
+    depths: tuple[int, int]
+    imbalance: float = 1.0
+    bias: bool = False
+    feature_sign: str = "free"
+    head: str = "linear"
+    beyond: float = 1.3
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        """Layers as wide as K or a little wider, unequal decays from far below the largest class' collapse to beyond.
+
+        The border is that of the squared loss with M layers; the other losses and heads are not far from it.
+        """
+        K, M = (int(rng.integers(low, high + 1)) for low, high in (self.classes, self.depths))
+        smallest = rng.uniform(1, 20)
+        counts = np.round(smallest * self.imbalance ** rng.uniform(0, 1, K))
+        border = ((M - 1) / M) ** ((M - 1) / (M + 1)) / M
+        far = rng.random() < 0.7
+        strength = border * (np.exp(rng.uniform(np.log(0.01), np.log(0.8))) if far else rng.uniform(0.8, self.beyond))
+        typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
+        spread = rng.uniform(-1.5, 1.5, M + 1)
+        decays = typical_decay * np.exp(spread - spread.mean())
+        return Problem(
+            loss=self.loss,
+            counts=tuple(counts.tolist()),
+            widths=tuple((K + rng.integers(0, 3, M)).tolist()),
+            bias=self.bias and bool(rng.random() < 0.5),
+            weight_decays=tuple(decays[1:].tolist()),
+            feature_decay=float(decays[0]),
+            feature_sign=self.feature_sign,
+            head=self.head,
+        )
+
+
+KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
+    "mse": random_mse,
+    "mse-relu-features": Kind("mse", (2, 6), (1, 3), 50, feature_sign="nonnegative").draw,
+    "ce-balanced-1": Kind("ce", (2, 8), (1, 1), bias=True).draw,
+    "ce-imbalanced": Kind("ce", (2, 8), (1, 1), 100, bias=True).draw,
+    "ce-balanced-deep": Kind("ce", (2, 7), (2, 4), bias=True, beyond=5).draw,
+    "ce-relu": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative").draw,
+    "relu-head-2": Kind("mse", (2, 2), (2, 5), head="relu").draw,
+    "relu-head": Kind("mse", (3, 6), (2, 5), head="relu").draw,
+}
+
+
+def random_setting(rng: np.random.Generator, kind: str = "mse") -> Problem:
+    """A setting of one of the `KINDS`."""
+    return KINDS[kind](rng)

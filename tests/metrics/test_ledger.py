@@ -1,0 +1,79 @@
+"""The gap to the optimum, and the ledger that says where it comes from."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from metric_cases import LEDGER, OPTIMA, measured, optimum, problem, random_case, torch_head
+from reference_metrics import reference_loss
+
+from ncrun.metrics.rows import training_metrics
+from ncrun.objective import Objective
+from ncrun.theory import Problem, predict
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_ledger_accounts_for_the_gap(seed: int) -> None:
+    """Each term at least -1e-12, their sum the loss minus the optimum to 1e-12 of the loss: both are rounding."""
+    rng = np.random.default_rng(1000 + seed)
+    case = random_case(rng)
+    M, K = len(case.weights), case.problem.num_classes
+    decays = tuple(float(v) for v in 10 ** rng.uniform(-4, -1, M))
+    case = replace(case, problem=Problem("mse", case.problem.counts, case.problem.widths, bool(seed % 2), decays, 1e-3))
+    case = replace(case, bias=rng.normal(size=K) if seed % 2 else np.zeros(K))
+    target = predict(case.problem)
+    assert target.objective is not None
+    values = measured(case)
+    loss = reference_loss(case.problem, case.weights, case.bias, case.features, case.labels)
+    assert min(values[key] for key in LEDGER) >= -1e-12
+    assert sum(values[key] for key in LEDGER) == pytest.approx(loss - target.objective, rel=0, abs=1e-12 * loss)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bool) -> None:
+    """Free features and head under L-BFGS: at least -1e-12 (rounding) at every step, and below 1e-6 in the end, so
+    that the bound is tight. The counts are unequal, one class has a single sample.
+    """
+    torch.manual_seed(depth)
+    made = problem((9, 6, 3, 1), (7,) * depth, with_bias)
+    target = predict(made)
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([9, 6, 3, 1]))
+    objective = Objective("mse", "features", made.weight_decays, made.feature_decay, 19)
+    features = torch.randn(19, 7, dtype=torch.float64, requires_grad=True)
+    sizes = [*made.widths, 4]
+    weights = [(torch.randn(b, a, dtype=torch.float64) / a**0.5).requires_grad_() for a, b in itertools.pairwise(sizes)]
+    bias = torch.zeros(4, dtype=torch.float64, requires_grad=with_bias)
+    trained = [features, *weights, *([bias] if with_bias else [])]
+    optimiser = torch.optim.LBFGS(
+        trained, max_iter=60, history_size=40, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        logits = features
+        for weight in weights:
+            logits = logits @ weight.T
+        loss = objective.on_batch(logits + bias, labels, features, weights, [])
+        loss.backward()
+        return loss
+
+    gaps: list[float] = []
+    while len(gaps) < 12 and (not gaps or gaps[-1] > 1e-7):
+        optimiser.step(closure)
+        head = torch_head([weight.detach().numpy() for weight in weights], bias.detach().numpy())
+        values, _ = training_metrics(features.detach(), labels, head, objective, target, target)
+        gaps.append(values["gap"])
+        assert min(values[key] for key in LEDGER) >= -1e-12
+    assert min(gaps) >= -1e-12
+    assert gaps[-1] < 1e-6
+
+
+def test_without_a_proof_there_is_no_gap() -> None:
+    for change in ({"loss": "ce", "feature_sign": "nonnegative"}, {"decay_mode": "parameters", "feature_decay": None}):
+        case, _ = optimum(predict(OPTIMA["simplex"]), np.random.default_rng(0))
+        values = measured(replace(case, problem=replace(case.problem, **change)))
+        assert values["gap"] is None
+        assert not any(key.startswith("ledger") for key in values)
