@@ -13,6 +13,7 @@ The linear systems are solved by conjugate gradients. A step that does not lower
 end replaced by a proximal gradient step.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ LARGEST_EXPONENT = 700.0  # an exponential beyond it overflows
 LARGEST_MOVE = 10.0  # per Newton step, in logits: exponentials leave their quadratic model within a few units
 CG_TOLERANCE = 1e-2  # each Newton step gains this factor; a better one costs more than another step
 SHORTENINGS = 6
+MOST_STALLED = 10  # steps that neither lower the objective nor raise the bound: what is left is rounding
 ROUNDING = 1e-14  # an objective counts as not raised if it rises by less than this, relatively
 
 
@@ -97,9 +99,12 @@ def solve(
     if start is not None:
         point = min(point, _first_point(problem, start), key=lambda candidate: candidate.objective)
     lower_bound, iterations = 0.0, 0
+    gap, stalled = math.inf, 0
     while True:
         lower_bound = max(lower_bound, _dual_value(problem, point.errors))
-        if point.objective - lower_bound <= tolerance * point.objective or iterations == max_iterations:
+        before, gap = gap, point.objective - lower_bound
+        stalled = 0 if gap < before - ROUNDING * point.objective else stalled + 1
+        if gap <= tolerance * point.objective or iterations == max_iterations or stalled == MOST_STALLED:
             break
         following = _improve(problem, point)
         if following is None:

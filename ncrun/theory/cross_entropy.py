@@ -14,6 +14,7 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory import convex_program
+from ncrun.theory.collapse_border import decay_to_collapse
 from ncrun.theory.group_structures import (
     Block,
     Structure,
@@ -24,7 +25,7 @@ from ncrun.theory.group_structures import (
     collapse_penalty,
     simplex_block,
 )
-from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction, Reference, against_known, class_margins
+from ncrun.theory.prediction import MARGIN_ROUNDING, Prediction, Reference, against_known, class_margins
 from ncrun.theory.seli import seli_reference
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd
 from ncrun.theory.theorem import BALANCED, FREE, ONE_LAYER, UNEQUAL, WIDE_FOR_SIMPLEX, Theorem, kind
@@ -34,9 +35,6 @@ SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 202
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
-COLLAPSE_DIGITS = 1e-3
-# With more classes than this a margin is not followed: a prediction has to be instant.
-MOST_FOLLOWED = 40
 
 
 def _limit(problem: Problem) -> Prediction:
@@ -130,45 +128,9 @@ def _certified(problem: Problem) -> Prediction:
         objective=solution.objective,
         duality_gap=solution.duality_gap,
         bias=solution.bias,
-        decay_to_collapse=_decay_to_collapse(counts, strength, problem.bias, margins),
+        decay_to_collapse=decay_to_collapse(counts, strength, problem.bias, margins > MARGIN_ROUNDING),
         references=references,
     )
-
-
-def _decay_to_collapse(counts: Array, strength: float, bias: bool, margins: Array) -> Array:
-    """(K,): the factor on all decays at which each class' margin reaches zero; nan where it was not sought.
-
-    Two or more classes of one size are one from N s >= sqrt(n) on (Hong and Ling 2023; docs/proofs.md). The margin of a
-    class that is alone with its size has to be followed through the program, which is done for the next such class to
-    collapse, to three digits.
-    """
-    together = (counts[:, None] == counts[None, :]).sum(axis=1) > 1
-    factors = np.where(together, np.sqrt(counts) / (counts.sum() * strength), np.nan)
-    alone = np.where(together | (margins <= MARGIN_ROUNDING), np.inf, margins)
-    if len(counts) > MOST_FOLLOWED or np.isinf(alone).all():
-        return factors
-    k = int(alone.argmin())
-    # At the latest every margin is gone once s is as large as the gradient can be at Z = 0.
-    low, high = 0.0, math.log(1.001 * math.sqrt(counts.max()) / (counts.sum() * strength))
-    at_low, at_high = float(margins[k]), _margin(counts, math.exp(high) * strength, bias, k)
-    if at_high > COLLAPSE_DIGITS:  # the bias alone favours the largest class
-        return np.where(np.arange(len(counts)) == k, np.inf, factors)
-    at_high = min(at_high, -COLLAPSE_DIGITS)  # without a bias it is exactly zero there
-    while high - low > COLLAPSE_DIGITS:
-        share = min(max(at_low / (at_low - at_high), 0.05), 0.95)  # regula falsi, kept from creeping
-        middle = low + share * (high - low)
-        at_middle = _margin(counts, math.exp(middle) * strength, bias, k)
-        if at_middle > MARGIN_ROUNDING:
-            low, at_low, at_high = middle, at_middle, at_high / 2
-        else:
-            high, at_high, at_low = middle, min(at_middle, -COLLAPSE_DIGITS), at_low / 2
-    factors[k] = math.exp((low + high) / 2)
-    return factors
-
-
-def _margin(counts: Array, strength: float, bias: bool, k: int) -> float:
-    solution = convex_program.solve(counts, strength, bias, tolerance=COLLAPSE_DIGITS**2)
-    return float(class_margins(solution.logits + solution.bias[:, None])[k])
 
 
 FINITE = kind("ce", "linear", "features", FREE)
