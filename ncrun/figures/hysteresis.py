@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from ncrun.figures import needs, panels
 from ncrun.records.read import Record
-from ncrun.theory.spectrum import decay_product
+from ncrun.theory.products import mean_decay
 from ncrun.theory.squared_loss import existence_border, global_border, shrinkage_strength
 
 
@@ -49,7 +49,7 @@ def _sweep(ax: Axes, record: Record) -> None:
     top = int(factors.argmax())
     counts = np.array(problem.counts)
     M = problem.depth
-    start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, decay_product(problem))
+    start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, mean_decay(problem))
     for k in range(len(counts)):
         colour = f"C{k}"
         ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.theory import Problem
+from ncrun.theory.products import mean_decay
 
 Array = NDArray[np.float64]
 
@@ -53,12 +54,11 @@ def squared_loss_ledger(
 
     penalties = sum(decay * np.sum(w**2) for decay, w in zip(problem.weight_decays, weights, strict=True))
     penalties += problem.feature_decay * np.sum((means * root[:, None]) ** 2)
-    product = problem.feature_decay * float(np.prod(problem.weight_decays))
     singular = np.linalg.svd(scaled_logits, compute_uv=False)
     # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
     singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
     singular = singular[: min(problem.num_classes, *problem.widths)]
-    schatten = (M + 1) / 2 * product ** (1 / (M + 1)) * float(np.sum(singular ** (2 / (M + 1))))
+    schatten = (M + 1) / 2 * mean_decay(problem) * float(np.sum(singular ** (2 / (M + 1))))
 
     residual = scaled_logits - np.diag(root)  # without the bias
     bias_excess = 0.0

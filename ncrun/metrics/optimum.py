@@ -1,5 +1,6 @@
 """How near the loss is to its optimum, and what keeps it from there."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ def gap(measured: "Measured") -> float | None:
     target = measured.target
     if measured.loss is None or target.objective is None or not target.is_lower_bound:
         return None
-    return measured.loss / target.objective - 1
+    found = measured.loss / target.objective - 1  # predictions have no objective of zero
+    return found if math.isfinite(found) else None
 
 
 def balance(measured: "Measured") -> float | None:

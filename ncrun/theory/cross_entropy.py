@@ -26,8 +26,9 @@ from ncrun.theory.group_structures import (
     simplex_block,
 )
 from ncrun.theory.prediction import MARGIN_ROUNDING, Prediction, Reference, against_known, class_margins
+from ncrun.theory.products import mean_decay
 from ncrun.theory.seli import seli_reference
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd
+from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
 from ncrun.theory.theorem import BALANCED, FREE, ONE_LAYER, UNEQUAL, WIDE_FOR_SIMPLEX, Theorem, kind
 
 SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced)"
@@ -35,6 +36,8 @@ SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 202
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
+
+LARGEST_GAP = 1e-6  # of the objective: what is further from its bound is no certificate
 
 
 def _limit(problem: Problem) -> Prediction:
@@ -49,7 +52,7 @@ def _limit(problem: Problem) -> Prediction:
 def _balanced(problem: Problem) -> Prediction:
     """The simplex ETF against every structure of groups, and zero."""
     K, M, count = problem.num_classes, problem.depth, problem.counts[0]
-    penalty = (M + 1) / 2 * decay_product(problem) ** (1 / (M + 1))
+    penalty = (M + 1) / 2 * mean_decay(problem)
     whole = simplex_block(K, K)
     gain, value = (float(x[0]) for x in best_gain(whole, K, count, np.array([penalty]), M))
     collapse = collapse_penalty(whole, K, count, M) / penalty
@@ -108,8 +111,11 @@ def _alternatives(problem: Problem, penalty: float) -> tuple[Reference, tuple[Re
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts: solve the convex program and read the balanced factors off its solution."""
     counts = np.asarray(problem.counts, dtype=float)
-    strength = math.sqrt(decay_product(problem))
+    strength = mean_decay(problem)
     solution = convex_program.solve(counts, strength, problem.bias, tolerance=1e-13)
+    if not solution.duality_gap <= LARGEST_GAP * solution.objective:
+        note = f"the convex program was solved only to a duality gap of {solution.duality_gap:.1g} at these decays"
+        return Prediction(problem, "none", SOURCE_CERTIFIED, note=note)
     left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
     references = seli_reference(problem)

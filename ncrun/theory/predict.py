@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ncrun.problem import Problem
 from ncrun.registry import Registry
 from ncrun.theory import cross_entropy, relu_features, relu_head, seli, squared_loss
-from ncrun.theory.prediction import Prediction
+from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.theorem import Theorem, uncovered
 
 THEOREMS: Registry[Theorem] = Registry(
@@ -24,17 +26,49 @@ def predict(problem: Problem) -> Prediction:
     """The optimum that theory predicts for a problem; claim "none", with the reason as its note, where no theorem
     covers it.
 
-    Raises AssertionError if two theorems cover it: then the conditions of one of them are wrong.
+    The same claim where the numbers themselves cannot be told in floating point. Raises AssertionError if two theorems
+    cover it: then the conditions of one of them are wrong.
     """
     answering = [theorem for theorem in THEOREMS if theorem.covers(problem)]
     if not answering:
         return uncovered(problem, THEOREMS)
     if len(answering) > 1:
         raise AssertionError(f"theorems {', '.join(theorem.key for theorem in answering)} all cover {problem}")
-    geometry = answering[0].predict(problem)
+    geometry = _in_floats(answering[0], problem)
     if geometry.is_lower_bound and not problem.free_features:
         note = (
             "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
         )
         return replace(geometry, note=note)
     return geometry
+
+
+def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
+    """The theorem's prediction, or claim "none" where one of its numbers is beyond what floating point holds."""
+    try:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is looked at below
+            geometry = theorem.predict(problem)
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        return _beyond_floats(theorem, problem, str(error))
+    named: list[tuple[str, Array | float | None]] = [
+        ("the objective", geometry.objective),
+        ("the logits", geometry.logits),
+        ("the bias", geometry.bias),
+        *(("a Gram matrix of the classifier", layer.weight_gram) for layer in geometry.layers),
+        *(("a Gram matrix of the class means", layer.feature_gram) for layer in geometry.layers),
+    ]
+    for name, value in named:
+        if value is not None and not np.isfinite(value).all():
+            return _beyond_floats(theorem, problem, f"{name} overflows")
+    smallest = np.finfo(float).tiny
+    if geometry.objective is not None and geometry.objective < smallest:
+        return _beyond_floats(theorem, problem, "the objective underflows")
+    for layer in geometry.layers if geometry.logits is not None and geometry.logits.any() else ():
+        if min(np.trace(layer.weight_gram), np.trace(layer.feature_gram)) < smallest:
+            return _beyond_floats(theorem, problem, "a Gram matrix underflows")
+    return geometry
+
+
+def _beyond_floats(theorem: Theorem, problem: Problem, reason: str) -> Prediction:
+    note = f"{theorem.key} covers these decays, but its numbers are beyond floating point: {reason}"
+    return Prediction(problem, "none", "", note=note)

@@ -14,7 +14,8 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
-from ncrun.theory.spectrum import centred_rank, decay_product
+from ncrun.theory.products import mean_decay
+from ncrun.theory.spectrum import centred_rank
 from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, WIDE, Theorem, kind
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
@@ -24,7 +25,7 @@ def _optimum(problem: Problem) -> Prediction:
     assert problem.feature_decay is not None
     counts = np.asarray(problem.counts, dtype=float)
     K, N = problem.num_classes, counts.sum()
-    strength = math.sqrt(decay_product(problem))
+    strength = mean_decay(problem)
     border = np.sqrt(counts * (K - 1) / K) / (N * strength)  # the factor on all decays at which a class collapses
     margins = np.log(np.maximum((K - 1) * (border * K / (K - 1) - 1), 1.0))
     objective = (counts / N) @ np.log1p((K - 1) * np.exp(-margins))

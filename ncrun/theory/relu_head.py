@@ -16,7 +16,7 @@ import numpy as np
 from ncrun.problem import Problem
 from ncrun.theory import squared_loss
 from ncrun.theory.prediction import Prediction, Reference, against_known
-from ncrun.theory.spectrum import decay_product
+from ncrun.theory.products import geometric_mean, mean_decay
 from ncrun.theory.squared_loss import global_border, kept_fraction
 from ncrun.theory.theorem import DEEP, EITHER_SIGN, NO_BIAS, ONE_LAYER, REGULAR, WIDE, Condition, Theorem, kind
 from ncrun.theory.witnesses import witnesses
@@ -78,29 +78,30 @@ def _zero_is_proven(problem: Problem) -> bool:
     if problem.feature_decay is None or not REGULAR.holds(problem):
         return False
     M, N = problem.depth, sum(problem.counts)
-    return bool((decay_product(problem) * N) ** (1 / (M + 1)) >= global_border(M))
+    return bool(mean_decay(problem) * N ** (1 / (M + 1)) >= global_border(M))
 
 
 @dataclass(frozen=True)
 class Family:
     """Configurations on `size` classes with outputs a * O, for any a >= 0.
 
-    cost: P, the product of all squared factor norms at a = 1 with one sample for each class; at a it is P a^2.
+    mean_cost: P^(1/(L+1)), the geometric mean of all L+1 squared factor norms at a = 1 with one sample for each class;
+    at a the product P grows to P a^2.
     trace: tr O. norm_sq: ||O||_F^2. widths: neurons that it needs, of the features and of each hidden layer.
     """
 
     size: int
     name: str
     source: str
-    cost: float
+    mean_cost: float
     trace: float
     norm_sq: float
     widths: tuple[int, ...]
 
-    def value(self, num_classes: int, strength: float, depth: int) -> float:
-        """Its share of the objective at the best a. strength: Lambda times the samples of a class."""
+    def value(self, num_classes: int, decay: float, count: float, depth: int) -> float:
+        """Its share of the objective at the best a. decay: Lambda^(1/(L+1)). count: the samples of a class."""
         gain = self.trace**2 / self.norm_sq
-        price = (strength * self.cost * (self.trace / self.norm_sq) ** 2) ** (1 / (depth + 1))
+        price = decay * self.mean_cost * (count * (self.trace / self.norm_sq) ** 2) ** (1 / (depth + 1))
         kept = float(kept_fraction(np.array(price * num_classes / gain), depth))
         fit = self.size + gain * ((1 - kept) ** 2 - 1)
         return float(fit / (2 * num_classes) + (depth + 1) / 2 * price * kept ** (2 / (depth + 1)))
@@ -112,7 +113,7 @@ def graph_family(size: int, depth: int) -> Family | None:
     if comb(r, 2) != size or r < 4 or depth < 3:
         return None
     singular_values = sqrt(2 * (r - 1)) + (r - 1) * sqrt(r - 2)
-    cost = singular_values**2 * r ** (depth - 2) * size**2 / 4
+    cost = geometric_mean(singular_values, singular_values, *(float(r),) * (depth - 2), size**2 / 4)
     return Family(
         size, f"strongly regular graph on {size} classes", SOURCE_GRAPH, cost, size, size, (*(r,) * (depth - 1), size)
     )
@@ -126,7 +127,7 @@ def _families(num_classes: int, depth: int) -> list[Family]:
             w.num_classes,
             f"configuration found by search on {w.num_classes} classes",
             SOURCE_SEARCH,
-            w.cost,
+            w.cost ** (1 / (depth + 1)),
             w.trace,
             w.norm_sq,
             w.widths,
@@ -140,14 +141,13 @@ def _families(num_classes: int, depth: int) -> list[Family]:
 def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
     """The lowest value of any split of the classes into blocks side by side, each of one family."""
     K, M = problem.num_classes, problem.depth
-    strength = decay_product(problem) * problem.counts[0]
     # Each family gets its classes' share of every layer: enough for any blocks side by side.
     families = [
         family
         for family in _families(K, M)
         if all(need * K <= family.size * width for need, width in zip(family.widths, problem.widths, strict=True))
     ]
-    values = [family.value(K, strength, M) for family in families]
+    values = [family.value(K, mean_decay(problem), problem.counts[0], M) for family in families]
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for total in range(1, K + 1):
         options = [

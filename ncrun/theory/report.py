@@ -98,14 +98,23 @@ def _decay_in_words(geometry: Prediction, factor: float, verb: str) -> str:
     """Every margin depends on the product of the M+1 decays only: `factor` on all of them is factor^((M+1)/M) on the
     weights' alone."""
     problem = geometry.problem
-    alone = factor ** ((problem.depth + 1) / problem.depth)
-    decays = [f"{decay * alone:.3g}" for decay in problem.weight_decays]
-    both = f"the product of all decays grows {factor ** (problem.depth + 1):.3g}-fold"
+    depth = problem.depth
+    decays = [_power_in_words(factor, (depth + 1) / depth, decay) for decay in problem.weight_decays]
+    both = f"the product of all decays grows {_power_in_words(factor, depth + 1)}-fold"
     if factor < 1:
-        both = f"the product of all decays shrinks {factor ** -(problem.depth + 1):.3g}-fold"
+        both = f"the product of all decays shrinks {_power_in_words(factor, -(depth + 1))}-fold"
     if len(set(problem.weight_decays)) == 1:
         return f"weight decay {verb} {decays[0]} at this feature decay ({both})"
     return f"the layers' weight decays {'exceed' if verb == 'exceeds' else 'fall below'} {', '.join(decays)} ({both})"
+
+
+def _power_in_words(base: float, exponent: float, times: float = 1.0) -> str:
+    """times * base^exponent to three digits, also where a float cannot hold it."""
+    digits = math.log10(base) * exponent + math.log10(times)
+    if abs(digits) < 300:
+        return f"{base**exponent * times:.3g}" if abs(math.log10(base) * exponent) < 300 else f"{10**digits:.3g}"
+    whole = math.floor(digits)
+    return f"{10 ** (digits - whole):.3g}e{whole:+03d}"
 
 
 def as_table(geometry: Prediction) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, LayerTarget, Prediction, Tie
+from ncrun.theory.products import mean_decay, running_products
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,12 @@ def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
     return left, values, right_t
 
 
-def decay_product(problem: Problem) -> float:
-    """Lambda, the product of all decays of a setting with decay.mode=features."""
-    assert problem.feature_decay is not None
-    return problem.feature_decay * float(np.prod(problem.weight_decays))
-
-
 def shared_penalty(problem: Problem, kept: Array) -> Array:
     """e above, (r,): along each direction every one of the M+1 factors has the penalty e/2.
 
     kept: (r,) singular values of the optimal logits times sqrt(n_k).
     """
-    return np.asarray((decay_product(problem) * kept**2) ** (1 / (problem.depth + 1)))
+    return np.asarray(mean_decay(problem) * kept ** (2 / (problem.depth + 1)))
 
 
 def balanced_powers(problem: Problem, kept: Array) -> tuple[list[Array], list[Array]]:
@@ -56,10 +51,10 @@ def balanced_powers(problem: Problem, kept: Array) -> tuple[list[Array], list[Ar
     kept: (r,) singular values of the optimal logits times sqrt(n_k).
     """
     assert problem.feature_decay is not None
-    M, decays = problem.depth, np.array(problem.weight_decays)
     energy = shared_penalty(problem, kept)
-    weights = [np.prod(energy[:, None] / decays[m:], axis=1) for m in range(M)]
-    features = [energy / problem.feature_decay * np.prod(energy[:, None] / decays[:m], axis=1) for m in range(M)]
+    layers = [energy / decay for decay in problem.weight_decays]
+    weights = running_products(reversed(layers))[::-1]
+    features = running_products([energy / problem.feature_decay, *layers[:-1]])
     return weights, features
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, decay_product, full_svd, shared_penalty, ties
+from ncrun.theory.products import mean_decay
+from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd, shared_penalty, ties
 from ncrun.theory.theorem import BIAS, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
@@ -38,9 +39,12 @@ def label_spectrum(counts: Array, bias: bool) -> Spectrum:
     return Spectrum(left[:, :-1], values[:-1], right_t[:-1].T)  # the last singular value is zero: q itself
 
 
-def shrinkage_strength(values: Array, num_samples: float, depth: int, decay_product: float) -> Array:
-    """kappa, the dimensionless pull towards zero on each singular value: kept fraction a solves (1-a) a^p = kappa."""
-    return np.asarray(num_samples * decay_product ** (1 / (depth + 1)) * values ** (-2 * depth / (depth + 1)))
+def shrinkage_strength(values: Array, num_samples: float, depth: int, decay: float) -> Array:
+    """kappa, the dimensionless pull towards zero on each singular value: kept fraction a solves (1-a) a^p = kappa.
+
+    decay: Lambda^(1/(M+1)), the geometric mean of all decays.
+    """
+    return np.asarray(num_samples * decay * values ** (-2 * depth / (depth + 1)))
 
 
 def global_border(depth: int) -> float:
@@ -77,7 +81,7 @@ def optimum(problem: Problem) -> Prediction:
     N, M = counts.sum(), problem.depth
     spectrum = label_spectrum(counts, problem.bias)
     rank = min(problem.num_classes, *problem.widths)
-    kappa = shrinkage_strength(spectrum.values, N, M, decay_product(problem))
+    kappa = shrinkage_strength(spectrum.values, N, M, mean_decay(problem))
     z = kept_fraction(kappa, M) * spectrum.values
     optimal = np.where(np.arange(len(z)) < rank, z, 0.0)
     energy = shared_penalty(problem, optimal)

@@ -9,6 +9,7 @@ import torch
 from metric_cases import LEDGER, OPTIMA, measured, optimum, problem, random_case, torch_head
 from reference_metrics import reference_loss
 
+from ncrun.metrics.ledger import squared_loss_ledger
 from ncrun.metrics.rows import training_metrics
 from ncrun.objective import Objective
 from ncrun.theory import Problem, predict
@@ -77,3 +78,24 @@ def test_without_a_proof_there_is_no_gap() -> None:
         values = measured(replace(case, problem=replace(case.problem, **change)))
         assert values["gap"] is None
         assert not any(key.startswith("ledger") for key in values)
+
+
+@pytest.mark.parametrize("decay", [5e-4, 1e-12])
+def test_the_ledger_of_a_head_whose_decays_have_no_product_in_floats(decay: float) -> None:
+    """97 layers: their sum is the loss minus the optimum, and an optimum has no term. 1e-12 of the loss is rounding."""
+    posed = Problem("mse", (20.0, 10.0), (2,) * 97, False, (decay,) * 97, decay)
+    target = predict(posed)
+    assert target.objective is not None
+    assert target.logits is not None
+    root = np.sqrt(posed.counts)
+    shares = (np.diag(target.logits) * root) ** (1 / 98)  # each of 97 layers and the means times sqrt(n)
+    weights, means = [np.diag(shares)] * 97, np.diag(shares / root)
+    at_optimum = squared_loss_ledger(posed, target.objective, weights, np.zeros(2), means, 0.0, 0.0)
+    for term in (at_optimum.within_class, at_optimum.duality, at_optimum.bias, at_optimum.geometry):
+        assert abs(term) <= 1e-12 * target.objective
+    unbalanced = [np.diag(shares * (2.0 if m % 2 else 0.5)) for m in range(96)] + [np.diag(shares)]
+    found = squared_loss_ledger(posed, target.objective, unbalanced, np.zeros(2), means, 0.0, 0.0)
+    penalty = decay / 2 * (sum((w**2).sum() for w in unbalanced) + (shares**2).sum())
+    fit = sum((z - 1) ** 2 * n for z, n in zip(np.diag(target.logits), posed.counts, strict=True)) / (2 * 30)
+    assert found.total == pytest.approx(penalty + fit - target.objective, rel=1e-12)
+    assert found.duality == pytest.approx(found.total, rel=1e-9)

@@ -54,7 +54,7 @@ def test_strongly_regular_graph_golden_values(n: float, chains: float, graph: fl
 def test_strongly_regular_graph_cost(r: int, depth: int, quotient: float) -> None:
     family = graph_family(r * (r - 1) // 2, depth)
     assert family is not None
-    assert family.cost / family.size ** (depth + 1) == pytest.approx(quotient, abs=6e-4)
+    assert (family.mean_cost / family.size) ** (depth + 1) == pytest.approx(quotient, abs=6e-4)
 
 
 def test_strongly_regular_graph_as_an_explicit_network() -> None:
@@ -75,7 +75,9 @@ def test_strongly_regular_graph_as_an_explicit_network() -> None:
     np.testing.assert_allclose(factors[-1] @ signal, np.eye(K), atol=1e-12)
     family = graph_family(K, depth)
     assert family is not None
-    assert np.prod([(factor**2).sum() for factor in factors]) == pytest.approx(family.cost, rel=1e-12)
+    assert np.prod([(factor**2).sum() for factor in factors]) == pytest.approx(
+        family.mean_cost ** (depth + 1), rel=1e-12
+    )
     assert [len(factor) for factor in factors[:-1]] == list(family.widths)
 
 

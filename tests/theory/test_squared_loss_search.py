@@ -8,6 +8,7 @@ from free_features import Array, Instance, Point
 from posed import make, random_settings
 
 from ncrun.theory import Prediction, Problem, predict
+from ncrun.theory.products import geometric_mean
 from ncrun.theory.report import as_json, as_table
 from ncrun.theory.squared_loss import global_border, label_spectrum, shrinkage_strength
 
@@ -37,8 +38,8 @@ def clear_cut(problem: Problem) -> bool:
     values = label_spectrum(counts, problem.bias).values
     rank = min(problem.num_classes, *problem.widths)
     assert problem.feature_decay is not None
-    product = problem.feature_decay * float(np.prod(problem.weight_decays))
-    kappa = shrinkage_strength(values, counts.sum(), problem.depth, product)[:rank]
+    decay = geometric_mean(problem.feature_decay, *problem.weight_decays)
+    kappa = shrinkage_strength(values, counts.sum(), problem.depth, decay)[:rank]
     if np.any(np.abs(kappa / global_border(problem.depth) - 1) < 0.05):
         return False
     return rank >= len(values) or bool(values[rank] < 0.95 * values[rank - 1])
