@@ -20,6 +20,8 @@ from ncrun.theory.report import as_json, nearest_threshold
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+SMALLEST = 1e-140  # its square is far from the smallest number that float64 holds with all digits
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -130,8 +132,12 @@ def measure(
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [_floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
     K = len(layers[-1])
+    if K == 1:
+        raise UserError(f"{names[-1]}: has one row; collapse is a matter of two classes or more")
     points = _floats("features", features, 2)
     own = _labels("labels", labels, len(points), K)
+    for name, values in [("features", points), *zip(names, layers, strict=True)]:
+        _check_size(name, values)
     width, below = points.shape[1], "features"
     for name, layer in zip(names, layers, strict=True):
         if layer.shape[1] != width:
@@ -168,7 +174,12 @@ def measure(
             raise UserError(
                 f"test_features: expected dimension {points.shape[1]}, as features has, found {test_points.shape[1]}"
             )
-        row |= transfer_metrics(test_points, _labels("test_labels", test[1], len(test_points), K), head, means, target)
+        _check_size("test_features", test_points)
+        test_labels = _labels("test_labels", test[1], len(test_points), K)
+        try:
+            row |= transfer_metrics(test_points, test_labels, head, means, target)
+        except FloatingPointError as error:
+            raise UserError(f"test_features: are too large to measure ({error})") from error
     theory = as_json(target)
     return Measurement(row, theory, problem, describe(row, theory), nearest_threshold(target))
 
@@ -184,6 +195,13 @@ def _floats(name: str, values: Any, dimensions: int) -> Tensor:
     if not np.isfinite(array).all():
         raise UserError(f"{name}: {int((~np.isfinite(array)).sum())} of its values are not finite")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32))
+
+
+def _check_size(name: str, values: Tensor) -> None:
+    """Values whose squares, of which everything is made, no float64 holds. All zero is a size like others."""
+    largest = float(values.abs().max())
+    if 0 < largest < SMALLEST:
+        raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square is lost")
 
 
 def _labels(name: str, values: Any, number: int, num_classes: int) -> Tensor:

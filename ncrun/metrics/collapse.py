@@ -99,7 +99,7 @@ COLLAPSE = (
         "classifier to simplex ETF",
         r"$W$ to ETF",
         ETF,
-        lambda measured: etf_distance(measured.weight_gram),
+        lambda measured: etf_distance(measured.weight_array),
         ("run", "head"),
     ),
     Metric(
@@ -107,7 +107,7 @@ COLLAPSE = (
         "class means to simplex ETF",
         r"$\bar H$ to ETF",
         ETF,
-        lambda measured: etf_distance(measured.feature_gram),
+        lambda measured: etf_distance(measured.raw_means) if measured.alive else None,
         EVERYWHERE,
     ),
     Metric(

@@ -10,9 +10,11 @@ Array = NDArray[np.float64]
 
 def normalised(matrix: Array) -> Array | None:
     """N(A) = A / ||A||_F, or None for a matrix without a shape (zero or not finite)."""
-    with np.errstate(over="ignore"):  # of a run that is about to be stopped as diverged
-        norm = float(np.linalg.norm(matrix))
-    return matrix / norm if norm > 0 and np.isfinite(norm) else None
+    largest = float(np.abs(matrix).max())
+    if largest == 0 or not np.isfinite(largest):
+        return None
+    matrix = np.ldexp(matrix, -int(np.frexp(largest)[1]))  # a power of two: exact, and no square leaves the floats
+    return np.asarray(matrix / np.linalg.norm(matrix))
 
 
 def shape_distance(measured: Array, target: Array) -> float | None:
@@ -26,12 +28,17 @@ def simplex(num_classes: int) -> Array:
     return np.eye(num_classes) - 1 / num_classes
 
 
-def etf_distance(gram: Array) -> float | None:
-    """Distance of a Gram matrix to the simplex ETF, both centred by the unweighted mean of the classes."""
-    centred = gram - gram.mean(axis=0) - gram.mean(axis=1, keepdims=True) + gram.mean()
-    if np.linalg.norm(centred) <= len(gram) * np.finfo(float).eps * np.linalg.norm(gram):
+def etf_distance(vectors: Array) -> float | None:
+    """Distance of the Gram matrix of vectors, (K, d), to the simplex ETF, both centred by the unweighted mean.
+
+    The vectors are centred, not their Gram matrix: there an offset would cost twice the digits."""
+    unit = normalised(vectors)
+    if unit is None:
+        return None
+    centred = unit - unit.mean(axis=0)
+    if np.linalg.norm(centred) <= len(unit) * np.finfo(float).eps:
         return None  # all classes alike: what is left is rounding
-    return shape_distance(centred, simplex(len(gram)))
+    return shape_distance(centred @ centred.T, simplex(len(unit)))
 
 
 def target_distances(

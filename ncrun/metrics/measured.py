@@ -89,6 +89,11 @@ class Layer:
         return self.means.means - self.means.means.mean(dim=0)
 
     @cached_property
+    def raw_means(self) -> Array:
+        """(K, d), the class means, not centred."""
+        return as_array(self.means.means)
+
+    @cached_property
     def singular_values(self) -> Tensor:
         """Of the class means, not centred, the largest first."""
         return singular_values(self.means.means)

@@ -25,13 +25,15 @@ from ncrun.theory.group_structures import (
     collapse_penalty,
     simplex_block,
 )
-from ncrun.theory.prediction import MARGIN_ROUNDING, Prediction, Reference, against_known, class_margins
+from ncrun.theory.prediction import Prediction, Reference, against_known, without_margin
 from ncrun.theory.products import mean_decay
 from ncrun.theory.seli import seli_reference
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
+from ncrun.theory.symmetry import alike_by_class
 from ncrun.theory.theorem import BALANCED, FREE, ONE_LAYER, UNEQUAL, WIDE_FOR_SIMPLEX, Theorem, kind
 
-SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced)"
+SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced, last-layer bias)"
+SOURCE_NO_BIAS = "Dang et al. 2023, Theorem 2, whose bias is zero at the optimum: without one see docs/proofs.md"
 SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 2023, Theorem 2)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
@@ -46,7 +48,7 @@ def _limit(problem: Problem) -> Prediction:
     note = "plain weight decay has no exact theorem: the target is the simplex ETF, without a scale"
     if problem.depth > 1:
         note += "; deep heads may prefer solutions of lower rank"
-    return replace(geometry, problem=problem, claim="transferred", source=SOURCE_BALANCED, scale_free=True, note=note)
+    return replace(geometry, problem=problem, claim="transferred", source=_source(problem), scale_free=True, note=note)
 
 
 def _balanced(problem: Problem) -> Prediction:
@@ -63,14 +65,18 @@ def _balanced(problem: Problem) -> Prediction:
         decay_to_collapse=np.full(K, collapse),
     )
     if M == 1:
-        return replace(geometry, claim="proven", source=SOURCE_BALANCED)
+        return replace(geometry, claim="proven", source=_source(problem))
     if K == 2:
         return replace(geometry, claim="proven", source=SOURCE_TWO)
     if _zero_is_proven(problem, penalty):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
     note = "claimed for every depth; false for other K, M or decay, and here no lower value is known"
-    claimed = replace(geometry, source=SOURCE_BALANCED)
+    claimed = replace(geometry, source=_source(problem))
     return against_known(claimed, *_alternatives(problem, penalty), "simplex", note)
+
+
+def _source(problem: Problem) -> str:
+    return SOURCE_BALANCED if problem.bias else SOURCE_NO_BIAS
 
 
 def _simplex(problem: Problem, gain: float) -> Prediction:
@@ -125,16 +131,18 @@ def _certified(problem: Problem) -> Prediction:
             problem, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
         )
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
-    margins = class_margins(solution.logits + solution.bias[:, None])
+    bias = alike_by_class(solution.bias, counts)
     geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
+    assert geometry.logits is not None
+    scores = geometry.logits + bias[:, None]
     return replace(
         geometry,
         claim="certified",
         source=SOURCE_CERTIFIED,
         objective=solution.objective,
         duality_gap=solution.duality_gap,
-        bias=solution.bias,
-        decay_to_collapse=decay_to_collapse(counts, strength, problem.bias, margins > MARGIN_ROUNDING),
+        bias=bias,
+        decay_to_collapse=decay_to_collapse(counts, strength, problem.bias, ~without_margin(scores)),
         references=references,
     )
 

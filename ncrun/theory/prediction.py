@@ -10,7 +10,7 @@ from ncrun.problem import Problem
 
 Array = NDArray[np.float64]
 
-# A margin that is zero in exact arithmetic comes out as a few rounding errors of logits that are about 1.
+# A margin that is zero in exact arithmetic comes out as a few rounding errors of the largest score.
 MARGIN_ROUNDING = 1e-12
 # A value is lower than a claim if it is so by more than the rounding of two sums over the classes.
 STRICTLY = 1e-10
@@ -135,10 +135,9 @@ class Prediction:
 
     def collapsed(self) -> list[bool | None]:
         """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
-        margins = self.margins()
-        if margins is None:
+        if not self.determined or self.logits is None or self.bias is None:
             return [None] * self.problem.num_classes
-        return [bool(margin <= MARGIN_ROUNDING) for margin in margins]
+        return [bool(gone) for gone in without_margin(self.logits + self.bias[:, None])]
 
     def merged_with(self) -> list[list[int]]:
         """Per class, the other classes whose predicted feature means coincide with its own."""
@@ -164,6 +163,11 @@ def against_known(
         return replace(geometry, claim="open", references=references, note=open_note)
     note = f"{best.name}: the lower value {best.objective:.8g} is known; wide networks may still reach the {shape}"
     return replace(geometry, claim="refuted", best_known=best, references=references, note=note)
+
+
+def without_margin(scores: Array) -> NDArray[np.bool_]:
+    """(K,): whether a class' margin is zero, to rounding, or negative. scores: (K, K), as in class_margins."""
+    return np.asarray(class_margins(scores) <= MARGIN_ROUNDING * np.abs(scores).max())
 
 
 def class_margins(scores: Array) -> Array:

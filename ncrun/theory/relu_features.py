@@ -16,6 +16,7 @@ from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import centred_rank
+from ncrun.theory.symmetry import alike
 from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, WIDE, Theorem, kind
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
@@ -54,8 +55,8 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
         problem,
         "none",
         "",
-        layers=(LayerTarget(weight_gram, feature_gram),),
-        logits=encoded * margins,
+        layers=(LayerTarget(alike(weight_gram, counts), alike(feature_gram, counts)),),
+        logits=alike(encoded * margins, counts),
         bias=np.zeros(K),
         mean_rank=centred_rank(feature_gram, counts),
     )

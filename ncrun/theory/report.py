@@ -17,6 +17,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
     first = geometry.layers[0] if geometry.determined else None
     vanish = geometry.decay_to_vanish
+    never = never_collapses(geometry)
     for k, count in enumerate(geometry.problem.counts):
         classes.append(
             {
@@ -30,6 +31,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
                 "decay_to_collapse": _number(geometry.decay_to_collapse[k])
                 if geometry.decay_to_collapse is not None
                 else None,
+                "never_collapses": never[k],
                 "decay_to_vanish": _number(vanish[k]) if vanish is not None else None,
             }
         )
@@ -54,6 +56,15 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
         "best_known": vars(geometry.best_known) if geometry.best_known is not None else None,
         "references": [vars(reference) for reference in geometry.references],
     }
+
+
+def never_collapses(geometry: Prediction) -> list[bool | None]:
+    """Per class, whether it keeps its margin at any decay; None where its border was not sought or is not determined.
+    It tells apart what is null in decay_to_collapse, for JSON knows no infinity."""
+    factors = geometry.decay_to_collapse
+    if factors is None:
+        return [None] * geometry.problem.num_classes
+    return [None if math.isnan(factor) else math.isinf(factor) for factor in factors.tolist()]
 
 
 def metastable(geometry: Prediction) -> list[int]:
@@ -180,8 +191,10 @@ def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> 
     if collapsed is None:
         return "undetermined (tie at a bottleneck)"
     state = "COLLAPSED" if collapsed else "no"
-    if geometry.decay_to_collapse is None or math.isnan(geometry.decay_to_collapse[k]):
+    if geometry.decay_to_collapse is None:
         return state
+    if math.isnan(geometry.decay_to_collapse[k]):
+        return f"{state}; the border was not sought"
     factor = float(geometry.decay_to_collapse[k])
     vanish = geometry.decay_to_vanish
     if collapsed:

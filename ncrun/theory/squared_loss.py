@@ -20,6 +20,7 @@ from ncrun.problem import Problem
 from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd, shared_penalty, ties
+from ncrun.theory.symmetry import alike_by_class
 from ncrun.theory.theorem import BIAS, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
@@ -144,19 +145,21 @@ def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank:
     kept = np.arange(len(kappa)) < rank
     if not problem.bias:
         factors = np.where(kept, border / kappa, 0.0)
-        return np.asarray(spectrum.left @ factors)  # columns of `left` are classes in the order of the spectrum
+        # Columns of `left` are classes in the order of the spectrum.
+        return alike_by_class(spectrum.left @ factors, counts)
     sizes, members, class_to_size = np.unique(counts, return_index=True, return_inverse=True)
     rows = (spectrum.right / np.sqrt(counts)[:, None])[members]  # one class of each size, (C, r)
     prior = counts / counts.sum()
 
     def margins(factors: Array) -> Array:
-        """(C,): the margin of each size' class with all decays times that size' factor."""
+        """(C,): the margin of each size' class with all decays times that size' factor, relative to its scores."""
         z = kept_fraction(kappa * factors[:, None], problem.depth) * kept * spectrum.values
         scores = (z * rows) @ spectrum.left.T + prior
         each = np.arange(len(sizes))
         own = scores[each, members].copy()
+        size = np.abs(scores).max(axis=1)
         scores[each, members] = -np.inf
-        return np.asarray(own - scores.max(axis=1))
+        return np.asarray((own - scores.max(axis=1)) / size)
 
     low, high = np.zeros(len(sizes)), np.full(len(sizes), 1.001 * border / float(kappa.min()))
     never_alive, always_alive = margins(low) <= MARGIN_ROUNDING, margins(high) > MARGIN_ROUNDING

@@ -275,3 +275,44 @@ def test_importing_ncrun_stays_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     with pytest.raises(AttributeError, match="nosuch"):
         package.nosuch  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["features", "classifier", "test_features"])
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-200, 1e-160])
+def test_numbers_whose_squares_vanish_are_refused(name: str, size: float) -> None:
+    arrays = dict(zip(("features", "labels", "classifier"), simplex(3, 4, 0.1), strict=True))
+    arrays["test_features"] = arrays["features"]
+    arrays[name] = arrays[name] * size
+    with pytest.raises(UserError, match=rf"^{name}: .* too small to measure") as error:
+        package.measure(
+            arrays["features"],
+            arrays["labels"],
+            arrays["classifier"],
+            decay_weight=1e-3,
+            decay_feature=1e-3,
+            nonnegative_features=False,
+            test=(arrays["test_features"], arrays["labels"]),
+        )
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("decay", [1e-300, 1e-320])
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_decays_near_the_smallest_numbers(loss: str, decay: float) -> None:
+    """What is predicted is a number or `none`; the gap to it is a number or null, and never a division by zero."""
+    features, labels, classifier = simplex(3, 4, 0.1)
+    found = package.measure(
+        features, labels, classifier, loss=loss, decay_weight=decay, decay_feature=decay, nonnegative_features=False
+    )
+    assert (found.metrics["gap"] is None) == (found.theory["claim"] == "none")
+    assert (found.theory["objective"] is None) == (found.theory["claim"] == "none")
+
+
+def test_all_zero_features_can_be_measured() -> None:
+    features, labels, classifier = simplex(3, 4)
+    assert package.measure(0 * features, labels, classifier, nonnegative_features=False).metrics["nc1"] is None
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^classifier: has one row; collapse is a matter of two classes or more$"):
+        package.measure(np.ones((4, 3)), np.zeros(4, dtype=int), np.ones((1, 3)), nonnegative_features=False)

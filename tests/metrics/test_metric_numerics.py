@@ -225,3 +225,34 @@ def test_no_matrix_of_dimension_squared_is_formed() -> None:
     small = measured(case_of(features, labels, [first, weight]))
     large = measured(case_of(padded, labels, [padded_first, weight]))
     assert max(deviations(large, small).values()) < 1e-9
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e7, 1e10])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_distance_to_the_simplex_under_an_offset(offset: float, bias: bool) -> None:
+    """Class means and rows of a spread of about 1 far from the origin: the ETF distance does not know of the origin. An
+    offset costs its own digits, 1e-16 times it, and not their square."""
+    rng = np.random.default_rng(3)
+    means, weight = rng.normal(size=(4, 6)), rng.normal(size=(4, 6))
+    labels = np.repeat(np.arange(4), 3)
+    posed = problem((3.0,) * 4, (6,), bias=bias)
+
+    def values(shift: float) -> dict[str, Any]:
+        case = case_of((means + shift)[labels], labels, [weight + shift])
+        return measured(replace(case, problem=posed))
+
+    for key in ("etf_h", "etf_w"):
+        assert values(offset)[key] == pytest.approx(values(0.0)[key], abs=1e-15 * offset), key
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-60, 1e60, 1e100])
+def test_shapes_do_not_depend_on_the_scale(size: float) -> None:
+    """The square of a Gram matrix leaves the floats long before the matrix does. 1e-12: rounding."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(3), 4)
+    points, weight = rng.normal(size=(12, 5)), rng.normal(size=(3, 5))
+    plain = measured(case_of(points, labels, [weight]))
+    for scaled in (case_of(size * points, labels, [weight]), case_of(points, labels, [size * weight])):
+        values = measured(scaled)
+        for key in ("nc2_w", "nc2_h", "nc3", "etf_w", "etf_h", "duality"):
+            assert values[key] == pytest.approx(plain[key], rel=1e-12), key

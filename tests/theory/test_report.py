@@ -83,3 +83,30 @@ def test_a_prediction_needs_no_torch() -> None:
     code = "import sys, ncrun.theory.report; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_never_is_told_from_not_sought() -> None:
+    """Both are null as a number, for JSON has no infinity."""
+    found = as_json(predict(free("ce", [1000, 5, 5], 1e-3, bias=True)))["classes"]
+    assert [entry["never_collapses"] for entry in found] == [True, False, False]
+    assert [entry["decay_to_collapse"] is None for entry in found] == [True, False, False]
+    many = predict(free("ce", [*range(30, 80), 100], 1e-4, bias=True))
+    found = as_json(many)["classes"]
+    assert [entry["never_collapses"] for entry in found][-1] is True
+    not_sought = [entry for entry in found if entry["never_collapses"] is None]
+    assert not_sought
+    assert all(entry["decay_to_collapse"] is None for entry in not_sought)
+    table = as_table(many)
+    assert table.count("the border was not sought") == len(not_sought)
+    assert table.count("  never") == 1
+    limit = as_json(predict(free("mse", [40, 4], 1e-3, decay_mode="parameters")))["classes"]
+    assert all(entry["never_collapses"] is None for entry in limit)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_source_says_whether_it_speaks_of_a_bias(depth: int) -> None:
+    """Theorem 2 of Dang et al. 2023 has a last-layer bias."""
+    with_bias, without = (predict(free("ce", [40] * 4, 5e-3, depth, bias=bias)).source for bias in (True, False))
+    assert with_bias == "Dang et al. 2023, Theorem 2 (cross-entropy, balanced, last-layer bias)"
+    assert "docs/proofs.md" in without
+    assert "without" in without
