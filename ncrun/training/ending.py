@@ -53,7 +53,7 @@ def outcome(
             [weight[0] for weight in head.weights], None if head.bias is None else head.bias[0]
         )
     if run.problem.num_classes <= MOST_CLASSES_WRITTEN:
-        write_json(record.path / "geometry.json", evaluator.geometry(network))
+        write_json(record.path / "geometry.json", evaluator.measured_matrices(network))
     return ending
 
 

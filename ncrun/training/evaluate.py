@@ -100,7 +100,7 @@ class Evaluator:
         return row
 
     @torch.no_grad()
-    def geometry(self, network: Network | FreeFeatures) -> dict[str, Any]:
+    def measured_matrices(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
 
         In these, means are centred in settings with a bias, as for nc2_h. And by layer ("head.1", "tap.relu2") the
