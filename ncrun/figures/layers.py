@@ -132,7 +132,7 @@ def width_ablation(records: Sequence[Record]) -> Figure:
     layer at the end; every restart a dot, colours are depths, lines are medians."""
     needs.verdicts(records)
     for record in records:
-        needs.metrics([record], *(f"head.{record.config['head']['depth']}.{key}" for key, _, _ in DNC))
+        needs.columns(record, *(f"head.{record.config['head']['depth']}.{key}" for key, _, _ in DNC))
     depths = sorted({record.config["head"]["depth"] for record in records})
     figure, axes = panels.grid(1, 5, width=2.1)
     panel = axes[0]

@@ -14,6 +14,13 @@ def metrics(records: Sequence[Record], *names: str) -> None:
                 raise UserError(f"{record.path}: has no {name}, which is drawn here")
 
 
+def columns(record: Record, *names: str) -> None:
+    """Raises UserError if the run does not measure one of these; null is a value, too."""
+    for name in names:
+        if name not in record.metrics:
+            raise UserError(f"{record.path}: has no {name}, which is drawn here")
+
+
 def momenta(records: Sequence[Record]) -> None:
     """Raises UserError for a run whose optimiser knows no momentum."""
     for record in records:

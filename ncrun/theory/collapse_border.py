@@ -16,9 +16,9 @@ from ncrun.theory import convex_program
 from ncrun.theory.prediction import Array, class_margins
 
 DIGITS = 1e-3
-# A prediction has to be instant. Of more classes no border is sought, of fewer that of the next class in any case, and
+# A prediction has to be instant. Of more classes no margin is followed, of fewer that of the next in any case, and
 # those of others while no more than this many programs, whose time grows about as K^2, have been solved.
-MOST_CLASSES = 100
+MOST_CLASSES = 40
 AFFORDABLE = 40_000
 LEAST_FACTOR = 1e-12  # of the decays, where the search for a collapsed class' return ends
 
@@ -27,10 +27,8 @@ def decay_to_collapse(counts: Array, strength: float, bias: bool, alive: NDArray
     """(K,): the factor on all decays at which each class' margin reaches zero; inf: at none; nan: it was not sought.
 
     counts: (K,). strength: s. alive: (K,), whether the class' margin is positive at these decays.
-    The border of the next class to collapse, and of the next one to come back, are among those that are sought.
+    Of up to MOST_CLASSES the border of the next class to collapse, and of the next one to come back, are sought.
     """
-    if len(counts) > MOST_CLASSES:
-        return np.full(len(counts), np.nan)
     sizes, members, of_class = np.unique(counts, return_index=True, return_inverse=True)
     path = _Path(counts, strength, bias, members, AFFORDABLE // len(counts) ** 2)
     living = alive[members]
@@ -45,8 +43,9 @@ def decay_to_collapse(counts: Array, strength: float, bias: bool, alive: NDArray
         if path.left and path.margins(merging[c])[c] > 0:
             borders[c] = merging[c]
     latest = np.minimum(merging, end)
-    _follow(path, borders, living & np.isnan(borders), latest, 1.0)
-    _follow_back(path, borders, ~living & np.isnan(borders), latest)
+    if len(counts) <= MOST_CLASSES:
+        _follow(path, borders, living & np.isnan(borders), latest, 1.0)
+        _follow_back(path, borders, ~living & np.isnan(borders), latest)
     return np.asarray(borders[of_class])
 
 
