@@ -19,12 +19,14 @@ _loaded: dict[Path, str] = {}  # by file, the digest of what was imported
 
 
 def named_files(typed: Sequence[str]) -> list[str]:
-    """Those of the last extend= that is typed, else of the environment variable (separated by os.pathsep)."""
+    """Those of the last extend= that is typed, else of the environment variable (separated by os.pathsep).
+    Raises UserError for a value that is no list."""
     relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] == "extend"]
     if relevant:
-        value = parse(relevant)[-1].value()
-        files = value if isinstance(value, list) else [value]
-        return [str(file) for file in files if file is not None]
+        files = parse(relevant)[-1].value()
+        if not isinstance(files, list):
+            raise UserError(f"{relevant[-1].lstrip('+')}: must be a list of files of Python code, such as [my_lab.py]")
+        return [str(file) for file in files]
     return [file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
 
 

@@ -121,6 +121,11 @@ def test_files_that_are_refused(content: str | None, said: str, refused: Refused
     assert line.startswith(said.replace("[mine.py]", "mine.py"))
 
 
+@pytest.mark.parametrize("typed", ["extend=mine.py", "extend=null", "extend=a.py,b.py"])
+def test_value_that_is_no_list(typed: str, refused: Refused) -> None:
+    assert refused("train", typed).startswith(f"{typed}: must be a list of files")
+
+
 def test_a_file_that_ends_in_an_error_shows_where(ncrun: Command, workdir: Path) -> None:
     (workdir / "mine.py").write_text("1 / 0\n")
     result = ncrun("train", "extend=[mine.py]")
