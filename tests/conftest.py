@@ -18,9 +18,12 @@ from ncrun import cli
 from ncrun.config import experiments, extensions, folders
 from ncrun.config.planning import job_of
 from ncrun.extending import forget_added
+from ncrun.records.read import Record
 from ncrun.run import Run
 
 if TYPE_CHECKING:
+    from figure_runs import Runs
+
     from ncrun.models.free_model import FreeFeatures
     from ncrun.models.network import Network
 
@@ -214,3 +217,32 @@ def write_run(folder: Path, metrics: list[dict[str, Any]], state: str = "done", 
         (folder / name).write_text(json.dumps(content))  # JSON is YAML
     (folder / "metrics.jsonl").write_text("".join(json.dumps(WHOLE_ROW | row) + "\n" for row in metrics))
     return folder
+
+
+@pytest.fixture
+def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> "Runs":
+    """Of the figures' tests; their folder is known to Python once one of them is collected."""
+    from figure_runs import Runs
+
+    return Runs.shared(tmp_path_factory, ncrun)
+
+
+@pytest.fixture
+def seeds(runs: "Runs") -> list[Record]:
+    """Depth 1, three seeds."""
+    return runs("M1-0", "M1-1", "M1-2")
+
+
+@pytest.fixture
+def all_imbalanced(runs: "Runs") -> list[Record]:
+    """Depths 1 and 3, three seeds each."""
+    return runs(*(f"M{depth}-{seed}" for depth in (1, 3) for seed in (0, 1, 2)))
+
+
+@pytest.fixture
+def closed() -> Iterator[None]:
+    """Figures do not stay open after the test."""
+    from matplotlib import pyplot as plt
+
+    yield
+    plt.close("all")

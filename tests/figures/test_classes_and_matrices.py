@@ -1,40 +1,16 @@
 """Class by class and entry by entry: what is drawn is what was recorded, dashes are theory's."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
-from figure_runs import COUNTS, NETWORKS, Runs, caption_of, panel, with_measured
-from matplotlib import pyplot as plt
+from figure_runs import COUNTS, Runs, caption_of, panel, with_measured
 
 from ncrun.errors import UserError
 from ncrun.figures import classes, matrices
 from ncrun.records.read import Record
 
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
-
-
-@pytest.fixture
-def seeds(runs: Runs) -> list[Record]:
-    """Depth 1, three seeds."""
-    return runs("M1-0", "M1-1", "M1-2")
-
-
-@pytest.fixture
-def all_imbalanced(runs: Runs) -> list[Record]:
-    """Depths 1 and 3, three seeds each."""
-    return runs(*(name for name in NETWORKS if name.startswith("M")))
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_matrices_are_the_recorded_ones(seeds: list[Record]) -> None:

@@ -3,11 +3,9 @@
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from conftest import Command
-from figure_runs import DUFM, NETWORKS, Runs, caption_of
+from figure_runs import DUFM, Runs, caption_of
 from matplotlib import pyplot as plt
 
 from ncrun.config.experiments import recipe
@@ -19,22 +17,7 @@ from ncrun.figures.plot import plot_runs
 from ncrun.figures.plot_lines import Request
 from ncrun.records.read import Record
 
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
-
-
-@pytest.fixture
-def all_imbalanced(runs: Runs) -> list[Record]:
-    """Depths 1 and 3, three seeds each."""
-    return runs(*(name for name in NETWORKS if name.startswith("M")))
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,14 @@
 """Drawings in the settings of the papers: what they show of the runs, and what their captions say."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from conftest import Command
 from figure_runs import DIRECT, Runs, caption_of
 from matplotlib import pyplot as plt
 
 from ncrun.figures import DRAWINGS, dang2023, panels
 from ncrun.records.read import Record
 
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.fixture
@@ -26,12 +20,6 @@ def records(runs: Runs) -> list[Record]:
         for depth in (1, 3)
         for record in runs.of("dang2023/mlp-imbalanced", "scale=cpu", *small, f"head.depth={depth}")
     ]
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
 
 
 def test_norms_are_drawn_beside_their_prediction(records: list[Record]) -> None:

@@ -1,24 +1,12 @@
 """curves.png of one run."""
 
-from typing import Any
-
 import pytest
-from conftest import Command
 from figure_runs import DIRECT, DUFM, Runs, caption_of
 from matplotlib import pyplot as plt
 
 from ncrun.figures.curves import run_curves
 
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_the_picture_of_one_run(runs: Runs) -> None:

@@ -1,39 +1,16 @@
 """Curves over training and their arrangement: seeds are bands, what else differs is a colour or a row."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
-from figure_runs import NETWORKS, Runs, caption_of, panel, with_metrics
+from figure_runs import Runs, caption_of, panel, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.figures import arrangement, convergence, panels
 from ncrun.records.read import Record
 
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
-
-
-@pytest.fixture
-def seeds(runs: Runs) -> list[Record]:
-    """Depth 1, three seeds."""
-    return runs("M1-0", "M1-1", "M1-2")
-
-
-@pytest.fixture
-def all_imbalanced(runs: Runs) -> list[Record]:
-    """Depths 1 and 3, three seeds each."""
-    return runs(*(name for name in NETWORKS if name.startswith("M")))
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_line_is_the_mean_and_band_the_extremes_over_seeds(seeds: list[Record]) -> None:

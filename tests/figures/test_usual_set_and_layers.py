@@ -1,11 +1,9 @@
 """The field's usual set over training, and layer by layer: ranks, singular values and deep collapse."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
 from figure_runs import DUFM, Runs, caption_of, panel
 from matplotlib import pyplot as plt
 
@@ -13,24 +11,9 @@ from ncrun.errors import UserError
 from ncrun.figures import classes, convergence, layers, matrices, usual_set
 from ncrun.records.read import Record
 
+pytestmark = pytest.mark.usefixtures("closed")
+
 NEW_KEYS = r"^(equinorm|angle|cdnv|head\.\d+\.rank|tap\.)"
-
-
-@pytest.fixture
-def runs(tmp_path_factory: pytest.TempPathFactory, ncrun: Command, undrawn: None) -> Runs:
-    return Runs.shared(tmp_path_factory, ncrun)
-
-
-@pytest.fixture
-def seeds(runs: Runs) -> list[Record]:
-    """Depth 1, three seeds."""
-    return runs("M1-0", "M1-1", "M1-2")
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Any:
-    yield
-    plt.close("all")
 
 
 def test_predictions_of_the_usual_numbers_are_those_of_vectors() -> None:
