@@ -46,12 +46,12 @@ class Problem:
         return min(self.counts) == max(self.counts)
 
     def scaled(self, factor: float) -> "Problem":
-        """The same setting with all decays times a factor."""
+        """The same problem with all decays times a factor."""
         feature = None if self.feature_decay is None else self.feature_decay * factor
         return replace(self, weight_decays=tuple(d * factor for d in self.weight_decays), feature_decay=feature)
 
     def balanced(self) -> "Problem":
-        """The same setting with all counts N/K: the baseline that every prediction is compared with."""
+        """The same problem with all counts N/K: the baseline that every prediction is compared with."""
         return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes)
 
     def as_json(self) -> dict[str, Any]:

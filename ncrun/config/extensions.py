@@ -18,27 +18,26 @@ VARIABLE = "NCRUN_EXTEND"
 _loaded: dict[Path, str] = {}  # by file, the digest of what was imported
 
 
-def named_files(typed: Sequence[str]) -> list[str]:
-    """Those of the last extend= that is typed, else of the environment variable (separated by os.pathsep).
-    Raises UserError for a value that is no list."""
-    relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] == "extend"]
-    if relevant:
-        files = parse(relevant)[-1].value()
-        if not isinstance(files, list):
-            raise UserError(f"{relevant[-1].lstrip('+')}: must be a list of files of Python code, such as [my_lab.py]")
-        return [str(file) for file in files]
-    return [file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
-
-
 def extended(typed: Sequence[str]) -> list[str]:
-    """What is typed, after the files that it names are imported; those of the environment variable are put before it,
-    so that config.yaml says them, too. Raises UserError."""
-    files = named_files(typed)
-    load(files)
-    if not files or any(each.lstrip("+").startswith("extend=") for each in typed):
+    """What is typed, after the files that it names are imported. Without extend= they are those of the environment
+    variable (separated by os.pathsep), which are put before it, so that config.yaml says them, too. Raises UserError.
+    """
+    said = [each for each in typed if each.lstrip("+").split("=", 1)[0] == "extend"]
+    if said:
+        load(_listed(said))
         return list(typed)
+    files = [file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
+    load(files)
     names = ",".join(f"'{name}'" for name in files)
-    return [f"extend=[{names}]", *typed]
+    return [f"extend=[{names}]", *typed] if files else list(typed)
+
+
+def _listed(said: Sequence[str]) -> list[str]:
+    """The files of the last of several extend=. Raises UserError for a value that is no list."""
+    files = parse(said)[-1].value()
+    if not isinstance(files, list):
+        raise UserError(f"{said[-1].lstrip('+')}: must be a list of files of Python code, such as [my_lab.py]")
+    return [str(file) for file in files]
 
 
 def load(files: Sequence[str]) -> None:

@@ -18,8 +18,8 @@ def filled_in(given: Settings, frozen: FrozenHead | None) -> Settings:
     if frozen is not None:
         head = replace(
             head,
-            depth=frozen.depth if head.depth is None else head.depth,
-            relu=frozen.relu if head.relu is None else head.relu,
+            depth=frozen.problem.depth if head.depth is None else head.depth,
+            relu=frozen.is_relu if head.relu is None else head.relu,
             width=frozen.width if head.width is None else head.width,
         )
     head = replace(
