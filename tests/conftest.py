@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ncrun.models.free_model import FreeFeatures
     from ncrun.models.network import Network
 
+# How long a test waits for what another process or thread does. It ends a hang; a crowded machine may take a minute.
+PATIENCE_S = 600
+
 # The smallest run that goes through every part of the program.
 TINY = ("model.depth=1", "model.width=8", "counts=[6,6,6,6,6,6,6,6,6,6]", "epochs=2", "threads=1")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command, Refused, contents
+from conftest import PATIENCE_S, Command, Refused, contents
 
 from ncrun import __version__
 from ncrun.config.folders import experiments
@@ -138,7 +138,9 @@ def test_output_that_nobody_reads(arguments: list[str], workdir: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        result = subprocess.run([NCRUN, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+        result = subprocess.run(
+            [NCRUN, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S
+        )
     finally:
         os.close(writing)
     assert result.stderr == ""
@@ -213,7 +215,7 @@ def test_completion_in_bash(workdir: Path) -> None:
         text=True,
         check=True,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert result.stderr == ""
     installed, command, data_sets, one = result.stdout.splitlines()
@@ -248,7 +250,7 @@ def test_answers_at_once_because_nothing_heavy_is_imported(
     forbidden: list[str], commands: list[list[str]], workdir: Path
 ) -> None:
     code = FORBIDDING.format(forbidden=forbidden, commands=commands)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert result.stdout
@@ -257,7 +259,7 @@ def test_answers_at_once_because_nothing_heavy_is_imported(
 
 def test_installed_command(workdir: Path) -> None:
     """The entry point itself: its exit status, and an error on the error stream only."""
-    result = subprocess.run([NCRUN, "train", "imbalance=0"], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([NCRUN, "train", "imbalance=0"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("ncrun: imbalance=0: ")
     assert result.stderr.count("\n") == 1

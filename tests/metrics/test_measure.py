@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Refused, RunOf, built, contents, rows
+from conftest import PATIENCE_S, Command, Refused, RunOf, built, contents, rows
 
 import ncrun as package
 from ncrun.data.tensors import load
@@ -272,7 +272,7 @@ def test_the_example_in_the_readme(ncrun: Command, workdir: Path) -> None:
 def test_importing_ncrun_stays_light() -> None:
     code = "import sys, ncrun; assert not {'torch', 'numpy'} & set(sys.modules)"
     code += "; ncrun.measure; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
     with pytest.raises(AttributeError, match="nosuch"):
         package.nosuch  # noqa: B018
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY, Command, rows, state
+from conftest import PATIENCE_S, TINY, Command, rows, state
 from metric_cases import measured, random_case
 from rich.console import Console
 
@@ -72,7 +72,7 @@ def mine(function: Any, **more: Any) -> Metric:
 def test_no_torch_is_needed_to_name_columns() -> None:
     """Also not by the figures that take their labels from there."""
     code = "import sys, ncrun.metrics, ncrun.figures, ncrun.figures.convergence, ncrun.figures.plot"
-    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True, timeout=PATIENCE_S)
 
 
 def test_every_column_of_a_row_is_explained() -> None:

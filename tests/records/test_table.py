@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Command, Refused, write_run
+from conftest import PATIENCE_S, Command, Refused, write_run
 
 from ncrun.records.groups import differing_keys, gather, naming_keys, split
 from ncrun.records.table import as_csv, as_latex, as_markdown, final_table, write_tables
@@ -156,7 +156,7 @@ def test_tables_and_plots_need_no_torch(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [row(1, loss=0.7), row(3)])
     commands = [["table", "run"], ["plot", "run", "y=loss"]]
     code = f"import sys; sys.modules['torch'] = None; from ncrun import cli; sys.exit(sum(map(cli.run, {commands})))"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=PATIENCE_S, capture_output=True)
 
 
 def test_unfinished_runs_are_named_and_left_out(ncrun: Command, workdir: Path) -> None:

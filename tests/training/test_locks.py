@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Refused, RunOf, contents
+from conftest import PATIENCE_S, Command, Refused, RunOf, contents
 from faults import RUN, Patch, at_call
 
 from ncrun.errors import UserError
@@ -58,7 +58,7 @@ def test_lock_beats(tmp_path: Path, monkeypatch: Patch) -> None:
     threads = threading.active_count()
     lock.take()
     os.utime(file, (0, 0))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while file.stat().st_mtime < 1:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Command, rows, state
+from conftest import PATIENCE_S, TINY, Command, rows, state
 
 DIVERGING = [
     "optimizer=sgd optimizer.lr=1e6 epochs=30",
@@ -76,7 +76,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess
     folder = tmp_path_factory.mktemp("stopped")
     stops = {name: (int(number), at, [*FIVE_EPOCHS, *extra]) for name, (number, at, extra) in STOPS.items()}
     command = [sys.executable, "-c", STOPPING.format(stops=stops)]
-    return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", STOPS)
@@ -116,7 +116,7 @@ def test_run_in_another_process(ncrun: Command, workdir: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    metrics, deadline = workdir / "run" / "metrics.jsonl", time.monotonic() + 60
+    metrics, deadline = workdir / "run" / "metrics.jsonl", time.monotonic() + PATIENCE_S
     try:
         while not metrics.is_file() or metrics.stat().st_size == 0:
             assert process.poll() is None
@@ -125,7 +125,7 @@ def test_run_in_another_process(ncrun: Command, workdir: Path) -> None:
         result = ncrun("train", *typed)
     finally:
         process.terminate()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (result.status, result.out) == (2, "")
     holder = f"process {process.pid} on {socket.gethostname()}"
     assert result.err == f"ncrun: run_dir=run: another process ({holder}) is training this run\n"
