@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
