@@ -1,26 +1,23 @@
 """What is measured of a network that was trained elsewhere, beside the prediction for exactly that one."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ncrun.arrays import check_size, class_labels, floats
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES, words_of
 from ncrun.metrics.rows import training_metrics, transfer_metrics
-from ncrun.metrics.scan import Head
-from ncrun.objective import Objective
+from ncrun.posed import Posed, classifier, pose
 from ncrun.records.summary import describe
-from ncrun.theory import Problem, predict
+from ncrun.theory import Problem
 from ncrun.theory.report import as_json, nearest_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-SMALLEST = 1e-140  # its square is far from the smallest number that float64 holds with all digits
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,8 @@ class Measurement:
     """What `measure` found.
 
     metrics: the columns of metrics.jsonl that need no training, null where not determined. theory: what
-    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words.
+    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words. absent: of a
+    meter, by column why it is null where the samples were not seen often enough to know it.
     """
 
     metrics: dict[str, Any]
@@ -36,6 +34,7 @@ class Measurement:
     problem: Problem
     summary: str
     threshold: str
+    absent: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -63,7 +62,11 @@ class Measurement:
             lines.append(f"predicted objective: {theory['objective']:.8g}")
         if self.threshold:
             lines.append(f"threshold: {self.threshold}")
-        return "\n".join([*lines, "", *self._by_class(), "", *self._numbers()])
+        reasons = [
+            f"not known: {', '.join(key for key, why in self.absent.items() if why == reason)}: {reason}"
+            for reason in dict.fromkeys(self.absent.values())
+        ]
+        return "\n".join([*lines, *reasons, "", *self._by_class(), "", *self._numbers()])
 
     def _by_class(self) -> list[str]:
         """A row for each class: what is measured, and in brackets what is predicted."""
@@ -128,142 +131,43 @@ def measure(
     Source of the definitions: README, "A run's records".
     """
     LOSSES[loss]  # raises UserError with the choices
-    given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
-    names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
-    layers = [_floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
-    K = len(layers[-1])
-    if K == 1:
-        raise UserError(f"{names[-1]}: has one row; collapse is a matter of two classes or more")
-    points = _floats("features", features, 2)
-    own = _labels("labels", labels, len(points), K)
-    for name, values in [("features", points), *zip(names, layers, strict=True)]:
-        _check_size(name, values)
-    width, below = points.shape[1], "features"
-    for name, layer in zip(names, layers, strict=True):
-        if layer.shape[1] != width:
-            raise UserError(f"{name}: reads {layer.shape[1]} numbers, and {below} has {width} (shape {_shape(layer)})")
-        width, below = layer.shape[0], name
-    offset = torch.zeros(K, dtype=torch.float64) if bias is None else _floats("bias", bias, 1).double()
-    if len(offset) != K:
-        raise UserError(f"bias: expected ({K},), one for each class, found {_shape(offset)}")
-    decays = _decays(decay_weight, decay_feature, len(layers))
-    problem = Problem(
-        loss=loss,
-        counts=tuple(torch.bincount(own, minlength=K).double().tolist()),
-        widths=(points.shape[1], *(len(layer) for layer in layers[:-1])),
-        bias=bias is not None,
-        weight_decays=decays or (1.0,) * len(layers),  # the scale-free target does not depend on its size
-        feature_decay=decay_feature,
-        decay_mode="parameters" if decay_feature is None else "features",
-        feature_sign="nonnegative" if _is_nonnegative(points, nonnegative_features) else "free",
-    )
-    target, baseline = predict(problem), predict(problem.balanced())
-    head = Head([layer.double() for layer in layers], offset)
-    objective = Objective.of(problem)
+    network = classifier(weights, bias)
+    K = network.num_classes
+    points = floats("features", features, 2)
+    own = class_labels("labels", labels, len(points), K)
+    check_size("features", points)
+    network.check_width(points.shape[1])
+    negative = bool((points < 0).any())
+    counts = torch.bincount(own, minlength=K)
+    posed = pose(network, counts, negative, loss, decay_weight, decay_feature, nonnegative_features)
     try:
-        row, means = training_metrics(points, own, head, objective, target, baseline)
+        row, means = training_metrics(points, own, posed.head, posed.objective, posed.target, posed.baseline)
     except FloatingPointError as error:
         raise UserError(f"features or classifier: are too large to measure ({error})") from error
-    if decay_feature is None:  # the other parameters' decay is not known, nor the objective
-        row |= {"loss": None, "gap": None}
-    if decays is None:
-        row["balance"] = None
     if test is not None:
-        test_points = _floats("test_features", test[0], 2)
+        test_points = floats("test_features", test[0], 2)
         if test_points.shape[1] != points.shape[1]:
             raise UserError(
                 f"test_features: expected dimension {points.shape[1]}, as features has, found {test_points.shape[1]}"
             )
-        _check_size("test_features", test_points)
-        test_labels = _labels("test_labels", test[1], len(test_points), K)
+        check_size("test_features", test_points)
+        test_labels = class_labels("test_labels", test[1], len(test_points), K)
         try:
-            row |= transfer_metrics(test_points, test_labels, head, means, target)
+            row |= transfer_metrics(test_points, test_labels, posed.head, means, posed.target)
         except FloatingPointError as error:
             raise UserError(f"test_features: are too large to measure ({error})") from error
-    theory = as_json(target)
-    return Measurement(row, theory, problem, describe(row, theory), nearest_threshold(target))
+    return finished(row, posed)
 
 
-def _floats(name: str, values: Any, dimensions: int) -> Tensor:
-    """A CPU tensor of the values' own precision, at least float32, which decides the rank of the class means."""
-    array = _array(name, values)
-    if array.ndim != dimensions or 0 in array.shape:
-        kind = "a matrix with rows and columns" if dimensions == 2 else "a vector"
-        raise UserError(f"{name}: expected {kind}, found shape {_shape(array)}")
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise UserError(f"{name}: expected float16, float32 or float64, found {array.dtype}")
-    if not np.isfinite(array).all():
-        raise UserError(f"{name}: {int((~np.isfinite(array)).sum())} of its values are not finite")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32))
-
-
-def _check_size(name: str, values: Tensor) -> None:
-    """Values whose squares, of which everything is made, no float64 holds. All zero is a size like others."""
-    largest = float(values.abs().max())
-    if 0 < largest < SMALLEST:
-        raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square is lost")
-
-
-def _labels(name: str, values: Any, number: int, num_classes: int) -> Tensor:
-    array = _array(name, values)
-    if array.shape != (number,):
-        raise UserError(f"{name}: expected ({number},), one for each row of the features, found {_shape(array)}")
-    if array.dtype.kind not in "iu":
-        raise UserError(f"{name}: expected integers, found {array.dtype}")
-    if array.min() < 0 or array.max() >= num_classes:
-        raise UserError(
-            f"{name}: go from {array.min()} to {array.max()}; expected 0 to {num_classes - 1}, one for each of the"
-            f" classifier's {num_classes} rows"
-        )
-    empty = np.flatnonzero(np.bincount(array.astype(np.int64), minlength=num_classes) == 0)
-    if len(empty):
-        raise UserError(f"{name}: class {empty[0]} has no sample; every class 0 to {num_classes - 1} needs one")
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _array(name: str, values: Any) -> Any:
-    if isinstance(values, Tensor):
-        kept = values.float() if values.dtype is torch.bfloat16 else values  # numpy knows no bfloat16
-        return kept.detach().cpu().numpy()
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise UserError(f"{name}: is not an array ({error})") from error
-
-
-def _shape(array: Any) -> str:
-    return str(tuple(array.shape)).replace(" ", "")
-
-
-def _decays(weight: float | Sequence[float] | None, feature: float | None, depth: int) -> tuple[float, ...] | None:
-    """One weight decay for each layer; None if none is given."""
-    if feature is not None and weight is None:
-        raise UserError(f"decay_feature={feature:g}: needs decay_weight beside it")
-    if weight is None:
-        return None
-    numbers = (float(weight),) * depth if np.isscalar(weight) else tuple(map(float, weight))  # type: ignore[arg-type]
-    if len(numbers) != depth:
-        raise UserError(
-            f"decay_weight: expected a number, or {depth} of them, one for each layer; found {len(numbers)}"
-        )
-    if feature is None and len(set(numbers)) > 1:
-        raise UserError("decay_weight: differs between layers; without decay_feature, plain weight decay is one number")
-    for name, decay in [*(("decay_weight", number) for number in numbers), ("decay_feature", feature)]:
-        if decay is not None and not (np.isfinite(decay) and decay >= 0):
-            raise UserError(f"{name}={decay:g}: must be finite and not negative")
-    return numbers
-
-
-def _is_nonnegative(features: Tensor, said: bool | None) -> bool:
-    negative = bool((features < 0).any())
-    if said is None and not negative:
-        raise UserError(
-            "features: none is negative, and the prediction depends on why: say --relu-features"
-            " (nonnegative_features=True) if a ReLU makes them, or --free-features (=False) if they could be negative"
-        )
-    if said and negative:
-        raise UserError("--relu-features (nonnegative_features=True): features holds negative values")
-    return bool(said)
+def finished(row: dict[str, Any], posed: Posed, absent: dict[str, str] | None = None) -> Measurement:
+    """What was measured beside what is predicted. absent: by column why it is null, where a sum was not collected."""
+    if posed.problem.feature_decay is None:  # the other parameters' decay is not known, nor the objective
+        row |= {"loss": None, "gap": None}
+    if not posed.decays_known:
+        row["balance"] = None
+    theory = as_json(posed.target)
+    summary = describe(row, theory)
+    return Measurement(row, theory, posed.problem, summary, nearest_threshold(posed.target), absent or {})
 
 
 def _short(value: Any) -> str:

@@ -21,7 +21,7 @@ def numbers(tensor: "Tensor") -> list[float | None]:
 def class_nc1(measured: "Measured") -> list[float | None] | None:
     if not measured.alive:
         return None
-    return numbers(measured.scan.within[:, measured.layer] / measured.means.counts / measured.num_classes)
+    return numbers(measured.spread.class_within / measured.means.counts / measured.num_classes)
 
 
 CLASSES = (

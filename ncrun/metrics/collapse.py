@@ -31,7 +31,7 @@ def nc1(measured: "Layer") -> float | None:
 def nc1_trace(measured: "Layer") -> float | None:
     if not measured.alive:
         return None
-    return float(measured.trace.sum()) / measured.num_samples / measured.directions.trace
+    return measured.spread.trace / measured.num_samples / measured.directions.trace
 
 
 COLLAPSE = (
@@ -51,7 +51,7 @@ COLLAPSE = (
         r"$\mathrm{NC1}$ about training means",
         "the test split: `nc1` about the training set's class means, where `test.nc1` is about its own",
         lambda measured: (
-            float(measured.about_train.within[:, 0].sum()) / measured.num_samples / measured.num_classes
+            measured.about_train.spread[0].within / measured.num_samples / measured.num_classes
             if measured.about_train.directions[0].rank
             else None
         ),

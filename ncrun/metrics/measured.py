@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ncrun.metrics.collected import Collected
 from ncrun.metrics.distance import shape_distance, target_distances
 from ncrun.metrics.ledger import Ledger, squared_loss_ledger
-from ncrun.metrics.scan import Head, Split
+from ncrun.metrics.scan import Head, Split, Spread
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans
 from ncrun.theory import Prediction
 
@@ -35,12 +36,12 @@ def singular_values(means: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """A layer's activations by themselves, whatever lies above them.
+class Layer(Collected):
+    """A layer's activations by themselves, whatever lies above them. Reading what was not collected of them raises
+    NotCollected, which makes a metric null.
 
     inputs: (N, d'), the features of the split, from which `through`, weights (d, d'), leads to this layer.
-    labels: (N,). means: its class means. directions: of Sigma_B. within: the sum over samples of
-    dev^T pinv(Sigma_B) dev. trace: (K,), each class' sum of squared deviations from its mean.
+    labels: (N,). means: its class means. directions: of Sigma_B. spread: the sums of the deviations from the means.
     precision: of the computation that the activations come from; it decides what is rounding.
     reader: the weights that take the layer as it is, (d'', d), if any. below: the class means before a ReLU head's
     ReLU. predicted: (K, K), the Gram matrix that theory predicts for the class means.
@@ -50,8 +51,7 @@ class Layer:
     labels: Tensor
     means: ClassMeans
     directions: BetweenDirections
-    within: float
-    trace: Tensor
+    spread: Spread
     precision: torch.dtype
     through: tuple[Tensor, ...] = ()
     reader: Tensor | None = None
@@ -65,6 +65,16 @@ class Layer:
     @cached_property
     def num_samples(self) -> float:
         return float(self.means.counts.sum())
+
+    @property
+    def within(self) -> float:
+        """The sum over samples of dev^T pinv(Sigma_B) dev."""
+        return self.spread.within
+
+    @property
+    def trace(self) -> Tensor:
+        """(K,), each class' sum of squared deviations from its mean."""
+        return self.spread.class_trace
 
     @property
     def alive(self) -> bool:
@@ -106,7 +116,7 @@ class Layer:
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of all pairs of classes the first, the second, and the distance of their means."""
-        first, second = torch.triu_indices(self.num_classes, self.num_classes, 1, device=self.trace.device)
+        first, second = torch.triu_indices(self.num_classes, self.num_classes, 1, device=self.means.means.device)
         return first, second, torch.pdist(self.means.means)
 
     @cached_property
@@ -127,7 +137,7 @@ class Measured(Layer):
     weight: (K, d), the product of the head's layers that read it. layer: their first, counted from 0. bias: (K,).
     head: the whole head. target: the prediction for this run; baseline: the one for equal counts.
     scan: the pass over the samples. about_train: the same about the class means of the training set, which on the
-    training split are its own. loss, data_term, baseline: on the training split.
+    training split are its own. penalty, baseline: on the training split; penalty: the objective without its data term.
     """
 
     weight: Tensor
@@ -138,8 +148,16 @@ class Measured(Layer):
     scan: Split
     about_train: Split
     baseline: Prediction | None = None
-    loss: float | None = None
-    data_term: float | None = None
+    penalty: float | None = None
+
+    @cached_property
+    def data_term(self) -> float | None:
+        return None if self.scan.data_sum is None else self.scan.data_sum / self.num_samples
+
+    @cached_property
+    def loss(self) -> float | None:
+        """The full objective, None on a test split."""
+        return None if self.penalty is None or self.data_term is None else self.data_term + self.penalty
 
     @cached_property
     def gram_input(self) -> Tensor:
@@ -195,5 +213,5 @@ class Measured(Layer):
             as_array(self.head.bias),
             as_array(self.scan.means.means),
             self.scan.logit_deviation_sq,
-            float(self.scan.trace[:, 0].sum()),
+            self.scan.spread[0].trace,
         )

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from ncrun.metrics import at_level
+from ncrun.metrics.collected import NotCollected, missing
 from ncrun.metrics.measured import Array, Layer, Measured
 from ncrun.metrics.metric import Metrics
 from ncrun.metrics.relu_head import layer_inputs, top_layer
-from ncrun.metrics.scan import Head, Split, scan
+from ncrun.metrics.scan import Head, Split, Spread, scan
 from ncrun.metrics.scatter import ClassMeans, between_directions, class_means, deviations
 from ncrun.objective import Objective
 from ncrun.theory import Prediction
@@ -38,16 +39,12 @@ def training_metrics(
     inputs, before = layer_inputs(features, head) if head.relu else ([features], [None])
     top = top_layer(head) if head.relu else head
     split = scan(inputs[-1], labels, top, data_term=objective.data_sum)
-    assert split.data_sum is not None
-    if head.relu:
-        feature_norm_sq = float(features.double().square().sum())
-    else:
-        feature_norm_sq = float(split.means.counts @ split.means.means.square().sum(dim=1) + split.trace[:, 0].sum())
-    data_term = split.data_sum / objective.num_samples
-    loss = data_term + float(objective.penalty(head.weights, parameters, feature_norm_sq))
-    if not math.isfinite(loss):
+    feature_norm_sq = float(features.double().square().sum()) if head.relu else split.feature_norm_sq
+    penalty = float(objective.penalty(head.weights, parameters, feature_norm_sq))
+    layers = _layers_of(inputs[-1], labels, head, top, split, target, baseline, penalty)
+    loss = layers[0].loss
+    if loss is None or not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss}")
-    layers = _layers_of(inputs[-1], labels, head, top, split, target, baseline, loss, data_term)
     row = values_at("run", layers[0])
     if head.relu:
         grams = target.input_grams or (None,) * len(inputs)
@@ -56,10 +53,28 @@ def training_metrics(
             layer = layer_of(points, labels, len(head.bias), features.dtype, weight, below, gram)
             row = _inserted(row, "balance", values_at("relu", layer, f"head.{number}."))
     else:
-        for m, measured in enumerate(layers):
-            place = "nc1_rank_predicted" if m else "nc1"
-            row = _inserted(row, place, values_at("head", measured, f"head.{m + 1}."))
+        row = _with_head_layers(row, layers)
     return row, split.means
+
+
+def collected_metrics(
+    split: Split, head: Head, objective: Objective, target: Prediction, baseline: Prediction
+) -> tuple[Metrics, dict[str, str]]:
+    """Every metric of a linear head from sums that were collected batch by batch, and by column why it is null where a
+    sum for it was not. decay_mode "features". Raises FloatingPointError as `training_metrics` does."""
+    unseen = missing("needs the features themselves, which are not kept")
+    penalty = float(objective.penalty(head.weights, (), split.feature_norm_sq))
+    layers = _layers_of(unseen, unseen, head, head, split, target, baseline, penalty)
+    absent: dict[str, str] = {}
+    row = _with_head_layers(values_at("run", layers[0], absent=absent), layers, absent)
+    return row, absent
+
+
+def _with_head_layers(row: Metrics, layers: list[Measured], absent: dict[str, str] | None = None) -> Metrics:
+    for m, measured in enumerate(layers):
+        place = "nc1_rank_predicted" if m else "nc1"
+        row = _inserted(row, place, values_at("head", measured, f"head.{m + 1}.", absent))
+    return row
 
 
 def _layers_of(
@@ -70,8 +85,7 @@ def _layers_of(
     split: Split,
     target: Prediction,
     baseline: Prediction,
-    loss: float,
-    data_term: float,
+    penalty: float,
 ) -> list[Measured]:
     """Of the linear head `top` (of a ReLU head the last layer) W_1..W_M and the rest, W_2..W_M, and so on."""
     layers, means = [], split.means
@@ -82,8 +96,7 @@ def _layers_of(
                 labels=labels,
                 means=means,
                 directions=split.directions[m],
-                within=float(split.within[:, m].sum()),
-                trace=split.trace[:, m],
+                spread=split.spread[m],
                 precision=split.precision,
                 through=tuple(top.weights[:m]),
                 reader=top.weights[m],
@@ -95,8 +108,7 @@ def _layers_of(
                 baseline=baseline,
                 scan=split,
                 about_train=split,
-                loss=loss,
-                data_term=data_term,
+                penalty=penalty,
             )
         )
         means = means.mapped(top.weights[m])
@@ -121,8 +133,7 @@ def transfer_metrics(
         labels=labels,
         means=own.means,
         directions=own.directions[0],
-        within=float(own.within[:, 0].sum()),
-        trace=own.trace[:, 0],
+        spread=own.spread[0],
         precision=own.precision,
         weight=product.weights[0],
         layer=0,
@@ -154,19 +165,17 @@ def layer_of(
     """One pass over (N, d) points for the metrics of a layer by itself. Raises ValueError if a class has no sample."""
     means = class_means(points, labels, num_classes)
     directions = between_directions(means, precision)
-    axes = directions.axes / directions.values.sqrt()
-    within = torch.zeros((), dtype=torch.float64, device=points.device)
-    trace = torch.zeros(num_classes, dtype=torch.float64, device=points.device)
+    axes = directions.pulled_back()
+    within, trace = (torch.zeros(num_classes, dtype=torch.float64, device=points.device) for _ in range(2))
     for y, deviation in deviations(points, labels, means.means):
-        within += (deviation @ axes).square().sum()
+        within.index_add_(0, y, (deviation @ axes).square().sum(dim=1))
         trace.index_add_(0, y, torch.linalg.vector_norm(deviation, dim=1).square())
     return Layer(
         inputs=points,
         labels=labels,
         means=means,
         directions=directions,
-        within=float(within),
-        trace=trace,
+        spread=Spread(float(within.sum()), float(trace.sum()), within, trace),
         precision=precision,
         reader=reader,
         below=below,
@@ -174,9 +183,10 @@ def layer_of(
     )
 
 
-def values_at(level: str, measured: Layer, prefix: str = "") -> Metrics:
-    """Every metric of a level. prefix: of the columns' names. Raises FloatingPointError that names the metric that is
-    not finite: what is not determined is null, never a NaN."""
+def values_at(level: str, measured: Layer, prefix: str = "", absent: dict[str, str] | None = None) -> Metrics:
+    """Every metric of a level. prefix: of the columns' names. absent: takes, by column, the reason why a metric is null
+    for which a sum was not collected. Raises FloatingPointError that names the metric that is not finite: what is not
+    determined is null, never a NaN."""
     first = FIRST.get(level, ())
     found: Metrics = {}
     for metric in sorted(at_level(level), key=lambda each: first.index(each.key) if each.key in first else len(first)):
@@ -184,7 +194,13 @@ def values_at(level: str, measured: Layer, prefix: str = "") -> Metrics:
             continue
         own_name = level != "test" or tuple(metric.levels) == ("test",)
         name = prefix + metric.key if own_name else f"test.{metric.key}"
-        value = metric.of(measured)
+        try:
+            value = metric.of(measured)
+        except NotCollected as error:
+            if absent is None:
+                raise
+            absent[name] = str(error)
+            value = None
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, float) and not math.isfinite(each):
                 raise FloatingPointError(f"{name} is {each}")

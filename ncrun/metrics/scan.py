@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ncrun.metrics.collected import Collected
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, class_means, deviations
 
 DataTerm = Callable[[Tensor, Tensor], Tensor]
@@ -31,26 +32,146 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Split:
-    """What one pass over a split found. Sums over samples, float64.
+class Spread(Collected):
+    """Deviations from the class means at the input of a layer, summed over the samples. float64.
 
-    means: the split's own class means. directions: of Sigma_B at the input of each head layer.
-    within: (K, M), per class and head layer, sum over the class' samples of dev^T pinv(Sigma_B) dev.
-    trace: (K, M), sum of squared deviations from the class mean.
+    within: sum of dev^T pinv(Sigma_B) dev. trace: sum of squares. class_within, class_trace: (K,), the same by class.
+    """
+
+    within: float
+    trace: float
+    class_within: Tensor
+    class_trace: Tensor
+
+
+@dataclass(frozen=True)
+class Split(Collected):
+    """What one pass over a split found. Sums over samples, float64. Of those that somebody who saw the samples batch by
+    batch did not collect, reading one raises NotCollected.
+
+    means: the split's own class means. directions: of Sigma_B at the input of each head layer; spread: there, too.
     logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked for).
     correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
     """
 
     means: ClassMeans
     directions: list[BetweenDirections]
-    within: Tensor
-    trace: Tensor
+    spread: list[Spread]
     logit_deviation_sq: float
     data_sum: float | None
     correct: Tensor
     disagree: int
     tied: int
     precision: torch.dtype
+
+    @property
+    def feature_norm_sq(self) -> float:
+        """||H||^2, from the means and the deviations from them."""
+        return float(self.means.counts @ self.means.means.square().sum(dim=1)) + self.spread[0].trace
+
+
+class Pass:
+    """The pass, batch by batch, once the class means are known. Raises FloatingPointError where they are not finite.
+
+    own: the split's class means. about: measure deviations, directions and nearest means about these class means (the
+    training set's) instead of the own. precision: of the features.
+    data_term: (logits, labels) -> the loss' data term summed over the samples.
+    """
+
+    def __init__(
+        self,
+        own: ClassMeans,
+        head: Head,
+        precision: torch.dtype,
+        about: ClassMeans | None = None,
+        data_term: DataTerm | None = None,
+    ) -> None:
+        self.own, self.means = own, about or own
+        self.precision, self.data_term = precision, data_term
+        means, suffixes = self.means, head.suffixes()
+        depth, K = len(suffixes), len(head.bias)
+        self.directions, pulled_back = [], []
+        at_layer = means
+        for m, weight in enumerate(head.weights):
+            found = between_directions(at_layer, precision)
+            self.directions.append(found)
+            pulled_back.append(found.pulled_back(head.weights[:m]))
+            at_layer = at_layer.mapped(weight)
+        self.class_logits = means.means @ suffixes[0].T + head.bias
+        centred = means.means - means.overall
+        gram = centred @ centred.T
+        # squared distances between means
+        self.gaps = (gram.diag()[:, None] + gram.diag()[None, :] - 2 * gram).clamp(min=0)
+        # All that is read off a deviation comes from one product with these columns, and not from one product each.
+        columns = [*pulled_back, suffixes[0].T, centred.T]
+        self.projection, self.widths = torch.cat(columns, dim=1), [column.shape[1] for column in columns]
+        self.hidden = [weight.to(precision).T for weight in head.weights[:-1]]
+
+        self.within = torch.zeros(K, depth, dtype=torch.float64, device=means.means.device)
+        self.trace = torch.zeros_like(self.within)
+        self.correct = self.within.new_zeros(K)
+        self.logit_deviation_sq = self.within.new_zeros(())
+        self.data_sum, self.disagree, self.tied = (torch.zeros_like(self.logit_deviation_sq) for _ in range(3))
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """(B, d) features with (B,) labels."""
+        eps = torch.finfo(self.precision).eps
+        for y, deviation in deviations(features, labels, self.means.means):
+            *into_directions, logit_deviation, along_means = torch.split(
+                deviation @ self.projection, self.widths, dim=1
+            )
+            for m, projected in enumerate(into_directions):
+                self.within[:, m].index_add_(0, y, projected.square().sum(dim=1))
+            norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
+            self.trace[:, 0].index_add_(0, y, norm_sq)
+            inner = deviation.to(
+                self.precision
+            )  # already centred, so the training precision loses nothing that matters
+            for m, weight in enumerate(self.hidden, start=1):
+                inner = inner @ weight
+                self.trace[:, m].index_add_(0, y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
+            self.logit_deviation_sq += logit_deviation.square().sum()
+            logits = self.class_logits[y] + logit_deviation
+            if self.data_term is not None:
+                self.data_sum += self.data_term(logits, y)
+            self.correct.index_add_(0, y, (logits.argmax(dim=1) == y).double())
+            # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
+            to_mean = norm_sq[:, None] + self.gaps[y] + 2 * (along_means.gather(1, y[:, None]) - along_means)
+            best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)
+            scale = to_mean.abs().amax(dim=1, keepdim=True)
+            best_mean = to_mean <= to_mean.amin(dim=1, keepdim=True) + eps * scale
+            self.disagree += (~(best_logit & best_mean).any(dim=1)).sum()
+            self.tied += ((best_logit.sum(dim=1) > 1) | (best_mean.sum(dim=1) > 1)).sum()
+
+    def sums(self) -> list[Tensor]:
+        """All that `add` adds to, so that passes over parts of the samples can be added up."""
+        return [
+            self.within,
+            self.trace,
+            self.correct,
+            self.logit_deviation_sq,
+            self.data_sum,
+            self.disagree,
+            self.tied,
+        ]
+
+    def split(self) -> Split:
+        """What was found."""
+        spread = [
+            Spread(float(within.sum()), float(trace.sum()), within, trace)
+            for within, trace in zip(self.within.T, self.trace.T, strict=True)
+        ]
+        return Split(
+            self.own,
+            self.directions,
+            spread,
+            float(self.logit_deviation_sq),
+            float(self.data_sum) if self.data_term is not None else None,
+            self.correct,
+            int(self.disagree),
+            int(self.tied),
+            self.precision,
+        )
 
 
 def scan(
@@ -60,74 +181,9 @@ def scan(
     about: ClassMeans | None = None,
     data_term: DataTerm | None = None,
 ) -> Split:
-    """One pass over (N, d) features with (N,) labels: everything that needs the samples.
-
-    about: measure deviations, directions and nearest means about these class means (the training set's) instead of
-    the own.
-    data_term: (logits, labels) -> the loss' data term summed over the samples.
-    Raises ValueError if a class has no sample.
-    """
+    """One pass over (N, d) features with (N,) labels: everything that needs the samples. about, data_term: see Pass.
+    Raises ValueError if a class has no sample."""
     own = class_means(features, labels, len(head.bias))
-    means = about or own
-    suffixes = head.suffixes()
-    depth, K = len(suffixes), len(head.bias)
-    directions, pulled_back = [], []
-    at_layer = means
-    for m, weight in enumerate(head.weights):
-        found = between_directions(at_layer, features.dtype)
-        directions.append(found)
-        axes = found.axes / found.values.sqrt()  # so that squared projections are NC1 terms at once
-        for below in reversed(head.weights[:m]):  # back to the features, K columns at a time
-            axes = below.T @ axes
-        pulled_back.append(axes)
-        at_layer = at_layer.mapped(weight)
-    class_logits = means.means @ suffixes[0].T + head.bias
-    centred = means.means - means.overall
-    gram = centred @ centred.T
-    gaps = (gram.diag()[:, None] + gram.diag()[None, :] - 2 * gram).clamp(min=0)  # squared distances between means
-    eps = torch.finfo(features.dtype).eps
-    # All that is read off a deviation comes from one product with these columns, and not from one product each.
-    columns = [*pulled_back, suffixes[0].T, centred.T]
-    projection, widths = torch.cat(columns, dim=1), [column.shape[1] for column in columns]
-    hidden = [weight.to(features.dtype).T for weight in head.weights[:-1]]
-
-    within = torch.zeros(K, depth, dtype=torch.float64, device=features.device)
-    trace = torch.zeros_like(within)
-    correct = torch.zeros(K, dtype=torch.float64, device=features.device)
-    logit_deviation_sq = torch.zeros((), dtype=torch.float64, device=features.device)
-    data_sum = torch.zeros_like(logit_deviation_sq)
-    disagree, tied = torch.zeros_like(logit_deviation_sq), torch.zeros_like(logit_deviation_sq)
-    for y, deviation in deviations(features, labels, means.means):
-        *into_directions, logit_deviation, along_means = torch.split(deviation @ projection, widths, dim=1)
-        for m, projected in enumerate(into_directions):
-            within[:, m].index_add_(0, y, projected.square().sum(dim=1))
-        norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
-        trace[:, 0].index_add_(0, y, norm_sq)
-        inner = deviation.to(features.dtype)  # already centred, so the training precision loses nothing that matters
-        for m, weight in enumerate(hidden, start=1):
-            inner = inner @ weight
-            trace[:, m].index_add_(0, y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
-        logit_deviation_sq += logit_deviation.square().sum()
-        logits = class_logits[y] + logit_deviation
-        if data_term is not None:
-            data_sum += data_term(logits, y)
-        correct.index_add_(0, y, (logits.argmax(dim=1) == y).double())
-        # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
-        to_mean = norm_sq[:, None] + gaps[y] + 2 * (along_means.gather(1, y[:, None]) - along_means)
-        best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)
-        scale = to_mean.abs().amax(dim=1, keepdim=True)
-        best_mean = to_mean <= to_mean.amin(dim=1, keepdim=True) + eps * scale
-        disagree += (~(best_logit & best_mean).any(dim=1)).sum()
-        tied += ((best_logit.sum(dim=1) > 1) | (best_mean.sum(dim=1) > 1)).sum()
-    return Split(
-        own,
-        directions,
-        within,
-        trace,
-        float(logit_deviation_sq),
-        float(data_sum) if data_term is not None else None,
-        correct,
-        int(disagree),
-        int(tied),
-        features.dtype,
-    )
+    whole = Pass(own, head, features.dtype, about, data_term)
+    whole.add(features, labels)
+    return whole.split()

@@ -8,7 +8,7 @@ Blocks are small and reuse one buffer: with 32 MB blocks three quarters of the m
 because the allocator hands every temporary array of that size back to the system and asks for it anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +86,14 @@ class BetweenDirections:
     values: Tensor
     trace: float
     rank: int
+
+    def pulled_back(self, weights: Sequence[Tensor] = ()) -> Tensor:
+        """(d, r): columns on which a deviation's squared projections are NC1 terms at once, seen from below the linear
+        layers `weights`, the first of which reads the features."""
+        axes = self.axes / self.values.sqrt()
+        for below in reversed(weights):  # K columns at a time
+            axes = below.T @ axes
+        return axes
 
 
 def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDirections:

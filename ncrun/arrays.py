@@ -1,0 +1,63 @@
+"""What users hand over: NumPy arrays, tensors or lists, checked and made tensors of. Each check raises UserError in one
+line that names the array."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncrun.errors import UserError
+
+SMALLEST = 1e-140  # its square is far from the smallest number that float64 holds with all digits
+
+
+def floats(name: str, values: Any, dimensions: int) -> Tensor:
+    """A CPU tensor of the values' own precision, at least float32, which decides the rank of the class means."""
+    array = as_array(name, values)
+    if array.ndim != dimensions or 0 in array.shape:
+        kind = "a matrix with rows and columns" if dimensions == 2 else "a vector"
+        raise UserError(f"{name}: expected {kind}, found shape {shape_of(array)}")
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise UserError(f"{name}: expected float16, float32 or float64, found {array.dtype}")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name}: {int((~np.isfinite(array)).sum())} of its values are not finite")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32))
+
+
+def check_size(name: str, values: Tensor) -> None:
+    """Values whose squares, of which everything is made, no float64 holds. All zero is a size like others."""
+    largest = float(values.abs().max())
+    if 0 < largest < SMALLEST:
+        raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square is lost")
+
+
+def class_labels(name: str, values: Any, number: int, num_classes: int) -> Tensor:
+    array = as_array(name, values)
+    if array.shape != (number,):
+        raise UserError(f"{name}: expected ({number},), one for each row of the features, found {shape_of(array)}")
+    if array.dtype.kind not in "iu":
+        raise UserError(f"{name}: expected integers, found {array.dtype}")
+    if array.min() < 0 or array.max() >= num_classes:
+        raise UserError(
+            f"{name}: go from {array.min()} to {array.max()}; expected 0 to {num_classes - 1}, one for each of the"
+            f" classifier's {num_classes} rows"
+        )
+    empty = np.flatnonzero(np.bincount(array.astype(np.int64), minlength=num_classes) == 0)
+    if len(empty):
+        raise UserError(f"{name}: class {empty[0]} has no sample; every class 0 to {num_classes - 1} needs one")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def as_array(name: str, values: Any) -> Any:
+    if isinstance(values, Tensor):
+        kept = values.float() if values.dtype is torch.bfloat16 else values  # numpy knows no bfloat16
+        return kept.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise UserError(f"{name}: is not an array ({error})") from error
+
+
+def shape_of(array: Any) -> str:
+    return str(tuple(array.shape)).replace(" ", "")

@@ -1,0 +1,134 @@
+"""A network that was trained elsewhere: its classifier and decays as users say them, posed as a problem to theory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncrun.arrays import check_size, floats, shape_of
+from ncrun.errors import UserError
+from ncrun.losses import LOSSES
+from ncrun.metrics.scan import Head
+from ncrun.objective import Objective
+from ncrun.theory import Prediction, Problem, predict
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Layers = ArrayLike | Tensor | Sequence[ArrayLike | Tensor]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A linear head as users give it. names: what its layers are called in messages."""
+
+    head: Head
+    has_bias: bool
+    names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.head.bias)
+
+    def check_width(self, features: int) -> None:
+        """Raises UserError unless the first layer reads features of that dimension."""
+        first = self.head.weights[0]
+        if first.shape[1] != features:
+            raise UserError(
+                f"{self.names[0]}: reads {first.shape[1]} numbers, and features has {features}"
+                f" (shape {shape_of(first)})"
+            )
+
+
+def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifier:
+    """weights: (K, d), or [W_1, .., W_M], W_1 reading the features. bias: (K,) of the last layer, or None.
+    Raises UserError."""
+    given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
+    names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
+    layers = [floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
+    K = len(layers[-1])
+    if K == 1:
+        raise UserError(f"{names[-1]}: has one row; collapse is a matter of two classes or more")
+    for m, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        check_size(name, layer)
+        if m and layer.shape[1] != len(layers[m - 1]):
+            raise UserError(
+                f"{name}: reads {layer.shape[1]} numbers, and {names[m - 1]} has {len(layers[m - 1])}"
+                f" (shape {shape_of(layer)})"
+            )
+    offset = torch.zeros(K, dtype=torch.float64) if bias is None else floats("bias", bias, 1).double()
+    if len(offset) != K:
+        raise UserError(f"bias: expected ({K},), one for each class, found {shape_of(offset)}")
+    return Classifier(Head([layer.double() for layer in layers], offset), bias is not None, names)
+
+
+@dataclass(frozen=True)
+class Posed:
+    """What is measured against. decays_known: whether the decays were said."""
+
+    head: Head
+    problem: Problem
+    objective: Objective
+    target: Prediction
+    baseline: Prediction
+    decays_known: bool
+
+
+def pose(
+    network: Classifier,
+    counts: Tensor,
+    has_negative: bool,
+    loss: str,
+    decay_weight: float | Sequence[float] | None,
+    decay_feature: float | None,
+    nonnegative_features: bool | None,
+) -> Posed:
+    """counts: (K,). has_negative: whether a feature is negative. The rest as `ncrun.measure` says. Raises UserError."""
+    LOSSES[loss]  # raises UserError with the choices
+    weights = network.head.weights
+    decays = _decays(decay_weight, decay_feature, len(weights))
+    problem = Problem(
+        loss=loss,
+        counts=tuple(counts.double().tolist()),
+        widths=tuple(layer.shape[1] for layer in weights),
+        bias=network.has_bias,
+        weight_decays=decays or (1.0,) * len(weights),  # the scale-free target does not depend on its size
+        feature_decay=decay_feature,
+        decay_mode="parameters" if decay_feature is None else "features",
+        feature_sign="nonnegative" if _is_nonnegative(has_negative, nonnegative_features) else "free",
+    )
+    target, baseline = predict(problem), predict(problem.balanced())
+    return Posed(network.head, problem, Objective.of(problem), target, baseline, decays is not None)
+
+
+def _decays(weight: float | Sequence[float] | None, feature: float | None, depth: int) -> tuple[float, ...] | None:
+    """One weight decay for each layer; None if none is given."""
+    if feature is not None and weight is None:
+        raise UserError(f"decay_feature={feature:g}: needs decay_weight beside it")
+    if weight is None:
+        return None
+    numbers = (float(weight),) * depth if np.isscalar(weight) else tuple(map(float, weight))  # type: ignore[arg-type]
+    if len(numbers) != depth:
+        raise UserError(
+            f"decay_weight: expected a number, or {depth} of them, one for each layer; found {len(numbers)}"
+        )
+    if feature is None and len(set(numbers)) > 1:
+        raise UserError("decay_weight: differs between layers; without decay_feature, plain weight decay is one number")
+    for name, decay in [*(("decay_weight", number) for number in numbers), ("decay_feature", feature)]:
+        if decay is not None and not (np.isfinite(decay) and decay >= 0):
+            raise UserError(f"{name}={decay:g}: must be finite and not negative")
+    return numbers
+
+
+def _is_nonnegative(negative: bool, said: bool | None) -> bool:
+    if said is None and not negative:
+        raise UserError(
+            "features: none is negative, and the prediction depends on why: say --relu-features"
+            " (nonnegative_features=True) if a ReLU makes them, or --free-features (=False) if they could be negative"
+        )
+    if said and negative:
+        raise UserError("--relu-features (nonnegative_features=True): features holds negative values")
+    return bool(said)
