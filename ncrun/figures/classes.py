@@ -30,7 +30,7 @@ TEST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4}
 TEST_HANDLE = Line2D([], [], color="0.4", label="accuracy in the test split", **TEST)
 # Of an ordinate that shows cosines.
 COSINE_SPAN = 0.02
-# A row or mean shorter than this share of the longest (squared) has collapsed: its angles are rounding.
+# A row or mean shorter than this share of the longest (squared) is nothing: its angles are rounding.
 SMALLEST_SHARE = 1e-9
 # With more classes, of the pairs that share the larger class the mean is drawn.
 PAIRED_CLASSES = 26
@@ -169,14 +169,14 @@ def _predicted_colour(curves: Sequence[Curve], curve: Curve) -> str:
 
 
 def cosines(gram: Sequence[Sequence[float]]) -> Array:
-    """(K, K) cosines of a Gram matrix, nan where a vector has collapsed to nothing."""
+    """(K, K) cosines of a Gram matrix, nan where a vector is nothing."""
     matrix = np.array(gram, dtype=float)
     lengths = _lengths(matrix)
     return matrix / np.outer(lengths, lengths)
 
 
 def alignment(matrices: dict[str, Any]) -> Array:
-    """(K,) cosines between w_k and h_k, of weight_gram, feature_gram and logits; nan where either has collapsed."""
+    """(K,) cosines between w_k and h_k, of weight_gram, feature_gram and logits; nan where either is nothing."""
     weights, features, logits = (
         np.array(matrices[name], dtype=float) for name in ("weight_gram", "feature_gram", "logits")
     )

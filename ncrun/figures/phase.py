@@ -15,7 +15,7 @@ from ncrun.records.read import Record
 from ncrun.theory import Problem, predict
 from ncrun.theory.squared_loss import existence_border, global_border
 
-REGIONS = ("#F4FAF4", "#FFF3D6", "#F3E1E6")  # nobody collapsed, the minority, everybody
+REGIONS = ("#F4FAF4", "#FFF3D6", "#F3E1E6")  # nobody is lost, the minority, everybody
 KINDS = {
     "as predicted": {"marker": "o", "color": "0.15"},
     "metastable": {"marker": "D", "color": "C4", "markerfacecolor": "none"},
@@ -106,7 +106,7 @@ def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
 
 
 def _borders(problem: Problem, ratio: float) -> tuple[float, float]:
-    """The common decay at which the small and the large classes collapse."""
+    """The common decay at which the small and the large classes are lost."""
     largest, small, M = max(problem.counts), problem.num_classes // 2, problem.depth
     counts = (largest,) * (problem.num_classes - small) + (largest / ratio,) * small
     here = replace(problem, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)

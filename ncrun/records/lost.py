@@ -1,4 +1,5 @@
-"""Which classes a run has lost: whose margin, the right score over the largest other one, is nothing."""
+"""Which classes a run has lost (minority collapse): whose margin, the right score over the largest other one, is
+nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ ZERO_MARGIN = 1e-3
 
 def lost(margins: Sequence[float], classes: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """Class numbers. margins: (K,) measured. classes: those of theory.json, with the predicted margin (None where
-    theory has none) and whether it is collapsed at the optimum."""
+    theory has none) and whether it is lost at the optimum (`collapsed` in the files)."""
     nothing = max(SHARE_OF_TOP * max(margins), ZERO_MARGIN)
     found = []
     for k, (margin, entry) in enumerate(zip(margins, classes, strict=True)):

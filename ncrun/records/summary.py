@@ -4,9 +4,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from ncrun.records.lost import lost
+from ncrun.records.verdict import SETTLED
 
 # A relative gap below this is that of two ways to add the same numbers.
 ROUNDING = 1e-12
+# From this share of right decisions on in training, a class counts as fitted.
+FITTED = 0.999
+# A network that keeps no class counts as arrived where its loss is so near, relatively, to an optimum that keeps none.
+NEAR_ZERO = 1e-2
+# More classes than this are counted instead of named.
+MOST_NAMED = 8
 LEDGER_WORDS = {
     "ledger.within_class": "within-class spread",
     "ledger.duality": "unbalanced head and features",
@@ -19,11 +26,11 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
     """The last row of metrics.jsonl beside theory.json, such as
 
     "0.0003 from the predicted geometry (0.36 from the balanced one); loss 0.02 % above the proven optimum, most of it
-    within-class spread; no class collapsed".
+    within-class spread; no class lost".
 
     A distance is the largest of nc2_w, nc2_h and nc3.
     """
-    parts = [_distance(row, theory), _gap(row, theory), _collapse(row, theory)]
+    parts = [_distance(row, theory), _gap(row, theory), _lost(row, theory)]
     return "; ".join(part for part in parts if part)
 
 
@@ -78,18 +85,38 @@ def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
     return words
 
 
-def _collapse(row: dict[str, Any], theory: dict[str, Any]) -> str:
+def _lost(row: dict[str, Any], theory: dict[str, Any]) -> str:
+    """Minority collapse: which classes are lost, once that can be judged; before, which have no margin yet."""
     found = set(lost(row["class.margin"], theory["classes"]))
     expected = {k for k, entry in enumerate(theory["classes"]) if entry["collapsed"]}
     known = all(entry["collapsed"] is not None for entry in theory["classes"])
-    measured = _classes(found) + " collapsed" if found else "no class collapsed"
-    if not known or (found == expected and not found):
-        return measured
-    if found == expected:
-        return measured + " as predicted"
-    return f"{measured}, predicted: {_classes(expected) if expected else 'none'}"
+    beside = ""
+    if known and found != expected:
+        beside = f", predicted: {_classes(expected, theory) if expected else 'none'}"
+    if not found:
+        so_far = " so far" if beside and not _is_judged(row, theory, found) else ""
+        return f"no class lost{so_far}{beside}"
+    if not _is_judged(row, theory, found):
+        return f"{_classes(found, theory)} without a margin so far{beside.replace('predicted', 'predicted lost')}"
+    as_predicted = " as predicted" if known and found == expected else ""
+    return f"{_classes(found, theory)} lost{as_predicted} (minority collapse){beside}"
 
 
-def _classes(which: Iterable[int]) -> str:
+def _is_judged(row: dict[str, Any], theory: dict[str, Any], found: set[int]) -> bool:
+    """Whether training has come far enough for a class without a margin to count as lost: free features are settled, a
+    network fits every other class. Where no other class is left, its loss has to be the predicted one."""
+    stationarity, accuracies = row.get("stationarity"), row.get("class.train_accuracy")
+    if stationarity is not None:
+        return bool(stationarity <= SETTLED * row["loss"])
+    if len(found) == len(theory["classes"]):
+        objective = theory["objective"]
+        return bool(objective and row["loss"] is not None and row["loss"] <= (1 + NEAR_ZERO) * objective)
+    others = [share for k, share in enumerate(accuracies or [None]) if k not in found]
+    return all(share is not None and share >= FITTED for share in others)
+
+
+def _classes(which: Iterable[int], theory: dict[str, Any]) -> str:
     names = [str(k) for k in sorted(which)]
+    if len(names) > MOST_NAMED:
+        return f"{len(names)} of {len(theory['classes'])} classes"
     return f"class{'es' if len(names) > 1 else ''} {', '.join(names)}"

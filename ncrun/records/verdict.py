@@ -16,9 +16,9 @@ WORDS = {
     "global optimum": "at the proven or certified optimum",
     "at the claim": "at the claimed value, which is not proven to be the optimum",
     "lower than the claim": "below the claimed value",
-    "missing classes": "settled, and classes that the optimum keeps are not there",
+    "missing classes": "settled, and classes that the optimum keeps are lost (minority collapse)",
     "dead": "settled at zero, which is not known to be the optimum",
-    "local optimum": "settled above the optimum with no class missing",
+    "local optimum": "settled above the optimum with no class lost",
     "not converged": "the gradient is not gone",
     "no claim": "settled, where theory claims nothing",
 }
@@ -37,7 +37,7 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
     """row: the last of metrics.jsonl; theory: theory.json. A low loss alone is no proof of a geometry: with one class
     missing it may equal the optimum's to four digits."""
     claimed = theory["objective"] if theory["claim"] in ("proven", "certified", "open", "refuted") else None
-    # Beyond its collapse the claimed value is that of zero, but never zero itself: there is always a data term.
+    # Where all classes are lost the claimed value is that of zero, but never zero itself: there is always a data term.
     excess = None if not claimed else row["loss"] / claimed - 1
     classes = theory["classes"]
     # Lost, and not because the optimum gives the class up.

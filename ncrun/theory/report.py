@@ -11,7 +11,10 @@ from ncrun.theory.prediction import CLAIMS, Array, Prediction
 
 
 def as_json(geometry: Prediction) -> dict[str, Any]:
-    """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined."""
+    """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined.
+
+    In its keys a class that is lost (minority collapse) is called collapsed, as records have it from the first on.
+    """
     classes = []
     margins = geometry.margins()
     collapsed, merged = geometry.collapsed(), geometry.merged_with()
@@ -68,7 +71,7 @@ def never_collapses(geometry: Prediction) -> list[bool | None]:
 
 
 def metastable(geometry: Prediction) -> list[int]:
-    """Classes that are collapsed at the optimum while a local minimum at which they are not still exists."""
+    """Classes that are lost at the optimum while a local minimum that keeps them still exists."""
     vanish = geometry.decay_to_vanish
     if vanish is None:
         return []
@@ -76,7 +79,7 @@ def metastable(geometry: Prediction) -> list[int]:
 
 
 def nearest_threshold(geometry: Prediction) -> str:
-    """The decay at which the next class collapses or comes back, in plain words; "" where that is not known."""
+    """The decay at which the next class is lost or comes back, in plain words; "" where that is not known."""
     problem, factors, collapsed = geometry.problem, geometry.decay_to_collapse, geometry.collapsed()
     if factors is None or geometry.scale_free or problem.decay_mode == "parameters":
         return ""
@@ -85,13 +88,13 @@ def nearest_threshold(geometry: Prediction) -> str:
     alive = np.where(finite & ~gone, factors, np.inf)
     if not np.isinf(alive).all():
         which = np.flatnonzero(np.isclose(alive, alive.min(), rtol=1e-9))
-        words = _classes(which, problem.num_classes, "collapses", "collapse")
+        words = _classes(which, problem.num_classes, "is lost", "are lost")
         return f"{words} if {_decay_in_words(geometry, float(alive.min()), 'exceeds')}"
     back = np.where(finite & gone, factors, 0.0)
     if back.max() == 0:
         return ""
     which = np.flatnonzero(np.isclose(back, back.max(), rtol=1e-9))
-    words = _classes(which, problem.num_classes, "stays collapsed", "stay collapsed")
+    words = _classes(which, problem.num_classes, "stays lost", "stay lost")
     return f"{words} unless {_decay_in_words(geometry, float(back.max()), 'falls below')}"
 
 
@@ -160,7 +163,7 @@ def as_table(geometry: Prediction) -> str:
         return "\n".join(lines)
     lines += [
         "",
-        f"{'class':>5} {'count':>7} {'|w|^2':>11} {'|h|^2':>11} {'logit':>9} {'margin':>9}  collapse",
+        f"{'class':>5} {'count':>7} {'|w|^2':>11} {'|h|^2':>11} {'logit':>9} {'margin':>9}  lost",
     ]
     margins, collapsed = geometry.margins(), geometry.collapsed()
     first = geometry.layers[0]
@@ -190,7 +193,7 @@ def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> 
         return "never (limit of vanishing decay)"
     if collapsed is None:
         return "undetermined (tie at a bottleneck)"
-    state = "COLLAPSED" if collapsed else "no"
+    state = "LOST" if collapsed else "no"
     if geometry.decay_to_collapse is None:
         return state
     if math.isnan(geometry.decay_to_collapse[k]):
@@ -199,9 +202,9 @@ def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> 
     vanish = geometry.decay_to_vanish
     if collapsed:
         if factor == 0:
-            return "COLLAPSED (bottleneck)"
+            return "LOST (bottleneck)"
         remains = f" (a local minimum keeps it up to {vanish[k]:.3g} x)" if vanish is not None and vanish[k] > 1 else ""
-        return f"COLLAPSED{remains}; not below {factor:.3g} x these decays"
+        return f"LOST{remains}; kept below {factor:.3g} x these decays"
     if math.isinf(factor):
         return "never"
     local = f" (metastable to {vanish[k]:.3g} x)" if vanish is not None else ""
@@ -214,9 +217,11 @@ def _summary(geometry: Prediction, collapsed: list[bool | None]) -> str:
     if geometry.tie is not None:
         return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
     count, K = sum(bool(c) for c in collapsed), geometry.problem.num_classes
-    start = "No class collapses." if not count else f"{count} of {K} classes collapse{'s' if count == 1 else ''}."
+    start = "No class is lost."
+    if count:
+        start = f"{count} of {K} classes {'is' if count == 1 else 'are'} lost (minority collapse)."
     if count == K:
-        start = "All classes collapse: the optimum is zero."
+        start = "All classes are lost: the optimum is zero."
     threshold = nearest_threshold(geometry)
     return f"{start} {threshold[:1].upper()}{threshold[1:]}{'.' if threshold else ''}".strip()
 

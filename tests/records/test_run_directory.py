@@ -187,6 +187,9 @@ ROW = {
     "class.margin": [1.0, 0.9, 0.8],
 }
 
+# Every class that is not lost gets its own score.
+FITTED = {**ROW, "class.train_accuracy": [1.0, 1.0, 1.0]}
+
 
 def theory(counts: list[int], collapsed: list[bool], **changes: object) -> dict[str, object]:
     margins = {True: 0.0, False: 0.95, None: None}
@@ -199,7 +202,7 @@ def test_summary_of_an_imbalanced_run() -> None:
     line = describe(ROW, theory([30, 20, 10], [False] * 3))
     assert line == (
         "0.0003 from the predicted geometry (0.36 from the balanced one); loss 0.02 % above the proven optimum,"
-        " most of it within-class spread; no class collapsed"
+        " most of it within-class spread; no class lost"
     )
 
 
@@ -210,17 +213,51 @@ def test_summary_of_a_balanced_run_names_no_baseline() -> None:
 @pytest.mark.parametrize(
     ("margins", "collapsed", "words"),
     [
-        ([1.0, 0.9, 0.01], [False, False, True], "class 2 collapsed as predicted"),
-        ([1.0, 0.01, -0.2], [False, False, True], "classes 1, 2 collapsed, predicted: class 2"),
-        ([1.0, 0.9, 0.8], [False, False, True], "no class collapsed, predicted: class 2"),
-        ([1.0, 0.9, -0.1], [False, False, False], "class 2 collapsed, predicted: none"),
-        ([1.0, 0.9, -0.1], [None, None, None], "class 2 collapsed"),
-        ([0.0, 0.0, 0.0], [True, True, True], "classes 0, 1, 2 collapsed as predicted"),
+        ([1.0, 0.9, 0.01], [False, False, True], "class 2 lost as predicted (minority collapse)"),
+        ([1.0, 0.01, -0.2], [False, False, True], "classes 1, 2 lost (minority collapse), predicted: class 2"),
+        ([1.0, 0.9, 0.8], [False, False, True], "no class lost, predicted: class 2"),
+        ([1.0, 0.9, -0.1], [False, False, False], "class 2 lost (minority collapse), predicted: none"),
+        ([1.0, 0.9, -0.1], [None, None, None], "class 2 lost (minority collapse)"),
+        ([0.0, 0.0, 0.0], [True, True, True], "classes 0, 1, 2 lost as predicted (minority collapse)"),
     ],
 )
-def test_summary_of_collapse(margins: list[float], collapsed: list[bool], words: str) -> None:
-    line = describe({**ROW, "class.margin": margins}, theory([30, 20, 10], collapsed))
+def test_summary_of_lost_classes(margins: list[float], collapsed: list[bool], words: str) -> None:
+    line = describe({**FITTED, "class.margin": margins}, theory([30, 20, 10], collapsed))
     assert line.split("; ")[-1] == words
+    settled = {**ROW, "stationarity": 1e-9, "class.margin": margins}
+    assert describe(settled, theory([30, 20, 10], collapsed)).split("; ")[-1] == words
+
+
+@pytest.mark.parametrize(
+    "early",
+    [{"class.train_accuracy": [1.0, 0.9, 0.0]}, {"stationarity": 0.1}, {}],
+    ids=["class 1 not fitted", "not settled", "unknown"],
+)
+def test_no_class_counts_as_lost_before_that_can_be_judged(early: dict[str, object]) -> None:
+    """After two epochs a class without a margin has only not been learned yet."""
+
+    def said(margins: list[float], lost: list[bool]) -> str:
+        line = describe({**ROW, **early, "class.margin": margins}, theory([30, 20, 10], lost))
+        return line.split("; ")[-1]
+
+    assert said([1.0, 0.9, -0.1], [False] * 3) == "class 2 without a margin so far, predicted lost: none"
+    assert said([1.0, 0.9, -0.1], [False, False, True]) == "class 2 without a margin so far"
+    assert said([1.0, 0.9, 0.8], [False, False, True]) == "no class lost so far, predicted: class 2"
+    assert said([1.0, 0.9, 0.8], [False] * 3) == "no class lost"
+
+
+def test_a_network_without_any_class_has_arrived_where_its_loss_is_that_of_zero() -> None:
+    """Before training all margins are near zero, too."""
+    nothing = {**ROW, "class.margin": [0.0, 0.0, 0.0], "class.train_accuracy": [1.0, 0.0, 0.0]}
+    zero = theory([30, 20, 10], [True] * 3)
+    assert "lost as predicted" in describe(nothing, zero)
+    assert "without a margin so far" in describe({**nothing, "loss": 0.2}, zero)
+
+
+def test_many_lost_classes_are_counted() -> None:
+    many = theory([10] * 20, [False] * 10 + [True] * 10)
+    row = {**ROW, "stationarity": 1e-9, "class.margin": [1.0] * 10 + [0.0] * 10}
+    assert describe(row, many).endswith("; 10 of 20 classes lost as predicted (minority collapse)")
 
 
 def test_summary_without_a_prediction() -> None:

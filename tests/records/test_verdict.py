@@ -139,7 +139,7 @@ def test_bottleneck_that_chooses_between_equal_classes() -> None:
 @pytest.mark.parametrize("margins", [[1.0, 5e-4], [5e-4, 2e-4], [1.0, 0.04], [1.0, 0.3]], ids=str)
 @pytest.mark.parametrize("predicted", [[None, None], [0.9, 0.8], [0.9, 1e-4], [0.9, 0.0]], ids=str)
 def test_verdict_and_summary_agree_on_lost_classes(margins: list[float], predicted: list[float | None]) -> None:
-    """What the summary calls collapsed, the verdict calls missing, but for classes that the optimum gives up."""
+    """What the summary calls lost, the verdict calls missing, but for classes that the optimum gives up."""
     prediction = theory("none" if predicted[0] is None else "proven", predicted)
     prediction |= {"note": "", "attainable": True, "scale_free": False, "best_known": None}
     for entry in prediction["classes"]:
@@ -148,7 +148,7 @@ def test_verdict_and_summary_agree_on_lost_classes(margins: list[float], predict
     missing, summary = judge(row, prediction).missing, describe(row, prediction)
     gone = lost(margins, prediction["classes"])
     assert set(missing) == {k for k in gone if predicted[k] != 0.0}
-    assert ("no class collapsed" in summary) == (not gone)
+    assert ("no class lost" in summary) == (not gone)
 
 
 @pytest.mark.parametrize("predicted", [[None, None], [1.0, 0.8]], ids=str)

@@ -55,7 +55,7 @@ def test_rare_classes_of_one_size_collapse_before_they_merge() -> None:
     assert geometry.decay_to_collapse[1:] == pytest.approx([0.918, 0.918], rel=DIGITS)
     back = free("ce", [1000, 5, 5], 0.0017711 * 0.917, bias=True)
     assert predict(back).collapsed() == [False, False, False]
-    assert str(as_json(predict(back))["threshold"]).startswith("classes 1 and 2 collapse if weight decay exceeds")
+    assert str(as_json(predict(back))["threshold"]).startswith("classes 1 and 2 are lost if weight decay exceeds")
 
 
 @pytest.mark.parametrize("bias", [False, True])

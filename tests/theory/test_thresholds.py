@@ -104,12 +104,12 @@ def test_thresholds_in_words() -> None:
 
     # n = 1 collapses at lam_W lam_H = n (K-1)/K / N^2, here at lam_W = .75 / (83^2 * 5e-3) = .0218
     assert words(free("ce", [50, 30, 2, 1], (2e-2, 5e-3), feature_sign="nonnegative")).startswith(
-        "class 3 collapses if weight decay exceeds 0.0218 at this feature decay"
+        "class 3 is lost if weight decay exceeds 0.0218 at this feature decay"
     )
     collapsed = free("ce", [50, 30, 2, 1], (3e-2, 5e-3), feature_sign="nonnegative")
-    assert words(collapsed).startswith("class 2 collapses if weight decay exceeds 0.0435")
+    assert words(collapsed).startswith("class 2 is lost if weight decay exceeds 0.0435")
     everything = free("mse", [50, 50], (0.06, 0.05), 3, head="relu")
-    assert words(everything).startswith("all classes stay collapsed unless weight decay falls below 0.0516")
+    assert words(everything).startswith("all classes stay lost unless weight decay falls below 0.0516")
     assert as_json(predict(everything))["metastable"] == [0, 1]
 
 
@@ -117,7 +117,7 @@ def test_threshold_in_words_is_the_threshold() -> None:
     """Setting the decay to just below and above the printed one keeps and loses the class."""
     for problem in (free("mse", [60, 30, 4], (1e-3, 2e-3), 3), free("ce", [60, 30, 4], (1e-3, 2e-3), bias=True)):
         words = str(as_json(predict(problem))["threshold"])
-        assert words.startswith("class 2 collapses if weight decay exceeds ")
+        assert words.startswith("class 2 is lost if weight decay exceeds ")
         printed = float(words.split("exceeds ")[1].split()[0])
         kept = []
         for decay in (printed * 0.99, printed * 1.01):  # three digits are printed
