@@ -1,6 +1,7 @@
 """ncrun: train networks to neural collapse, beside the geometry that the theorem predicts for exactly that run.
 
-`ncrun.measure` measures a network that was trained elsewhere. `ncrun.register` adds to ncrun what a user's own file
+`ncrun.predict` says what theory predicts for a problem, `ncrun.measure` measures a network that was trained elsewhere,
+beside that prediction (docs/python.md). `ncrun.register` adds to ncrun what a user's own file
 holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem or a Drawing (docs/extend.md). Each name brings in
 what it needs when it is first used.
 """
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ncrun.errors import UserError
     from ncrun.extending import register
     from ncrun.figures import Drawing
+    from ncrun.library.prediction import Forecast, predict
     from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
     from ncrun.metrics import Metric
@@ -27,6 +29,7 @@ NAMES = {
     "Condition": "theory",
     "DataSetFacts": "data",
     "Drawing": "figures",
+    "Forecast": "library.prediction",
     "Prediction": "theory",
     "LabelledImages": "data.splits",
     "Loss": "losses",
@@ -38,12 +41,14 @@ NAMES = {
     "Theorem": "theory",
     "UserError": "errors",
     "measure": "measurement",
+    "predict": "library.prediction",
     "register": "extending",
 }
 __all__ = [
     "Condition",
     "DataSetFacts",
     "Drawing",
+    "Forecast",
     "LabelledImages",
     "Loss",
     "Measurement",
@@ -56,6 +61,7 @@ __all__ = [
     "UserError",
     "__version__",
     "measure",
+    "predict",
     "register",
 ]
 
@@ -64,3 +70,7 @@ def __getattr__(name: str) -> Any:
     if name in NAMES:
         return getattr(import_module(f"ncrun.{NAMES[name]}"), name)
     raise AttributeError(f"module 'ncrun' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

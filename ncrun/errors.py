@@ -4,8 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
-    """A mistake that the user can mend; its message is one line that names the key, the value and the choices."""
+class UserError(ValueError):
+    """A mistake that the user can mend; its message is one line that names the key, the value and the choices.
+
+    A ValueError, as Python users expect of a bad argument. So whoever catches the ValueErrors of a library lets this
+    one pass first.
+    """
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

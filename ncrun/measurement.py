@@ -11,21 +11,26 @@ from ncrun.arrays import check_size, class_labels, floats
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES, words_of
 from ncrun.metrics.rows import training_metrics, transfer_metrics
+from ncrun.notebook import face
 from ncrun.posed import Posed, classifier, pose
 from ncrun.records.summary import describe
 from ncrun.theory import Problem
 from ncrun.theory.report import as_json, nearest_threshold
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import ArrayLike
 
+    from ncrun.posed import Layers
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """What `measure` found.
 
     metrics: the columns of metrics.jsonl that need no training, null where not determined. theory: what
-    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words. absent: of a
+    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words. threshold: the
+    decay at which the next class is lost or comes back, in words; "" where that is not known. absent: of a
     meter, by column why it is null where the samples were not seen often enough to know it.
     """
 
@@ -45,13 +50,38 @@ class Measurement:
             "theory": self.theory,
         }
 
-    def as_table(self) -> str:
-        """The same for people."""
+    def table(self) -> "pd.DataFrame":
+        """A row for each class: its count, each class-wise metric as it was measured, and beside it, as "predicted
+        ...", what theory says of it, where it says something."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {"count": [round(count) for count in self.problem.counts]}
+        for name, (measured, expected) in self._class_wise().items():
+            columns[name] = measured
+            if expected is not None:
+                columns[f"predicted {name}"] = expected
+        return pd.DataFrame(columns).rename_axis("class")
+
+    def __repr__(self) -> str:
+        return f"<ncrun.Measurement: {self.problem.num_classes} classes; {self.summary}>"
+
+    def __str__(self) -> str:
+        """All of it for people, as `ncrun measure` prints it."""
+        return "\n".join([*self._lines(), "", *self._by_class(), "", *self._numbers()])
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        numbers = pd.DataFrame({key: [value] for key, value in self._single().items() if "." not in key})
+        return face("Measurement", self._lines(), self.table(), numbers.T.rename(columns={0: "measured"}))
+
+    def _lines(self) -> list[str]:
         problem, theory = self.problem, self.theory
         sign = "features >= 0" if problem.feature_sign == "nonnegative" else "free features"
+        head = "ReLU head" if problem.head == "relu" else "linear head"
         lines = [
             f"{problem.num_classes} classes, {sum(problem.counts):.0f} samples, {sign} of dimension"
-            f" {problem.widths[0]}, linear head of depth {problem.depth}, {words_of(problem.loss)},"
+            f" {problem.widths[0]}, {head} of depth {problem.depth}, {words_of(problem.loss)},"
             f" {'last-layer bias' if problem.bias else 'no bias'}",
             self.summary,
             f"prediction: {theory['claim']}{f' ({source})' if (source := theory['source']) else ''}",
@@ -66,43 +96,51 @@ class Measurement:
             f"not known: {', '.join(key for key, why in self.absent.items() if why == reason)}: {reason}"
             for reason in dict.fromkeys(self.absent.values())
         ]
-        return "\n".join([*lines, *reasons, "", *self._by_class(), "", *self._numbers()])
+        return [*lines, *reasons]
 
-    def _by_class(self) -> list[str]:
-        """A row for each class: what is measured, and in brackets what is predicted."""
-        names = [key for key in self.metrics if key.startswith("class.") and self.metrics[key] is not None]
-        columns = [[str(k) for k in range(self.problem.num_classes)], [f"{n:.0f}" for n in self.problem.counts]]
-        header = ["class", "count"]
-        for key in names:
+    def _class_wise(self) -> dict[str, tuple[list[float | None], list[float | None] | None]]:
+        """By name, what is measured of each class, and what is predicted: None where theory determines nothing."""
+        found = {}
+        for key, measured in self.metrics.items():
+            if not key.startswith("class.") or measured is None:
+                continue
             name = key.removeprefix("class.")
             expected = [entry.get(name) for entry in self.theory["classes"]]
             determined = any(value is not None for value in expected) and not self.theory["scale_free"]
-            header.append(f"{name} (predicted)" if determined else name)
-            columns.append(
-                [
-                    f"{_short(value)} ({_short(wanted)})" if determined else _short(value)
-                    for value, wanted in zip(self.metrics[key], expected, strict=True)
-                ]
-            )
+            found[name] = measured, expected if determined else None
+        return found
+
+    def _by_class(self) -> list[str]:
+        """A row for each class: what is measured, and in brackets what is predicted."""
+        columns = [[str(k) for k in range(self.problem.num_classes)], [f"{n:.0f}" for n in self.problem.counts]]
+        header = ["class", "count"]
+        for name, (measured, expected) in self._class_wise().items():
+            header.append(name if expected is None else f"{name} (predicted)")
+            beside = [""] * len(measured) if expected is None else [f" ({_short(wanted)})" for wanted in expected]
+            columns.append([_short(value) + more for value, more in zip(measured, beside, strict=True)])
         widths = [max(map(len, (name, *column))) for name, column in zip(header, columns, strict=True)]
         table = [header, *zip(*columns, strict=True)]
         return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
     def _numbers(self) -> list[str]:
         """One line for each single number; head.1 repeats the top level."""
-        shown = {
-            key: value
-            for key, value in self.metrics.items()
-            if not isinstance(value, list) and not key.startswith("head.1.")
-        }
+        shown = self._single()
         width = max(map(len, shown))
         return [f"{key:<{width}}  {_short(value)}" for key, value in shown.items()]
+
+    def _single(self) -> dict[str, Any]:
+        """Metrics that are no list; head.1 repeats the top level of a linear head."""
+        return {
+            key: value
+            for key, value in self.metrics.items()
+            if not isinstance(value, list) and not (key.startswith("head.1.") and self.problem.head == "linear")
+        }
 
 
 def measure(
     features: "ArrayLike | Tensor",
     labels: "ArrayLike | Tensor",
-    weights: "ArrayLike | Tensor | Sequence[ArrayLike | Tensor]",
+    weights: "Layers",
     bias: "ArrayLike | Tensor | None" = None,
     *,
     loss: str = "mse",
@@ -115,8 +153,10 @@ def measure(
 
     features: (N, d) of all training samples, in evaluation mode, float16 to float64; accumulated in float64.
     labels: (N,) integers 0..K-1, every class with a sample.
-    weights: the classifier, (K, d), or a linear head's layers [W_1, .., W_M], W_1 reading the features, W_M of K rows.
-    bias: (K,) of the last layer.
+    weights: the classifier, (K, d); or a linear head's layers [W_1, .., W_M], W_1 reading the features, W_M of K rows;
+        or an nn.Linear, an nn.Sequential of them (with an nn.ReLU between all of them or none), or the head of an ncrun
+        network.
+    bias: (K,) of the last layer; a module brings its own.
     loss: what the network was trained with: "mse", 1/(2N) ||logits - Y||^2, or "ce", the mean cross-entropy.
     decay_weight, decay_feature: lam_W (a number, or one for each layer) and lam_H of the objective
         data term + sum_m lam_W/2 ||W_m||^2 + lam_H/2 ||H||^2.

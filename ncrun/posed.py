@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ncrun.arrays import check_size, floats, shape_of
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES
 from ncrun.metrics.scan import Head
+from ncrun.modules import opened
 from ncrun.objective import Objective
+from ncrun.stated import stated
 from ncrun.theory import Prediction, Problem, predict
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    Layers = ArrayLike | Tensor | Sequence[ArrayLike | Tensor]
+    Layers = ArrayLike | Tensor | Sequence[ArrayLike | Tensor] | nn.Module
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A linear head as users give it. names: what its layers are called in messages."""
+    """A head as users give it. names: what its layers are called in messages."""
 
     head: Head
     has_bias: bool
@@ -44,8 +45,13 @@ class Classifier:
 
 
 def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifier:
-    """weights: (K, d), or [W_1, .., W_M], W_1 reading the features. bias: (K,) of the last layer, or None.
-    Raises UserError."""
+    """weights: (K, d), or [W_1, .., W_M], W_1 reading the features, or a module (see ncrun.modules). bias: (K,) of the
+    last layer, or None; a module brings its own. Raises UserError."""
+    relu = False
+    if isinstance(weights, nn.Module):
+        if bias is not None:
+            raise UserError("bias: the classifier brings its own; leave it out")
+        weights, bias, relu = opened(weights)
     given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
@@ -62,7 +68,7 @@ def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifi
     offset = torch.zeros(K, dtype=torch.float64) if bias is None else floats("bias", bias, 1).double()
     if len(offset) != K:
         raise UserError(f"bias: expected ({K},), one for each class, found {shape_of(offset)}")
-    return Classifier(Head([layer.double() for layer in layers], offset), bias is not None, names)
+    return Classifier(Head([layer.double() for layer in layers], offset, relu), bias is not None, names)
 
 
 @dataclass(frozen=True)
@@ -87,40 +93,20 @@ def pose(
     nonnegative_features: bool | None,
 ) -> Posed:
     """counts: (K,). has_negative: whether a feature is negative. The rest as `ncrun.measure` says. Raises UserError."""
-    LOSSES[loss]  # raises UserError with the choices
     weights = network.head.weights
-    decays = _decays(decay_weight, decay_feature, len(weights))
-    problem = Problem(
+    problem = stated(
+        counts=counts.numpy(),
         loss=loss,
-        counts=tuple(counts.double().tolist()),
-        widths=tuple(layer.shape[1] for layer in weights),
+        depth=len(weights),
         bias=network.has_bias,
-        weight_decays=decays or (1.0,) * len(weights),  # the scale-free target does not depend on its size
-        feature_decay=decay_feature,
-        decay_mode="parameters" if decay_feature is None else "features",
         feature_sign="nonnegative" if _is_nonnegative(has_negative, nonnegative_features) else "free",
+        decay_weight=decay_weight,
+        decay_feature=decay_feature,
+        widths=[layer.shape[1] for layer in weights],
+        head="relu" if network.head.relu else "linear",
     )
     target, baseline = predict(problem), predict(problem.balanced())
-    return Posed(network.head, problem, Objective.of(problem), target, baseline, decays is not None)
-
-
-def _decays(weight: float | Sequence[float] | None, feature: float | None, depth: int) -> tuple[float, ...] | None:
-    """One weight decay for each layer; None if none is given."""
-    if feature is not None and weight is None:
-        raise UserError(f"decay_feature={feature:g}: needs decay_weight beside it")
-    if weight is None:
-        return None
-    numbers = (float(weight),) * depth if np.isscalar(weight) else tuple(map(float, weight))  # type: ignore[arg-type]
-    if len(numbers) != depth:
-        raise UserError(
-            f"decay_weight: expected a number, or {depth} of them, one for each layer; found {len(numbers)}"
-        )
-    if feature is None and len(set(numbers)) > 1:
-        raise UserError("decay_weight: differs between layers; without decay_feature, plain weight decay is one number")
-    for name, decay in [*(("decay_weight", number) for number in numbers), ("decay_feature", feature)]:
-        if decay is not None and not (np.isfinite(decay) and decay >= 0):
-            raise UserError(f"{name}={decay:g}: must be finite and not negative")
-    return numbers
+    return Posed(network.head, problem, Objective.of(problem), target, baseline, decay_weight is not None)
 
 
 def _is_nonnegative(negative: bool, said: bool | None) -> bool:

@@ -54,7 +54,7 @@ def measure(arguments: Sequence[str]) -> int:
 
         print(json.dumps(found.as_json(), indent=1, allow_nan=False))
     else:
-        print(found.as_table())
+        print(found)
     return 0
 
 
@@ -66,6 +66,8 @@ def read_arrays(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:  # opened here, because numpy leaves a file open that is no archive
             return _read_open(path, file)
+    except UserError:
+        raise
     except UNREADABLE as error:
         raise UserError(f"{path}: is not an .npz file of plain arrays ({error})") from error
 

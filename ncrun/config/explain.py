@@ -18,6 +18,8 @@ def explain(error: Exception, composing: bool) -> Exception:
 
     from ncrun.config.schema import known_keys
 
+    if isinstance(error, UserError):
+        return error
     ours = isinstance(error, HydraException | OmegaConfBaseException)
     if not ours and not (composing and isinstance(error, ValueError | YAMLError | RecursionError)):
         return error

@@ -76,7 +76,7 @@ def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> No
     extent = float(np.abs([predicted, measured]).max()) or 1.0
     for ax, matrix in zip(axes, (predicted, measured), strict=True):
         drawn = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
-        _ticks(ax, len(matrix))
+        class_ticks(ax, len(matrix))
     axes[1].set_yticklabels([])
     axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}", fontsize=TYPE)
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, aspect=14, pad=0.02)
@@ -85,7 +85,8 @@ def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> No
     bar.update_ticks()
 
 
-def _ticks(ax: Axes, num_classes: int) -> None:
+def class_ticks(ax: Axes, num_classes: int) -> None:
+    """Along both sides of a (K, K) matrix the numbers of some classes."""
     ax.grid(False)
     ax.tick_params(labelsize=TYPE - 1)
     step = -(-num_classes // 6)  # up to six numbers

@@ -45,6 +45,15 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
+def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:
+    """draw(*arguments) in the project's style, in a program that has its own style and its own screen: both stay, and
+    pyplot does not keep the figure."""
+    with plt.style.context(STYLE):
+        figure = draw(*arguments)
+    plt.close(figure)
+    return figure
+
+
 def colour_of(record: Record) -> str:
     """One colour per head depth, the same in every panel and figure."""
     depth = record.config["head"]["depth"]

@@ -21,6 +21,10 @@ class FreeHead(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
         self.relu = relu
 
+    @property
+    def has_bias(self) -> bool:
+        return self.bias is not None
+
     def in_float64(self) -> Head:
         """A detached copy of the first run's head, for measuring."""
         weights = [weight.detach()[0].double() for weight in self.weights]

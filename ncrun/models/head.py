@@ -34,6 +34,10 @@ class LinearHead(nn.Module):
         """W_1 .. W_M, W_1 reading the features."""
         return [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
 
+    @property
+    def has_bias(self) -> bool:
+        return isinstance(self.layers[-1].bias, Tensor)
+
     def forward(self, features: Tensor) -> Tensor:
         signal = features
         for m, layer in enumerate(self.layers):

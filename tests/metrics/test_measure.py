@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import PATIENCE_S, Command, Refused, RunOf, built, contents, rows
+from torch import nn
 
 import ncrun as package
 from ncrun.data.tensors import load
 from ncrun.errors import UserError
+from ncrun.models.head import LinearHead
 from ncrun.theory import Problem, predict
 
 COUNTS = "counts=[6,6,6,6,6,5,5,5,4,4]"
@@ -147,6 +150,62 @@ def test_tensors_and_half_precision_are_read() -> None:
         assert package.measure(given, torch.tensor(labels), torch.tensor(weights)).metrics == wanted.metrics
     bfloat = torch.tensor(features).to(torch.bfloat16)
     assert package.measure(bfloat, labels, weights).metrics == package.measure(bfloat.float(), labels, weights).metrics
+
+
+def test_a_module_is_its_weights() -> None:
+    """nn.Linear, nn.Sequential of them, also with one ReLU used twice, and the heads of ncrun's own networks."""
+    features, labels, _ = simplex(4, 20, spread=0.2)
+    last = nn.Linear(4, 4).double()
+    wanted = package.measure(features, labels, last.weight, last.bias)
+    assert package.measure(features, labels, last).metrics == wanted.metrics
+    assert wanted.problem.bias
+    layers = [nn.Linear(4, 4, bias=False).double() for _ in range(3)]
+    linear = nn.Sequential(nn.Flatten(), nn.Sequential(layers[0], nn.Dropout()), *layers[1:])
+    arrays = package.measure(features, labels, [layer.weight for layer in layers])
+    assert package.measure(features, labels, linear).metrics == arrays.metrics
+    act = nn.ReLU()
+    relu = package.measure(features, labels, nn.Sequential(layers[0], act, layers[1], act, layers[2]))
+    assert relu.problem == replace(arrays.problem, head="relu")
+    outputs = torch.tensor(features)
+    for m, layer in enumerate(layers):
+        outputs = (outputs.relu() if m else outputs) @ layer.weight.T
+    accuracy = float((outputs.argmax(dim=1) == torch.tensor(labels)).double().mean())
+    assert relu.metrics["train_accuracy"] == pytest.approx(accuracy, abs=1e-15)
+    own = LinearHead((4, 4), 4, bias=True, orthogonal=False).double()
+    by_hand = package.measure(features, labels, own.weights, own.layers[-1].bias)
+    assert package.measure(features, labels, own).metrics == by_hand.metrics
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        (nn.Conv2d(3, 3, 1), "is a module Conv2d; give an nn.Linear"),
+        (nn.Sequential(nn.Linear(3, 3, bias=False), nn.GELU(), nn.Linear(3, 3)), "holds a layer GELU"),
+        (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), "layer 1 has a bias"),
+        (nn.Sequential(nn.Linear(3, 3), nn.ReLU()), "has a ReLU in some places only"),
+        (nn.Sequential(nn.Flatten()), "holds no nn.Linear"),
+        (nn.Linear(2, 3), "reads 2 numbers, and features has 3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused_modules(module: nn.Module, line: str) -> None:
+    with pytest.raises(UserError, match=rf"^classifier: {line}"):
+        package.measure(*simplex(3, 4)[:2], module)
+    with pytest.raises(UserError, match=r"^bias: the classifier brings its own"):
+        package.measure(*simplex(3, 4)[:2], nn.Linear(3, 3), np.zeros(3))
+
+
+def test_short_in_a_terminal_and_whole_in_a_notebook() -> None:
+    features, labels, weights = simplex(3, 4, spread=0.1)
+    found = package.measure(features, labels, weights, decay_weight=1e-3, decay_feature=1e-3)
+    assert repr(found) == f"<ncrun.Measurement: 3 classes; {found.summary}>"
+    table = found.table()
+    assert list(table["margin"]) == found.metrics["class.margin"]
+    assert list(table["predicted margin"]) == [entry["margin"] for entry in found.theory["classes"]]
+    assert "predicted nc1" not in table
+    shown = found._repr_html_()
+    assert "predicted margin" in shown
+    assert "nc2_w" in shown
 
 
 def test_the_sign_of_the_features_has_to_be_said_where_it_cannot_be_seen() -> None:

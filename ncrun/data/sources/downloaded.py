@@ -59,6 +59,8 @@ class Downloaded(Source):
         absent = [path for path in (base, *base.parents) if path.is_relative_to(folder) and not path.exists()]
         try:
             train, test = (self._split(theirs, folder, is_train) for is_train in (True, False))
+        except UserError:
+            raise
         except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
             for path in absent:  # what a failed download leaves behind, deepest first; never a folder that was there
                 with contextlib.suppress(OSError):

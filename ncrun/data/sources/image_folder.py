@@ -146,6 +146,8 @@ class FolderOfImages:
                     self._refuse(f"{path.relative_to(self.path)} has more than 8 bits per channel (mode {image.mode})")
                 opaque = image.convert("RGBA") if "transparency" in image.info else image
                 made = opaque.convert("L" if self.channels == 1 else "RGB")
+        except UserError:
+            raise
         except unreadable as error:
             self._refuse_image(path, error)
         resized = np.asarray(made.resize((self.size, self.size), Image.Resampling.BILINEAR))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
+from ncrun.errors import UserError
 
 UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -88,6 +89,8 @@ class NpzFile:
                         shape, _, dtype = HEADERS[npy.read_magic(file)](file)
                     headers[member.removesuffix(".npy")] = (shape, dtype)
                 return headers
+        except UserError:
+            raise
         except PermissionError as error:
             self._refuse(f"cannot be read ({error.strerror})")
         except (*UNREADABLE, KeyError):

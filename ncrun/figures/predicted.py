@@ -1,0 +1,70 @@
+"""A prediction by itself: its matrices as heat maps, and the margin of each class."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ncrun.errors import UserError
+from ncrun.figures import panels
+from ncrun.figures.matrices import TITLES, TYPE, class_ticks
+from ncrun.losses import words_of
+from ncrun.theory import Prediction
+from ncrun.theory.prediction import CLAIMS
+
+# Of more classes than this, only the smallest and the largest count are named.
+NAMED_COUNTS = 12
+
+
+def predicted(prediction: Prediction) -> Figure:
+    """W W^T, the class means' Gram matrix, W Hbar, and the margins; a shape without a scale is divided by its Frobenius
+    norm. Raises UserError where no matrix is predicted."""
+    if not prediction.layers or prediction.tie is not None or prediction.logits is None:
+        reason = prediction.note or "more classes of one size than the narrowest layer can hold"
+        raise UserError(f"no matrices to draw (claim {prediction.claim}): {reason}")
+    first, margins = prediction.layers[0], prediction.margins()
+    shown = (first.weight_gram, first.feature_gram, prediction.logits)
+    figure, axes = panels.grid(1, len(shown) + (margins is not None), width=2.1, height=1.9)
+    for ax, title, matrix in zip(axes[0], TITLES.values(), shown, strict=False):
+        _matrix(figure, ax, matrix / np.linalg.norm(matrix) if prediction.scale_free else matrix)
+        ax.set_title(title)
+    axes[0, 0].set_ylabel("class")
+    if margins is not None:
+        _margins(axes[0, -1], margins)
+    panels.caption(figure, _words(prediction))
+    return figure
+
+
+def _matrix(figure: Figure, ax: Axes, matrix: NDArray[np.float64]) -> None:
+    extent = float(np.abs(matrix).max()) or 1.0
+    image = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
+    class_ticks(ax, len(matrix))
+    bar = figure.colorbar(image, ax=ax, shrink=0.75, aspect=14, pad=0.02)
+    bar.ax.tick_params(labelsize=TYPE - 1)
+    bar.locator = MaxNLocator(nbins=3, symmetric=True)
+    bar.update_ticks()
+
+
+def _margins(ax: Axes, margins: NDArray[np.float64]) -> None:
+    ax.bar(np.arange(len(margins)), margins, color="C0")
+    ax.set_axisbelow(True)
+    ax.axhline(0, color="0.25", linewidth=0.8)
+    ax.set(title="margin", xlabel="class")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _words(prediction: Prediction) -> str:
+    problem = prediction.problem
+    counts = problem.counts[:1] if problem.is_balanced else problem.counts
+    sizes = ", ".join(f"{count:g}" for count in counts)
+    if len(counts) > NAMED_COUNTS:
+        sizes = f"{min(counts):g} to {max(counts):g}"
+    words = f"Predicted for {problem.num_classes} classes of {sizes} samples, {words_of(problem.loss)}, "
+    words += f"{problem.head if problem.head == 'linear' else 'ReLU'} head of depth {problem.depth}"
+    words += " with bias" if problem.bias else ""
+    words += ", non-negative features" if problem.feature_sign == "nonnegative" else ""
+    words += f". Claim: {prediction.claim}, {CLAIMS[prediction.claim]}."
+    if prediction.scale_free:
+        words += " Each matrix is divided by its Frobenius norm, for theory fixes shapes only."
+    return words

@@ -1,0 +1,124 @@
+"""A problem as it is stated in Python, in arguments: checked, each mistake told in one line."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ncrun.checks import at_least, choice
+from ncrun.errors import UserError
+from ncrun.losses import LOSSES
+from ncrun.problem import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+# The features' dimension where nobody says it: that of ncrun's free features, or K where there are more classes.
+WIDE = 64
+
+
+def stated(
+    counts: "ArrayLike",
+    loss: str,
+    depth: int,
+    bias: bool,
+    feature_sign: str,
+    decay_weight: float | Sequence[float] | None,
+    decay_feature: float | None,
+    widths: int | Sequence[int] | None = None,
+    head: str = "linear",
+) -> Problem:
+    """The problem of a head of `depth` layers on features of `counts` samples. The arguments are those of
+    `ncrun.predict`.
+
+    Raises UserError that names the argument and what it may be.
+    """
+    LOSSES[loss]  # raises UserError with the choices
+    choice("feature_sign", feature_sign, ("free", "nonnegative"))
+    choice("head", head, ("linear", "relu"))
+    if not isinstance(bias, bool | np.bool_):
+        raise UserError(f"bias={bias!r}: must be True or False")
+    sizes = _counts(counts)
+    decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth))
+    return Problem(
+        loss=loss,
+        counts=sizes,
+        widths=_widths(widths, depth, len(sizes)),
+        bias=bool(bias),
+        weight_decays=decays or (1.0,) * depth,  # the scale-free target does not depend on its size
+        feature_decay=None if decay_feature is None else float(decay_feature),
+        decay_mode="parameters" if decay_feature is None else "features",
+        feature_sign=feature_sign,
+        head=head,
+    )
+
+
+def _weight_decays(
+    weight: float | Sequence[float] | None, feature: float | None, depth: int
+) -> tuple[float, ...] | None:
+    """One weight decay for each layer; None if none is given. Raises UserError."""
+    if feature is not None and weight is None:
+        raise UserError(f"decay_feature={_decay('decay_feature', feature):g}: needs decay_weight beside it")
+    if weight is None:
+        return None
+    given = [weight] * depth if np.ndim(weight) == 0 else _listed("decay_weight", weight, "layer")
+    numbers = tuple(_decay("decay_weight", each) for each in given)
+    if len(numbers) != depth:
+        raise UserError(
+            f"decay_weight: expected a number, or {depth} of them, one for each layer; found {len(numbers)}"
+        )
+    if feature is None and len(set(numbers)) > 1:
+        raise UserError("decay_weight: differs between layers; without decay_feature, plain weight decay is one number")
+    if feature is not None:
+        _decay("decay_feature", feature)
+    return numbers
+
+
+def _decay(name: str, value: Any) -> float:
+    if isinstance(value, str | bool) or not np.isreal(value):
+        raise UserError(f"{name}={value!r}: must be a number")
+    number = float(value)
+    if not (np.isfinite(number) and number >= 0):
+        raise UserError(f"{name}={number:g}: must be finite and not negative")
+    return number
+
+
+def _counts(counts: "ArrayLike") -> tuple[float, ...]:
+    numbers = _listed("counts", counts, "class")
+    if len(numbers) < 2:
+        raise UserError("counts: needs the samples of each of two classes or more, such as counts=[100, 50, 10]")
+    for k, number in enumerate(numbers):
+        if not (np.isfinite(number) and number > 0):
+            raise UserError(f"counts: class {k} needs a finite number of samples above 0, not {number:g}")
+    return tuple(numbers)
+
+
+def _widths(widths: Any, depth: int, num_classes: int) -> tuple[int, ...]:
+    if widths is None:
+        return (max(WIDE, num_classes),) * depth
+    given = [widths] * depth if np.ndim(widths) == 0 else list(widths)
+    numbers = tuple(_whole("widths", width) for width in given)
+    if len(numbers) != depth:
+        raise UserError(
+            f"widths: expected a number, or {depth} of them (the features' dimension, then the head's hidden widths);"
+            f" found {len(numbers)}"
+        )
+    return numbers
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UserError(f"{name}={value!r}: must be a whole number")
+    at_least(name, int(value), 1)
+    return int(value)
+
+
+def _listed(name: str, values: Any, each: str) -> list[float]:
+    """The numbers of a one-dimensional array, or of what makes one."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # a ragged list
+        array = np.empty(())
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise UserError(f"{name}={values!r}: must be a list of numbers, one for each {each}")
+    return [float(value) for value in array]

@@ -1,0 +1,19 @@
+"""docs/python.md: its blocks of code, one after the other, as a reader would paste them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "python.md").read_text(), re.S)
+
+
+def test_every_block_runs(workdir: Path, undrawn: None, capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(block, found)
+    assert found["predicted"].claim == "proven"
+    assert (workdir / "predicted.png").is_file()
+    assert found["found"].theory["claim"] == "certified"
+    assert capsys.readouterr().out.startswith("4 classes, 400 samples, linear head of depth 3")
