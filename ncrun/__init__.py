@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ncrun.library.prediction import Forecast, predict
     from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
+    from ncrun.meter import CollapseMeter, SecondPass
     from ncrun.metrics import Metric
     from ncrun.models import ModelSpec
     from ncrun.problem import Problem
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 # Where each public name lies.
 NAMES = {
+    "CollapseMeter": "meter",
     "Condition": "theory",
     "DataSetFacts": "data",
     "Drawing": "figures",
@@ -37,6 +39,7 @@ NAMES = {
     "Metric": "metrics",
     "ModelSpec": "models",
     "Problem": "problem",
+    "SecondPass": "meter",
     "Source": "data",
     "Theorem": "theory",
     "UserError": "errors",
@@ -45,6 +48,7 @@ NAMES = {
     "register": "extending",
 }
 __all__ = [
+    "CollapseMeter",
     "Condition",
     "DataSetFacts",
     "Drawing",
@@ -56,6 +60,7 @@ __all__ = [
     "ModelSpec",
     "Prediction",
     "Problem",
+    "SecondPass",
     "Source",
     "Theorem",
     "UserError",

@@ -43,6 +43,14 @@ class Classifier:
                 f" (shape {shape_of(first)})"
             )
 
+    def check_meter(self, num_classes: int, features: int) -> None:
+        """Raises UserError unless it reads the features that a meter of K classes saw."""
+        if self.num_classes != num_classes:
+            raise UserError(
+                f"{self.names[-1]}: has {self.num_classes} rows, and the meter counts {num_classes} classes"
+            )
+        self.check_width(features)
+
 
 def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifier:
     """weights: (K, d), or [W_1, .., W_M], W_1 reading the features, or a module (see ncrun.modules). bias: (K,) of the

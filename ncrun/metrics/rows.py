@@ -18,6 +18,7 @@ from ncrun.theory import Prediction
 
 # Where records have had a level's columns in another order than that of METRICS, from the start.
 BY_ITSELF = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "dnc2", "dnc3", "etf_h", "rank")
+UNSEEN = "needs the features themselves, which a meter does not keep"
 FIRST = {"relu": BY_ITSELF, "tap": BY_ITSELF, "test": ("test_accuracy",)}
 
 
@@ -62,9 +63,8 @@ def collected_metrics(
 ) -> tuple[Metrics, dict[str, str]]:
     """Every metric of a linear head from sums that were collected batch by batch, and by column why it is null where a
     sum for it was not. decay_mode "features". Raises FloatingPointError as `training_metrics` does."""
-    unseen = missing("needs the features themselves, which are not kept")
     penalty = float(objective.penalty(head.weights, (), split.feature_norm_sq))
-    layers = _layers_of(unseen, unseen, head, head, split, target, baseline, penalty)
+    layers = _layers_of(missing(UNSEEN), missing(UNSEEN), head, head, split, target, baseline, penalty)
     absent: dict[str, str] = {}
     row = _with_head_layers(values_at("run", layers[0], absent=absent), layers, absent)
     return row, absent
@@ -127,8 +127,31 @@ def transfer_metrics(
             features = (features.to(weight.dtype) @ weight.T).relu()
         head = top_layer(head)
     product = Head([head.suffixes()[0]], head.bias)
-    own = scan(features, labels, product)
-    measured = Measured(
+    own, about_train = scan(features, labels, product), scan(features, labels, product, about=train_means)
+    return values_at("test", _transferred(features, labels, own, about_train, product, whole, target))
+
+
+def collected_transfer(
+    own: Split, about_train: Split, head: Head, target: Prediction
+) -> tuple[Metrics, dict[str, str]]:
+    """The metrics of a test split on a linear head, from sums that were collected about its own class means and about
+    the training set's; and why a column is null, as for `collected_metrics`."""
+    absent: dict[str, str] = {}
+    product = Head([head.suffixes()[0]], head.bias)
+    measured = _transferred(missing(UNSEEN), missing(UNSEEN), own, about_train, product, head, target)
+    return values_at("test", measured, absent=absent), absent
+
+
+def _transferred(
+    features: Tensor,
+    labels: Tensor,
+    own: Split,
+    about_train: Split,
+    product: Head,
+    whole: Head,
+    target: Prediction,
+) -> Measured:
+    return Measured(
         inputs=features,
         labels=labels,
         means=own.means,
@@ -137,13 +160,12 @@ def transfer_metrics(
         precision=own.precision,
         weight=product.weights[0],
         layer=0,
-        bias=head.bias,
+        bias=product.bias,
         head=whole,
         target=target,
         scan=own,
-        about_train=scan(features, labels, product, about=train_means),
+        about_train=about_train,
     )
-    return values_at("test", measured)
 
 
 def tap_metrics(

@@ -30,6 +30,9 @@ class Head:
             products.append(products[-1] @ weight)
         return products[::-1]
 
+    def to(self, device: torch.device) -> "Head":
+        return Head([weight.to(device) for weight in self.weights], self.bias.to(device), self.relu)
+
 
 @dataclass(frozen=True)
 class Spread(Collected):
