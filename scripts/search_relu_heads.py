@@ -28,9 +28,9 @@ from relu_head_values import (
     value_of,
 )
 
+from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS
+
 OUTPUT = Path(__file__).resolve().parents[1] / "ncrun" / "theory" / "relu_head_witnesses.json"
-CLASSES = (3, 4, 5, 6, 7, 10)
-DEPTHS = (2, 3, 4, 5, 6)
 RATIOS = (1e-7, 1e-4, 0.01, 0.2, 0.9)
 SMALLER = 0.15  # share of the tasks that only try to make a configuration smaller
 LEAST_GAIN = 1.5e-3  # of the value: a witness must be that much better than what is known without it
@@ -187,8 +187,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
-    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
+    parser.add_argument("--classes", type=int, nargs="+", default=SEARCHED_CLASSES)
+    parser.add_argument("--depths", type=int, nargs="+", default=SEARCHED_DEPTHS)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     heads = list(itertools.product(arguments.classes, arguments.depths))

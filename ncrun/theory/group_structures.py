@@ -9,9 +9,7 @@ With M+1 factors (head and features) the least penalty for singular values s sqr
 sqrt(n))^(2/(M+1)): for deep heads rank is dear, and low-rank structures may beat the simplex over all classes.
 Source: Garrod and Keating 2024, "The persistence of neural collapse despite low-rank bias" (pairs, M >= 2); larger
 groups and the circle are the same computation.
-
-With an unregularised bias, classes without logits of their own can be served by the bias alone, which costs nothing:
-equal groups on some classes, and one bias c on all the others.
+Groups with biases of their own and with logits across them: ncrun.theory.mixed_groups.
 """
 
 from dataclasses import dataclass
@@ -108,51 +106,6 @@ def collapse_penalty(block: Block, num_classes: int, count: float, depth: int) -
     return float((saved / closer**power).max() / price)
 
 
-def best_with_bias(num_classes: int, count: float, penalty: float, depth: int) -> "Structure":
-    """The best of all choices of equal groups on some of the classes, the others being served by the bias alone."""
-    structures = []
-    for size in range(2, num_classes):
-        blocks = [simplex_block(size, num_classes)]
-        if size >= 5:
-            blocks.append(circle_block(size, num_classes))
-        for block in blocks:
-            for groups in range(1, (num_classes - 1) // size + 1):
-                value = _value_with_bias(block, groups, num_classes, count, penalty, depth)
-                rest = ("bias", num_classes - groups * size)
-                structures.append(Structure((*((block.kind, size),) * groups, rest), value))
-    return min(structures, key=lambda structure: structure.value)
-
-
-def _value_with_bias(block: Block, groups: int, num_classes: int, count: float, penalty: float, depth: int) -> float:
-    """The least objective over the groups' common gain, on a grid refined once, and over the bias c of the others."""
-    power = 2 / (depth + 1)
-    price = penalty * groups * block.multiplicity * (block.scale * count**0.5) ** power
-    served = num_classes - groups * block.size
-
-    def value(beta: Array) -> Array:
-        own = np.exp(-beta[:, None] * block.rates)
-        # In units of the own logit's exponential: the group itself, the other groups, and the classes of the bias.
-        inside = 1 + own[:, :-1] @ block.weights[:-1] + (groups - 1) * block.size * own[:, -1]
-        outside = served * own[:, -1]
-        bias = np.zeros(len(beta))
-        for _ in range(40):  # Newton for the convex problem in c
-            raised = np.exp(bias)
-            inner = outside * raised / (inside + outside * raised)
-            outer = served * raised / (served * raised + groups * block.size)
-            slope = groups * block.size * inner + served * (outer - 1)
-            curvature = groups * block.size * inner * (1 - inner) + served * outer * (1 - outer)
-            bias = bias - np.clip(slope / np.maximum(curvature, 1e-300), -1.0, 1.0)
-        raised = np.exp(bias)
-        grouped = np.log(inside + outside * raised)
-        alone = np.log(served * raised + groups * block.size) - bias
-        data = (groups * block.size * grouped + served * alone) / num_classes
-        return np.asarray(data + price * beta**power)
-
-    lowest = int(value(GRID).argmin())
-    fine = np.linspace(GRID[max(lowest - 1, 0)], GRID[min(lowest + 1, len(GRID) - 1)], 400)
-    return float(value(fine).min())
-
-
 @dataclass(frozen=True)
 class Structure:
     """A partition of the classes. blocks: kind and size of each group, largest first. value: its objective."""
@@ -171,10 +124,8 @@ class Structure:
             elif sizes:
                 noun = title if len(sizes) > 1 else kind
                 words.append(f"{noun} of {' + '.join(map(str, sizes))} classes")
-        for kind, title in (("silent", "with zero logits"), ("bias", "left to the bias")):
-            left = sum(size for k, size in self.blocks if k == kind)
-            if left:
-                words.append(f"{left} {title}")
+        if silent := sum(size for kind, size in self.blocks if kind == "silent"):
+            words.append(f"{silent} with zero logits")
         return ", ".join(words)
 
 

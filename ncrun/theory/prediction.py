@@ -20,7 +20,7 @@ CLAIMS = {
     "proven": "a theorem",
     "certified": "a convex program with a duality gap",
     "refuted": "the paper claims it, a lower value is shown",
-    "open": "nobody knows",
+    "open": "claimed, neither proven nor refuted",
     "transferred": "a theorem about another objective, scale-free",
     "none": "no theory covers this setting",
 }

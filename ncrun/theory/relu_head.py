@@ -19,7 +19,7 @@ from ncrun.theory.prediction import Prediction, Reference, against_known
 from ncrun.theory.products import geometric_mean, mean_decay
 from ncrun.theory.squared_loss import global_border, kept_fraction
 from ncrun.theory.theorem import DEEP, EITHER_SIGN, NO_BIAS, ONE_LAYER, REGULAR, WIDE, Condition, Theorem, kind
-from ncrun.theory.witnesses import witnesses
+from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS, witnesses
 
 SOURCE = "Sukenik, Mondelli and Lampert 2023, main theorem (deep unconstrained features, two balanced classes)"
 SOURCE_CHAINS = "the deep neural collapse configuration of Sukenik, Mondelli and Lampert 2023, one chain for each class"
@@ -27,6 +27,7 @@ SOURCE_ONE_LAYER = "Dang et al. 2023, Theorems 1 and 3 (one linear layer)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
 SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
+NOT_SEARCHED = "a lower value was not searched for"
 
 
 def _one_layer(problem: Problem) -> Prediction:
@@ -44,13 +45,17 @@ def _deep(problem: Problem) -> Prediction:
     if problem.num_classes == 2 and problem.is_balanced:
         return replace(geometry, claim="proven", source=SOURCE)
     if not problem.is_balanced:
-        note = "unequal class counts: one chain for each class is the value known; nobody has proved that it is optimal"
+        note = f"unequal class counts: one chain for each class, without a proof; {NOT_SEARCHED}"
         return replace(geometry, claim="open", note=note)
     if problem.feature_sign == "nonnegative":
         # What is known to lie below chains has features of both signs.
-        note = "three or more classes on non-negative features: one chain for each class, without a proof"
+        note = (
+            f"three or more classes on non-negative features: one chain for each class, without a proof; {NOT_SEARCHED}"
+        )
         return replace(geometry, claim="open", note=note)
-    note = "three or more classes: one chain for each class is the lowest value known, without a proof"
+    searched = problem.num_classes in SEARCHED_CLASSES and problem.depth in SEARCHED_DEPTHS
+    looked = "scripts/search_relu_heads.py found none that is lower" if searched else NOT_SEARCHED
+    note = f"three or more classes: one chain for each class, without a proof; {looked}"
     return against_known(geometry, *_alternatives(problem), "chains", note)
 
 

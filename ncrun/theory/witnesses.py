@@ -18,6 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Where the search looks.
+SEARCHED_CLASSES = (3, 4, 5, 6, 7, 10)
+SEARCHED_DEPTHS = (2, 3, 4, 5, 6)
+
 FILE = "relu_head_witnesses.json"
 
 
