@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ncrun.library.prediction import Forecast, predict
     from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
-    from ncrun.meter import CollapseMeter, SecondPass
+    from ncrun.meter import CollapseMeter, SecondPass, watch
     from ncrun.metrics import Metric
     from ncrun.models import ModelSpec
     from ncrun.problem import Problem
@@ -46,6 +46,7 @@ NAMES = {
     "measure": "measurement",
     "predict": "library.prediction",
     "register": "extending",
+    "watch": "meter",
 }
 __all__ = [
     "CollapseMeter",
@@ -68,6 +69,7 @@ __all__ = [
     "measure",
     "predict",
     "register",
+    "watch",
 ]
 
 

@@ -49,6 +49,11 @@ class Classifier:
             raise UserError(
                 f"{self.names[-1]}: has {self.num_classes} rows, and the meter counts {num_classes} classes"
             )
+        if self.head.relu:
+            raise UserError(
+                f"{self.names[0]}: a ReLU stands between the layers, whose inputs a meter does not keep; give it the"
+                " last layer alone, and that layer's inputs as features"
+            )
         self.check_width(features)
 
 

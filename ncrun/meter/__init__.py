@@ -6,5 +6,6 @@ fills from whole features, and the columns are those of METRICS. `watch` drives 
 
 from ncrun.meter.one_pass import CollapseMeter
 from ncrun.meter.second_pass import SecondPass
+from ncrun.meter.watching import watch
 
-__all__ = ["CollapseMeter", "SecondPass"]
+__all__ = ["CollapseMeter", "SecondPass", "watch"]
