@@ -22,6 +22,7 @@ check: $(READY) ## lint, format, types, and who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/write_docs.py --check
+	$(BIN)/python scripts/write_results.py --check
 
 smoke: $(READY) ## one tiny training run, its prediction and its picture (half a minute)
 	$(BIN)/python scripts/smoke.py

@@ -3,7 +3,7 @@
 An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. What it held of these
 experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
 The same runs give the same bytes. Figures and tables of the papers at these scales are drawn again; those that a
-README shows are kept.
+README shows are kept. Then scripts/write_results.py writes the page about them.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 """

@@ -1,0 +1,237 @@
+"""The sections of results/README.md on the networks of Dang et al. 2023."""
+
+from collections.abc import Sequence
+
+from results_numbers import (
+    Runs,
+    last,
+    nearer,
+    number,
+    over,
+    percent,
+    row_at,
+    setting,
+    span,
+    table,
+    to_balanced,
+    to_prediction,
+    value_of,
+)
+
+from ncrun.records.read import Record
+from ncrun.records.summary import distance
+from ncrun.theory.predict import predict
+
+NETWORK = ("nc1", "nc2_w", "nc2_h", "nc3")
+STEPS = (0, 50, 100, 198, 404, 805, 1005, 1500)
+
+
+def yes(flag: bool) -> str:
+    return "yes" if flag else "no"
+
+
+def measured(records: Sequence[Record]) -> list[str]:
+    """NC1, NC2 of both sides, NC3, and how far the loss is above the optimum."""
+    return [*(over(records, last(key)) for key in NETWORK), over(records, last("gap"), percent)]
+
+
+def development(records: Sequence[Record], names: Sequence[str], steps: Sequence[int]) -> str:
+    """Of a run in each: distance to the prediction and to the balanced one, and loss above the optimum, over the
+    steps."""
+    rows = []
+    for step in steps:
+        cells = [str(row_at(records[0], step)["step"])]
+        for record in records:
+            row = dict(row_at(record, step))
+            here, there = number(distance(row)), number(distance(row, "balanced."))
+            cells += [here, there, number(row["nc1"]), percent(row["gap"])]
+        rows.append(cells)
+    head = [
+        f"{name}: {column}" for name in names for column in ("to the prediction", "to the balanced one", "NC1", "gap")
+    ]
+    return table(["step", *head], rows)
+
+
+def imbalanced(runs: Runs) -> str:
+    name = "dang2023/mlp-imbalanced"
+    cpu = [runs.of(name, "cpu", head__depth=depth) for depth in (1, 3, 6)]
+    one, three = (runs.of(name, "real", head__depth=depth)[0] for depth in (1, 3))
+    rows = [
+        [str(value_of(group[0], "head.depth")), *measured(group), over(group, to_balanced), over(group, nearer)]
+        for group in cpu
+    ]
+    head = ["M", "NC1", "NC2 of W", "NC2 of H", "NC3", "above the optimum", "to the balanced one", "times nearer"]
+    emnist = runs.of("dang2023/mlp-imbalanced-emnist", "cpu")
+    return f"""## dang2023/mlp-imbalanced
+
+*Claim* (Dang et al. 2023, Theorems 3 and 4; squared loss, no bias): at the optimum every class collapses to its mean, and
+classifier and means form orthogonal directions whose lengths depend on the class size in a way that depends on the depth M
+of the linear head.
+
+*Runs, scale cpu*: {setting(runs.of(name, "cpu"))}.
+
+{table(head, rows)}
+
+*Runs, scale real* (the first images of each class, as in the released code): {setting([one, three])}.
+
+{development([one, three], ["M = 1", "M = 3"], STEPS)}
+
+Test accuracy {number(row_at(one)["test_accuracy"])} and {number(row_at(three)["test_accuracy"])}.
+
+*It held*: on digits the geometry is the imbalanced prediction for every seed and depth, and far from the one for equal counts.
+On CIFAR-10 both heads end nearer to the imbalanced prediction, {number(nearer(one))} times (M = 1) and {number(nearer(three))} times (M = 3), and are still
+on their way. With one layer the network is nearer to the balanced shape first, and Adam's step is large for it: it loses the fit
+and finds it again.
+
+![mlp-imbalanced at scale cpu](dang2023/mlp-imbalanced-cpu.png)
+![mlp-imbalanced at scale real](dang2023/mlp-imbalanced-real.png)
+
+Where the gap comes from, over training (the ledger: every part is at least zero): first the means have no geometry, then head and
+features are out of balance, and what is left at the end is spread within the classes.
+
+![the ledger of mlp-imbalanced](dang2023/mlp-imbalanced-cpu-ledger.png)
+
+Class by class against the formula; the Gram matrices predicted and measured; the field's usual set; ranks and singular values by layer:
+[classes](dang2023/mlp-imbalanced-cpu-classes.png), [angles](dang2023/mlp-imbalanced-cpu-angles.png),
+[matrices](dang2023/mlp-imbalanced-cpu-grams.png), [usual set](dang2023/mlp-imbalanced-cpu-usual.png),
+[ranks](dang2023/mlp-imbalanced-cpu-ranks.png), and the same beside every experiment below.
+
+## dang2023/mlp-imbalanced-emnist
+
+*Claim*: as above, for three class sizes. *Runs, scale cpu* (digits in place of EMNIST): {setting(emnist)}; M = {value_of(emnist[0], "head.depth")}.
+*It held*: {over(emnist, to_prediction)} from the prediction ({over(emnist, to_balanced)} from the balanced one), loss {over(emnist, last("gap"), percent)} above
+the optimum.
+
+![mlp-imbalanced-emnist](dang2023/mlp-imbalanced-emnist-cpu.png)
+"""
+
+
+def balanced(runs: Runs) -> str:
+    name = "dang2023/mlp-balanced"
+    rows = {}
+    for scale, depths in (("cpu", (1, 3, 6)), ("real", (1, 3))):
+        groups = [
+            runs.of(name, scale, head__depth=depth, head__bias=bias) for bias in (False, True) for depth in depths
+        ]
+        rows[scale] = [
+            [
+                yes(value_of(group[0], "head.bias")),
+                str(value_of(group[0], "head.depth")),
+                *measured(group),
+                over(group, last("test_accuracy")),
+            ]
+            for group in groups
+        ]
+    real = runs.of(name, "real")
+    head = ["bias", "M", "NC1", "NC2 of W", "NC2 of H", "NC3", "above the optimum", "test accuracy"]
+    return f"""## dang2023/mlp-balanced
+
+*Claim* (Theorem 1): without bias an orthogonal frame, with an unregularised last-layer bias a simplex ETF, for every depth.
+
+*Runs, scale cpu*: {setting(runs.of(name, "cpu"))}.
+
+{table(head, rows["cpu"])}
+
+*Runs, scale real* (the first images of each class): {setting(real)}.
+
+{table(head, rows["real"])}
+
+The distance is {span([distance(dict(row_at(record, 198))) for record in real])} at step 198, {span([distance(dict(row_at(record, 404))) for record in real])} at 404,
+{span([distance(dict(row_at(record, 805))) for record in real])} at 805 and {over(real, to_prediction)} at the end. Up to the first drop of the rate Adam jumps now
+and then, misses a few samples, and comes back.
+
+*It held*, on digits and on CIFAR-10 alike. The authors' balanced network has BatchNorm and trains on mini-batches; it is the `paper`
+scale's network.
+
+![mlp-balanced](dang2023/mlp-balanced-cpu.png)
+![mlp-balanced on CIFAR-10](dang2023/mlp-balanced-real.png)
+"""
+
+
+def cross_entropy(runs: Runs) -> str:
+    name = "dang2023/cross-entropy-balanced"
+    rows = []
+    for scale in ("cpu", "real"):
+        for depth in (1, 3):
+            group = runs.of(name, scale, head__depth=depth)
+            rows.append(
+                [scale, str(depth), *against_claim(group), over(group, last("nc1")), ranks(group), accuracy(group)]
+            )
+    head = ["scale", "M", "grade", "distance to the ETF", "loss from the claimed value", "from the lowest known", "NC1"]
+    prediction = predict(runs.of(name, "real", head__depth=3)[0].problem)
+    known = prediction.best_known
+    assert known is not None
+    return f"""## dang2023/cross-entropy-balanced
+
+*Claim* (Theorem 2; cross-entropy, last-layer bias, equal counts): a simplex ETF for every depth. For M = 1 that is proven. For M >= 2 it is
+false at these decays: lower values are known, and ncrun shows them beside the claim.
+
+*Runs, scale cpu*: {setting(runs.of(name, "cpu"))}.
+*Runs, scale real*: {setting(runs.of(name, "real"))}.
+
+{table([*head, "large singular values of the means", "test accuracy"], rows)}
+
+*It held for one layer, and not for three*: ordinary training from the default start finds a lower value, with class means that keep
+fewer singular values than the {prediction.mean_rank} of a simplex. (Those above a tenth of the largest are counted. NC1 is large because it divides by the
+means' spread in every direction that they have, and the others hold next to nothing.) The lowest configuration known at scale real:
+{known.name}.
+
+![cross-entropy-balanced](dang2023/cross-entropy-balanced-cpu.png)
+![ranks by layer](dang2023/cross-entropy-balanced-cpu-ranks.png)
+![cross-entropy-balanced on CIFAR-10](dang2023/cross-entropy-balanced-real.png)
+![ranks by layer on CIFAR-10](dang2023/cross-entropy-balanced-real-ranks.png)
+"""
+
+
+def against_claim(records: Sequence[Record]) -> list[str]:
+    """Grade, distance, and the loss relative to the claimed value and to the lowest that theory knows today."""
+    prediction = predict(records[0].problem)
+    claimed, best = prediction.objective, prediction.best_known
+    assert claimed is not None
+    losses = [row_at(record)["loss"] for record in records]
+    from_best = span([loss / best.objective - 1 for loss in losses], percent) if best and best.objective else ""
+    from_claim = span([loss / claimed - 1 for loss in losses], percent)
+    return [prediction.claim, over(records, to_prediction), from_claim, from_best]
+
+
+def ranks(records: Sequence[Record]) -> str:
+    """How many singular values of the class means are above a tenth of the largest."""
+    found = []
+    for record in records:
+        assert record.measured is not None
+        values = record.measured["singular_values"]["head.1"]
+        found.append(sum(value > 0.1 * values[0] for value in values))
+    return " to ".join(map(str, sorted({min(found), max(found)})))
+
+
+def accuracy(records: Sequence[Record]) -> str:
+    return over(records, last("test_accuracy"))
+
+
+def convolutional(runs: Runs) -> str:
+    names = ("dang2023/convolutional-balanced", "dang2023/convolutional-balanced-emnist")
+    records = [record for name in names for record in runs.of(name, "cpu")]
+    rows = [
+        [
+            record.manifest["experiment"].partition("/")[2],
+            value_of(record, "model.name"),
+            str(value_of(record, "head.depth")),
+            over([record], last("nc1")),
+            over([record], to_prediction),
+            accuracy([record]),
+        ]
+        for record in records
+    ]
+    return f"""## dang2023/convolutional-balanced and convolutional-balanced-emnist
+
+*Claim*: as mlp-balanced, for ResNet18 and VGG16 under plain weight decay on all parameters, where no theorem speaks of these very
+minima: the target is the shape expected as decay vanishes (`transferred`).
+
+*Runs, scale cpu* (images of 32 x 32): {setting(records)}.
+
+{table(["experiment", "network", "M", "NC1", "distance to the target", "test accuracy"], rows)}
+
+*It held to {over(records, to_prediction)}*, at a decay that is far from vanishing and one that a minute's run needs.
+
+![convolutional-balanced](dang2023/convolutional-balanced-cpu.png)
+"""

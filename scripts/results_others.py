@@ -1,0 +1,179 @@
+"""The sections of results/README.md on the networks of Dang et al. 2024, of Sukenik et al. 2023, and on CIFAR-10."""
+
+from collections.abc import Sequence
+
+from results_dang2023 import development
+from results_numbers import (
+    Runs,
+    last,
+    nearer,
+    number,
+    over,
+    percent,
+    row_at,
+    setting,
+    span,
+    table,
+    times,
+    to_balanced,
+    to_prediction,
+    value_of,
+)
+
+from ncrun.records.read import Record
+
+
+def networks_2024(runs: Runs) -> str:
+    mlps = [("mlp", "cpu"), ("mlp-cifar10", "cpu"), ("mlp-cifar100", "cpu"), ("mlp", "real"), ("mlp-cifar10", "real")]
+    groups: list[tuple[str, list[Record]]] = []
+    for name, scale in mlps:
+        found = runs.of(f"dang2024/{name}", scale)
+        for data in dict.fromkeys(value_of(record, "dataset.name") for record in found):
+            own = [record for record in found if value_of(record, "dataset.name") == data]
+            groups.append((f"{name}, {scale}: {data}", own))
+    rows = [
+        [
+            name,
+            over(group, last("nc1")),
+            over(group, to_prediction),
+            over(group, to_balanced),
+            over(group, nearer),
+            over(group, last("gap"), percent),
+            over(group, last("test_accuracy")),
+        ]
+        for name, group in groups
+    ]
+    head = ["experiment", "NC1", "to the prediction", "to the balanced one", "times nearer", "above the optimum"]
+    mnist, fashion = (runs.of("dang2024/mlp", "real", dataset__name=name)[0] for name in ("mnist", "fashion_mnist"))
+    cifar = runs.of("dang2024/mlp-cifar10", "real")
+    settings = "\n".join(f"- {name.partition(':')[0]}: {setting(group)}" for name, group in groups)
+    return f"""## dang2024/mlp, mlp-cifar10, mlp-cifar100
+
+*Claim* (Dang et al. 2024; cross-entropy, no bias, non-negative features): orthogonal class means, whose norms and the classifier's norms and
+angles are functions of the class sizes.
+
+*Runs* (at scale cpu digits with the proportions of each experiment's class sizes; at scale real the first images of each class):
+
+{settings}
+
+{table([*head, "test accuracy"], rows)}
+
+How that develops on the real data:
+
+{development([mnist, fashion], ["MNIST", "FashionMNIST"], (50, 201, 808, 1495, 2008, 3000))}
+
+*It held*: every run ends at the imbalanced prediction, {span([nearer(record) for _, group in groups[:-1] for record in group])} times nearer than to the balanced one, on CIFAR-10 {over(cifar, nearer)} times.
+Fitting the data comes long before the geometry. On CIFAR-10 Adam with its usual betas killed the network: gradients fade, the steps' lengths do not, and after one
+jump every feature is zero on every image, where ReLU features have no gradient. Hence the betas above.
+
+![dang2024/mlp at scale cpu](dang2024/mlp-cpu.png)
+![dang2024/mlp at scale real](dang2024/mlp-real.png)
+![dang2024/mlp-cifar10 at scale real](dang2024/mlp-cifar10-real.png)
+"""
+
+
+def convolutional_2024(runs: Runs) -> str:
+    names = ("convolutional", "convolutional-cifar10", "convolutional-cifar100")
+    records = [record for name in names for record in runs.of(f"dang2024/{name}", "cpu")]
+    rows = [
+        [
+            record.manifest["experiment"].partition("/")[2],
+            value_of(record, "model.name"),
+            number(row_at(record)["nc1"]),
+            number(to_prediction(record)),
+            number(to_balanced(record)),
+            percent(row_at(record)["gap"]),
+        ]
+        for record in records
+    ]
+    head = ["experiment", "network", "NC1", "to the prediction", "to the balanced one", "above the optimum"]
+    return f"""## dang2024/convolutional, convolutional-cifar10, convolutional-cifar100
+
+*Claim*: as above, for ResNet18, VGG11 and DenseNet with post-ReLU features.
+
+*Runs, scale cpu* (four of the digits at 32 x 32): {setting(records)}.
+
+{table(head, rows)}
+
+*Not yet*: all are nearer to the imbalanced prediction, by factors of {over(records, nearer)}, and none is at it: BatchNorm penalises the features of a batch,
+and the minute of a run is short.
+
+![dang2024/convolutional](dang2024/convolutional-cpu.png)
+"""
+
+
+def layers(records: Sequence[Record], key: str) -> str:
+    """A column of every layer of the head, over layers and runs."""
+    depth = int(value_of(records[0], "head.depth"))
+    columns = [f"head.{layer}.{key}" for layer in range(1, depth + 1)]
+    return span([row_at(record).get(column) for record in records for column in columns])
+
+
+def relu_heads(runs: Runs) -> str:
+    groups = [(name, scale) for name in ("end-to-end", "frozen-head") for scale in ("cpu", "real")]
+    found = {(name, scale): runs.of(f"sukenik2023/{name}", scale) for name, scale in groups}
+    rows = [
+        [
+            f"{name}, {scale}",
+            over(group, last("nc1")),
+            over(group, to_prediction),
+            over(group, last("gap"), percent),
+            layers(group, "dnc2"),
+            layers(group, "pre_dnc2"),
+            layers(group, "dnc3"),
+        ]
+        for (name, scale), group in found.items()
+    ]
+    settings = "\n".join(f"- {name}, {scale}: {setting(group)}" for (name, scale), group in found.items())
+    head = ["experiment", "NC1", "to the prediction", "above the optimum", "DNC2 by layer", "before its ReLU", "DNC3"]
+    trained = runs.of("sukenik2023/head", "paper")
+    return f"""## sukenik2023/end-to-end and frozen-head
+
+*Claim* (Sukenik et al. 2023; two balanced classes, ReLU head): training end to end, and training a backbone below a head that was trained on free
+features and then frozen, both reach deep neural collapse.
+
+*Runs*:
+
+{settings}
+
+{table(head, rows)}
+
+DNC2 is a condition number. The head of frozen-head was trained by L-BFGS to {over(trained, last("gap"), percent)} above its proven optimum (`sukenik2023/head`, {times(trained)}).
+
+*It held*: end to end is near the optimum in loss and in geometry, which gradient descent closes slowly. Below a frozen head the
+backbone delivers what the head's upper layers need, whatever is left in its first.
+
+![end-to-end at scale real](sukenik2023/end-to-end-real.png)
+![frozen-head](sukenik2023/frozen-head-cpu.png)
+![frozen-head at scale real](sukenik2023/frozen-head-real.png)
+"""
+
+
+def cifar(runs: Runs) -> str:
+    (record,) = runs.of(None)
+    rows = []
+    for step in (0, 10, 40, 80, 120):
+        row = next(row for row in map(dict, record.metrics.to_dict("records")) if row["epoch"] >= step)
+        balanced = number(row["balanced.nc2_w"])
+        cells = [number(row["nc1"]), number(row["nc2_w"]), balanced, percent(row["gap"])]
+        rows.append([str(row["epoch"]), f"{row['train_accuracy']:.4f}", *cells])
+    head = [
+        "epoch",
+        "training accuracy",
+        "NC1",
+        "NC2 of W",
+        "the same, to the balanced prediction",
+        "above the optimum",
+    ]
+    return f"""## CIFAR-10 with imbalance 0.1
+
+*Run*: `ncrun train dataset=cifar10 imbalance=0.1 optimizer.lr=3e-4 epochs=120` on the real data: {setting([record])};
+{percent(record.manifest["measuring_share"])} of the time was spent measuring every epoch.
+
+{table(head, rows)}
+
+The network starts exactly balanced (its head is orthogonal), and ends {number(to_prediction(record))} from the imbalanced prediction in the worst of
+NC2 and NC3.
+
+![CIFAR-10 with imbalance 0.1](cifar10-imbalance-0.1.png)
+"""

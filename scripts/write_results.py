@@ -1,0 +1,123 @@
+"""Write results/README.md from the records beside it: every number in it is read from them, or computed by theory.
+
+    .venv/bin/python scripts/write_results.py [--check]
+
+--check reads no record, for that takes seconds: it compares the digests that the last line of the README holds, of the
+records with these scripts and of the README's own text, with what is there; exit status 1 if they differ.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+README = RESULTS / "README.md"
+SOURCES = ("scripts/results_*.py", "scripts/write_results.py", "results/*.zip")
+SEAL = re.compile(r"<!-- written by scripts/write_results\.py from ([0-9a-f]{16}), text ([0-9a-f]{16}) -->\n\Z")
+
+HEAD = """# Results
+
+Records (`config.yaml`, `manifest.json`, `theory.json`, `geometry.json`, `metrics.jsonl`, numbers to seven digits) of runs made
+with the code as it was at the revision in each manifest, one archive for each paper and scale; beside them the pictures that are
+shown below. Checkpoints are left out. `ncrun` reads the archives in place:
+
+```
+.venv/bin/ncrun figures --from results --out figures
+.venv/bin/ncrun figures dang2023/mlp-imbalanced --scale real --from results/dang2023-real.zip --out figures
+.venv/bin/ncrun table results/dang2024-cpu.zip
+.venv/bin/ncrun plot results/sukenik2023-real.zip y=loss
+.venv/bin/python -m zipfile -e results/dang2023-cpu.zip records     # or unpack them (LZMA, which not every unzip knows)
+```
+
+An experiment's name draws all its pictures, also those that are not shown here (Gram matrices, class norms, angles, the usual set,
+ranks), as PNG and PDF, and its table as CSV, Markdown and LaTeX.
+
+This page is written by `scripts/write_results.py`: every number of a run is read from the records. Times are the wall times of runs
+that shared two cores of a virtual machine with others. No GPU was to be had.
+
+- Scale `cpu`: digits, small networks.
+- Scale `real`: CIFAR-10, MNIST and FashionMNIST at the papers' class counts.
+- Scale `paper`: the free-feature experiments, which are the papers' own setting. Of the network experiments it was not run (last
+  section).
+
+A distance is the largest of NC2 of the classifier, NC2 of the class means, and NC3. The gap is how far the loss is above the optimum. Where
+a range stands, it is over the seeds and whatever else the line leaves open. All numbers are also in
+[dang2023](dang2023/table-cpu.md), [dang2024](dang2024/table-cpu.md) and [sukenik2023](sukenik2023/table-cpu.md).
+"""
+
+TAIL = """## theory/etf-map
+
+Where something lower than the simplex ETF is known for cross-entropy with deep linear heads, over the number of classes, depth and decay.
+From theory alone.
+
+![etf-map](theory/etf-map.png)
+
+## Not run, and why
+
+- Scale `paper` of every network experiment: thousands of epochs of wide networks, ResNet18, VGG and DenseNet are a GPU's work, and none was
+  to be had. Their configurations compose and train a step in the tests.
+- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), and M = 6 at any of them.
+- CIFAR-100, SVHN and EMNIST could not be had. Their loaders are tested on small files in the original formats. Where an experiment
+  is on one of these sets, scale `cpu` has its class proportions on digits.
+- The LaTeX tables were not compiled.
+"""
+
+
+def digest(*contents: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()[:16]
+
+
+def sources() -> str:
+    return digest(*(path.read_bytes() for pattern in SOURCES for path in sorted(ROOT.glob(pattern))))
+
+
+def is_up_to_date(text: str) -> bool:
+    """Whether the text is one that this script wrote, unchanged, from the records and scripts that are there."""
+    seal = SEAL.search(text)
+    return seal is not None and seal.groups() == (sources(), digest(text[: seal.start()].encode()))
+
+
+def written() -> str:
+    """The whole page. Reads every record: about five seconds."""
+    import results_dang2023 as first
+    import results_free_features as free
+    import results_others as others
+    from results_numbers import Runs
+
+    runs = Runs.below(RESULTS)
+    sections = (
+        first.imbalanced,
+        first.balanced,
+        first.cross_entropy,
+        first.convolutional,
+        others.networks_2024,
+        others.convolutional_2024,
+        others.relu_heads,
+        others.cifar,
+        free.direct_2023,
+        free.phases,
+        free.direct_2024,
+        free.dufm,
+    )
+    text = "\n".join([HEAD, *(section(runs) for section in sections), TAIL])
+    text += "\n"
+    return f"{text}<!-- written by scripts/write_results.py from {sources()}, text {digest(text.encode())} -->\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="results/README.md from the records")
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    if not parser.parse_args().check:
+        README.write_text(written(), encoding="utf-8")
+        return 0
+    if is_up_to_date(README.read_text(encoding="utf-8")):
+        return 0
+    print("results/README.md: is not what its records say; run scripts/write_results.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
