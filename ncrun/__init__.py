@@ -1,9 +1,9 @@
 """ncrun: train networks to neural collapse, beside the geometry that the theorem predicts for exactly that run.
 
 `ncrun.predict` says what theory predicts for a problem, `ncrun.measure` measures a network that was trained elsewhere,
-beside that prediction (docs/python.md). `ncrun.register` adds to ncrun what a user's own file
-holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem or a Drawing (docs/extend.md). Each name brings in
-what it needs when it is first used.
+beside that prediction; `ncrun.train` trains a run, `ncrun.load` reads one and `ncrun.runs` all (docs/python.md).
+`ncrun.register` adds to ncrun what a user's own file holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem
+or a Drawing (docs/extend.md). Each name brings in what it needs when it is first used.
 """
 
 from importlib import import_module
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ncrun.errors import UserError
     from ncrun.extending import register
     from ncrun.figures import Drawing
+    from ncrun.library.loaded import LoadedRun, load
+    from ncrun.library.overview import runs
     from ncrun.library.prediction import Forecast, predict
+    from ncrun.library.training import TrainingFailed, train
     from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
     from ncrun.meter import CollapseMeter, SecondPass, watch
@@ -34,6 +37,7 @@ NAMES = {
     "Forecast": "library.prediction",
     "Prediction": "theory",
     "LabelledImages": "data.splits",
+    "LoadedRun": "library.loaded",
     "Loss": "losses",
     "Measurement": "measurement",
     "Metric": "metrics",
@@ -42,10 +46,14 @@ NAMES = {
     "SecondPass": "meter",
     "Source": "data",
     "Theorem": "theory",
+    "TrainingFailed": "library.training",
     "UserError": "errors",
+    "load": "library.loaded",
     "measure": "measurement",
     "predict": "library.prediction",
     "register": "extending",
+    "runs": "library.overview",
+    "train": "library.training",
     "watch": "meter",
 }
 __all__ = [
@@ -55,6 +63,7 @@ __all__ = [
     "Drawing",
     "Forecast",
     "LabelledImages",
+    "LoadedRun",
     "Loss",
     "Measurement",
     "Metric",
@@ -64,11 +73,15 @@ __all__ = [
     "SecondPass",
     "Source",
     "Theorem",
+    "TrainingFailed",
     "UserError",
     "__version__",
+    "load",
     "measure",
     "predict",
     "register",
+    "runs",
+    "train",
     "watch",
 ]
 

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         work: Callable[[Sequence[str]], int] = getattr(import_module(f"ncrun.commands.{command}"), command)
         return work(rest)
     except UserError as error:
-        print(f"ncrun: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ncrun: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

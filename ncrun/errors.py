@@ -11,6 +11,9 @@ class UserError(ValueError):
     one pass first.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # what libraries say may have several lines
+
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """'; did you mean X?', or nothing if no choice is near."""

@@ -75,7 +75,7 @@ def final_table(
     keys = differing_keys(records) if named_by is None else list(named_by)
     rows = []
     for values, members in split(records, keys).items():
-        row: dict[str, Any] = dict(zip(map(_column_of, keys), values, strict=True))
+        row: dict[str, Any] = dict(zip(map(column_of, keys), values, strict=True))
         row[SEEDS] = len(members)
         finals = [(record, last_row(record)) for record in members]
         for column in columns:
@@ -87,8 +87,8 @@ def final_table(
     return frame.drop(columns=[name for name in numbers if frame[name].isna().all()])
 
 
-def _column_of(key: str) -> str:
-    """`loss` is a configuration key and a metric."""
+def column_of(key: str) -> str:
+    """What a configuration key's column is called: `loss` is a key and a metric."""
     return f"config.{key}" if key in COLUMNS else key
 
 

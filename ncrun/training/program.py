@@ -155,6 +155,7 @@ def _facts_of(run: Run, index_hash: str | None, network: torch.nn.Module) -> dic
         **run.about,
         "class_counts": list(run.data.counts),
         "num_samples": run.data.num_samples,
+        "image_shape": list(run.data.image_shape) if isinstance(run.data, DataRequest) else None,
         "index_hash": index_hash,
         "effective_decays": {"weight": list(problem.weight_decays), "feature": problem.feature_decay},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

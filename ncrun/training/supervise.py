@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -90,6 +91,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 class _StopSignals:
     """Notes signals that ask for an end, so that the loop can stop after its step; the same one again stops at once.
 
+    Python hands signals to its main thread alone; in any other nothing is noted, and they do what they do there.
+
     (A second one of another kind is no impatience: Slurm sends one kind after the other, and Ctrl-C reaches
     `ncrun figures` as well, which then terminates its trainings.)
     """
@@ -107,7 +110,8 @@ class _StopSignals:
         self.number = self.number or number
 
     def __enter__(self) -> "_StopSignals":
-        self._previous = {each: signal.signal(each, self._handle) for each in STOP_SIGNALS}
+        noted = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {each: signal.signal(each, self._handle) for each in noted}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,183 @@
+"""A recorded run's network, its weights taken from the checkpoint, and its features. Needs torch.
+
+Nothing is executed because a record names it: the network's code is ncrun's own, or in a file that the user names.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from ncrun.checks import choice
+from ncrun.config import extensions
+from ncrun.data import SOURCES, Source, tensors
+from ncrun.data.folder import data_folder
+from ncrun.data.request import DataRequest, FreeSamples
+from ncrun.data.sources.own import OwnData, opened
+from ncrun.errors import UserError
+from ncrun.models import MODELS
+from ncrun.models.rebuild import rebuilt
+from ncrun.models.saved import load_sealed
+from ncrun.records.files import DamagedFile
+from ncrun.records.read import Record
+from ncrun.registry import Registry
+from ncrun.training.evaluate import features_of as forward
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ncrun.models.free_model import FreeFeatures
+    from ncrun.models.network import Network
+
+T = TypeVar("T", bound=Any)
+
+
+def network_of(
+    record: Record, path: str | Path | None, extend: Sequence[str | Path], data_dir: str | Path | None
+) -> "Network | FreeFeatures":
+    """As LoadedRun.network says."""
+    _import(record, extend)
+    _entry(record, "model", MODELS, record.config["model"])  # raises UserError for one that is not known here
+    weights = _weights(record)
+    network = rebuilt(
+        record.config["model"],
+        record.problem,
+        _image_shape(record, data_dir),
+        None if path is None else Path(path),
+        (record.manifest.get("module") or {}).get("sha256"),
+    )
+    network.to(_dtype(record))
+    try:
+        network.load_state_dict(weights)
+    except Exception as error:  # PyTorch has many kinds for what does not fit
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{record.path}: checkpoint.pt does not fit the network of config.yaml and problem.json ({reason[:200]})"
+        ) from error
+    network.eval()
+    return network
+
+
+def features_of(
+    record: Record, split: str, path: str | Path | None, extend: Sequence[str | Path], data_dir: str | Path | None
+) -> "tuple[NDArray[np.floating[Any]], NDArray[np.int64]]":
+    """As LoadedRun.features says."""
+    choice("split", split, ("train", "test"))
+    network = network_of(record, path, extend, data_dir)
+    if record.config["dataset"] is None:
+        if split == "test":
+            raise UserError("split=test: free features have no data set, and so no test split")
+        data = tensors.load(FreeSamples(tuple(record.manifest["class_counts"])), torch.device("cpu"), torch.float64)
+    else:
+        data = _data(record, data_dir)
+    images, labels = data.train_images, data.train_labels
+    if split == "test":
+        assert data.test_images is not None
+        assert data.test_labels is not None
+        images, labels = data.test_images, data.test_labels
+    try:
+        features, _ = forward(network, images)
+    except FloatingPointError as error:
+        raise UserError(f"{record.path}: {error}") from error
+    return features.numpy(), labels.numpy()
+
+
+def _import(record: Record, extend: Sequence[str | Path]) -> None:
+    """The user's own files, compared with those of the run."""
+    if isinstance(extend, str):
+        raise UserError(f"extend={extend}: must be a list of files of Python code, such as ['my_lab.py']")
+    files = [str(file) for file in extend]
+    extensions.load(files)
+    if files and sorted(extensions.digests(files)) != sorted(record.manifest.get("extend") or []):
+        warnings.warn(f"{record.path}: was trained with other files of extend=, or other content", stacklevel=4)
+
+
+def _weights(record: Record) -> dict[str, Any]:
+    file = record.path / "checkpoint.pt"
+    if not file.is_file():
+        inside = any(each.suffix == ".zip" for each in record.path.parents)
+        why = "an archive holds none" if inside else f"the run is {record.manifest['state']}"
+        raise UserError(f"{file}: there is no checkpoint ({why})")
+    try:
+        content = load_sealed(file)
+        weights = content["network"]
+        assert isinstance(weights, dict)
+    except (DamagedFile, OSError, LookupError, TypeError, AssertionError) as error:
+        reason = str(error) if isinstance(error, DamagedFile | OSError) else "not written by this version"
+        raise UserError(f"{file}: cannot be read ({reason})") from error
+    return weights
+
+
+def _dtype(record: Record) -> torch.dtype:
+    """Older records do not say it."""
+    name = record.config.get("dtype") or ("float64" if record.config["dataset"] is None else "float32")
+    choice(f"{record.path}: dtype", name, ("float32", "float64"))
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int, int] | None:
+    """None of free features."""
+    if record.config["dataset"] is None:
+        return None
+    recorded = record.manifest.get("image_shape")
+    if recorded is None:
+        return _source(record, data_dir).image_shape
+    if not (isinstance(recorded, list) and len(recorded) == 3 and all(isinstance(n, int) and n > 0 for n in recorded)):
+        raise UserError(f"{record.path / 'manifest.json'}: is not what a run writes: image_shape")
+    channels, height, width = recorded
+    return channels, height, width
+
+
+def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
+    """The run's splits. Raises UserError if the files are not there, or not those of the run."""
+    config, manifest, source = record.config, record.manifest, _source(record, data_dir)
+    opened.cache_clear()  # a program may go on for days while its user's files change
+    if source.digest != manifest.get("data_hash"):
+        raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained on them")
+    classes = config.get("classes")
+    request = DataRequest(
+        source=source,
+        folder=data_folder(config.get("data_dir") if data_dir is None else str(data_dir)),
+        counts=tuple(manifest["class_counts"]),
+        classes=None if classes is None else tuple(classes),
+        subset=config.get("subset") or "first",
+        seed=config["seed"],
+        random_labels=config.get("random_labels", 0.0),
+    )
+    data = tensors.load(request, torch.device("cpu"), _dtype(record))
+    if data.index_hash != manifest.get("index_hash"):
+        raise UserError(f"{record.path}: the run was trained on other samples than are chosen from {source.title} here")
+    return data
+
+
+def _source(record: Record, data_dir: str | Path | None) -> Source:
+    source = _entry(record, "dataset", SOURCES, record.config["dataset"])
+    if data_dir is not None:
+        if not Path(data_dir).expanduser().exists():
+            raise UserError(f"data_dir={data_dir}: no such file or folder")
+        if isinstance(source, OwnData):
+            source = replace(source, path=str(data_dir))
+    source.check()
+    return source
+
+
+def _entry(record: Record, group: str, registry: Registry[T], given: dict[str, Any]) -> T:
+    """What is registered under the recorded name, with the recorded values. Raises UserError."""
+    name = given["name"]
+    if name not in registry:
+        raise UserError(
+            f"{group}={name}: is not built in; name the file that registers it by extend=['my_lab.py'], for a record"
+            " executes nothing"
+        )
+    entry = registry[name]
+    known = [field.name for field in fields(entry)]
+    for key in given:
+        if key not in known:
+            raise UserError(f"{record.path / 'config.yaml'}: {group}.{key}: is no key of {group}={name} here")
+    made: T = type(entry)(**given)
+    return made
