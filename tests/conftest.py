@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -158,6 +159,18 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 def state(directory: Path) -> str:
     """The state that a run's manifest states."""
     return str(json.loads((directory / "manifest.json").read_text())["state"])
+
+
+def at_call(patch: pytest.MonkeyPatch, owner: type, name: str, number: int, act: Callable[[], object]) -> None:
+    """Do something when a method is called for the n-th time from now on."""
+    calls, original = itertools.count(1), getattr(owner, name)
+
+    def counted(self: Any, *rest: Any, **more: Any) -> Any:
+        if next(calls) == number:
+            act()
+        return original(self, *rest, **more)
+
+    patch.setattr(owner, name, counted)
 
 
 # What every row of metrics.jsonl has.

@@ -41,11 +41,13 @@ def _listed(said: Sequence[str]) -> list[str]:
 
 
 def load(files: Sequence[str]) -> None:
-    """Import each file, once in a process. Raises UserError for one that is not there, that Python cannot read, or that
-    ends in an error."""
+    """Import each file, once in a process. Raises UserError for one that is not there, that Python cannot read, that
+    ends in an error, or that has changed since this process imported it."""
     for name in files:
         path = Path(name).expanduser().absolute()
         if path in _loaded:
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != _loaded[path]:
+                raise UserError(f"extend={name}: has changed since it was imported; start Python anew")
             continue
         if path.suffix != ".py" or not path.is_file():
             raise UserError(f"extend={name}: no such file of Python code (.py)")

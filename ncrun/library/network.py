@@ -99,8 +99,8 @@ def _import(record: Record, extend: Sequence[str | Path]) -> None:
 def _weights(record: Record) -> dict[str, Any]:
     file = record.path / "checkpoint.pt"
     if not file.is_file():
-        inside = any(each.suffix == ".zip" for each in record.path.parents)
-        why = "an archive holds none" if inside else f"the run is {record.manifest['state']}"
+        inside = any(each.suffix == ".zip" for each in (record.path, *record.path.parents))
+        why = "of an archive only the records are read" if inside else f"the run is {record.manifest['state']}"
         raise UserError(f"{file}: there is no checkpoint ({why})")
     try:
         content = load_sealed(file)

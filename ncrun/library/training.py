@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ncrun.config import extensions
+from ncrun.config.compose import parse
 from ncrun.config.experiments import recipe
 from ncrun.config.planning import job_of
 from ncrun.config.typed import Typed
@@ -37,6 +38,9 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
     for each in overrides:
         if each.startswith("-"):
             raise UserError(f"{each}: no flag has a meaning here; give overrides, such as epochs=5")
+    for override in parse(overrides):
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line}: several values are a sweep, and ncrun.train trains one run")
     # What a command may remember, a program may not that goes on for days while its user's files change.
     opened.cache_clear()
     recipe.cache_clear()

@@ -16,4 +16,7 @@ def test_every_block_runs(workdir: Path, undrawn: None, capsys: pytest.CaptureFi
     assert found["predicted"].claim == "proven"
     assert (workdir / "predicted.png").is_file()
     assert found["found"].theory["claim"] == "certified"
+    assert found["run"].summary.startswith("global optimum")
+    for key in ("nc1", "nc2_w", "gap"):  # the optimum to 1e-8, measured twice from the same float64 numbers
+        assert found["again"].metrics[key] == pytest.approx(found["run"].metrics[key].iloc[-1], rel=1e-9, abs=1e-12)
     assert capsys.readouterr().out.startswith("4 classes, 400 samples, linear head of depth 3")

@@ -4,13 +4,12 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, Command, contents, rows, state
+from conftest import TINY, Command, at_call, contents, rows, state
 
 from ncrun.training.evaluate import Evaluator
 
@@ -24,18 +23,6 @@ def manifest(directory: Path) -> dict[str, Any]:
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
     return torch.load(directory / "checkpoint.pt", weights_only=True)["network"]
-
-
-def at_call(patch: Patch, owner: type, name: str, number: int, act: Callable[[], object]) -> None:
-    """Do something when a method is called for the n-th time from now on."""
-    calls, original = itertools.count(1), getattr(owner, name)
-
-    def counted(self: Any, *rest: Any, **more: Any) -> Any:
-        if next(calls) == number:
-            act()
-        return original(self, *rest, **more)
-
-    patch.setattr(owner, name, counted)
 
 
 def an_interrupted_run(ncrun: Command, workdir: Path, monkeypatch: Patch) -> Path:
