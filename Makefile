@@ -39,6 +39,12 @@ bench: $(READY) ## speed: ncrun against the released procedure and the machine's
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_scaling.py
 
+gpu: $(READY) ## an hour on a GPU in order of worth: its tests, its speed, the papers' own scale, one archive (docs/gpu.md)
+	$(BIN)/python scripts/gpu_hour.py
+
+wheels: $(READY) ## into dist/wheels/ what a machine with PyTorch, but without a network, lacks (docs/gpu.md)
+	$(BIN)/python scripts/collect_wheels.py
+
 # A virtual environment, uv in it, and uv does the rest. Byte code is compiled at once: `ncrun theory` has to be instant.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"ncrun needs Python 3.11 to 3.13, and this is {v[0]}.{v[1]}; try: make PYTHON=python3.12 ...")'
@@ -47,4 +53,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: help figures test check smoke verify torture bench
+.PHONY: help figures test check smoke verify torture bench gpu wheels

@@ -3,6 +3,7 @@
 Written for this comparison, from the description of that code; it takes nothing from ncrun. What it has in common with
 the released procedure:
 - images come out of a DataLoader, and every sample is converted and normalised by itself, each time it is read;
+- every batch is then copied to the device;
 - a training step is followed by a second forward pass over its batch, for the accuracy, and ends with `.item()`;
 - measuring reads the whole split once for each quantity: class means, within-class scatter, accuracy;
 - the within-class scatter is a d x d matrix: summed from one outer product per sample (`outer`, as released), or from
@@ -84,12 +85,18 @@ def objective(
     return loss + decays[1] / 2 * N / len(labels) * torch.sum(features**2)
 
 
+def on_device(loader: Batches, network: PlainMLP) -> Batches:
+    """The loader's batches where the network is."""
+    device = network.head_weights()[0].device
+    return ((images.to(device), labels.to(device)) for images, labels in loader)
+
+
 def train_epoch(
     network: PlainMLP, loader: Batches, optimiser: torch.optim.Optimizer, decays: tuple[float, float], N: int
 ) -> list[float]:
     """One pass over the loader; returns each batch's loss."""
     losses, correct = [], 0.0
-    for images, labels in loader:
+    for images, labels in on_device(loader, network):
         network.train()
         features, logits = network(images)
         loss = objective(features, logits, labels, network.head_weights(), decays, N)
@@ -121,12 +128,12 @@ def measure_network(
     network.eval()
 
     def features() -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in loader:
+        for images, labels in on_device(loader, network):
             yield network(images)[0], labels
 
     found = collapse(features, num_classes, scatter, whole(network.head_weights()), targets)
     correct, total = 0.0, 0
-    for images, labels in loader:
+    for images, labels in on_device(loader, network):
         correct += (network(images)[1].argmax(dim=1) == labels).sum().item()
         total += len(labels)
     return found | {"accuracy": correct / total}
@@ -169,7 +176,7 @@ def collapse(
     found = {"nc1": (torch.trace(within @ inverse) / num_classes).item()}
     measured = (weight @ weight.T, means @ means.T, weight @ means.T)
     for name, matrix, target in zip(("nc2_w", "nc2_h", "nc3"), measured, targets, strict=True):
-        wanted = torch.as_tensor(target, dtype=matrix.dtype)
+        wanted = torch.as_tensor(target).to(matrix)
         found[name] = (matrix / matrix.norm() - wanted / wanted.norm()).norm().item()
     return found
 

@@ -67,11 +67,11 @@ def trained(typed: Sequence[str]) -> tuple[float, list[dict[str, Any]]]:
     return float(manifest["wall_seconds"]), rows
 
 
-def plain_descent(run: Run) -> FreeDescent:
+def plain_descent(run: Run, device: torch.device = torch.device("cpu")) -> FreeDescent:  # noqa: B008 (a constant)
     """The plain side of a run, at the same start."""
-    model = network_of(run)
+    model = network_of(run).to(device)
     assert isinstance(model, FreeFeatures)
-    labels = torch.repeat_interleave(torch.tensor(COUNTS))
+    labels = torch.repeat_interleave(torch.tensor(COUNTS)).to(device)
     weights = [weight.detach()[0] for weight in model.head.weights]
     return FreeDescent(model.points.detach()[0], weights, labels, DECAY, LR, MOMENTUM)
 

@@ -4,7 +4,6 @@ an epoch of each in turn."""
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from bench_baseline import batches, measure_network, objective, outer, product, train_epoch
 from bench_problems import NUM_CLASSES, NetworkProblem, network_problem, target_matrices
-from bench_timing import Row, gemm_seconds, linear_forward, linear_step, timed
+from bench_timing import Row, gemm_seconds, linear_forward, linear_step, now, timed
 
 from ncrun.data.batches import epoch_order
 from ncrun.models.free_model import FreeFeatures
@@ -38,9 +37,9 @@ class TimedEvaluator(Evaluator):
     seconds = 0.0
 
     def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
-        began = time.perf_counter()
+        began = now()
         row = super().__call__(network)
-        self.seconds = time.perf_counter() - began
+        self.seconds = now() - began
         return row
 
 
@@ -60,17 +59,17 @@ def fit(problem: NetworkProblem, network: Network, between: Callable[[float, flo
     does not count. Returns the rows that were recorded."""
     evaluator = TimedEvaluator(problem.data, problem.objective(), problem.target)
     found: list[dict[str, Any]] = []
-    began = time.perf_counter()
+    began = now()
 
     def show(epoch: int, row: dict[str, Any] | None) -> None:
         nonlocal began
-        spent = time.perf_counter() - began
+        spent = now() - began
         measuring = evaluator.seconds if row is not None else 0.0
         if row is not None:
             found.append(row)
         if epoch > 0:
             between(spent - measuring, measuring)
-        began = time.perf_counter()
+        began = now()
 
     with tempfile.TemporaryDirectory() as folder, no_checkpoints():
         record = RunDirectory(Path(folder), "0123456789")

@@ -28,9 +28,10 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class NetworkProblem:
-    """One run's configuration, data and prediction, and the same images as the plain side reads them."""
+    """One run's configuration, data on its device and prediction, and the same images as the plain side reads them."""
 
     run: Run
+    device: torch.device
     data: RunData
     train: Pictures
     test: Pictures
@@ -41,7 +42,7 @@ class NetworkProblem:
         """ncrun's network at its first weights."""
         network = network_of(self.run)
         assert isinstance(network, Network)
-        return network
+        return network.to(self.device)
 
     def plain(self) -> PlainMLP:
         """The plain one at the same weights."""
@@ -52,7 +53,7 @@ class NetworkProblem:
         with torch.no_grad():
             for own, given in zip(plain.parameters(), self.network().parameters(), strict=True):
                 own.copy_(given)
-        return plain
+        return plain.to(self.device)
 
     def objective(self) -> Objective:
         return Objective.of(self.run.problem)
@@ -75,10 +76,18 @@ class NetworkProblem:
         return [(layer.in_features, layer.out_features) for layer in modules if isinstance(layer, nn.Linear)]
 
 
-def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[str]) -> NetworkProblem:
-    """An MLP of the released kind on so many CIFAR-10 images of each class, and `num_test` test images of each."""
+def network_problem(
+    counts: Sequence[int],
+    num_test: int,
+    overrides: Sequence[str],
+    model: str = "mlp",
+    device: torch.device = torch.device("cpu"),  # noqa: B008 (a constant)
+) -> NetworkProblem:
+    """A network, such as an MLP of the released kind, on so many CIFAR-10 images of each class, and `num_test` test
+    images of each."""
     numbers = ",".join(map(str, counts))
-    run = job_of(["dataset=cifar10", "model=mlp", "device=cpu", f"counts=[{numbers}]", *overrides]).runs[0]
+    here = ["dataset=cifar10", f"model={model}", f"device={device.type}", f"counts=[{numbers}]"]
+    run = job_of([*here, *overrides]).runs[0]
     request = run.data
     assert isinstance(request, DataRequest)
     if (request.folder / "cifar-10-batches-py").is_dir():
@@ -86,14 +95,14 @@ def network_problem(counts: Sequence[int], num_test: int, overrides: Sequence[st
     else:
         (train, test), source = (random_images(counts, 0), random_images([num_test] * NUM_CLASSES, 1)), "random images"
     train, test = chosen(train, counts), chosen(test, [num_test] * NUM_CLASSES)
-    device, facts = torch.device("cpu"), request.source.facts
+    facts = request.source.facts
     assert facts.mean is not None
     assert facts.std is not None
     tensors = [normalise(part.images, facts, request.image_shape, device, torch.float32) for part in (train, test)]
-    labels = [torch.from_numpy(part.labels) for part in (train, test)]
+    labels = [torch.from_numpy(part.labels).to(device) for part in (train, test)]
     data = RunData(tensors[0], labels[0], tensors[1], labels[1], None)
     pictures = [Pictures(part.images, part.labels.tolist(), facts.mean, facts.std) for part in (train, test)]
-    return NetworkProblem(run, data, pictures[0], pictures[1], source, predict(run.problem))
+    return NetworkProblem(run, device, data, pictures[0], pictures[1], source, predict(run.problem))
 
 
 def random_images(counts: Sequence[int], seed: int) -> LabelledImages:

@@ -1,0 +1,214 @@
+"""The papers' own runs, in order of worth, as a GPU takes them up: what each costs, which fit into the time that is
+left, and how many small ones side by side."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from types import FrameType
+
+from gpu_cost import Cost, Peaks, readable, run_cost
+
+from ncrun.config.planning import PlannedJob, plan
+from ncrun.data import tensors
+from ncrun.engines.processes import run_side_by_side
+from ncrun.errors import UserError
+from ncrun.records.read import read_manifest
+from ncrun.run import Run
+
+# The first is worth most. Of a grid, only the jobs that have this among their overrides.
+WORTH = (
+    ("dang2023/mlp-imbalanced", ""),
+    ("dang2024/mlp", ""),
+    ("dang2024/mlp-cifar10", ""),
+    ("dang2024/convolutional", "model=resnet18"),
+    ("dang2023/mlp-balanced", ""),
+    ("dang2023/cross-entropy-balanced", ""),
+    ("dang2023/convolutional-balanced", "model=resnet18"),
+    ("sukenik2023/end-to-end", ""),
+)
+# What makes each of them a matter of seconds on a CPU; they are the experiments' runs at scale cpu.
+TINY = ("epochs=4", "measure=every", "threads=1", "device=cpu")
+AT_ONCE = (1, 2, 4)
+# A process starts, reads its data and draws for so long.
+AROUND = 12.0
+# Side by side is worth its disorder from here on.
+GAIN = 1.15
+
+
+class TimeIsUp(Exception):
+    """Raised in the middle of whatever is done when its time is over."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeIsUp inside. Trainings that run side by side are told to checkpoint, and waited for."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that may be trained. reason: why it cannot be here, or ""."""
+
+    job: PlannedJob
+    cost: Cost
+    reason: str
+    label: str
+
+    @property
+    def run(self) -> Run:
+        return self.job.job.runs[0]
+
+    @property
+    def done(self) -> bool:
+        return self.job.summary is not None
+
+    def seconds(self, peaks: Peaks) -> float:
+        """At the device's peaks, and what lies around a training."""
+        return self.cost.seconds(peaks, self.run.descent.precision) + AROUND
+
+    def is_small(self, peaks: Peaks) -> bool:
+        """Whether others fit beside it."""
+        return self.cost.is_small(peaks, self.run.descent.precision)
+
+
+def candidates(more: Sequence[str], rehearse: bool, only: Sequence[str] = ()) -> list[Candidate]:
+    """All runs, those of most worth first. more: overrides of each. only: of these experiments alone.
+
+    Raises UserError for overrides that do not go with a run.
+    """
+    missing: dict[str, str] = {}
+    found = []
+    for experiment, has in WORTH:
+        if only and experiment not in only:
+            continue
+        added = [*(TINY if rehearse else ()), *more]
+        for job in plan(experiment, "cpu" if rehearse else "paper", more=added):
+            if not has or has in job.typed:
+                run = job.job.runs[0]
+                source = run.about.get("dataset") or ""
+                if source not in missing:
+                    missing[source] = _missing(run)
+                label = " ".join([experiment, *(each for each in job.typed[2:] if each not in added)])
+                found.append(Candidate(job, run_cost(run), missing[source], label))
+    return found
+
+
+def _missing(run: Run) -> str:
+    """Why its data cannot be read, or ""."""
+    try:
+        tensors.check(run.data)
+    except UserError as error:
+        return f"no data: {error}"
+    return ""
+
+
+def table(found: Sequence[Candidate], peaks: Peaks, slower: float) -> list[str]:
+    """What will be trained, a line each, in order. slower: than predicted, as far as runs have shown."""
+    lines = [f"{'run':<62} {'FLOP':>8} {'bytes':>8} {'starts':>8} {'at least':>9} {'expected':>9}"]
+    for each in found:
+        least = each.seconds(peaks)
+        state = "done" if each.done else each.reason.split("(")[0].strip() or readable(least * slower)
+        counts = " ".join(f"{value:8.2g}" for value in (each.cost.flops, each.cost.bytes, each.cost.launches))
+        size = ", small" if each.is_small(peaks) else ""
+        lines.append(f"{each.label:<62} {counts} {readable(least):>9} {state:>9}{size}")
+    return lines
+
+
+@dataclass
+class Trainer:
+    """Trains as much of a list as a time allows. slower: how many times longer than predicted runs took, learnt as they
+    end. tell: prints."""
+
+    peaks: Peaks
+    at_once: int
+    slower: float
+    tell: Callable[[str], None]
+
+    def train(self, found: Sequence[Candidate], seconds: float) -> int:
+        """In order of worth, what fits; then, if time is left, the beginning of what does not, which a later call
+        continues. Returns how many failed."""
+        until, failed = time.monotonic() + seconds, 0
+        waiting = [each for each in found if not each.done and not each.reason]
+        try:
+            with time_limit(seconds):
+                while waiting:
+                    wave = self._next(waiting, until - time.monotonic())
+                    waiting = [each for each in waiting if each not in wave]
+                    failed += self._wave(wave)
+        except TimeIsUp:
+            self.tell("the time of the runs is over; what was running has a checkpoint")
+        return failed
+
+    def _next(self, waiting: Sequence[Candidate], left: float) -> list[Candidate]:
+        """The most worthy that fits, with the small ones that follow it if it is small; if none fits, the most
+        worthy."""
+        fitting = [each for each in waiting if self.slower * each.seconds(self.peaks) < left] or list(waiting[:1])
+        return list(takewhile(lambda each: each.is_small(self.peaks), fitting)) or fitting[:1]
+
+    def _wave(self, wave: Sequence[Candidate]) -> int:
+        """Side by side; returns how many failed."""
+        failed = 0
+
+        def ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
+            nonlocal failed
+            each = wave[index]
+            if status:
+                failed += 1
+                self.tell(f"{each.label}: failed with exit status {status}")
+                return
+            predicted = each.seconds(self.peaks)
+            self.slower = (self.slower + seconds / predicted) / 2  # the latest count most
+            self.tell(f"{each.label}: {readable(seconds)} ({readable(predicted)} at least): {each.job.summary}")
+
+        run_side_by_side([["train", *each.job.typed] for each in wave], self.at_once, ended, quiet=True)
+        return failed
+
+
+def best_at_once(found: Sequence[Candidate], peaks: Peaks, seconds: float, tell: Callable[[str], None]) -> int:
+    """How many small runs side by side get most done, tried with so many seconds (at least) of the first of them. 1 if
+    there is none."""
+    small = [each for each in found if each.is_small(peaks) and not each.reason]
+    if not small:
+        return 1
+    first = small[0]
+    share = seconds / first.cost.seconds(peaks, first.run.descent.precision)
+    epochs = min(first.run.descent.epochs, max(3, round(share * first.run.descent.epochs)))
+    typed = [each for each in first.job.typed if not each.startswith("epochs=")]
+    best, fastest = 1, 0.0
+    for number in AT_ONCE:
+        if number > len(os.sched_getaffinity(0)):
+            break
+        took = _side_by_side([*typed, f"epochs={epochs}", f"measure={epochs}"], number)
+        tell(f"{number} at once: {took:.3g} s for {epochs} epochs of {first.job.experiment}")
+        if number / took >= GAIN * fastest:
+            best, fastest = number, number / took
+    return best
+
+
+def _side_by_side(typed: Sequence[str], number: int) -> float:
+    """Seconds that the longest of so many trainings took, without their starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / str(n) for n in range(number)]
+        commands = [["train", *typed, f"seed={n}", f"run_dir={place}"] for n, place in enumerate(places)]
+        run_side_by_side(commands, number, lambda *_: None, quiet=True)
+        manifests = [read_manifest(place) for place in places]
+    took = [float(each["wall_seconds"]) for each in manifests if each is not None and each["state"] == "done"]
+    if len(took) < number:
+        raise UserError(f"{number - len(took)} of {number} trial runs failed: {' '.join(typed)}")
+    return max(took)
