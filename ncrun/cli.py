@@ -32,6 +32,7 @@ for example
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
 COMMANDS = ("train", "theory", "figures", "plot", "table", "measure")
+LONGEST_MESSAGE = 2000
 BUG = 70  # EX_SOFTWARE: neither success nor a mistake that the user can mend
 
 
@@ -55,6 +56,7 @@ def run(arguments: list[str]) -> int:
     # numpy and scipy see small matrices only: threads of theirs fight with torch's, and made L-BFGS 8 times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
+        _refuse_other_text(arguments)
         if command in ("-sc", "--shell_completion", "--shell-completion"):
             from ncrun.commands.completion import complete
 
@@ -64,19 +66,48 @@ def run(arguments: list[str]) -> int:
         work: Callable[[Sequence[str]], int] = getattr(import_module(f"ncrun.commands.{command}"), command)
         return work(rest)
     except UserError as error:
-        print(f"ncrun: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:  # before there is a run to interrupt
         return 128 + signal.SIGINT
+    except MemoryError:
+        return _refuse("out of memory: this machine has not enough for what was typed")
+    except OSError as error:  # what the file system refuses is no fault of ours
+        if error.filename is None:
+            return _bug()
+        return _refuse(f"{error.filename}: {error.strerror}")
     except Exception:
-        traceback.print_exc()
-        own = any(name.startswith("ncrun_extension_") for name in sys.modules)
-        whose = "ncrun, or of your own file in extend=" if own else "ncrun, not of what you typed"
-        print(f"ncrun: this is a fault of {whose}; please report it with the lines above", file=sys.stderr)
-        return BUG
+        return _bug()
+
+
+def _refuse_other_text(arguments: Sequence[str]) -> None:
+    """Raises UserError for bytes that are no UTF-8: no record could name them."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{argument!a}: is not UTF-8") from error
+
+
+def _refuse(message: str) -> int:
+    """One line of a length that can be read, whatever is in the message; returns the exit status."""
+    line = " ".join(message.split())
+    printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    if len(printable) > LONGEST_MESSAGE:
+        printable = f"{printable[: LONGEST_MESSAGE // 2]} ... {printable[-LONGEST_MESSAGE // 2 :]}"
+    print(f"ncrun: {printable}", file=sys.stderr)
+    return 2
+
+
+def _bug() -> int:
+    """To be called where an exception is handled; returns the exit status."""
+    traceback.print_exc()
+    own = any(name.startswith("ncrun_extension_") for name in sys.modules)
+    whose = "ncrun, or of your own file in extend=" if own else "ncrun, not of what you typed"
+    print(f"ncrun: this is a fault of {whose}; please report it with the lines above", file=sys.stderr)
+    return BUG
 
 
 if __name__ == "__main__":

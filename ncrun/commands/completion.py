@@ -5,12 +5,15 @@ import os
 from collections.abc import Sequence
 
 from ncrun.commands.composed import run_composed
+from ncrun.errors import UserError
 
 
 def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
-    """Run the command; returns the exit status. commands: the first words that there are."""
+    """Run the command; returns the exit status. commands: the first words that there are. Raises UserError."""
     line = os.environ.setdefault("COMP_LINE", "")
     words = line.split()
+    if any(each.startswith("query=") and each != "query=bash" for each in arguments):
+        raise UserError(f"{' '.join(arguments)}: completes in bash only (query=bash)")
     if "query=bash" in arguments:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(commands))

@@ -3,15 +3,18 @@
 -m, --cfg, --info, -cn and shell completion are Hydra's own. Its exceptions are told in one line.
 """
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
-from ncrun.config import extensions, resolve
+from ncrun.config import doors, extensions, resolve
 from ncrun.config.compose import read_flags
 from ncrun.config.experiments import with_scale
 from ncrun.config.explain import explain
@@ -19,6 +22,9 @@ from ncrun.config.folders import add_folder, config_directory
 from ncrun.config.store import store_choices
 from ncrun.errors import UserError
 from ncrun.run import Job
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def run_composed(
@@ -38,17 +44,21 @@ def run_composed(
     from hydra.core.hydra_config import HydraConfig
 
     options = read_flags(arguments)
-    typed, flags = list(options.overrides), _without(arguments, options.overrides)
+    doors.check_typed(options)
+    typed = list(options.overrides)
     is_sweep = bool(options.multirun)
     for key in ("jobs", "together"):
         if not is_sweep and any(override.startswith(f"{key}=") for override in typed):
             raise UserError(f"{key}: has no effect without -m")
-    if options.config_dir is not None and Path(options.config_dir).is_dir():
-        add_folder(Path(options.config_dir))  # for the experiments in it, whose scales are read before Hydra begins
+    if options.config_dir is not None:
+        folder = Path(options.config_dir)
+        if not folder.is_dir():
+            raise UserError(f"--config-dir={folder}: no such folder")
+        add_folder(folder)
     typed = extensions.extended(typed)
     store_choices()
     # A sweep's jobs are told apart first, for each may be of another scale; see hydra_plugins/ncrun_sweeper.py.
-    sys.argv = [sys.argv[0], *flags, *(typed if is_sweep else with_scale(typed))]
+    sys.argv = [sys.argv[0], *_flags(options), "--", *(typed if is_sweep else with_scale(typed))]
     statuses: list[int] = []
     failures: list[Exception] = []
     started = False
@@ -75,10 +85,14 @@ def run_composed(
     task.sweep = train_all  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
         os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml
+        told = io.StringIO()
         try:
-            hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")(task)()
-        except SystemExit as exit_:  # argparse inside Hydra, or a help text
-            return exit_.code if isinstance(exit_.code, int) else 0
+            with contextlib.redirect_stderr(told) if options.cfg else contextlib.nullcontext():
+                hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")(task)()
+        except SystemExit as exit_:  # a help text, or what Hydra refuses by a line of its own
+            if exit_.code:
+                raise UserError(told.getvalue()) from exit_
+            return 0
         except KeyboardInterrupt:
             return 130
         except Exception as error:
@@ -88,13 +102,12 @@ def run_composed(
     return max(statuses, default=0)
 
 
-def _without(arguments: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The flags, with their values, among which the overrides stand in this order."""
-    left = list(overrides)
-    flags = []
-    for argument in arguments:
-        if left and argument == left[0]:
-            left.pop(0)
-        else:
-            flags.append(argument)
+def _flags(options: "Namespace") -> list[str]:
+    """What Hydra is told besides overrides: its own flags, but those that are ncrun's matter."""
+    whole = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
+    flags = [f"--{name.replace('_', '-')}" for name in whole if getattr(options, name)]
+    for name in ("cfg", "package", "config_name", "info"):
+        value = getattr(options, name)
+        if value is not None:
+            flags.append(f"--{name.replace('_', '-')}={value}")
     return flags

@@ -13,6 +13,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ncrun.config.compose import compose, parse
+from ncrun.config.doors import check_overrides
 from ncrun.config.folders import experiment_files
 from ncrun.errors import UserError, nearest
 
@@ -99,6 +100,7 @@ def with_scale(typed: Sequence[str]) -> list[str]:
 
     A typed data set wins over the scale's with all its keys.
     """
+    check_overrides(typed)
     chosen = last_values(typed, ("experiment", "scale", "dataset"))
     if chosen.get("experiment") in (None, "null"):
         return list(typed)
@@ -106,7 +108,9 @@ def with_scale(typed: Sequence[str]) -> list[str]:
     changes = found.scales.get(found.scale(chosen.get("scale", "paper")), {})
     if "dataset" in chosen:
         changes = {key: value for key, value in changes.items() if key.split(".")[0] != "dataset"}
-    return [*(f"{key}={_typed(value)}" for key, value in changes.items() if key != "grid"), *typed]
+    added = [f"{key}={_typed(value)}" for key, value in changes.items() if key != "grid"]
+    check_overrides(added)
+    return [*added, *typed]
 
 
 def last_values(typed: Sequence[str], keys: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""What Hydra would do besides setting keys is refused: what it would execute, write elsewhere, or read for minutes."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from conftest import Refused, run_command
+
+GLOBAL = "# @package _global_\n"
+
+
+class Executes:
+    """What is pickled into a file that runs a command when it is read back."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("executed"),)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("start", [["--experimental-rerun"], ["--experimental-r"], ["-m", "seed=1,2", "--exp"]])
+def test_a_pickled_run_is_not_executed(start: list[str], refused: Refused, workdir: Path) -> None:
+    (workdir / "run.pickle").write_bytes(pickle.dumps(Executes()))
+    assert refused("train", *start, "run.pickle").startswith("--experimental-rerun: ")
+
+
+def test_flags_behind_the_overrides_are_no_flags(refused: Refused, workdir: Path) -> None:
+    (workdir / "run.pickle").write_bytes(pickle.dumps(Executes()))
+    refused("theory", "--", "--experimental-rerun", "run.pickle")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "hydra.run.dir=elsewhere",
+        "++hydra.sweep.dir=elsewhere",
+        "hydra/job_logging=default",
+        "hydra.job_logging=default",
+        "+hydra.callbacks.mine._target_=os.getcwd",
+        "hydra.searchpath=[file:///tmp]",
+        "hydra.mode=MULTIRUN",
+        "hydra.launcher._target_=os.getcwd",
+        "hydra.sweeper.max_batch_size=0",
+        "+experiment@hydra.callbacks=dang2023/phase",
+        "hydra={}",
+        "~hydra.sweeper",
+    ],
+)
+def test_hydras_own_keys(typed: str, refused: Refused) -> None:
+    key = typed.lstrip("+~").split("=")[0]
+    assert refused("train", "-m", typed).startswith(f"{key}: is not allowed; ")
+
+
+@pytest.mark.parametrize("group", ["launcher", "sweeper"])
+@pytest.mark.parametrize("name", ["basic", "submitit_slurm", "nosuch", "ncrun,basic"])
+def test_launchers_and_sweepers_of_other_names(group: str, name: str, refused: Refused) -> None:
+    assert refused("train", "-m", "seed=0,1", f"hydra/{group}={name}").startswith(f"hydra/{group}={name}: not one of ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "hydra: {callbacks: {mine: {_target_: pathlib.Path.touch, self: executed}}}",
+        "hydra: {run: {dir: elsewhere}}",
+        "hydra.run.dir: elsewhere",
+        "hydra: {sweeper: {max_batch_size: 0}}",
+        "a: &a {hydra: {run: {dir: elsewhere}}}\n<<: *a",
+        "defaults: [{override hydra/job_logging: default}]",
+        "defaults: [/hydra/callbacks/mine]",
+        "defaults: [{/experiment/dang2023/phase@hydra.callbacks: x}]",
+        "recipe: {scales: {paper: {hydra.run.dir: elsewhere}}}",
+    ],
+)
+def test_hydras_own_keys_in_a_strangers_experiment(content: str, refused: Refused, workdir: Path) -> None:
+    _write(workdir, GLOBAL + content)
+    assert "is not allowed; " in refused("theory", "--config-dir", "own", "experiment=mine")
+
+
+def test_a_strangers_grid_and_package(refused: Refused, workdir: Path) -> None:
+    _write(workdir, f'{GLOBAL}hydra: {{sweeper: {{params: {{hydra.run.dir: "a,b"}}}}}}')
+    assert refused("train", "-m", "--config-dir", "own", "experiment=mine").startswith("hydra.run.dir: is not allowed")
+    _write(workdir, "# @package hydra.run\ndir: elsewhere")
+    assert "@package hydra.run: is not allowed" in refused("theory", "--config-dir", "own", "experiment=mine")
+    _write(workdir, "dir: elsewhere", "hydra/job_logging/mine.yaml")
+    _write(workdir, f"{GLOBAL}defaults: [/hydra/job_logging/mine]")
+    refused("theory", "--config-dir", "own", "experiment=mine")
+
+
+def test_a_folder_of_other_configurations_is_refused(refused: Refused, workdir: Path) -> None:
+    _write(workdir, "seed: 1", "train.yaml")
+    assert refused("theory", "--config-path", "own").startswith("--config-path: is not allowed; --config-dir ")
+    assert refused("theory", "--config-dir", "nosuch").startswith("--config-dir=nosuch: no such folder")
+    assert refused("theory", "--cfg", "job", "--package", "nosuch") == "package 'nosuch' not found in config"
+
+
+def test_what_stands_for_too_much(refused: Refused, workdir: Path) -> None:
+    """Ten references to ten references and so on; a list that is too long; one that holds itself."""
+    levels = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
+    levels += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    for content, told in (
+        ("\n".join(levels), "stands for 1234567"),
+        (f"path: [{'1,' * 21_000}]", "stands for 21"),
+        (f"path: [{'1,' * 600_000}]", "has more than 1 MB"),
+        ("path: &a [*a]", "refers to itself"),
+        (f"path: {'[' * 5000}{']' * 5000}", "nested too deeply"),
+    ):
+        _write(workdir, GLOBAL + content)
+        assert told in refused("theory", "--config-dir", "own", "experiment=mine")
+
+
+def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
+    assert refused("theory", f"path=[{'1,' * 30_000}]").startswith("path: is 60007 characters long; at most ")
+    assert refused("theory", *["seed=12345"] * 10_000).startswith("overrides: are 100000 characters together")
+
+
+def test_names_that_no_file_system_takes(refused: Refused) -> None:
+    """One line that can be read, and no fault of ncrun."""
+    for typed in (f"model={'x' * 5000}", f"{'x' * 5000}=1", f"experiment={'x' * 300}", f"extend=[{'x' * 300}.py]"):
+        assert len(refused("theory", typed)) < 2100
+    refused("table", "x" * 300)
+    refused("measure", "x" * 300)
+    assert refused("theory", "name=\udcff").endswith("is not UTF-8")
+
+
+def test_completion_of_another_shell() -> None:
+    result = run_command("-sc", "query=fish")
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
+
+
+def _write(workdir: Path, content: str, name: str = "experiment/mine.yaml") -> None:
+    path = workdir / "own" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
