@@ -89,10 +89,10 @@ def run_composed(
         try:
             with contextlib.redirect_stderr(told) if options.cfg else contextlib.nullcontext():
                 hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")(task)()
-        except SystemExit as exit_:  # a help text, or what Hydra refuses by a line of its own
-            if exit_.code:
+        except SystemExit as exit_:  # a help text, or a signal
+            if told.getvalue():  # what Hydra refuses by a line of its own
                 raise UserError(told.getvalue()) from exit_
-            return 0
+            return exit_.code if isinstance(exit_.code, int) else 0
         except KeyboardInterrupt:
             return 130
         except Exception as error:

@@ -1,11 +1,17 @@
 """The one expansion of a grid: what is typed after -m, and the experiment's own, into jobs."""
 
+import math
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from ncrun.config.compose import parse
 from ncrun.config.experiments import last_values, recipe
+from ncrun.errors import UserError
+
+# Every job is checked before the first one starts, about ten in a second.
+MOST_JOBS = 5000
 
 
 def expand(typed: Sequence[str]) -> list[list[str]]:
@@ -29,6 +35,36 @@ def expand(typed: Sequence[str]) -> list[list[str]]:
 
 
 def _product(overrides: Sequence[str]) -> list[list[str]]:
-    """Hydra's own product of lists of values; the later of two overrides of one key wins."""
-    (jobs,) = BasicSweeper.split_arguments(parse(overrides), None)
+    """Hydra's own product of lists of values; the later of two overrides of one key wins.
+
+    Raises UserError for one that is empty, or that nobody could wait for, before it is made.
+    """
+    parsed = parse(overrides)
+    numbers: dict[str, float] = {}
+    for each in parsed:
+        key = each.get_key_element()
+        numbers[key] = _number_of_values(each)
+        total = math.prod(numbers.values())
+        if total > MOST_JOBS:
+            raise UserError(f"{key}: {numbers[key]:g} values make {total:g} jobs of this sweep; at most {MOST_JOBS}")
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
     return jobs
+
+
+def _number_of_values(override: Override) -> float:
+    """Of a list or a range, without making it; 1 where Hydra has the say. Raises UserError where there is none."""
+    swept = override.value()
+    if isinstance(swept, ChoiceSweep):
+        return len(swept.list)
+    if not isinstance(swept, RangeSweep):
+        return 1
+    try:
+        start, stop, step = (float(each or 0) for each in (swept.start, swept.stop, swept.step))
+        number = (stop - start) / step
+    except OverflowError:
+        return math.inf
+    except ZeroDivisionError:
+        number = 0
+    if number <= 0:
+        raise UserError(f"{override.input_line}: holds no value")
+    return math.ceil(number) if math.isfinite(number) else math.inf

@@ -111,6 +111,24 @@ def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
     assert refused("theory", *["seed=12345"] * 10_000).startswith("overrides: are 100000 characters together")
 
 
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        ("seed=range(10000000)", "seed: 1e+07 values make 1e+07 jobs of this sweep; at most 5000"),
+        ("seed=range(10000000) seed=1,2", "seed: 1e+07 values make"),
+        ("seed=shuffle(range(10000000))", "seed: 1e+07 values make"),
+        ("seed=range(100) decay.weight=range(1,100)", "decay.weight: 99 values make 9900 jobs"),
+        ("decay.weight=range(0,1,1e-320)", "decay.weight: inf values make"),
+        (f"seed=range(1{'0' * 400})", "seed: inf values make"),
+        ("seed=range(0)", "seed=range(0): holds no value"),
+        ("seed=range(0,1,0)", "seed=range(0,1,0): holds no value"),
+    ],
+)
+def test_sweeps_that_nobody_could_wait_for_are_not_expanded(grid: str, told: str, refused: Refused) -> None:
+    """Nor those of no job at all."""
+    assert refused("train", "-m", "model=ufm", "counts=[3,2]", *grid.split()).startswith(told)
+
+
 def test_names_that_no_file_system_takes(refused: Refused) -> None:
     """One line that can be read, and no fault of ncrun."""
     for typed in (f"model={'x' * 5000}", f"{'x' * 5000}=1", f"experiment={'x' * 300}", f"extend=[{'x' * 300}.py]"):
