@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ncrun.errors import UserError, nearest
@@ -14,13 +15,37 @@ def choice(key: str, value: Any, choices: Sequence[str]) -> None:
         raise UserError(f"{key}={value}: not one of {', '.join(choices)}{hint}")
 
 
-def at_least(key: str, value: float, least: float) -> None:
-    """A finite number, not below the least."""
-    if not (math.isfinite(value) and value >= least):
-        raise UserError(f"{key}={value}: must be a number of at least {least:g}")
+@dataclass(frozen=True)
+class Bounds:
+    """least <= value <= most. besides: other values that are allowed, in words that precede these; of 0 "0, or "."""
+
+    least: float
+    most: float
+    besides: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.besides}from {_short(self.least)} to {_short(self.most)}"
+
+    def check(self, key: str, value: float) -> None:
+        """Raises UserError for a number out of bounds, or one that is none."""
+        if not (self.least <= value <= self.most or (value == 0 and self.besides.startswith("0,"))):
+            raise UserError(f"{key}={_short(value)}: must be {self.words}")
 
 
-def positive(key: str, value: float) -> None:
-    """A finite number above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise UserError(f"{key}={value}: must be a number above 0")
+# Of the objective's decays. Products of a thousand of them are worked out where no float holds them.
+DECAYS = Bounds(1e-30, 1e30, "0, or ")
+
+
+def _short(value: float) -> str:
+    """A number in few characters, though it have a thousand digits."""
+    if not isinstance(value, int):
+        return f"{value:g}"
+    if abs(value) < 10**6:
+        return str(value)
+    digits = math.floor(math.log10(abs(value)))
+    if value == 10**digits:
+        return f"10^{digits}"
+    if value == 2**63 - 1:
+        return "2^63-1"
+    return str(value) if digits < 30 else f"{'-' if value < 0 else ''}10^{digits}.."

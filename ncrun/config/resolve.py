@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ncrun.config import training_rules as rules
+from ncrun.config.bounds import check_bounds
 from ncrun.config.data_rules import Samples, data_set_samples, free_samples
 from ncrun.config.experiments import Recipe, recipe
 from ncrun.config.extensions import digests
@@ -38,6 +39,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     else:
         given = rules.repeats(given, said)
         given, samples = data_set_samples(given, said)
+    check_bounds(given)
     rules.check_optimizer(given, said)
     given = replace(given, head=rules.head_of(given, said))
     if frozen is not None:

@@ -13,6 +13,8 @@ from ncrun.errors import UserError, nearest
 from ncrun.models import MODELS, ModelSpec
 from ncrun.run import OPTIMIZERS, Optimizer
 
+LONGEST_TEXT = 4000
+
 
 @dataclass(frozen=True)
 class HeadSettings:
@@ -102,6 +104,9 @@ def settings_of(composed: DictConfig) -> Settings:
             value = OmegaConf.select(merged, key)
             if isinstance(value, ListConfig) and any(map(OmegaConf.is_config, value)):
                 raise UserError(f"{key}={value}: must be a list of plain values")
+            for text in value if isinstance(value, ListConfig) else [value]:
+                if isinstance(text, str) and not (text.isprintable() and len(text) <= LONGEST_TEXT):
+                    raise UserError(f"{key}={text!a}: must be at most {LONGEST_TEXT} characters that can be printed")
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ncrun.checks import at_least
 from ncrun.data.splits import LabelledImages
 from ncrun.errors import UserError
 
@@ -87,10 +86,8 @@ class Source(ABC):
         channels, height, width = self.facts.image_shape
         return self.channels or channels, self.size or height, self.size or width
 
-    def check_keys(self) -> None:
+    def check_keys(self) -> None:  # noqa: B027 -- most have none
         """Raises UserError, naming dataset.<key>, for what can be told before the data are looked at."""
-        if self.size is not None:
-            at_least("dataset.size", self.size, 1)
 
     def check(self) -> None:
         """Raises UserError, naming dataset.<key>, for images that cannot be made."""

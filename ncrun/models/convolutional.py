@@ -4,7 +4,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ncrun.checks import positive
 from ncrun.models.spec import ModelSpec
 
 
@@ -34,9 +33,6 @@ class Convolutional(ModelSpec):
     @property
     def has_batch_norm(self) -> bool:
         return True
-
-    def check(self) -> None:
-        positive("model.width", self.width)
 
     def scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
         """These widths under the multiplier, none below 1."""

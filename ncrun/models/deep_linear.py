@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
-from ncrun.checks import at_least
 from ncrun.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ class DeepLinear(ModelSpec):
     @property
     def feature_width(self) -> int:
         return self.width
-
-    def check(self) -> None:
-        at_least("model.width", self.width, 1)
-        at_least("model.depth", self.depth, 1)
 
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         """linear1, linear2, ..., without activations and biases."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ncrun.checks import at_least, positive
 from ncrun.errors import UserError
 from ncrun.models.spec import ModelSpec
 
@@ -23,12 +22,6 @@ class FreeFeatureSpec(ModelSpec):
     @property
     def feature_width(self) -> int:
         return self.width
-
-    def check(self) -> None:
-        at_least("model.width", self.width, 1)
-        positive("model.feature_std", self.feature_std)
-        if self.weight_std is not None:
-            positive("model.weight_std", self.weight_std)
 
     def check_head(self, depth: int, relu: bool) -> None:
         if relu != self.relu_head:

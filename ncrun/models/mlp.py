@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ncrun.checks import at_least, choice
+from ncrun.checks import choice
 from ncrun.errors import UserError
 from ncrun.models.spec import ModelSpec
 
@@ -46,8 +46,6 @@ class MLP(ModelSpec):
         choice("model.features", self.features, ["linear", "relu"])
         if self.batch_norm and self.features == "relu":
             raise UserError("model.features=relu: has no effect with model.batch_norm=true, which ends in a BatchNorm")
-        at_least("model.width", self.width, 1)
-        at_least("model.depth", self.depth, 1)
 
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         return mlp(math.prod(image_shape), self.depth, self.width, self.batch_norm, self.features == "relu")

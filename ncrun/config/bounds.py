@@ -1,0 +1,105 @@
+"""Between which bounds a number may lie, key by key: within them every prediction is finite, or none.
+
+They are far beyond what anybody trains with, and near enough that what is made of the numbers stays in the range of
+floats or is seen to leave it. Shares (imbalance, random_labels, optimizer.momentum, ...) lie between 0 and 1, and
+batch_size and classes between what the data set has: the rules see to that. docs/limits.md is written from this table.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ncrun.checks import DECAYS, Bounds
+from ncrun.config.schema import Settings, plain
+from ncrun.errors import UserError
+
+COUNT = Bounds(1, 10**12)
+EPOCHS = Bounds(1, 10**9)
+LAYERS = Bounds(1, 1000)
+WIDTH = Bounds(1, 10**6)
+SPREAD = Bounds(1e-10, 1e10)
+RATE = Bounds(1e-30, 1e30)
+WHOLE: Mapping[str, Bounds] = {
+    "counts": COUNT,
+    "dataset.size": Bounds(1, 4096),
+    "epochs": EPOCHS,
+    "head.depth": LAYERS,
+    "head.width": WIDTH,
+    "jobs": Bounds(1, 1024, "auto, or "),
+    "measure": Bounds(1, EPOCHS.most, "auto, every, log, or "),
+    "model.depth": LAYERS,
+    "model.width": WIDTH,
+    "optimizer.history": Bounds(1, 1000),
+    "optimizer.kicks": Bounds(0, 10**6),
+    "restarts": Bounds(1, 10**4),
+    "schedule.step": EPOCHS,
+    "seed": Bounds(0, 2**63 - 1),
+    "threads": Bounds(1, 1024, "auto, or "),
+}
+# Of one key there are both: a width in neurons, and one that multiplies the stages of a convolutional network.
+REAL: Mapping[str, Bounds] = {
+    "decay.feature": DECAYS,
+    "decay.weight": DECAYS,
+    "model.feature_std": SPREAD,
+    "model.weight_std": SPREAD,
+    "model.width": Bounds(1e-3, 100),
+    "optimizer.lr": RATE,
+    "optimizer.tolerance": Bounds(1e-30, 1e30, "0, or "),
+    "path": Bounds(1e-30, 1e30),
+    "schedule.gamma": Bounds(1e-10, 1e10),
+}
+# Of every other number, such as those of a user's own model.
+OTHER_WHOLE = Bounds(-(2**63), 2**63 - 1)
+OTHER_REAL = Bounds(-1e100, 1e100)
+
+# Entries of a list: of classes, and of anything else. A prediction of 2000 classes takes seconds.
+LONGEST: Mapping[str, int] = {"counts": 2000, "classes": 2000}
+LONGEST_OTHER = 1000
+
+
+def check_bounds(given: Settings) -> None:
+    """Every number and list of a configuration. Raises UserError naming the key, the value and its bounds."""
+    for key, value in _leaves(plain(given)):
+        values = value if isinstance(value, list) else (value,)
+        if len(values) > LONGEST.get(key, LONGEST_OTHER):
+            raise UserError(f"{key}: has {len(values)} entries; at most {LONGEST.get(key, LONGEST_OTHER)}")
+        for each in values:
+            if isinstance(each, int) and not isinstance(each, bool):
+                (WHOLE.get(key) or REAL.get(key) or OTHER_WHOLE).check(key, each)
+            elif isinstance(each, float):
+                (REAL.get(key) or WHOLE.get(key) or OTHER_REAL).check(key, each)
+    _check_what_is_made_of_them(given)
+
+
+def _check_what_is_made_of_them(given: Settings) -> None:
+    """Decays along a path, seeds of restarts, and the last learning rate of a schedule."""
+    weights = given.decay.weight if isinstance(given.decay.weight, list) else [given.decay.weight]
+    decays = [("decay.weight", each) for each in weights] + [("decay.feature", given.decay.feature)]
+    for factor in given.path or ():
+        for key, decay in decays:
+            if isinstance(decay, int | float):
+                DECAYS.check(f"path={factor:g} makes {key}", factor * decay)
+    WHOLE["seed"].check(f"restarts={given.restarts} makes the last seed", given.seed + given.restarts - 1)
+    assert given.epochs is not None
+    step, drops = given.schedule.step, given.schedule.drops or ()
+    passed = len(drops) if step is None else (given.epochs - 1) // step
+    rate = getattr(given.optimizer, "lr", None)
+    if rate is not None and math.log10(rate) + passed * math.log10(given.schedule.gamma) > math.log10(RATE.most):
+        raise UserError(
+            f"schedule.gamma={given.schedule.gamma:g}: makes the learning rate larger than {RATE.most:g} by the end"
+        )
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value
+
+
+def table() -> list[tuple[str, str]]:
+    """Every key with bounds of its own, and these in words; for docs/limits.md."""
+    rows = [(key, f"whole numbers {bounds.words}") for key, bounds in WHOLE.items()]
+    rows += [(key, bounds.words) for key, bounds in REAL.items()]
+    return sorted(rows)
