@@ -23,18 +23,20 @@ class Bounds:
     most: float
     besides: str = ""
 
-    @property
-    def words(self) -> str:
-        return f"{self.besides}from {_short(self.least)} to {_short(self.most)}"
+    def words(self, kind: str = "") -> str:
+        """kind: of number, such as "whole numbers "."""
+        return f"{self.besides}{kind}from {_short(self.least)} to {_short(self.most)}"
 
     def check(self, key: str, value: float) -> None:
         """Raises UserError for a number out of bounds, or one that is none."""
         if not (self.least <= value <= self.most or (value == 0 and self.besides.startswith("0,"))):
-            raise UserError(f"{key}={_short(value)}: must be {self.words}")
+            raise UserError(f"{key}={_short(value)}: must be {self.words()}")
 
 
 # Of the objective's decays. Products of a thousand of them are worked out where no float holds them.
 DECAYS = Bounds(1e-30, 1e30, "0, or ")
+LAYERS = Bounds(1, 1000)
+WIDTH = Bounds(1, 10**6)
 
 
 def _short(value: float) -> str:

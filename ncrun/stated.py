@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncrun.checks import at_least, choice
+from ncrun.checks import DECAYS, LAYERS, WIDTH, Bounds, choice
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES
 from ncrun.problem import Problem
@@ -39,7 +39,7 @@ def stated(
     if not isinstance(bias, bool | np.bool_):
         raise UserError(f"bias={bias!r}: must be True or False")
     sizes = _counts(counts)
-    decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth))
+    decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth, LAYERS))
     return Problem(
         loss=loss,
         counts=sizes,
@@ -78,8 +78,7 @@ def _decay(name: str, value: Any) -> float:
     if isinstance(value, str | bool) or not np.isreal(value):
         raise UserError(f"{name}={value!r}: must be a number")
     number = float(value)
-    if not (np.isfinite(number) and number >= 0):
-        raise UserError(f"{name}={number:g}: must be finite and not negative")
+    DECAYS.check(name, number)
     return number
 
 
@@ -97,7 +96,7 @@ def _widths(widths: Any, depth: int, num_classes: int) -> tuple[int, ...]:
     if widths is None:
         return (max(WIDE, num_classes),) * depth
     given = [widths] * depth if np.ndim(widths) == 0 else list(widths)
-    numbers = tuple(_whole("widths", width) for width in given)
+    numbers = tuple(_whole("widths", width, WIDTH) for width in given)
     if len(numbers) != depth:
         raise UserError(
             f"widths: expected a number, or {depth} of them (the features' dimension, then the head's hidden widths);"
@@ -106,10 +105,10 @@ def _widths(widths: Any, depth: int, num_classes: int) -> tuple[int, ...]:
     return numbers
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole(name: str, value: Any, bounds: Bounds) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise UserError(f"{name}={value!r}: must be a whole number")
-    at_least(name, int(value), 1)
+    bounds.check(name, int(value))
     return int(value)
 
 

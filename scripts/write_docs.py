@@ -1,24 +1,26 @@
-"""Write into README.md what is said elsewhere already: the table of columns, from the metrics' own definitions.
+"""Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
+definitions, in docs/limits.md that of bounds.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
-Replaces what stands between the two marks. --check writes nothing; exit status 1 if it would have.
+Replaces what stands between the marks. --check writes nothing; exit status 1 if it would have.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ncrun.config import bounds
 from ncrun.metrics import METRICS, at_level
 from ncrun.metrics.metric import LEVELS
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN = "<!-- columns: written by scripts/write_docs.py from the entries in ncrun/metrics -->"
-END = "<!-- end of columns -->"
+ROOT = Path(__file__).parents[1]
+Table = Sequence[tuple[str, str]]
 
 
-def columns() -> str:
-    """The table: metrics with the same definition share a line; then, for each level, what is measured there."""
+def columns() -> Table:
+    """Metrics with the same definition share a line; then, for each level, what is measured there."""
     by_definition: dict[str, list[str]] = {}
     for metric in METRICS:
         by_definition.setdefault(metric.definition, []).append(f"`{metric.key}`")
@@ -27,31 +29,56 @@ def columns() -> str:
         if level != "run":
             keys = ", ".join(f"`{metric.key}`" for metric in at_level(level) if tuple(metric.levels) != (level,))
             lines.append((f"`{pattern}`", f"{where}: {keys}"))
-    table = [("column", "meaning"), ("---", "---"), *lines]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in table)
+    return [("column", "meaning"), ("---", "---"), *lines]
 
 
-def written(text: str) -> str:
+def limits() -> Table:
+    """Of each key that has some."""
+    return [("key", "takes"), ("---", "---"), *((f"`{key}`", words) for key, words in bounds.table())]
+
+
+# By file: the marks before and behind its table.
+TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
+    "README.md": (
+        "<!-- columns: written by scripts/write_docs.py from the entries in ncrun/metrics -->",
+        "<!-- end of columns -->",
+        columns,
+    ),
+    "docs/limits.md": (
+        "<!-- bounds: written by scripts/write_docs.py from ncrun/config/bounds.py -->",
+        "<!-- end of bounds -->",
+        limits,
+    ),
+}
+
+
+def written(name: str, text: str) -> str:
     """The text with the table between its marks. Raises ValueError if they are not there, once and in this order."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after:
-        raise ValueError(f"README.md: has no table between {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{columns()}\n{END}{after}"
+    opening, closing, table = TABLES[name]
+    before, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
+    if not begin or not end or opening in after:
+        raise ValueError(f"{name}: has no table between {opening} and {closing}")
+    lines = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in table())
+    return f"{before}{opening}\n\n{lines}\n{closing}{after}"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="the parts of README.md that are made from the code")
+    parser = argparse.ArgumentParser(description="the parts of the documentation that are made from the code")
     parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
     check = parser.parse_args().check
-    text = README.read_text(encoding="utf-8")
-    if written(text) == text:
-        return 0
-    if check:
-        print("README.md: its table of columns is out of date; run scripts/write_docs.py", file=sys.stderr)
-        return 1
-    README.write_text(written(text), encoding="utf-8")
-    return 0
+    status = 0
+    for name in TABLES:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        if written(name, text) == text:
+            continue
+        if check:
+            print(f"{name}: its table is out of date; run scripts/write_docs.py", file=sys.stderr)
+            status = 1
+        else:
+            path.write_text(written(name, text), encoding="utf-8")
+    return status
 
 
 if __name__ == "__main__":

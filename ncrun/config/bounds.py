@@ -9,14 +9,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ncrun.checks import DECAYS, Bounds
+from ncrun.checks import DECAYS, LAYERS, WIDTH, Bounds
 from ncrun.config.schema import Settings, plain
+from ncrun.config.typed import is_whole
 from ncrun.errors import UserError
 
 COUNT = Bounds(1, 10**12)
 EPOCHS = Bounds(1, 10**9)
-LAYERS = Bounds(1, 1000)
-WIDTH = Bounds(1, 10**6)
 SPREAD = Bounds(1e-10, 1e10)
 RATE = Bounds(1e-30, 1e30)
 WHOLE: Mapping[str, Bounds] = {
@@ -31,7 +30,7 @@ WHOLE: Mapping[str, Bounds] = {
     "model.width": WIDTH,
     "optimizer.history": Bounds(1, 1000),
     "optimizer.kicks": Bounds(0, 10**6),
-    "restarts": Bounds(1, 10**4),
+    "restarts": Bounds(1, 1000),
     "schedule.step": EPOCHS,
     "seed": Bounds(0, 2**63 - 1),
     "threads": Bounds(1, 1024, "auto, or "),
@@ -55,6 +54,7 @@ OTHER_REAL = Bounds(-1e100, 1e100)
 # Entries of a list: of classes, and of anything else. A prediction of 2000 classes takes seconds.
 LONGEST: Mapping[str, int] = {"counts": 2000, "classes": 2000}
 LONGEST_OTHER = 1000
+MOST_ROWS = 10**6
 
 
 def check_bounds(given: Settings) -> None:
@@ -81,6 +81,15 @@ def _check_what_is_made_of_them(given: Settings) -> None:
                 DECAYS.check(f"path={factor:g} makes {key}", factor * decay)
     WHOLE["seed"].check(f"restarts={given.restarts} makes the last seed", given.seed + given.restarts - 1)
     assert given.epochs is not None
+    measured = given.measure
+    if measured == "auto" and given.batch_size != "full":
+        measured = "every"
+    rows = given.epochs // (1 if measured == "every" else measured) if measured == "every" or is_whole(measured) else 0
+    if rows > MOST_ROWS:
+        raise UserError(
+            f"measure={given.measure}: measures {rows} times in epochs={given.epochs}; at most {MOST_ROWS},"
+            " and measure=log takes about 200"
+        )
     step, drops = given.schedule.step, given.schedule.drops or ()
     passed = len(drops) if step is None else (given.epochs - 1) // step
     rate = getattr(given.optimizer, "lr", None)
@@ -100,6 +109,6 @@ def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def table() -> list[tuple[str, str]]:
     """Every key with bounds of its own, and these in words; for docs/limits.md."""
-    rows = [(key, f"whole numbers {bounds.words}") for key, bounds in WHOLE.items()]
-    rows += [(key, bounds.words) for key, bounds in REAL.items()]
+    rows = [(key, bounds.words("whole numbers ")) for key, bounds in WHOLE.items()]
+    rows += [(key, bounds.words("multiples " if key in WHOLE else "")) for key, bounds in REAL.items()]
     return sorted(rows)

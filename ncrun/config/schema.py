@@ -14,6 +14,7 @@ from ncrun.models import MODELS, ModelSpec
 from ncrun.run import OPTIMIZERS, Optimizer
 
 LONGEST_TEXT = 4000
+LARGEST_WHOLE = 10**100  # of floats there are some up to 10^308
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,14 @@ def settings_of(composed: DictConfig) -> Settings:
         _set_writable(schema[group])
     known = list(_dotted_keys(OmegaConf.to_container(schema)))
     _check_keys(given, composed, known)
+    for key in known:
+        _check_plain(key, OmegaConf.select(composed, key))
     try:
         merged = OmegaConf.merge(schema, given)
         for key in known:  # OmegaConf lets groups and lists into a list of numbers
             value = OmegaConf.select(merged, key)
             if isinstance(value, ListConfig) and any(map(OmegaConf.is_config, value)):
                 raise UserError(f"{key}={value}: must be a list of plain values")
-            for text in value if isinstance(value, ListConfig) else [value]:
-                if isinstance(text, str) and not (text.isprintable() and len(text) <= LONGEST_TEXT):
-                    raise UserError(f"{key}={text!a}: must be at most {LONGEST_TEXT} characters that can be printed")
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
@@ -166,6 +166,15 @@ def _check_keys(given: dict[str, Any], composed: DictConfig, known: list[str]) -
     for key in known:
         if key != "experiment" and OmegaConf.select(composed, key, default=MISSING) == MISSING:
             raise UserError(f"{key}: is missing; a key cannot be deleted, only set")
+
+
+def _check_plain(key: str, value: Any) -> None:
+    """What OmegaConf cannot make a number of, and what no file system or terminal takes. Raises UserError."""
+    for each in value if isinstance(value, ListConfig) else (value,):
+        if isinstance(each, int) and abs(each) >= LARGEST_WHOLE:
+            raise UserError(f"{key}: is a number of {len(str(abs(each)))} digits, and no key takes one")
+        if isinstance(each, str) and not (each.isprintable() and len(each) <= LONGEST_TEXT):
+            raise UserError(f"{key}={each!a}: must be at most {LONGEST_TEXT} characters that can be printed")
 
 
 def _set_writable(node: Any) -> None:

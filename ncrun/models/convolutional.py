@@ -10,12 +10,15 @@ from ncrun.models.spec import ModelSpec
 @dataclass(frozen=True)
 class Convolutional(ModelSpec):
     """width multiplies the channels of every stage. feature_norm: a BatchNorm on the pooled features, as released with
-    Dang et al. 2023, which makes their sign free; without it, as in Dang et al. 2024, they follow a ReLU."""
+    Dang et al. 2023, which makes their sign free; without it, as in Dang et al. 2024, they follow a ReLU.
+
+    millions: of parameters, at width 1."""
 
     width: float = 1.0
     feature_norm: bool = True
 
     needs_images: ClassVar[bool] = True
+    millions: ClassVar[float]
 
     @property
     @abstractmethod
@@ -33,6 +36,9 @@ class Convolutional(ModelSpec):
     @property
     def has_batch_norm(self) -> bool:
         return True
+
+    def num_parameters(self, image_shape: tuple[int, int, int]) -> int:
+        return round(1e6 * self.millions * self.width**2)
 
     def scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
         """These widths under the multiplier, none below 1."""

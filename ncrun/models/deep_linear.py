@@ -27,6 +27,9 @@ class DeepLinear(ModelSpec):
     def feature_width(self) -> int:
         return self.width
 
+    def num_parameters(self, image_shape: tuple[int, int, int]) -> int:
+        return self.width * (math.prod(image_shape) + (self.depth - 1) * self.width)
+
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         """linear1, linear2, ..., without activations and biases."""
         from torch import nn

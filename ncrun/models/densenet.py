@@ -24,6 +24,7 @@ class DenseNet(Convolutional):
     feature_norm: bool = False
 
     words: ClassVar[str] = "DenseNet"
+    millions: ClassVar[float] = 0.997
     smallest_image: ClassVar[int] = 8  # three poolings halve it
 
     @property

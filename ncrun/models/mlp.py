@@ -47,6 +47,9 @@ class MLP(ModelSpec):
         if self.batch_norm and self.features == "relu":
             raise UserError("model.features=relu: has no effect with model.batch_norm=true, which ends in a BatchNorm")
 
+    def num_parameters(self, image_shape: tuple[int, int, int]) -> int:
+        return self.width * (math.prod(image_shape) + self.depth * self.width)
+
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         return mlp(math.prod(image_shape), self.depth, self.width, self.batch_norm, self.features == "relu")
 

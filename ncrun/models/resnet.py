@@ -35,6 +35,7 @@ class ResNet18(ResNet):
 
     name: str = "resnet18"
     words: ClassVar[str] = "ResNet18"
+    millions: ClassVar[float] = 11.17
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
     blocks: ClassVar[int] = 2
 
@@ -50,6 +51,7 @@ class ResNet20(ResNet):
 
     name: str = "resnet20"
     words: ClassVar[str] = "ResNet20"
+    millions: ClassVar[float] = 0.272
     widths: ClassVar[tuple[int, ...]] = (16, 32, 64)
     blocks: ClassVar[int] = 3
 

@@ -63,6 +63,10 @@ class ModelSpec(ABC):
     def check_head(self, depth: int, relu: bool) -> None:  # noqa: B027
         """Raises UserError for a head that does not go with this model: `depth` layers, a ReLU between them or not."""
 
+    def num_parameters(self, image_shape: tuple[int, int, int]) -> int:
+        """About how many the backbone has, known before it is built; 0 where nobody can say."""
+        return 0
+
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         """The network from (B, *image_shape) to (B, feature_width), with initial weights from torch's global random
         state. Its layers are named; under these names they can be tapped."""

@@ -36,6 +36,7 @@ class VGG11(VGG):
 
     name: str = "vgg11"
     words: ClassVar[str] = "VGG11"
+    millions: ClassVar[float] = 9.23
     repeats: ClassVar[tuple[int, ...]] = (1, 1, 2, 2, 2)
 
 
@@ -49,6 +50,7 @@ class VGG16(VGG):
 
     name: str = "vgg16"
     words: ClassVar[str] = "VGG16"
+    millions: ClassVar[float] = 14.72
     repeats: ClassVar[tuple[int, ...]] = (2, 2, 3, 3, 3)
 
 

@@ -27,6 +27,7 @@ from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.loop import fit
+from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.settle import settle
 from ncrun.training.supervise import is_out_of_memory, supervise
 
@@ -50,6 +51,7 @@ def train_program(sittings: Sequence[Sitting]) -> int:
     runs, first = [each.run for each in sittings], sittings[0].run
     several = len(runs) > 1
     device = machine.device_of(first.machine, first.descent.precision)
+    refuse_what_is_too_large(runs, device)
     before = next((each.found.environment for each in sittings if each.found.environment), None)
     threads = machine.threads_of(first, before)
     machine.prepare(threads)

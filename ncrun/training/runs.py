@@ -9,6 +9,7 @@ from ncrun.records import RunDirectory
 from ncrun.run import LBFGS, Job, Run
 from ncrun.training.checkpoint import search, step_back
 from ncrun.training.machine import device_of
+from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.optimisers import StepRule
 from ncrun.training.program import Sitting, check_taps, network_of, train_program
 from ncrun.training.restarts import Restarts, how_it_diverged
@@ -26,9 +27,14 @@ def train(jobs: Sequence[Job]) -> int:
     """
     folders = [Restarts(job) for job in jobs if job.is_group]
     told = {folder.path: folder.state() for folder in folders}
-    sittings = [each for job in jobs for each in _unfinished(job, told.get(job.directory))]
-    for each in sittings:
-        device_of(each.run.machine, each.run.descent.precision)
+    sittings = []
+    for job in jobs:
+        left = _unfinished(job, told.get(job.directory))
+        if left:
+            first = left[0].run
+            device = device_of(first.machine, first.descent.precision)
+            refuse_what_is_too_large([each.run for each in left], device)
+        sittings += left
     if all(each.diverged for each in sittings):
         for each in sittings:
             each.diverged = None
@@ -61,7 +67,7 @@ def check(job: Job) -> None:
     A sweep asks this of all its jobs before the first one starts.
     """
     first = job.runs[0]
-    device_of(first.machine, first.descent.precision)
+    refuse_what_is_too_large(job.runs, device_of(first.machine, first.descent.precision))
     if job.is_group:
         Restarts(job).state()
     for run in job.runs:

@@ -17,11 +17,12 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
     if measure == "every":
         return set(range(epochs + 1))
     if measure == "log":
-        points, chosen = LOG_POINTS, np.arange(1, epochs + 1)
-        if epochs > LOG_POINTS:
-            # Rounding merges the first points, so a few more than 200 are asked for.
-            while len(chosen := np.unique(np.geomspace(1, epochs, points).round().astype(int))) < LOG_POINTS:
-                points += 10
+        if epochs <= LOG_POINTS:
+            return set(range(epochs + 1))
+        points = LOG_POINTS
+        # Rounding merges the first points, so a few more than 200 are asked for.
+        while len(chosen := np.unique(np.geomspace(1, epochs, points).round().astype(int))) < LOG_POINTS:
+            points += 10
         return {0, epochs, *(int(epoch) for epoch in chosen)}
     return {*range(0, epochs + 1, int(measure)), epochs}
 

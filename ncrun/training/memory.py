@@ -1,0 +1,78 @@
+"""What a program will need of a device's memory, before any of it is taken: a machine that runs short kills what runs
+on it, and says nothing."""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from ncrun.data.request import DataRequest
+from ncrun.errors import UserError
+from ncrun.run import LBFGS, Adam, Run
+
+GIGABYTE = 1e9
+# The limit of the container that a process may be in: of the two versions of control groups.
+GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
+    """Raises UserError, with the numbers and what to make smaller, for runs side by side that this machine cannot
+    hold. Activations are not counted: what passes may still turn out too large."""
+    first = runs[0]
+    parameters, data = _parameters(first), _data(first)
+    needed = len(runs) * (parameters * _copies(first) + data) * getattr(torch, first.descent.dtype).itemsize
+    there = _memory(device)
+    if needed <= there:
+        return
+    if data > len(runs) * parameters * _copies(first):
+        what = f"{_keys_of_data(first)}: {data:.3g} numbers of data"
+    else:
+        where = "counts, model.width" if first.is_free else "model.width, model.depth"
+        what = f"{where} or head.width: {parameters:.3g} parameters"
+    times = f" in each of {len(runs)} runs" if len(runs) > 1 else ""
+    raise UserError(
+        f"{what}{times} need {needed / GIGABYTE:.3g} GB, and this machine has {there / GIGABYTE:.3g} GB of memory"
+    )
+
+
+def _parameters(run: Run) -> int:
+    problem = run.problem
+    head = sum(inputs * outputs for inputs, outputs in pairwise([*problem.widths, problem.num_classes]))
+    if isinstance(run.data, DataRequest):
+        return head + run.model.num_parameters(run.data.image_shape)
+    return head + run.data.num_samples * run.model.feature_width
+
+
+def _copies(run: Run) -> int:
+    """Parameters, their gradient, and what the optimiser keeps of each."""
+    optimizer = run.descent.optimizer
+    if isinstance(optimizer, LBFGS):
+        return 2 + 2 * optimizer.history
+    return 4 if isinstance(optimizer, Adam) else 3
+
+
+def _data(run: Run) -> int:
+    """Numbers in the training set as the network sees it."""
+    if not isinstance(run.data, DataRequest):
+        return 0
+    channels, height, width = run.data.image_shape
+    return run.data.num_samples * channels * height * width
+
+
+def _keys_of_data(run: Run) -> str:
+    return "counts or dataset.size" if isinstance(run.data, DataRequest) else "counts"
+
+
+def _memory(device: torch.device) -> float:
+    """In bytes, used or not: what others use may be given back."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in GROUPS:
+        try:
+            sizes.append(int(path.read_text()))
+        except (OSError, ValueError):  # there is none, or it is no number: "max"
+            continue
+    return float(min(sizes))
