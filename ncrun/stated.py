@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncrun.checks import DECAYS, LAYERS, WIDTH, Bounds, choice
+from ncrun.checks import LAYERS, WIDTH, Bounds, choice
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES
 from ncrun.problem import Problem
@@ -78,7 +78,8 @@ def _decay(name: str, value: Any) -> float:
     if isinstance(value, str | bool) or not np.isreal(value):
         raise UserError(f"{name}={value!r}: must be a number")
     number = float(value)
-    DECAYS.check(name, number)
+    if not (np.isfinite(number) and number >= 0):
+        raise UserError(f"{name}={number:g}: must be finite and not negative")
     return number
 
 

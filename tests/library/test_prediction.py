@@ -111,7 +111,7 @@ def test_needs_no_torch() -> None:
         ({"feature_sign": "relu"}, "feature_sign=relu: not one of free, nonnegative"),
         ({"head": "deep"}, "head=deep: not one of linear, relu"),
         ({"bias": 1}, "bias=1: must be True or False"),
-        ({"depth": 0}, "depth=0: must be a number of at least 1"),
+        ({"depth": 0}, "depth=0: must be from 1 to 1000"),
         ({"depth": 1.0}, "depth=1.0: must be a whole number"),
         ({"decay_feature": 1e-3}, "decay_feature=0.001: needs decay_weight beside it"),
         ({"decay_weight": "1", "decay_feature": 1}, "decay_weight='1': must be a number"),
