@@ -93,8 +93,7 @@ def _refuse_other_text(arguments: Sequence[str]) -> None:
 
 def _refuse(message: str) -> int:
     """One line of a length that can be read, whatever is in the message; returns the exit status."""
-    line = " ".join(message.split())
-    printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
     if len(printable) > LONGEST_MESSAGE:
         printable = f"{printable[: LONGEST_MESSAGE // 2]} ... {printable[-LONGEST_MESSAGE // 2 :]}"
     print(f"ncrun: {printable}", file=sys.stderr)
