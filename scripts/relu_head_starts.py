@@ -23,10 +23,10 @@ def collapsed(head: Head) -> Factors:
     return [np.eye(classes)] * (depth + 1)
 
 
-def random_start(rng: np.random.Generator, head: Head) -> Factors:
-    """Independent normal entries, at a random scale."""
+def random_start(rng: np.random.Generator, head: Head, widest: int) -> Factors:
+    """Independent normal entries, at a random scale, in layers as wide as there are classes up to `widest`."""
     classes, depth = head
-    width = int(rng.integers(classes, 3 * classes + 1))
+    width = int(rng.integers(classes, widest + 1))
     sizes = [classes, *[width] * depth, classes]
     scale = rng.choice([0.5, 1.0, 2.0])
     return [

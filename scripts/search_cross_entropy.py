@@ -105,9 +105,10 @@ def short(numbers: Array) -> list[float]:
     return [float(f"{number:.{DIGITS}g}") for number in numbers]
 
 
-def save(path: Path, search: Search) -> int:
-    """Add witnesses, the largest gain first, until theory knows all that was found. Returns how many were added."""
-    lines = [json.dumps(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+def save(search: Search) -> int:
+    """Add witnesses, the largest gain first, until theory, which reads them, knows all that was found. Returns how many
+    were added."""
+    lines = [json.dumps(entry) for entry in json.loads(OUTPUT.read_text(encoding="utf-8"))]
     before = len(lines)
     for setting in sorted(search.best, key=search.gain, reverse=True):
         if search.gain(setting) < LEAST_GAIN:
@@ -115,7 +116,7 @@ def save(path: Path, search: Search) -> int:
         search.known[setting] = known_value(setting)
         if search.gain(setting) >= LEAST_GAIN:
             lines.append(written(setting, search.best[setting]))
-            path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+            OUTPUT.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
             mixture_families.stored.cache_clear()
     return len(lines) - before
 
@@ -144,7 +145,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--classes", type=int, nargs="+", default=mixture_families.SEARCHED_CLASSES)
     parser.add_argument("--depths", type=int, nargs="+", default=mixture_families.SEARCHED_DEPTHS)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     heads = itertools.product(arguments.classes, arguments.depths, (False, True), mixture_families.SEARCHED_RATIOS)
     search = Search(np.random.default_rng(arguments.seed), [Setting(*head) for head in heads])
@@ -152,7 +152,7 @@ def main() -> None:
     while time.monotonic() < end:
         search.task()
         tasks += 1
-    print(f"{tasks} starts; {save(arguments.output, search)} witnesses added")
+    print(f"{tasks} starts; {save(search)} witnesses added")
     report(search)
 
 

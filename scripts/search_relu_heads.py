@@ -4,7 +4,9 @@ The objective stands in relu_head_values.py; Lam is the product of its decays, g
 neural collapse is as good as the zero solution.
 Every task picks K, L, Lam and a start at random: noise, low-rank codes, incidence codes of graphs, deep neural
 collapse, or the best of this, another Lam, depth or number of classes. A rerun starts from the stored witnesses and can
-only improve on them; the seed fixes the order of the tasks and the time decides how many are done.
+only improve on them; the seed fixes the order of the tasks and the time decides how many are done. With --narrow no
+layer may be wider than there are classes: such witnesses also speak of heads that wider ones do not fit into. The file
+holds both, and a search replaces those of its own kind.
 """
 
 import argparse
@@ -40,13 +42,15 @@ DIGITS = 4  # decimals of entries that are about 1
 class Search:
     """The best configuration known for every K, L and Lam / Lam_glob, at first deep neural collapse."""
 
-    def __init__(self, rng: np.random.Generator, heads: list[Head]) -> None:
-        self.rng, self.heads = rng, heads
+    def __init__(self, rng: np.random.Generator, heads: list[Head], narrow: bool) -> None:
+        self.rng, self.heads, self.narrow = rng, heads, narrow
         self.best = {head: dict.fromkeys(RATIOS, collapsed(head)) for head in heads}
         self.kinds: dict[tuple[Head, float], str] = {}
 
     def offer(self, head: Head, factors: Factors, kind: str) -> None:
-        """Keep a configuration wherever it is the best."""
+        """Keep a configuration wherever it is the best, if it is narrow enough."""
+        if self.narrow and not fits(head, factors):
+            return
         for ratio, known in self.best.setdefault(head, dict.fromkeys(RATIOS, collapsed(head))).items():
             if score(head, ratio, factors) < score(head, ratio, known):
                 self.best[head][ratio] = factors
@@ -69,8 +73,9 @@ class Search:
         """A random kind of start for a head, and the start."""
         rng = self.rng
         kind = str(rng.choice(["noise", "code", "collapse", "perturbed", "deeper", "shallower", "classes"]))
+        widest = head[0] if self.narrow else 2 * head[0]
         if kind == "noise":
-            return kind, random_start(rng, head)
+            return kind, random_start(rng, head, head[0] if self.narrow else 3 * head[0])
         makers = {
             "code": lambda: code_start(rng, head),
             "collapse": lambda: collapsed(head),
@@ -81,7 +86,7 @@ class Search:
         }
         exact = balanced(head, float(rng.choice(RATIOS)), makers[kind]())
         noise = float(rng.choice([0.01, 0.05, 0.2, 0.5]))
-        return kind, widened(rng, exact, int(rng.integers(head[0], 2 * head[0] + 1)), noise)
+        return kind, widened(rng, exact, int(rng.integers(head[0], widest + 1)), noise)
 
     def smaller(self, head: Head, ratio: float) -> tuple[str, Factors]:
         """The best with weak neurons dropped and similar ones merged."""
@@ -126,11 +131,13 @@ def rounded(head: Head, ratio: float, factors: Factors) -> Factors:
     return [np.round(factor, DIGITS) + 0.0 for factor in balanced(head, ratio, factors)]
 
 
-def selected(head: Head, best: dict[float, Factors]) -> list[tuple[float, Factors]]:
-    """The fewest witnesses that are as good as all, up to LEAST_GAIN, starting with the one of the largest gain."""
+def selected(head: Head, best: dict[float, Factors], kept: list[Factors]) -> list[tuple[float, Factors]]:
+    """The fewest witnesses that are as good as all, up to LEAST_GAIN, starting with the one of the largest gain.
+
+    kept: what is stored of the head and stays."""
     candidates = {ratio: rounded(head, ratio, factors) for ratio, factors in best.items()}
     values = {at: {ratio: value_of(head, ratio, c) for ratio in best} for at, c in candidates.items()}
-    known = {ratio: known_value(head, ratio) for ratio in best}
+    known = {ratio: min([known_value(head, ratio), *(value_of(head, ratio, k) for k in kept)]) for ratio in best}
     chosen: list[tuple[float, Factors]] = []
     while True:
         gains = {at: max(1 - values[at][ratio] / known[ratio] for ratio in best) for at in candidates}
@@ -153,21 +160,32 @@ def short(number: float) -> float | int:
     return int(number) if number == int(number) else float(number)
 
 
+def fits(head: Head, factors: Factors) -> bool:
+    """Whether no layer is wider than there are classes."""
+    return max(len(factor) for factor in factors) <= head[0]
+
+
 def save(path: Path, search: Search) -> None:
-    """Write the selected witnesses."""
-    entries = [
-        written(head, ratio, factors)
-        for head in sorted(search.best)
-        for ratio, factors in selected(head, search.best[head])
+    """Write the selected witnesses, and those stored ones that the search was not for."""
+    others = [each for each in load(path) if fits(each[0], each[2]) != search.narrow]
+    entries = [(head, True, written(head, ratio, factors)) for head, ratio, factors in others]
+    for head, best in search.best.items():
+        kept = [] if search.narrow else [factors for stored, _, factors in others if stored == head]
+        entries += [(head, False, written(head, ratio, factors)) for ratio, factors in selected(head, best, kept)]
+    entries.sort(key=lambda entry: (entry[0], entry[1] == search.narrow))
+    path.write_text("[\n" + ",\n".join(entry for _, _, entry in entries) + "\n]\n", encoding="utf-8")
+
+
+def load(path: Path) -> list[tuple[Head, float, Factors]]:
+    """The witnesses that a file holds: head, where each was found, and its factors."""
+    return [
+        (
+            (entry["classes"], entry["depth"]),
+            entry["found_at"],
+            [np.array(factor, dtype=np.float64) for factor in entry["factors"]],
+        )
+        for entry in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else [])
     ]
-    path.write_text("[\n" + ",\n".join(entries) + "\n]\n", encoding="utf-8")
-
-
-def load(path: Path, search: Search) -> None:
-    """Offer the witnesses that a file holds."""
-    for entry in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
-        head = entry["classes"], entry["depth"]
-        search.offer(head, [np.array(factor, dtype=np.float64) for factor in entry["factors"]], "stored")
 
 
 def report(search: Search) -> None:
@@ -189,11 +207,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--classes", type=int, nargs="+", default=SEARCHED_CLASSES)
     parser.add_argument("--depths", type=int, nargs="+", default=SEARCHED_DEPTHS)
+    parser.add_argument("--narrow", action="store_true", help="no layer wider than there are classes")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     heads = list(itertools.product(arguments.classes, arguments.depths))
-    search = Search(np.random.default_rng(arguments.seed), heads)
-    load(arguments.output, search)
+    search = Search(np.random.default_rng(arguments.seed), heads, arguments.narrow)
+    for head, _, factors in load(arguments.output):
+        search.offer(head, factors, "stored")
     end, tasks = time.monotonic() + 60 * arguments.minutes, 0
     while time.monotonic() < end:
         search.task()
