@@ -267,3 +267,19 @@ def test_the_sign_of_the_features_is_seen() -> None:
     assert meter.compute(weight).problem.feature_sign == "free"
     with pytest.raises(UserError, match="holds negative values"):
         meter.compute(weight, nonnegative_features=True)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    """Features, sums and the second pass on the device; the classifier wherever it lies."""
+    features, labels = samples()
+    weights, bias = head(2)
+    whole = ncrun.measure(features, labels, weights, bias, nonnegative_features=False)
+    meter = fill(ncrun.CollapseMeter(K), features.cuda(), labels)
+    assert meter.means().means.is_cuda
+    assert_same(meter.compute(weights, bias, nonnegative_features=False), whole)
+    meter.merge(fill(ncrun.CollapseMeter(K), features, labels))  # one that lies on the CPU
+    second = fill(ncrun.SecondPass(meter.means(), weights, bias), features.cuda(), labels.cuda())
+    second.merge(fill(ncrun.SecondPass(meter.means(), weights, bias), features, labels))
+    twice = ncrun.measure(torch.cat([features] * 2), torch.cat([labels] * 2), weights, bias, nonnegative_features=False)
+    assert_same(second.compute(nonnegative_features=False), twice)
