@@ -158,7 +158,7 @@ class Training:
         return True
 
     def _holds(self) -> bool:
-        for lock in (self.directory / ".lock", *self.directory.glob("seed-*/.lock")):
+        for lock in (*self.directory.glob(".lock.*/holder"), *self.directory.glob("seed-*/.lock.*/holder")):
             with contextlib.suppress(OSError, ValueError):
                 if json.loads(lock.read_bytes())["pid"] == self.pid:
                     return True

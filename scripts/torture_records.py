@@ -14,7 +14,7 @@ from ncrun.records.files import read_sealed
 from ncrun.records.read import read_manifest, read_metrics
 
 # Entries of a manifest that say when, how long and with which code, not what.
-OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "environment_changes", "code")
+OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "environment_changes", "code", "seal")
 
 
 def members(directory: Path) -> list[Path]:

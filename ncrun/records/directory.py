@@ -11,8 +11,9 @@ import yaml
 
 from ncrun.errors import UserError
 from ncrun.problem import Problem
-from ncrun.records.files import TEMPORARY, naming, write_json, write_text
-from ncrun.records.lock import Lock
+from ncrun.records import seal
+from ncrun.records.files import TEMPORARY, as_json, naming, write_aside, write_sealed
+from ncrun.records.lock import Lock, is_lock
 from ncrun.records.read import read_manifest
 from ncrun.records.whole import STATES
 
@@ -26,10 +27,11 @@ class RunDirectory:
     def __init__(self, path: Path, identity: str) -> None:
         self.path = path
         self.identity = identity
-        self._manifest_path = path / "manifest.json"
         self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
         self._metrics_hash = hashlib.sha256()
+        # Of what was written, not of what is on the disk, so that a seal does not vouch for damage.
+        self._digests: dict[str, str] = {}
 
     @property
     def checkpoint(self) -> Path:
@@ -90,9 +92,9 @@ class RunDirectory:
         # First the manifest: without it, nobody could tell that the other files are this run's.
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
-        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        write_json(self.path / "problem.json", problem.as_json())
-        write_json(self.path / "theory.json", theory)
+        self._write("config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        self.write_json("problem.json", problem.as_json())
+        self.write_json("theory.json", theory)
 
     @property
     def held(self) -> bool:
@@ -115,18 +117,57 @@ class RunDirectory:
 
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest. Raises LockLost if another process has taken over."""
-        self._lock.check()
         self._manifest |= changes
-        write_json(self._manifest_path, self._manifest)
+        self.write_json("manifest.json", self._manifest)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file. Raises ValueError for a number that JSON does not know, OSError, LockLost."""
+        self._write(name, as_json(content).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        with self._lock.writing():
+            write_aside(self.path / name, lambda file: file.write(content), aside=self._lock.aside)
+        self._digests[name] = hashlib.sha256(content).hexdigest()
+
+    def write_checkpoint(self, content: bytes | memoryview) -> None:
+        """Write the newest checkpoint, sealed; the one that was it so far is the previous one. Raises OSError,
+        LockLost."""
+        with self._lock.writing():
+            digest = write_sealed(self.checkpoint, content, self.previous_checkpoint, self._lock.aside)
+        self._digests[self.checkpoint.name] = digest
+
+    def remove(self, file: Path) -> None:
+        """Remove a file of the record, if it is there. Raises OSError, LockLost."""
+        with self._lock.writing(), contextlib.suppress(FileNotFoundError):
+            if self._lock.aside is None:
+                file.unlink()
+            else:  # not from its place: another process, that has taken over, might have put it there
+                gone = self._lock.aside / file.name
+                file.replace(gone)
+                gone.unlink()
 
     def close(self, **changes: Any) -> None:
-        """Write the last entries and let go of the lock. Where nothing was begun, the old manifest stays."""
+        """Write the last entries and let go of the lock. Where nothing was begun, the old manifest stays. A run that is
+        done is sealed."""
+        if changes.get("state") == "done":
+            self.remove(self.previous_checkpoint)
+            self._manifest |= changes
+            changes["seal"] = seal.made_of(self._manifest, self._digests_of_all())
         if self._manifest:
             self.update(**changes)
-        if changes.get("state") == "done":
-            with contextlib.suppress(OSError):
-                self.previous_checkpoint.unlink(missing_ok=True)
         self.release()
+
+    def _digests_of_all(self) -> dict[str, str]:
+        """Of what was not written in this sitting, such as a last checkpoint that was there, by what is on the disk."""
+        found = {}
+        for name in seal.FILES:
+            if name == self.metrics.name:
+                found[name] = self._metrics_hash.hexdigest()
+            elif name in self._digests:
+                found[name] = self._digests[name]
+            elif (self.path / name).is_file():
+                found[name] = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+        return found
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl, or nothing.
@@ -134,8 +175,8 @@ class RunDirectory:
         Raises ValueError for a number that JSON does not know, OSError if the disk is full, LockLost.
         """
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
-        self._lock.check()
-        with naming(self.metrics), self.metrics.open("ab", buffering=0) as file:
+        # Opened before it is known that the run is still held: who takes over makes a new file.
+        with naming(self.metrics), self.metrics.open("ab", buffering=0) as file, self._lock.writing():
             before, rest = file.seek(0, os.SEEK_END), line
             try:
                 while rest:
@@ -156,12 +197,12 @@ class RunDirectory:
 
         The hash is of what was written, not of what is read back, so that it does not vouch for damage.
         """
-        self._lock.check()
-        if not self.metrics.is_file():
-            return {"size": 0, "sha256": hashlib.sha256().hexdigest()}
-        with naming(self.metrics), self.metrics.open("rb") as file:
-            os.fsync(file.fileno())
-        return {"size": self.metrics.stat().st_size, "sha256": self._metrics_hash.hexdigest()}
+        with naming(self.metrics), self._lock.writing():
+            if not self.metrics.is_file():
+                return {"size": 0, "sha256": hashlib.sha256().hexdigest()}
+            with self.metrics.open("rb") as file:
+                os.fsync(file.fileno())
+            return {"size": self.metrics.stat().st_size, "sha256": self._metrics_hash.hexdigest()}
 
     def fits(self, mark: dict[str, Any]) -> bool:
         """Whether metrics.jsonl begins with the bytes that a mark was made of."""
@@ -169,11 +210,14 @@ class RunDirectory:
         return there >= mark["size"] and bool(self._hash_of_first(mark["size"]).hexdigest() == mark["sha256"])
 
     def cut_metrics(self, size: int) -> None:
-        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it."""
-        with naming(self.metrics):
-            self.metrics.touch()
-            os.truncate(self.metrics, size)
-        self._metrics_hash = self._hash_of_first(size)
+        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it. It is a new file then: a
+        process that held the run before, and still has the old one open, writes to nobody's."""
+        content = b""
+        if self.metrics.is_file():
+            with naming(self.metrics), self.metrics.open("rb") as file:
+                content = file.read(size)
+        self._write(self.metrics.name, content)
+        self._metrics_hash = hashlib.sha256(content)
 
     def _hash_of_first(self, size: int) -> "hashlib._Hash":
         found = hashlib.sha256()
@@ -187,4 +231,4 @@ class RunDirectory:
 
 def _counts(file: Path) -> bool:
     """Whether a file makes a folder more than an empty one."""
-    return file.name != ".lock" and not TEMPORARY.fullmatch(file.name)
+    return not (is_lock(file) or TEMPORARY.fullmatch(file.name))

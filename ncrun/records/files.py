@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -31,12 +32,16 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_aside(path: Path, write: Callable[[IO[bytes]], object], kept: Path | None = None) -> None:
+def write_aside(
+    path: Path, write: Callable[[IO[bytes]], object], kept: Path | None = None, aside: Path | None = None
+) -> None:
     """Write to a temporary file, flush it to the disk, and rename it over `path`.
 
-    kept: where the file that was there goes. Killed in between, there is that one, and none at `path`.
+    kept: where the file that was there goes, too; at `path` there always is one of the two. aside: the folder of the
+    temporary file, of the same file system, left out: that of `path`. If it is gone, nothing is changed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder, ending = (path.parent, f"{os.getpid()}.tmp") if aside is None else (aside, "tmp")
+    temporary, old = folder / f".{path.name}.{ending}", folder / f".{path.name}.old.{ending}"
     with naming(path):
         try:
             with temporary.open("wb") as file:
@@ -44,12 +49,23 @@ def write_aside(path: Path, write: Callable[[IO[bytes]], object], kept: Path | N
                 file.flush()
                 os.fsync(file.fileno())
             if kept is not None and path.exists():
-                path.replace(kept)
+                _name_too(path, old)
+                old.replace(kept)
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):  # of an error before, not of one here, is to be told
-                temporary.unlink(missing_ok=True)
+            for each in (temporary, old):
+                with contextlib.suppress(OSError):  # of an error before, not of one here, is to be told
+                    each.unlink(missing_ok=True)
         _flush_folder(path.parent)
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """Give a file a second name, or where the file system knows no such thing, make a copy of it."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -69,18 +85,27 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file aside and rename it over `path`. Raises ValueError for a number that JSON does not know."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(path, as_json(content))
 
 
-def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = None) -> None:
-    """Write bytes and their checksum aside and rename the file over `path`, the old one to `kept`."""
-    seal = SEAL + hashlib.sha256(content).digest()
+def as_json(content: Any) -> str:
+    """The text of a JSON file. Raises ValueError for a number that JSON does not know."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = None, aside: Path | None = None) -> str:
+    """Write bytes and their checksum aside and rename the file over `path`, the old one to `kept`. Returns the SHA-256
+    of the whole file, in hexadecimal."""
+    found = hashlib.sha256(content)
+    seal = SEAL + found.digest()
+    found.update(seal)
 
     def write(file: IO[bytes]) -> None:
         file.write(content)
         file.write(seal)
 
-    write_aside(path, write, kept)
+    write_aside(path, write, kept, aside)
+    return found.hexdigest()
 
 
 def seal_of(path: Path) -> str:

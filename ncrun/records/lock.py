@@ -1,8 +1,19 @@
-"""One process at a time in a folder: on one host by the kernel's lock, across hosts by a sign of life.
+"""One process at a time in a folder, on one host or on several that share it.
 
-On one host the kernel's lock (flock) says all, and a dead process holds none. Hosts that share a file system may not
-share its locks: there the holder touches the lock file every few seconds, and one that has not done so for a minute is
-dead. (Two hosts that take over from a dead one in the same instant are not kept apart.)
+The holder owns the directory .lock.N in the folder. It is made aside, with a file in it, and renamed into place: of
+several processes one can do that, since a directory is not renamed over one that holds something. N grows by one when
+the holder before is dead. Nobody holds the folder who finds, in a listing made after that rename, a living process
+beside it: of two that see different numbers at least one steps back.
+
+On one host the kernel says who lives (flock; a dead process holds none). Hosts that share a file system may not share
+its locks: there the holder touches its file every few seconds, and one that has not done so for a minute is dead. It
+may only have slept. So before a new holder reads or writes anything, it renames the directory of the old one away, and
+whatever the old one may still do does not reach the folder: all that a holder writes comes out of its own directory by
+a rename, which then fails, or is appended to a file that was opened while it was known to hold the folder, and that the
+new holder replaces. No moment is left in which a late write could do harm, and the next one is noticed (LockLost).
+
+That much is asked of the file system: renames are atomic, a directory is not renamed over a full one, and a host asks
+again for what it saw a minute ago (NFS with its usual caches). Where hard links or flock are missing it works as well.
 """
 
 import contextlib
@@ -10,9 +21,15 @@ import errno
 import fcntl
 import json
 import os
+import random
+import re
+import secrets
+import shutil
 import socket
 import tempfile
 import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +37,15 @@ from ncrun.errors import UserError
 
 BEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
+# How often two processes that met at different numbers try again, and the longest pause before it.
+ATTEMPTS = 20
+PAUSE_SECONDS = 0.1
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# The errors of a process that was not the first.
+TOO_LATE = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+# A lock (of older versions: the bare name), and what is on its way to be one, or no longer is.
+LOCK = re.compile(r"\.lock(\.\d+)?")
+UNPLACED = re.compile(r"\.lock\.(new|gone)\.\d+")
 
 
 class LockLost(Exception):
@@ -28,71 +53,142 @@ class LockLost(Exception):
 
 
 class Lock:
-    """The file .lock of a folder. The folder is made if need be, and those above it, and then they are removed again if
-    they are empty at the end."""
+    """The lock of a folder. The folder is made if need be, and those above it, and then they are removed again if they
+    are empty at the end."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
-        self._file: int | None = None
-        self._content = b""
+        self._folder = folder
+        self._own: Path | None = None
+        self._file = -1
         self._made: list[Path] = []
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
     @property
     def held(self) -> bool:
-        return self._file is not None
+        return self._own is not None
+
+    @property
+    def aside(self) -> Path | None:
+        """The holder's own directory: what it writes comes out of there by a rename. None if it is not held."""
+        return self._own
 
     def take(self) -> None:
         """Raises UserError if another process holds it, or if the folder cannot be written."""
-        folder = self.path.parent
-        file = None
+        folder = self._folder
         try:
             self._made = [each for each in (folder, *folder.parents) if not each.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            self._refuse_if_held(file)
-            self._content = json.dumps({"host": socket.gethostname(), "kernel": _kernel(), "pid": os.getpid()}).encode()
-            os.ftruncate(file, 0)
-            os.pwrite(file, self._content, 0)
-        except (OSError, UserError) as error:
-            if file is not None:
-                os.close(file)
-            if isinstance(error, UserError):
-                raise
+            self._own, self._file = self._claim()
+        except OSError as error:
             raise UserError(f"run_dir={folder}: cannot be written ({error.strerror})") from error
-        self._file = file
+        finally:
+            if self._own is None:
+                self._remove_made()
         self._ended.clear()
-        self._heart = threading.Thread(target=self._beat, args=(file,), daemon=True)
+        self._heart = threading.Thread(target=self._beat, args=(self._file,), daemon=True)
         self._heart.start()
 
-    def _refuse_if_held(self, file: int) -> None:
-        known = True
+    def _claim(self) -> tuple[Path, int]:
+        """The directory that makes this process the holder, and its open file."""
+        for attempt in range(ATTEMPTS):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                dead = self._dead()
+                own = self._folder / f".lock.{1 + max(map(_number, dead), default=0)}"
+                file = self._place(own)
+            except OSError as error:
+                # Somebody was there first, or has removed an empty folder under our hands: look again.
+                if error.errno not in TOO_LATE:
+                    raise
+                continue
+            if self._is_alone(own, file, dead):
+                return own, file
+            time.sleep(random.uniform(0, PAUSE_SECONDS * (1 + attempt)))
+        raise self._refusal({})
+
+    def _is_alone(self, own: Path, file: int, dead: Mapping[Path, int]) -> bool:
+        """Whether the place that was taken makes this process the holder: then the dead ones are done away with, else
+        the place is given up."""
+        alone = False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise self._refusal(_holder(file)) from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            known = False
-        # The last holder removes the file: a lock on a removed one would keep nobody out.
-        if not self.path.exists() or not os.path.samestat(os.fstat(file), self.path.stat()):
-            raise self._refusal({})
-        holder = _holder(file)
-        if holder and not (known and holder.get("kernel") == _kernel()):
-            age = self._now() - os.fstat(file).st_mtime
-            if age < DEAD_AFTER_SECONDS:
-                raise self._refusal(holder, f"; it gave a sign of life {max(age, 0):.0f} s ago")
+            if all(path == own or dead.get(path) == inode for path, inode in self._locks().items()):
+                for path in dead:
+                    _discard(path)
+                self._sweep()
+                alone = True
+        finally:
+            if not alone:
+                os.close(file)
+                with contextlib.suppress(OSError):
+                    _discard(own)
+        return alone
+
+    def _place(self, own: Path) -> int:
+        """Make the directory of this process, with a locked file in it that says who it is, and rename it to its place.
+        Returns the open file."""
+        new = self._folder / f".lock.new.{secrets.randbits(64)}"
+        new.mkdir()
+        file = os.open(new / "holder", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _is_free(file, fcntl.LOCK_EX)
+            who = {"host": socket.gethostname(), "kernel": _kernel(), "pid": os.getpid()}
+            os.pwrite(file, json.dumps(who).encode(), 0)
+            os.fsync(file)  # another host is to see it with the directory
+            os.rename(new, own)
+        except BaseException:
+            os.close(file)
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        return file
+
+    def _locks(self) -> dict[Path, int]:
+        """Every lock in the folder, and the inode of its holder's file (0: it has none)."""
+        found = {}
+        for name in os.listdir(self._folder):
+            if LOCK.fullmatch(name):
+                path, inode = self._folder / name, 0
+                with contextlib.suppress(OSError):
+                    inode = _holder_file(path).stat().st_ino
+                if inode or path.exists():
+                    found[path] = inode
+        return found
+
+    def _dead(self) -> dict[Path, int]:
+        """The locks of dead holders. Raises UserError if a living one is there."""
+        found = self._locks()
+        for path, inode in found.items():
+            if inode:
+                self._refuse_if_living(path)
+        return found
+
+    def _refuse_if_living(self, path: Path) -> None:
+        file = os.open(_holder_file(path), os.O_RDONLY)
+        try:
+            # Shared: others that only look are not in our way, nor we in theirs.
+            holder, free = _holder(file), _is_free(file, fcntl.LOCK_SH)
+            if free is False:
+                raise self._refusal(holder)
+            if holder and not (free and holder.get("kernel") == _kernel()):
+                age = self._now() - os.fstat(file).st_mtime
+                if age < DEAD_AFTER_SECONDS:
+                    raise self._refusal(holder, f"; it gave a sign of life {max(age, 0):.0f} s ago")
+        finally:
+            os.close(file)
 
     def _refusal(self, holder: dict[str, Any], more: str = "") -> UserError:
         who = f" (process {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ""
-        return UserError(f"run_dir={self.path.parent}: another process{who} is training this run{more}")
+        return UserError(f"run_dir={self._folder}: another process{who} is training this run{more}")
 
     def _now(self) -> float:
         """The time by the clock that also dates the lock file: a server's, where the folder is on one."""
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".lock.", suffix=".0.tmp") as probe:
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".lock.", suffix=".0.tmp") as probe:
             return os.fstat(probe.fileno()).st_mtime
+
+    def _sweep(self) -> None:
+        """Remove what processes left that died while they took or released the lock."""
+        for name in os.listdir(self._folder):
+            if UNPLACED.fullmatch(name):
+                shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _beat(self, file: int) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -100,33 +196,86 @@ class Lock:
                 os.utime(file)
 
     def check(self) -> None:
-        """Raises LockLost if it is held and no longer ours."""
-        if self._file is not None and not self._is_ours():
-            raise LockLost(f"another process has taken over {self.path.parent} while this one did not run")
+        """Raises LockLost if it was taken and is no longer ours."""
+        if self._own is not None and not self._is_ours():
+            raise LockLost(f"another process has taken over {self._folder} while this one did not run")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """What is written inside is written by the holder: raises LockLost before and after, and in place of an error
+        that comes of it."""
+        self.check()
+        try:
+            yield
+        except OSError:
+            self.check()
+            raise
+        self.check()
 
     def _is_ours(self) -> bool:
-        assert self._file is not None
+        assert self._own is not None
         try:
-            same = os.path.samestat(os.fstat(self._file), self.path.stat())
+            return os.path.samestat(os.fstat(self._file), _holder_file(self._own).stat())
         except OSError:
             return False
-        return same and os.pread(self._file, len(self._content) + 1, 0) == self._content
 
     def release(self) -> None:
         """Let go of it, if it is held."""
-        if self._file is None:
+        if self._own is None:
             return
         assert self._heart is not None
         self._ended.set()
         self._heart.join()
         if self._is_ours():
             with contextlib.suppress(OSError):
-                self.path.unlink()  # while it is still held
+                _discard(self._own)  # while it is still locked
         os.close(self._file)
-        self._file = None
-        with contextlib.suppress(OSError):  # a run that was refused at once leaves nothing
+        self._own = None
+        self._remove_made()
+
+    def _remove_made(self) -> None:
+        """A run that was refused at once leaves nothing."""
+        with contextlib.suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file or folder is a lock, or is on its way to be one, or no longer is."""
+    return bool(LOCK.fullmatch(path.name) or UNPLACED.fullmatch(path.name))
+
+
+def _discard(path: Path) -> None:
+    """Take a lock away: from one moment to the next what it holds is nowhere."""
+    gone = path.with_name(f".lock.gone.{secrets.randbits(64)}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, gone)
+        if gone.is_dir():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink()
+
+
+def _holder_file(path: Path) -> Path:
+    """The file that the holder keeps open and touches. In older versions it was the lock itself."""
+    return path if path.name == ".lock" else path / "holder"
+
+
+def _number(path: Path) -> int:
+    return 0 if path.name == ".lock" else int(path.suffix[1:])
+
+
+def _is_free(file: int, how: int) -> bool | None:
+    """Lock an open file if nobody keeps it locked. None where the file system has no locks."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
+    return True
 
 
 def _kernel() -> str:

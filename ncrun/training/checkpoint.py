@@ -15,7 +15,7 @@ from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
 from ncrun.models.saved import load_sealed
 from ncrun.records import RunDirectory
-from ncrun.records.files import DamagedFile, write_sealed
+from ncrun.records.files import DamagedFile
 
 
 @dataclass
@@ -50,6 +50,11 @@ class Search:
     def environment(self) -> dict[str, Any] | None:
         """That of the process which wrote the checkpoint."""
         return None if self.content is None else self.content["environment"]
+
+    @property
+    def together(self) -> int:
+        """How many runs the program had that wrote the checkpoint."""
+        return 1 if self.content is None else int(self.content.get("together", 1))
 
     @property
     def position(self) -> tuple[int, int]:
@@ -104,7 +109,7 @@ def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) ->
     Runs of one program save one after the other. Killed in between, some stand one checkpoint before the rest; only if
     all go on from the same one is their program, and so every bit of it, what it would have been.
     """
-    if found.content is None or found.position <= position or found.content.get("together", 1) == 1 or found.useless:
+    if found.content is None or found.position <= position or found.together == 1 or found.useless:
         return found
     older, newest = record.previous_checkpoint, [record.checkpoint]
     if not older.exists():
@@ -200,7 +205,7 @@ class Checkpoints:
                 ) from error
             self._record.cut_metrics(content["metrics"][0]["size"])
         for path in useless:  # or the next save would move it over the good one
-            path.unlink()
+            self._record.remove(path)
         return Progress() if content is None else Progress(**content["progress"])
 
     def save(
@@ -228,4 +233,4 @@ class Checkpoints:
         # Through memory: where the disk is full, a plain write fails more plainly than torch's.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        write_sealed(self._record.checkpoint, buffer.getbuffer(), kept=self._record.previous_checkpoint)
+        self._record.write_checkpoint(buffer.getbuffer())

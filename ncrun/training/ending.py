@@ -11,7 +11,6 @@ from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
 from ncrun.models.saved import head_digest
 from ncrun.records import RunDirectory
-from ncrun.records.files import write_json
 from ncrun.records.summary import describe
 from ncrun.records.verdict import judge
 from ncrun.run import Run
@@ -53,7 +52,7 @@ def outcome(
             [weight[0] for weight in head.weights], None if head.bias is None else head.bias[0]
         )
     if run.problem.num_classes <= MOST_CLASSES_WRITTEN:
-        write_json(record.path / "geometry.json", evaluator.measured_matrices(network))
+        record.write_json("geometry.json", evaluator.measured_matrices(network))
     return ending
 
 

@@ -79,13 +79,19 @@ class Logbook:
         return row
 
     def check_parameters(self, rates: Sequence[float] | None) -> None:
-        """Raises Diverged if no run is left whose parameters are all finite. Before a checkpoint, which would
-        otherwise replace a good one: measurements may be far apart."""
-        for index in range(len(self.records)):
-            parameters = self.network.of_run(index).parameters()
-            if index not in self.progress.failures and not all(bool(p.isfinite().all()) for p in parameters):
-                self._fail(index, "the parameters are not finite", rates)
+        """Raises Diverged if no run is left whose parameters are all finite."""
+        for index in self.diverging():
+            self._fail(index, "the parameters are not finite", rates)
         self._end_without_runs()
+
+    def diverging(self) -> list[int]:
+        """Runs whose parameters are not finite, and of which that is not told yet."""
+        return [
+            index
+            for index in range(len(self.records))
+            if index not in self.progress.failures
+            and not all(bool(each.isfinite().all()) for each in self.network.of_run(index).parameters())
+        ]
 
     def _fail(self, index: int, what: str, rates: Sequence[float] | None) -> None:
         where = f"after step {self.progress.step} (epoch {self.progress.epoch})"

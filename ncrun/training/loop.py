@@ -23,6 +23,8 @@ from ncrun.training.saving import Saving
 from ncrun.training.schedule import learning_rate, measured_epochs
 
 CHECKPOINT_SECONDS = 30.0
+# Measurements may be far apart: after so many steps it is looked whether the parameters are still numbers.
+STEPS_BETWEEN_LOOKS = 100
 
 
 class Interrupted(Exception):
@@ -77,8 +79,10 @@ def fit(
         return logbook.measure(evaluators, rates)
 
     def save() -> None:
+        """Nothing while a run has diverged and it is not noticed yet: the checkpoint before it is a good one."""
         nonlocal last_saved
-        logbook.check_parameters(rates)
+        if logbook.diverging():
+            return
         logbook.keep_time()
         saving.save(progress)
         last_saved = time.perf_counter()
@@ -113,6 +117,8 @@ def fit(
             step(images, labels)
             progress.step += 1
             progress.offset += 1
+            if progress.step % STEPS_BETWEEN_LOOKS == 0:
+                logbook.check_parameters(rates)
             save_if_due()
         progress.epoch, progress.offset, progress.order = epoch + 1, 0, None
         show(progress.epoch, measure() if progress.epoch in measured else None)

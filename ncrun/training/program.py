@@ -63,7 +63,7 @@ def train_program(sittings: Sequence[Sitting]) -> int:
         )
     check_taps(first, network)
     theories = [as_json(each.target) for each in evaluators]
-    about = machine.facts_of(device, threads) | ({"together": len(runs)} if several else {})
+    about = machine.facts_of(device, threads)
     trained = [(n, each) for n, each in enumerate(sittings) if each.diverged is None]
     title = f"{len(trained)} runs together" if several else str(sittings[0].record.path)
 
@@ -71,8 +71,10 @@ def train_program(sittings: Sequence[Sitting]) -> int:
         checkpoints = [Checkpoints(each.record, each.found, {}) for each in sittings]
         for n, each in trained:
             facts = about | _facts_of(each.run, evaluators[n].data.index_hash, network.of_run(n))
-            environment = machine.environment_of(facts)
-            checkpoints[n] = Checkpoints(each.record, each.found, environment, len(runs))
+            environment, together = machine.environment_of(facts), _trained_together(each, len(runs))
+            if together > 1:
+                facts["together"] = together
+            checkpoints[n] = Checkpoints(each.record, each.found, environment, together)
             facts["environment_changes"] = machine.tell_changes(each.record, each.found, environment)
             each.record.begin(each.run.config, each.run.problem, theories[n], facts)
         records = [each.record for each in sittings]
@@ -102,6 +104,13 @@ def train_program(sittings: Sequence[Sitting]) -> int:
     smaller = "counts or model.width" if first.is_free else "batch_size or model.width"
     smaller += ", or dtype=float32" if first.descent.dtype == "float64" else ""
     return supervise(title, [each.record for _, each in trained], smaller, work)
+
+
+def _trained_together(sitting: Sitting, here: int) -> int:
+    """How many runs the program has, or had, that trains a run. here: now; it may be that only the end is to be told of
+    a run that was killed after its last step, when others of its program had ended."""
+    epochs, _ = sitting.found.position
+    return sitting.found.together if epochs == sitting.run.descent.epochs else here
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.records.files import TEMPORARY, write_json
+from ncrun.records.lock import is_lock
 from ncrun.records.read import read_manifest, read_metrics
 from ncrun.run import Job
 from ncrun.training.logbook import DIVERGED
@@ -44,7 +45,7 @@ class Restarts:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path}: is a file")
         for file in self.path.iterdir() if self.path.is_dir() else ():
-            if not (file.name.startswith("seed-") or file.name == ".lock" or TEMPORARY.fullmatch(file.name)):
+            if not (file.name.startswith("seed-") or is_lock(file) or TEMPORARY.fullmatch(file.name)):
                 raise UserError(f"run_dir={self.path}: holds files that are no restarts; name an empty or a new folder")
         return None
 

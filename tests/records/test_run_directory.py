@@ -110,10 +110,10 @@ def test_lock_is_the_kernels_so_that_a_dead_holder_holds_nothing(tmp_path: Path,
     assert record.state() is None
     record.hold()
     record.begin(run_of().config, run_of().problem, {}, {})
-    with (tmp_path / ".lock").open("r+") as other, pytest.raises(BlockingIOError):
+    with (tmp_path / ".lock.1" / "holder").open("r+") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     record.close(state="done")
-    assert not (tmp_path / ".lock").exists()
+    assert list(tmp_path.glob(".lock*")) == []
 
 
 def test_run_dir_of_another_run(ncrun: Command, refused: Refused) -> None:

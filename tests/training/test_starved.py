@@ -209,6 +209,26 @@ def test_divergence_between_measurements_keeps_the_last_good_checkpoint(
         read_sealed(folder / "checkpoint.pt")
 
 
+@pytest.mark.parametrize("restarts", [[], ["restarts=3"]], ids=["one", "restarts"])
+def test_when_divergence_is_noticed_does_not_depend_on_the_clock(
+    restarts: list[str], ncrun: Command, workdir: Path, monkeypatch: Patch
+) -> None:
+    """Neither on how often a checkpoint was due, nor on how many sittings there were."""
+    typed = ["model=ufm", "counts=[4,2]", "model.width=4", "optimizer=sgd", "optimizer.lr=1e8", "measure=5000"]
+    reasons = []
+    for number, seconds in enumerate((0.0, 1e9)):
+        monkeypatch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", seconds)
+        with monkeypatch.context() as patch:
+            if seconds == 0:
+                at_call(patch, FreeGradient, "__call__", 60, lambda: signal.raise_signal(signal.SIGINT))
+                assert ncrun("train", *typed, *restarts, "run_dir=0").status == 128 + signal.SIGINT
+        assert ncrun("train", *typed, *restarts, f"run_dir={number}").status == 1
+        found = sorted((workdir / str(number)).rglob("manifest.json"))
+        reasons.append([manifest(file.parent)["reason"] for file in found])
+    assert reasons[0] == reasons[1]
+    assert all("after step 100 (epoch 99)" in reason for reason in reasons[0])
+
+
 @pytest.mark.parametrize("value", [float("nan"), [0.5, float("inf")]])
 def test_metric_that_is_no_number_ends_a_run(value: Any, ncrun: Command, workdir: Path, monkeypatch: Patch) -> None:
     measure, calls = Evaluator.__call__, itertools.count(1)

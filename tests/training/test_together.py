@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command, Refused, RunOf, contents, rows, state
+from faults import at_call
 
 from ncrun.models.free_gradient import FreeGradient
+from ncrun.records import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 BASE = ["model.width=6", "epochs=40", "measure=10"]
@@ -205,6 +207,57 @@ def test_all_diverge(ncrun: Command, workdir: Path) -> None:
     assert (result.status, result.out) == (1, "")
     assert [line.split(": ")[2] for line in result.err.splitlines()] == ["diverged", "diverged"]
     assert {state(file.parent) for file in workdir.rglob("manifest.json")} == {"failed"}
+
+
+# What a manifest says of when and where a run was trained, and of files that say so.
+OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "seal")
+
+
+def whole(folder: Path) -> dict[str, Any]:
+    """All that the files of a run say but for times, and for the seal, which is of the times, too."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    progress = {key: value for key, value in checkpoint["progress"].items() if "seconds" not in key}
+    kept = {key: value for key, value in checkpoint.items() if key not in ("progress", "metrics")}
+    names = ("config.yaml", "problem.json", "theory.json", "geometry.json")
+    return {
+        "names": sorted(contents(folder)),
+        "manifest": {key: value for key, value in manifest.items() if key not in OF_THE_SITTING},
+        "checkpoint": repr((kept, progress)),
+        "rows": rows(folder),
+        **{name: (folder / name).read_bytes() for name in names},
+    }
+
+
+@pytest.mark.parametrize("closed", [1, 3])
+def test_killed_while_its_runs_are_closed(
+    closed: int, ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When some are done and others are not, everything of each is what it would have been, how many trained together
+    with it, too; one that has diverged is left as it was."""
+    typed = [*BASE, "model=ufm", "counts=[5,3,1]", "optimizer=sgd", "optimizer.lr=0.1,0.3,1e6", "seed=0,1"]
+    sweep = ["train", "-m", *typed, "together=true"]
+    assert ncrun(*sweep).status == 1
+    (workdir / "runs").rename(workdir / "straight")
+    with monkeypatch.context() as patch:
+        patch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", 0.0)
+        at_call(patch, RunDirectory, "close", 3 + closed, killed)  # the first two are of the runs that diverge
+        assert ncrun(*sweep).status == 128 + signal.SIGINT
+    assert ncrun(*sweep).status == 1
+    done = 0
+    for ours, theirs in zip(sorted(Path("runs").iterdir()), sorted(Path("straight").iterdir()), strict=True):
+        if state(theirs) == "done":
+            assert whole(ours) == whole(theirs)
+            done += 1
+        else:
+            same = [json.loads((folder / "manifest.json").read_text()) for folder in (ours, theirs)]
+            assert len({json.dumps({**each, "started": None}) for each in same}) == 1
+            assert rows(ours) == rows(theirs)
+    assert done == 4
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 FREE = "model=ufm counts=[5,3]"

@@ -1,0 +1,40 @@
+"""The seal of a finished run: the checksums of its files, kept in manifest.json, so that a changed digit is noticed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# What is sealed besides manifest.json itself. curves.png is drawn afterwards, from these.
+FILES = ("config.yaml", "problem.json", "theory.json", "geometry.json", "metrics.jsonl", "checkpoint.pt")
+# What may be gone without any number being in doubt: it is large, and archives do not hold it.
+DISPENSABLE = ("checkpoint.pt",)
+
+
+def made_of(manifest: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """The entry `seal` of a manifest. digests: SHA-256 of the run's other files, in hexadecimal."""
+    return {"files": dict(digests), "sha256": _digest(manifest, digests)}
+
+
+def broken(manifest: Mapping[str, Any], read: Callable[[str], bytes | None]) -> tuple[str, ...] | None:
+    """The names of files that are not as they were sealed; None where there is no seal. read: a file's bytes, None if
+    there is none; what it raises is raised."""
+    if "seal" not in manifest:
+        return None
+    seal = manifest["seal"]
+    files = seal.get("files") if isinstance(seal, dict) else None
+    if not isinstance(files, dict) or seal.get("sha256") != _digest(manifest, files):
+        return ("manifest.json",)  # whose checksums of the other files are then not to be trusted either
+    return tuple(name for name in FILES if not _fits(read(name), files.get(name), name))
+
+
+def _fits(content: bytes | None, digest: str | None, name: str) -> bool:
+    if content is None:
+        return digest is None or name in DISPENSABLE
+    return hashlib.sha256(content).hexdigest() == digest
+
+
+def _digest(manifest: Mapping[str, Any], files: Mapping[str, Any]) -> str:
+    """Of all entries, whatever their order and the space between them, and the files' checksums."""
+    whole = {**manifest, "seal": dict(files)}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
