@@ -20,6 +20,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
                                           draw an experiment's figures, training what is missing
   ncrun plot RUN ... y=METRIC [x=KEY] [hue=KEY]   draw a metric of your own runs over time or over a setting
   ncrun table RUN ... [--format FORMAT]   final numbers of your own runs, a row for each configuration
+  ncrun verify RUN ...                    whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
 
 for example
@@ -31,7 +32,7 @@ for example
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
-COMMANDS = ("train", "theory", "figures", "plot", "table", "measure")
+COMMANDS = ("train", "theory", "figures", "plot", "table", "verify", "measure")
 LONGEST_MESSAGE = 2000
 BUG = 70  # EX_SOFTWARE: neither success nor a mistake that the user can mend
 

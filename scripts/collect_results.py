@@ -2,12 +2,15 @@
 
 An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. What it held of these
 experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
-The same runs give the same bytes. Figures and tables of the papers at these scales are drawn again; those that a
-README shows are kept. Then scripts/write_results.py writes the page about them.
+The same runs give the same bytes. Each run is sealed with the checksums of what the archive holds of it. Figures and
+tables of the papers at these scales are drawn again; those that a README shows are kept. Then
+scripts/write_results.py writes the page about them.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
+.venv/bin/python scripts/collect_results.py --seal ARCHIVE...    only seal finished runs that have no seal
 """
 
+import hashlib
 import io
 import json
 import re
@@ -17,11 +20,12 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ncrun.cli import run
 from ncrun.commands.figures import drawn_experiments
-from ncrun.records.files import write_aside
+from ncrun.records import seal
+from ncrun.records.files import as_json, write_aside
 from ncrun.records.read import Record, find_records
 
 KEPT = ("config.yaml", "manifest.json", "problem.json", "theory.json")
@@ -55,8 +59,27 @@ def main(runs: Path, results: Path) -> int:
 
 def files_of(folder: Path, name: str) -> dict[str, bytes]:
     """A run's records by their names in an archive."""
-    found = {f"{name}/{file}": (folder / file).read_bytes() for file in KEPT if (folder / file).is_file()}
-    return found | {f"{name}/{file}": rounded(folder / file) for file in MEASURED if (folder / file).is_file()}
+    found = {file: (folder / file).read_bytes() for file in KEPT if (folder / file).is_file()}
+    found |= {file: rounded(folder / file) for file in MEASURED if (folder / file).is_file()}
+    return {f"{name}/{file}": content for file, content in sealed(found).items()}
+
+
+def sealed(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A finished run's files with a manifest that seals them as they are here."""
+    manifest = json.loads(files["manifest.json"])
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in seal.FILES if name in files}
+    return {**files, "manifest.json": as_json({**manifest, "seal": seal.made_of(manifest, digests)}).encode()}
+
+
+def seal_archive(path: Path) -> None:
+    """Seal the finished runs of an archive that have no seal yet; whatever else is in it stays as it is."""
+    files = unpacked(path)
+    for name in [name for name in files if PurePosixPath(name).name == "manifest.json"]:
+        manifest, folder = json.loads(files[name]), PurePosixPath(name).parent
+        if manifest["state"] == "done" and "seal" not in manifest:
+            here = {PurePosixPath(each).name: files[each] for each in files if PurePosixPath(each).parent == folder}
+            files[name] = sealed(here)["manifest.json"]
+    write_archive(path, files)
 
 
 def rounded(path: Path) -> bytes:
@@ -111,5 +134,9 @@ def shown(results: Path) -> set[Path]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--seal"]:
+        for archive in map(Path, sys.argv[2:]):
+            seal_archive(archive)
+        sys.exit(0)
     arguments = [Path(argument) for argument in sys.argv[1:]]
     sys.exit(main(*(arguments + [Path("runs"), Path("results")][len(arguments) :])))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ncrun.commands.arguments import Parser
+from ncrun.commands.changed import warn_of_changed
 from ncrun.config import extensions
 from ncrun.config.experiments import SCALES, own_recipes, recipe
 from ncrun.config.planning import PlannedJob, plan
@@ -102,6 +103,7 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     if not source.is_dir() and not is_archive(source):
         raise UserError(f"--from={source}: no such folder, nor a .zip archive")
     records = find_records(source)
+    warn_of_changed(records)
     drawn: dict[str, list[Record]] = {}
     for name in names:
         here = _scale_of(name, scale)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ncrun.commands.changed import warn_of_changed
 from ncrun.config.schema import known_keys
 from ncrun.errors import UserError, nearest
 from ncrun.figures.plot_lines import TIMES, Request
@@ -40,6 +41,7 @@ def plot(arguments: Sequence[str]) -> int:
     out = _out(options.get("out", "plot.png"))
     logx, logy = (_truth(key, options.get(key)) for key in ("logx", "logy"))
     records = gather(folders)
+    warn_of_changed(records)
 
     from ncrun.figures import panels
     from ncrun.figures.plot import plot_runs

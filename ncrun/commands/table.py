@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ncrun.commands.arguments import Parser
+from ncrun.commands.changed import warn_of_changed
 from ncrun.errors import UserError
 from ncrun.records.files import write_text
 from ncrun.records.groups import gather
@@ -25,6 +26,7 @@ def table(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     form = options.format or _form_of(options.out)
     records = gather(options.runs)
+    warn_of_changed(records)
     finished = [record for record in records if record.manifest["state"] == "done"]
     if not finished:
         raise UserError("none of these runs is finished; `ncrun plot` draws what there is of them")

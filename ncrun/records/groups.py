@@ -65,6 +65,18 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
     return list(found.values())
 
 
+def seal_warning(records: Sequence[Record]) -> str | None:
+    """What a reader of these runs should say of files that were changed since the runs were finished; None: nothing."""
+    changed = [record for record in records if record.broken]
+    if not changed:
+        return None
+    first, more = changed[0], f", and so are files of {len(changed) - 1} other runs" if len(changed) > 1 else ""
+    return (
+        f"{first.path}: {', '.join(first.broken or ())} changed since the run was finished{more};"
+        " `ncrun verify` tells all"
+    )
+
+
 def settings_of(record: Record) -> dict[str, Any]:
     """The configuration by dotted keys, such as head.depth; a group that is left empty counts as its name."""
     return dict(_dotted(record.config))

@@ -1,5 +1,6 @@
 """Where a run's files lie: in a folder, or in a .zip archive of such folders, which is read in place."""
 
+import hashlib
 import struct
 import zipfile
 import zlib
@@ -30,6 +31,9 @@ class Place(Protocol):
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None if there is none. Raises UserError if it is too large or damaged."""
 
+    def sha256(self, name: str) -> str | None:
+        """Of the file's bytes, in hexadecimal; None if there is none. Raises UserError, OSError."""
+
 
 class Folder:
     """A folder on the disk."""
@@ -43,6 +47,13 @@ class Folder:
             return None
         _check_size(file, file.stat().st_size)
         return file.read_bytes()
+
+    def sha256(self, name: str) -> str | None:
+        """Of a file of any size."""
+        if not (self.path / name).is_file():
+            return None
+        with (self.path / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Archived:
@@ -72,6 +83,28 @@ class Archived:
         if len(content) != info.file_size:
             raise UserError(f"{path}: is damaged in its archive (its size does not fit)")
         return content
+
+    def sha256(self, name: str) -> str | None:
+        content = self.read(name)
+        return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+class Kept:
+    """Another place, of which every file is read once."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._contents: dict[str, bytes | None] = {}
+        self.path = place.path
+
+    def read(self, name: str) -> bytes | None:
+        if name not in self._contents:
+            self._contents[name] = self._place.read(name)
+        return self._contents[name]
+
+    def sha256(self, name: str) -> str | None:
+        content = self.read(name)
+        return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def is_archive(path: Path) -> bool:

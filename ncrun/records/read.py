@@ -10,8 +10,8 @@ import yaml
 
 from ncrun.errors import UserError
 from ncrun.problem import Problem
-from ncrun.records import older, whole
-from ncrun.records.places import Folder, Place, runs_below
+from ncrun.records import older, seal, whole
+from ncrun.records.places import Folder, Kept, Place, runs_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,8 @@ class Record:
     path: the folder; of a run in an archive, ARCHIVE.zip/FOLDER. theory: the prediction. metrics: one row per measured
     epoch. measured: the K x K matrices of the last epoch (weight_gram, feature_gram, logits) and singular_values by
     layer; None while the run is not finished, and where there are too many classes. posed: None in older records.
+    broken: the files that are not as they were when the run was finished, checkpoint.pt not looked at; None without a
+    seal.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class Record:
     metrics: "pd.DataFrame"
     measured: dict[str, Any] | None = None
     posed: Problem | None = None
+    broken: tuple[str, ...] | None = None
 
     @property
     def problem(self) -> Problem:
@@ -43,7 +46,7 @@ class Record:
 def load_record(directory: Path | Place) -> Record:
     """Read a run directory. Raises UserError if it is none, or if an entry that readers rely on is not what a run
     writes."""
-    place = Folder(directory) if isinstance(directory, Path) else directory
+    place = Kept(_place(directory))
     path = place.path
     manifest, theory = _read_json(place, "manifest.json"), _read_json(place, "theory.json")
     if manifest is None or theory is None:
@@ -60,7 +63,12 @@ def load_record(directory: Path | Place) -> Record:
     if measured is not None:
         whole.check_measured(measured, K, path / "geometry.json")
     problem = None if posed is None else _problem(posed, config, manifest, path / "problem.json")
-    return Record(path, config, manifest, theory, _frame(rows), measured, problem)
+    broken = seal.broken(manifest, lambda name: None if name in seal.DISPENSABLE else place.sha256(name))
+    return Record(path, config, manifest, theory, _frame(rows), measured, problem, broken)
+
+
+def _place(directory: Path | Place) -> Place:
+    return Folder(directory) if isinstance(directory, Path) else directory
 
 
 def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
@@ -77,9 +85,9 @@ def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
     return found
 
 
-def read_manifest(directory: Path, name: str = "manifest.json") -> dict[str, Any] | None:
+def read_manifest(directory: Path | Place, name: str = "manifest.json") -> dict[str, Any] | None:
     """manifest.json, or None if there is none. Raises UserError if it is damaged."""
-    return _read_json(Folder(directory), name)
+    return _read_json(_place(directory), name)
 
 
 def read_theory(directory: Path) -> dict[str, Any] | None:
