@@ -31,7 +31,7 @@ verify: $(READY) ## theory against numerical optimisation, metrics against a slo
 	$(BIN)/python scripts/verify_theory.py
 	$(BIN)/python scripts/verify_metrics.py
 
-torture: $(READY) ## trainings killed, starved, damaged and doubled, compared bit by bit; malformed input (15 minutes on 2 cores)
+torture: $(READY) ## 1,000 times trainings killed, starved, damaged, doubled, put to sleep, compared bit by bit; malformed input (15 minutes on 2 cores)
 	$(BIN)/python scripts/torture.py
 	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/fuzz
 

@@ -6,12 +6,23 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torture_processes import COMPLETE, SCENARIOS, STOPS, Deviation, Ended, Fault, Training
-from torture_records import check_remains, compare, final_state, members, rows, state_of
+from torture_processes import (
+    COMPLETE,
+    SCENARIOS,
+    STOPS,
+    Deviation,
+    Ended,
+    Fault,
+    Jobs,
+    Training,
+    fall_silent,
+    jobs_of,
+)
+from torture_records import check_remains, compare, members, state_of
 
 from ncrun.errors import UserError
 from ncrun.records.files import DamagedFile
@@ -32,6 +43,7 @@ class Cycle:
     def __post_init__(self) -> None:
         self.directory = self.folder / f"{list(SCENARIOS).index(self.scenario)}-{self.seed}"
         self.straight = straight_of(self.scenario, self.folder)
+        self.jobs: Jobs = ()
         self.random = random.Random(f"{self.scenario} {self.seed}")
         self.complete = COMPLETE.get(self.scenario, 0)
 
@@ -40,16 +52,20 @@ class Cycle:
         plan = ["kill"] * self.kills + list(self.others)
         self.random.shuffle(plan)
         try:
+            self.jobs = jobs_of(self.scenario, self.directory)
             span, operations = self._measure()
+            faults: dict[str, Callable[[], None]] = {
+                "kill": lambda: self._kill(span, operations),
+                "stop": lambda: self._stop(span),
+                "full": lambda: self._fail("full", operations),
+                "broken": lambda: self._fail("broken", operations),
+                "damage": self._damage,
+                "at once": lambda: self._at_once(self.random.choice([2, 2, 2, 3, 5])),
+                "fifty": lambda: self._at_once(50),
+                "sleep": lambda: self._sleep(operations),
+            }
             for what in plan:
-                {
-                    "kill": lambda: self._kill(span, operations),
-                    "stop": lambda: self._stop(span),
-                    "full": lambda: self._fail("full", operations),
-                    "broken": lambda: self._fail("broken", operations),
-                    "damage": self._damage,
-                    "twice": self._twice,
-                }[what]()
+                faults[what]()
             self._complete()
         except (Deviation, DamagedFile, UserError, OSError) as error:
             self.deviations.append(f"{self.scenario}, seed {self.seed}, {dict(self.counts)}: {error}")
@@ -60,10 +76,10 @@ class Cycle:
         notes = json.loads((self.straight / "torture.json").read_text())
         return notes["span"], notes["operations"]
 
-    def _train(self, fault: Fault | None = None) -> Training:
+    def _train(self, fault: Fault | None = None, host: str | None = None) -> Training:
         # The last good checkpoint of a run that diverges is the same only if it is written at every step.
         every = 0.0 if self.complete else self.random.choice([0.0, 0.0, 0.02, 30.0])
-        return Training(self.scenario, self.directory, every, fault)
+        return Training(self.jobs, self.directory, every, fault, host)
 
     def _is_complete(self, ended: Ended) -> bool:
         """Whether all runs have ended as they should."""
@@ -165,7 +181,7 @@ class Cycle:
 
     def _contents(self) -> dict[Path, bytes]:
         """Of every file but the locks that dead processes left."""
-        files = [file for file in self.directory.rglob("*") if file.is_file() and file.name != ".lock"]
+        files = [file for file in self.directory.rglob("*") if file.is_file() and ".lock" not in str(file)]
         return {file: file.read_bytes() for file in files}
 
     def _file_to_damage(self) -> Path:
@@ -181,17 +197,50 @@ class Cycle:
             elif files:
                 return self.random.choice(files)
 
-    def _twice(self) -> None:
-        trainings = [self._train() for _ in range(2)]
-        ends = [training.end() for training in trainings]
+    def _at_once(self, number: int) -> None:
+        """Start it so often in the same instant: one trains, the others are refused, or come when all is done."""
+        ends = [training.end() for training in [self._train() for _ in range(number)]]
         for ended in ends:
             if ended.status not in (self.complete, 2) or (ended.status == 2 and "another process" not in ended.said):
-                raise Deviation(f"two at once: exit status {ended.status}: {ended.said}")
+                raise Deviation(f"{number} at once: exit status {ended.status}: {ended.said}")
         if all(ended.status == 2 for ended in ends):
-            raise Deviation("two at once: both refused")
-        self.counts["two at once"] += 1
+            raise Deviation(f"{number} at once: all refused")
+        self.counts["several at once"] += 1
+        self.counts["  starts of these"] += number
+        # Where one was just before its end, a second one may have been refused at some runs and trained the others.
+        self._finish_what_was_refused()
         self._compare()
         shutil.rmtree(self.directory)
+
+    def _finish_what_was_refused(self) -> None:
+        ended = self._train().end()
+        if not self._is_complete(ended):
+            raise Deviation(f"exit status {ended.status} after several at once: {ended.said}")
+
+    def _sleep(self, operations: int) -> None:
+        """A process sleeps in a file operation, its host falls silent, another one finishes the run, and it wakes."""
+        while True:
+            fall_silent(self.directory)  # for the hosts here, those killed before are others, too
+            asleep = self._train(Fault("sleep", self.random.randint(1, operations)), host="first")
+            if not asleep.wait_until_it_sleeps():
+                self._ended_early(asleep.end())
+                continue
+            fall_silent(self.directory)
+            ended = self._train(host="second").end()
+            finished = self._is_complete(ended)
+            before = self._contents() if finished else {}
+            asleep.kill(signal.SIGCONT)
+            woken = asleep.end()
+            if not finished:
+                raise Deviation(f"exit status {ended.status} beside a process that sleeps: {ended.said}")
+            if before != self._contents():
+                raise Deviation("a process that slept changed what another one finished")
+            if woken.status not in (0, 1, 2):
+                raise Deviation(f"exit status {woken.status} of a process that slept: {woken.said}")
+            self.counts["slept while another host took over"] += 1
+            self._compare()
+            shutil.rmtree(self.directory)
+            return
 
     def _complete(self) -> None:
         ended = self._train().end()
@@ -212,18 +261,13 @@ def straight_of(scenario: str, folder: Path) -> Path:
 def run_straight(scenario: str, folder: Path) -> Path:
     """The undisturbed run, and beside its records how long it trained and how often it wrote."""
     directory = straight_of(scenario, folder)
-    training = Training(scenario, directory, 0.0)
+    training = Training(jobs_of(scenario, directory), directory, 0.0, Fault("none"))
     training.wait_until_it_holds_its_folder()
     began = time.monotonic()
     ended = training.end()
     if ended.status != COMPLETE.get(scenario, 0):
         raise Deviation(f"{scenario}: the undisturbed run ended with status {ended.status}: {ended.said}")
-    operations = 0
-    for run in members(directory):
-        # Each checkpoint is about six operations, each row two, the files of the beginning and the end some forty.
-        last = final_state(run)
-        steps = 0 if last["optimiser"] is None else last["progress"]["step"]
-        operations += 2 * len(rows(run)) + 6 * min(steps, 60) + 40
+    operations = int(ended.said.rpartition("operations: ")[2])
     notes = {"span": time.monotonic() - began, "operations": operations}
     (directory / "torture.json").write_text(json.dumps(notes))
     return directory

@@ -2,19 +2,26 @@
 
 import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncrun import cli
+from ncrun.config.grid import expand
+from ncrun.config.planning import job_of
+from ncrun.engines.sweeps import train_sweep
+from ncrun.errors import UserError
+from ncrun.records import lock
+from ncrun.run import Job
 from ncrun.training import ending, loop
 
 NETWORK = "counts=[8,8,8,6,6,6,4,4,4,3] model.width=10 epochs=10 threads=1"
@@ -25,15 +32,15 @@ SCENARIOS = {
     " optimizer.momentum=0.9 batch_size=16 schedule.drops=[0.5]",
     "adam, random labels": f"{NETWORK} model.depth=1 batch_size=13 random_labels=0.5 loss=ce head.depth=2",
     "adam, augmented": f"{NETWORK} model.depth=1 batch_size=16 augment=[crop,flip]",
-    "adam, full batch": f"{NETWORK} model.depth=1 batch_size=full epochs=80 measure=7",
+    "adam, full batch": f"{NETWORK} model.depth=1 batch_size=full epochs=40 measure=7",
     "deep linear, float64": f"{NETWORK} model=deep_linear batch_size=20 dtype=float64 head.bias=true head.depth=3",
     "ResNet18": "model=resnet18 model.width=0.05 counts=[3,3,3,3,3,3,2,2,2,2] epochs=3 batch_size=7 threads=1",
-    "free, momentum": f"{FREE} model=ufm head.depth=2 optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=300",
-    "free, adam": f"{FREE} model=ufm_relu optimizer=adam optimizer.lr=0.05 epochs=300",
-    "free, restarts": f"{FREE} model=dufm optimizer=sgd optimizer.lr=0.3 restarts=3 epochs=150",
-    "free, together": f"-m {FREE} model=ufm optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=150 seed=0,1,2"
+    "free, momentum": f"{FREE} model=ufm head.depth=2 optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=60",
+    "free, adam": f"{FREE} model=ufm_relu optimizer=adam optimizer.lr=0.05 epochs=60",
+    "free, restarts": f"{FREE} model=dufm optimizer=sgd optimizer.lr=0.3 restarts=3 epochs=24",
+    "free, together": f"-m {FREE} model=ufm optimizer=sgd optimizer.lr=0.3 optimizer.momentum=0.9 epochs=24 seed=0,1,2"
     " together=true run_dir='DIRECTORY/seed-${seed}'",
-    "free, one diverges": f"-m {FREE} model=ufm loss=mse optimizer=sgd optimizer.lr=0.3,1e6 epochs=60 seed=0,1"
+    "free, one diverges": f"-m {FREE} model=ufm loss=mse optimizer=sgd optimizer.lr=0.3,1e6 epochs=16 seed=0,1"
     " together=true run_dir='DIRECTORY/seed-${seed}-${optimizer.lr}'",
     "free, L-BFGS": f"{FREE} model=ufm_relu",
     "free, L-BFGS path": f"{FREE} model=ufm path=[1,2,3,2]",
@@ -44,31 +51,72 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 LONGEST_S = 120.0
 
 
-def overrides(scenario: str, directory: Path) -> list[str]:
-    """The command line of a scenario's runs in this folder."""
+Jobs = Sequence[tuple[Sequence[str], Job]]
+
+
+def jobs_of(scenario: str, directory: Path) -> Jobs:
+    """What `ncrun train` makes of a scenario's runs in this folder. Composed once for all trainings of it, which takes
+    longer than most of them, and touches no file."""
     typed = SCENARIOS[scenario].replace("DIRECTORY", str(directory)).split()
-    return typed if "-m" in typed else [*typed, f"run_dir={directory}"]
+    if typed[0] == "-m":
+        return [(each, job_of(each)) for each in expand(typed[1:])]
+    return [(typed, job_of([*typed, f"run_dir={directory}"]))]
 
 
 class Deviation(Exception):
     """Something is not as it has to be; the message says what."""
 
 
-class Fault:
-    """At the n-th file operation: "kill" dies of SIGKILL, in a write after half of it; "full" is a disk that is full
-    from then on; "broken" is one error of the device."""
+def told(jobs: Jobs) -> int:
+    """Train as the command does, and say of a refusal what it says."""
+    try:
+        return train_sweep(jobs)
+    except UserError as error:
+        print(f"ncrun: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
-    def __init__(self, kind: str, at: int) -> None:
+
+def live_on(host: str) -> None:
+    """Make this process one of another host."""
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = unknown
+    lock._kernel = lambda: host
+    socket.gethostname = lambda: host
+
+
+def fall_silent(directory: Path) -> None:
+    """Let the holders of the runs in a folder have given no sign of life for longer than counts."""
+    then = time.time() - lock.DEAD_AFTER_SECONDS - 1
+    for file in directory.rglob(".lock.*/holder"):
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(file, (then, then))
+
+
+class Fault:
+    """At the n-th file operation, in a write after half of it: "kill" dies of SIGKILL; "sleep" is a SIGSTOP; "full" is
+    a disk that is full from then on; "broken" is one error of the device; "none" only counts."""
+
+    def __init__(self, kind: str, at: int = 0) -> None:
         self.kind = kind
         self.left = at
+        self.seen = 0
 
     def due(self) -> bool:
         self.left -= 1
+        self.seen += 1
         return self.left == 0 or (self.left < 0 and self.kind == "full")
 
     def strike(self, takes_space: bool) -> None:
         if self.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "sleep":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         if self.kind == "broken":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         if takes_space:
@@ -81,10 +129,12 @@ def install(fault: Fault) -> None:
 
     class Watched(io.FileIO):
         def write(self, data: Any) -> int:
-            if fault.due():
-                super().write(memoryview(data)[: len(data) // 2])
-                fault.strike(takes_space=True)
-            return super().write(data)
+            half = len(data) // 2
+            if not fault.due():
+                return super().write(data)
+            super().write(memoryview(data)[:half])
+            fault.strike(takes_space=True)
+            return half + super().write(memoryview(data)[half:])
 
     def watched_open(self: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
         if mode not in ("wb", "ab"):
@@ -102,7 +152,7 @@ def install(fault: Fault) -> None:
         return routed
 
     Path.open = watched_open  # type: ignore[method-assign]
-    for name in ("replace", "fsync", "truncate", "unlink"):
+    for name in ("replace", "rename", "link", "fsync", "truncate", "unlink"):
         setattr(os, name, watched(getattr(os, name)))
 
 
@@ -115,17 +165,20 @@ class Ended:
 
 
 class Training:
-    """`ncrun train` in a process of its own. every: seconds between checkpoints."""
+    """`ncrun train` in a process of its own. every: seconds between checkpoints. host: left out, all are of one host;
+    else the name of one that sees the files of others, but not their kernels' locks."""
 
-    def __init__(self, scenario: str, directory: Path, every: float, fault: Fault | None = None) -> None:
+    def __init__(
+        self, jobs: Jobs, directory: Path, every: float, fault: Fault | None = None, host: str | None = None
+    ) -> None:
         self.directory = directory
         self._log = directory.with_name(f"{directory.name}.{time.monotonic_ns()}.log")
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._train(scenario, every, fault)
+            self._train(jobs, every, fault, host)
 
-    def _train(self, scenario: str, every: float, fault: Fault | None) -> None:
+    def _train(self, jobs: Jobs, every: float, fault: Fault | None, host: str | None) -> None:
         status = 70
         try:
             with self._log.open("wb") as log:
@@ -135,9 +188,13 @@ class Training:
                 signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
             loop.CHECKPOINT_SECONDS = every
             ending.draw = lambda records: True  # a picture takes two seconds and no part in this
+            if host is not None:
+                live_on(host)
             if fault is not None:
                 install(fault)
-            status = cli.run(["train", *overrides(scenario, self.directory)])
+            status = told(jobs)
+            if fault is not None and fault.kind == "none":
+                print(f"operations: {fault.seen}")
         except BaseException:
             traceback.print_exc()
         finally:
@@ -158,11 +215,23 @@ class Training:
         return True
 
     def _holds(self) -> bool:
-        for lock in (*self.directory.glob(".lock.*/holder"), *self.directory.glob("seed-*/.lock.*/holder")):
+        for file in (*self.directory.glob(".lock.*/holder"), *self.directory.glob("seed-*/.lock.*/holder")):
             with contextlib.suppress(OSError, ValueError):
-                if json.loads(lock.read_bytes())["pid"] == self.pid:
+                if json.loads(file.read_bytes())["pid"] == self.pid:
                     return True
         return False
+
+    def wait_until_it_sleeps(self) -> bool:
+        """Of SIGSTOP. False if it ended before."""
+        began = time.monotonic()
+        while time.monotonic() - began < LONGEST_S:
+            if self._has_ended():
+                return False
+            if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+            time.sleep(0.001)
+        self.kill()
+        raise Deviation("hangs")
 
     def _has_ended(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -10,7 +10,9 @@ import torch
 from torture_processes import Deviation
 
 from ncrun.errors import UserError
+from ncrun.records import seal
 from ncrun.records.files import read_sealed
+from ncrun.records.places import Folder
 from ncrun.records.read import read_manifest, read_metrics
 
 # Entries of a manifest that say when, how long and with which code, not what.
@@ -63,11 +65,14 @@ def compare(directory: Path, straight: Path, exact: bool = True) -> None:
             raise Deviation("far from the undisturbed run's metrics")
         if not exact:
             continue
+        manifest = read_manifest(ours) or {}
+        if manifest.get("state") == "done" and seal.broken(manifest, Folder(ours).sha256) != ():
+            raise Deviation("a seal that does not fit")
         if _manifest(ours, directory, straight) != _manifest(theirs, straight, straight):
             raise Deviation("another manifest than the undisturbed run")
         if not same(final_state(ours), final_state(theirs)):
             raise Deviation("another final state than the undisturbed run")
-        for name in ("geometry.json", "theory.json", "config.yaml"):
+        for name in ("geometry.json", "problem.json", "theory.json", "config.yaml"):
             if _text(ours / name, directory, straight) != _text(theirs / name, straight, straight):
                 raise Deviation(f"another {name} than the undisturbed run")
     if exact and _manifest(directory, directory, straight, "summary.json") != _manifest(
