@@ -30,10 +30,9 @@ from relu_head_values import (
     value_of,
 )
 
-from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS
+from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS, SEARCHED_RATIOS
 
 OUTPUT = Path(__file__).resolve().parents[1] / "ncrun" / "theory" / "relu_head_witnesses.json"
-RATIOS = (1e-7, 1e-4, 0.01, 0.2, 0.9)
 SMALLER = 0.15  # share of the tasks that only try to make a configuration smaller
 LEAST_GAIN = 1.5e-3  # of the value: a witness must be that much better than what is known without it
 DIGITS = 4  # decimals of entries that are about 1
@@ -44,14 +43,14 @@ class Search:
 
     def __init__(self, rng: np.random.Generator, heads: list[Head], narrow: bool) -> None:
         self.rng, self.heads, self.narrow = rng, heads, narrow
-        self.best = {head: dict.fromkeys(RATIOS, collapsed(head)) for head in heads}
+        self.best = {head: dict.fromkeys(SEARCHED_RATIOS, collapsed(head)) for head in heads}
         self.kinds: dict[tuple[Head, float], str] = {}
 
     def offer(self, head: Head, factors: Factors, kind: str) -> None:
         """Keep a configuration wherever it is the best, if it is narrow enough."""
         if self.narrow and not fits(head, factors):
             return
-        for ratio, known in self.best.setdefault(head, dict.fromkeys(RATIOS, collapsed(head))).items():
+        for ratio, known in self.best.setdefault(head, dict.fromkeys(SEARCHED_RATIOS, collapsed(head))).items():
             if score(head, ratio, factors) < score(head, ratio, known):
                 self.best[head][ratio] = factors
                 self.kinds[head, ratio] = kind
@@ -59,7 +58,7 @@ class Search:
     def task(self) -> None:
         """One start: a short search, and a long one if that came near the best."""
         head = self.heads[self.rng.integers(len(self.heads))]
-        ratio = float(self.rng.choice(RATIOS))
+        ratio = float(self.rng.choice(SEARCHED_RATIOS))
         kind, start = self.smaller(head, ratio) if self.rng.random() < SMALLER else self.start(head)
         found = minimise(head, ratio, start, 300)
         value = value_of(head, ratio, found)
@@ -84,7 +83,7 @@ class Search:
             "shallower": lambda: self.shallower(head),
             "classes": lambda: self.other_classes(head),
         }
-        exact = balanced(head, float(rng.choice(RATIOS)), makers[kind]())
+        exact = balanced(head, float(rng.choice(SEARCHED_RATIOS)), makers[kind]())
         noise = float(rng.choice([0.01, 0.05, 0.2, 0.5]))
         return kind, widened(rng, exact, int(rng.integers(head[0], widest + 1)), noise)
 
@@ -96,7 +95,7 @@ class Search:
     def some(self, head: Head) -> Factors:
         """The best at a random Lam; deep neural collapse where the head is not searched."""
         known = self.best.get(head)
-        return known[float(self.rng.choice(RATIOS))] if known else collapsed(head)
+        return known[float(self.rng.choice(SEARCHED_RATIOS))] if known else collapsed(head)
 
     def deeper(self, head: Head) -> Factors:
         """From the best of depth L-1: a hidden layer twice, which leaves the outputs as they are."""

@@ -19,7 +19,7 @@ from ncrun.theory.prediction import Prediction, Reference, against_known
 from ncrun.theory.products import geometric_mean, mean_decay
 from ncrun.theory.squared_loss import global_border, kept_fraction
 from ncrun.theory.theorem import DEEP, EITHER_SIGN, NO_BIAS, ONE_LAYER, REGULAR, WIDE, Condition, Theorem, kind
-from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS, witnesses
+from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS, SEARCHED_RATIOS, witnesses
 
 SOURCE = "Sukenik, Mondelli and Lampert 2023, main theorem (deep unconstrained features, two balanced classes)"
 SOURCE_CHAINS = "the deep neural collapse configuration of Sukenik, Mondelli and Lampert 2023, one chain for each class"
@@ -53,10 +53,16 @@ def _deep(problem: Problem) -> Prediction:
             f"three or more classes on non-negative features: one chain for each class, without a proof; {NOT_SEARCHED}"
         )
         return replace(geometry, claim="open", note=note)
-    searched = problem.num_classes in SEARCHED_CLASSES and problem.depth in SEARCHED_DEPTHS
-    looked = "scripts/search_relu_heads.py found none that is lower" if searched else NOT_SEARCHED
+    looked = "scripts/search_relu_heads.py found none that is lower" if _was_searched(problem) else NOT_SEARCHED
     note = f"three or more classes: one chain for each class, without a proof; {looked}"
     return against_known(geometry, *_alternatives(problem), "chains", note)
+
+
+def _was_searched(problem: Problem) -> bool:
+    """Whether the search looked at this number of classes and depth, and at decays between which these lie."""
+    K, M = problem.num_classes, problem.depth
+    ratio = problem.counts[0] * (K * mean_decay(problem) / global_border(M)) ** (M + 1)
+    return K in SEARCHED_CLASSES and M in SEARCHED_DEPTHS and SEARCHED_RATIOS[0] <= ratio <= 1
 
 
 def _limit(problem: Problem) -> Prediction:

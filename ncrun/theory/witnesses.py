@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Where the search looks.
+# Where the search looks: classes, layers, and Lam / Lam_glob, Lam_glob being where deep neural collapse is as good as
+# zero.
 SEARCHED_CLASSES = (3, 4, 5, 6, 7, 10)
 SEARCHED_DEPTHS = (2, 3, 4, 5, 6)
+SEARCHED_RATIOS = (1e-7, 1e-4, 0.01, 0.2, 0.9)
 
 FILE = "relu_head_witnesses.json"
 

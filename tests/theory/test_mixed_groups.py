@@ -167,6 +167,9 @@ def test_what_searches_find_is_known(classes: int, depth: int, bias: bool, decay
         (free("ce", [20] * 3, 1e-12, 3), False),  # nor decays so weak
         (free("mse", [20] * 3, 1e-3, 2, head="relu"), True),
         (free("mse", [20] * 3, 1e-3, 7, head="relu"), False),
+        (free("mse", [20] * 3, 0.048, 2, head="relu"), True),  # chains are as good as zero at 0.0487
+        (free("mse", [20] * 3, 0.050, 2, head="relu"), False),
+        (free("mse", [20] * 3, 2e-4, 2, head="relu"), False),  # 0.0487 (1e-7)^(1/3) is 2.3e-4
         (free("mse", [20, 20, 10], 1e-3, 2, head="relu"), False),
         (free("mse", [20] * 3, 1e-3, 2, head="relu", feature_sign="nonnegative"), False),
     ],
