@@ -1,8 +1,11 @@
 """Meters of the ranks of torch.distributed, merged."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from torch import distributed
+import torch
+from torch import distributed, nn
 
 
 class Mergeable(Protocol):
@@ -31,3 +34,19 @@ def all_merged(own: T, empty: T, group: Any = None) -> T:
         assert box[0] is not None
         empty.merge(box[0])
     return empty
+
+
+@contextmanager
+def buffers_of_rank_zero(model: nn.Module) -> Iterator[None]:
+    """Every rank has its own running statistics of BatchNorm; those of rank 0 are what is saved, and sent round before
+    the next step. Within this, all ranks have them, so that all measure one network."""
+    own = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with torch.no_grad():
+            for buffer, _ in own:
+                distributed.broadcast(buffer, src=0)
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, kept in own:
+                buffer.copy_(kept)

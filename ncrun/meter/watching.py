@@ -1,6 +1,7 @@
 """Collapse measured while somebody else's loop trains."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from ncrun.errors import UserError
 from ncrun.measurement import Measurement
 from ncrun.meter.forward import Forward, features_of, forward_batch, layer_of, undisturbed
 from ncrun.meter.one_pass import CollapseMeter
+from ncrun.meter.ranks import buffers_of_rank_zero
 from ncrun.meter.second_pass import SecondPass
 from ncrun.metrics.scatter import ClassMeans
 from ncrun.modules import opened
@@ -91,7 +93,8 @@ class watch:
 
     def measure(self) -> Measurement:
         """Now, whatever epoch it is. Raises UserError."""
-        with undisturbed(self.model, [self.loader, self.test_loader]):
+        one_network = buffers_of_rank_zero(self.model) if self.all_ranks else nullcontext()
+        with undisturbed(self.model, [self.loader, self.test_loader]), one_network:
             found = self._one_pass() if self.passes == 1 else self._two_passes()
         self.rows.append({"epoch": self.epoch, **found.metrics})
         self.last = found

@@ -78,6 +78,35 @@ def test_a_wrong_layer_is_refused_before_the_first_step(tmp_path: Path) -> None:
         fit([CollapseCallback("fc", **STATED)], tmp_path)
 
 
+class CheckedAtTheEnd(lightning.Callback):
+    """On every rank. The features are those of rank 0's BatchNorm, which is what would be saved."""
+
+    def on_train_end(self, trainer: Any, pl_module: Module) -> None:
+        (callback,) = (each for each in trainer.callbacks if isinstance(each, CollapseCallback))
+        assert [row["epoch"] for row in callback.rows] == [0, 2]
+        for buffer in pl_module.buffers():
+            torch.distributed.broadcast(buffer, 0)
+        assert_same(callback.last, measured_whole(pl_module.net, data(299)), **TOLERANCE)
+
+
+@pytest.mark.slow
+def test_two_processes() -> None:
+    """Each measures its part of the samples, none twice, and all have the numbers of the whole."""
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_spawn",
+        logger=False,
+        callbacks=[CollapseCallback("net.fc", every=2, **STATED), CheckedAtTheEnd()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Module(), DataLoader(data(299), batch_size=64, shuffle=True))
+    assert "collapse/nc1" in trainer.callback_metrics
+
+
 def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     source = EXAMPLE.read_text()
