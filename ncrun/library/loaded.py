@@ -1,5 +1,6 @@
 """`ncrun.load`: a recorded run as one object. All of it but network and features needs no torch."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ncrun.errors import UserError
 from ncrun.library.prediction import Forecast
 from ncrun.notebook import face
-from ncrun.records.places import is_archive, runs_below
+from ncrun.records.groups import seal_warning
+from ncrun.records.places import Place, is_archive, runs_below
 from ncrun.records.read import Record, load_record
 
 if TYPE_CHECKING:
@@ -112,24 +114,32 @@ class LoadedRun(Record):
 def load(path: str | Path) -> LoadedRun:
     """The run in a run directory, or in an archive as `ncrun.runs` names it: "results/dang2023-cpu.zip/FOLDER".
 
+    Warns of files that were changed since the run was finished.
     Raises UserError if there is no run, if there are several, or if a file is not what a run writes.
     """
     place = Path(path).expanduser()
     if (place / "manifest.json").is_file():
-        return LoadedRun.of(load_record(place))
+        return _loaded(place)
     archive = next((each for each in (place, *place.parents) if is_archive(each)), None)
     if archive is None and not place.is_dir():
         raise UserError(f"{path}: no such run directory")
     names = []
     for found in runs_below(archive or place):
         if found.path == place:
-            return LoadedRun.of(load_record(found))
+            return _loaded(found)
         names.append(str(found.path))
     if not names:
         raise UserError(f"{path}: is not a run directory, and holds no run")
     if archive not in (None, place):
         raise UserError(f"{path}: no such run in the archive; it holds {_some(names)}")
     raise UserError(f"{path}: holds {len(names)} run{'s' * (len(names) > 1)}; load one of them: {_some(names)}")
+
+
+def _loaded(place: Path | Place) -> LoadedRun:
+    record = load_record(place)
+    if warning := seal_warning([record]):
+        warnings.warn(warning, stacklevel=3)
+    return LoadedRun.of(record)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
 """`ncrun.runs`: every run below a folder, a row each."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncrun.errors import UserError
-from ncrun.records.groups import differing_keys, settings_of
+from ncrun.records.groups import differing_keys, seal_warning, settings_of
 from ncrun.records.places import is_archive, runs_below
 from ncrun.records.read import Record, load_record
 from ncrun.records.table import COLUMNS, DERIVED, column_of, last_row
@@ -25,6 +26,7 @@ def runs(root: str | Path = "runs") -> "pd.DataFrame":
     summary. A run that cannot be read has state "damaged", and one that was killed before its first files were written
     "not begun"; summary then says what is wrong. Numbers that a run does not have are missing.
 
+    Warns of files that were changed since their run was finished.
     Raises UserError if there is no such folder or archive.
     """
     import pandas as pd
@@ -42,6 +44,8 @@ def runs(root: str | Path = "runs") -> "pd.DataFrame":
                 found.append(load_record(place))
         except UserError as error:
             unread.append({"run": str(place.path), "state": "damaged", "summary": str(error)})
+    if warning := seal_warning(found):
+        warnings.warn(warning, stacklevel=2)
     settings = list(dict.fromkeys([*SETTINGS, *differing_keys(found)]))
     rows = [*(_row(record, settings) for record in found), *unread]
     columns = ["run", "state", *map(column_of, settings), "claim", "epoch", *COLUMNS, "summary"]

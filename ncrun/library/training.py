@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ncrun.config import extensions
 from ncrun.config.compose import parse
+from ncrun.config.doors import check_overrides
 from ncrun.config.experiments import recipe
 from ncrun.config.planning import job_of
 from ncrun.config.typed import Typed
@@ -38,6 +39,7 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
     for each in overrides:
         if each.startswith("-"):
             raise UserError(f"{each}: no flag has a meaning here; give overrides, such as epochs=5")
+    check_overrides(overrides)
     for override in parse(overrides):
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: several values are a sweep, and ncrun.train trains one run")

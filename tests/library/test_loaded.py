@@ -42,8 +42,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def copied(trained: Path, tmp_path: Path) -> Path:
-    """The network's run, to be damaged."""
+    """The network's run, without its seal, to be damaged."""
     shutil.copytree(trained / "network", tmp_path / "network")
+    manifest = json.loads((tmp_path / "network" / "manifest.json").read_text())
+    del manifest["seal"]
+    (tmp_path / "network" / "manifest.json").write_text(json.dumps(manifest))
     return tmp_path / "network"
 
 
@@ -122,6 +125,15 @@ def test_an_archive_is_read_in_place_without_its_checkpoints(trained: Path, tmp_
         package.load(archive / "nosuch")
     with pytest.raises(UserError, match=r"there is no checkpoint \(of an archive only the records are read\)$"):
         run.network()
+
+
+def test_a_change_since_a_run_was_finished_is_told(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "network", tmp_path / "network")
+    changed(tmp_path / "network", "problem.json", feature_sign="nonnegative")
+    with pytest.warns(UserWarning, match=r"network: problem\.json changed since the run was finished"):
+        package.load(tmp_path / "network")
+    with pytest.warns(UserWarning, match=r"network: problem\.json changed since the run was finished"):
+        package.runs(tmp_path)
 
 
 def test_refused_places(trained: Path, tmp_path: Path) -> None:
