@@ -9,6 +9,7 @@ neural_collapse         github.com/rhubarbwu/neural-collapse (a package; may be 
 validate_NC             github.com/tding1/Neural-Collapse (Zhu et al. 2021)
 validate_NC, validate_NC_unbalanced
                         github.com/Fsoft-AIC/Neural-Collapse-in-Deep-Linear-Networks (Dang et al. 2023)
+validate_NC_unbalanced  github.com/Fsoft-AIC/Cross-Entropy-Imbalanced (Dang et al. 2024)
 nc_analysis             the cell `analysis` of github.com/neuralcollapse/neuralcollapse, saved as nc_analysis.py
                         (Papyan, Han and Donoho 2020; Han, Papyan and Donoho 2022)
 
@@ -17,8 +18,9 @@ hold a data set's class counts are set to those of the features.
 """
 
 import contextlib
-import importlib
+import importlib.util
 import math
+import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterator
@@ -222,6 +224,33 @@ def dang_imbalanced(case: Case, theirs: Any) -> Pairs:
     }
 
 
+def dang_cross_entropy(case: Case, theirs: Any) -> Pairs:
+    """The validate_NC_unbalanced of Dang et al. 2024: features of a ReLU, cross-entropy, no bias. Its M_k has lam_W / 2
+    in the place of the theorem's sqrt(lam_W lam_H): the same where lam_W = 4 lam_H, and not as released."""
+    features, counts, pairs = case.features.relu(), case.counts, Pairs()
+    network, kept = Released(case, layers=True).eval(), theirs.FCFeatures()
+    network.last.register_forward_pre_hook(kept)
+    batches = [(inputs.relu(), labels) for inputs, labels in case.batches()]
+    arguments = types.SimpleNamespace(device="cpu")
+    (overall,), (means,), *_ = theirs.compute_info(arguments, network, [kept], batches, True, counts)
+    within = theirs.compute_Sigma_W(arguments, network, kept, means, batches, counts, True)
+    nc1 = np.trace(within @ theirs.scilin.pinv(theirs.compute_Sigma_B(means, overall))) / K
+    for weight, feature in ((4e-4, 1e-4), (1e-4, 1e-5)):
+        stated: dict[str, Any] = {"loss": "ce", "decay_weight": weight, "decay_feature": feature}
+        ours = ncrun.measure(features, case.labels, case.weight, nonnegative_features=True, **stated).metrics
+        with contextlib.redirect_stdout(None), tempfile.TemporaryDirectory() as folder:
+            M = theirs.compute_M_array(counts, feature, weight, "cpu")
+            found = {
+                "nc2_w : NC2_WWT": theirs.compute_NC2_WWT(case.weight.clone(), M, counts),
+                "nc2_h : NC2_H": theirs.compute_NC2_H(means, feature, weight, M, counts, folder),
+                "nc3 : NC3_WH": theirs.compute_NC3_WH(case.weight.clone(), means, M, folder),
+            }
+        decays = f"decays {weight:.0e} and {feature:.0e}"
+        pairs |= {f"{name}, {decays}": (ours[name.split(" ")[0]], value) for name, value in found.items()}
+        pairs["nc1 : NC1"] = (ours["nc1"], nc1)
+    return pairs
+
+
 def papyan(case: Case, theirs: Any) -> Pairs:
     """The notebook's analysis, with the globals that its other cells set."""
 
@@ -268,6 +297,7 @@ OTHERS: tuple[tuple[str, str, Callable[[Case, Any], Pairs]], ...] = (
     ("validate_NC", "compute_ETF", zhu),
     ("validate_NC", "compute_NC2_ETF_W", dang_balanced),
     ("validate_NC_unbalanced", "compute_s", dang_imbalanced),
+    ("validate_NC_unbalanced", "compute_NC2_WWT", dang_cross_entropy),
     ("nc_analysis", "analysis", papyan),
 )
 
@@ -300,6 +330,8 @@ def difference(ours: float | None, theirs: float) -> str:
 if __name__ == "__main__":
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    if importlib.util.find_spec("wandb") is None:
+        sys.modules["wandb"] = types.ModuleType("wandb")  # one of them imports it, to log what is printed here
     compared(exact)
     for module, mark, compare in OTHERS:
         try:
