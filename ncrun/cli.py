@@ -29,6 +29,7 @@ for example
   ncrun train -m experiment=dang2023/mlp-imbalanced scale=cpu
 
   ncrun train --cfg job    every key with its value     ncrun train --help    the choices of each group
+  ncrun train model=module model.path=nets.py:Net ...   your own network as it is, or torchvision:NAME, timm:NAME
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
@@ -103,9 +104,11 @@ def _refuse(message: str) -> int:
 
 def _bug() -> int:
     """To be called where an exception is handled; returns the exit status."""
+    from ncrun.own_file import PREFIX
+
     traceback.print_exc()
-    own = any(name.startswith("ncrun_extension_") for name in sys.modules)
-    whose = "ncrun, or of your own file in extend=" if own else "ncrun, not of what you typed"
+    own = any(name.startswith(PREFIX) for name in sys.modules)
+    whose = "ncrun, or of your own file" if own else "ncrun, not of what you typed"
     print(f"ncrun: this is a fault of {whose}; please report it with the lines above", file=sys.stderr)
     return BUG
 

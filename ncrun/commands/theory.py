@@ -1,5 +1,6 @@
 """`ncrun theory`: what the theorem predicts for a configuration. Trains nothing, and needs no torch."""
 
+import sys
 from collections.abc import Sequence
 
 from ncrun.commands.composed import run_composed
@@ -16,7 +17,11 @@ def _predict(job: Job, print_json: bool) -> int:
     from ncrun.theory import predict
     from ncrun.theory.report import as_json, as_table
 
-    prediction = predict(job.runs[0].problem)
+    run = job.runs[0]
+    if "module" in run.about and (said := run.about["module"].get("said")):
+        stated = f"model.width={run.problem.widths[0]} model.feature_sign={run.problem.feature_sign}"
+        print(f"ncrun: {said}; {stated} say so without building it", file=sys.stderr)
+    prediction = predict(run.problem)
     if print_json:
         import json
 

@@ -28,7 +28,7 @@ def explain(error: Exception, composing: bool) -> Exception:
     message = str(error)
     if match := re.search(r"Could not override '([^']+)'", message):
         key = match[1].rstrip(".")
-        if key in known_keys():
+        if key in known_keys() or key.startswith("model.args."):
             return UserError(f"{key}: the chosen {key.split('.')[0]} has no such key")
         return UserError(f"{key}: no such key{nearest(key, known_keys())}")
     if match := re.search(r"Could not find '([^'/]+)/([^']+)'", message):

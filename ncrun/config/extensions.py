@@ -2,14 +2,11 @@
 names them. They add to the registries, and what they add is part of a run's identity by the files' content.
 """
 
-import hashlib
-import importlib.util
 import os
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from ncrun import own_file
 from ncrun.config.compose import parse
 from ncrun.config.folders import add_folder
 from ncrun.errors import UserError
@@ -49,26 +46,9 @@ def load(files: Sequence[str]) -> None:
             if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != _loaded[path]:
                 raise UserError(f"extend={name}: has changed since it was imported; start Python anew")
             continue
-        if path.suffix != ".py" or not path.is_file():
-            raise UserError(f"extend={name}: no such file of Python code (.py)")
-        try:
-            source = path.read_bytes()
-            code = compile(source, str(path), "exec")
-        except (OSError, SyntaxError, ValueError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            raise UserError(f"extend={name}: cannot be read as Python ({error.args[0]}{line})") from error
-        specification = importlib.util.spec_from_file_location(f"ncrun_extension_{path.stem}", path)
-        assert specification is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[module.__name__] = module  # dataclasses look their module up
-        try:
-            exec(code, module.__dict__)
-        except UserError:
-            raise
-        except Exception as error:
-            traceback.print_exc()  # its author needs the place
-            raise UserError(f"extend={name}: ended in {type(error).__name__}: {error}") from error
-        _loaded[path] = hashlib.sha256(source).hexdigest()
+        file = own_file.read(name, f"extend={name}")
+        own_file.execute(file)
+        _loaded[path] = file.digest
         add_folder(path.parent)
 
 

@@ -13,9 +13,11 @@ from ncrun.config.experiments import Recipe, recipe
 from ncrun.config.extensions import digests
 from ncrun.config.frozen_head import FrozenHead, check_fits, read_frozen_head
 from ncrun.config.identity import directory_of, identity_of
+from ncrun.config.own_network import OwnNetwork, own_network
 from ncrun.config.schema import Settings, plain, settings_of
 from ncrun.config.typed import Typed
 from ncrun.losses import LOSSES
+from ncrun.models.own.spec import Module
 from ncrun.problem import Problem
 from ncrun.run import Descent, Job, Machine, Run
 
@@ -40,16 +42,20 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
         given = rules.repeats(given, said)
         given, samples = data_set_samples(given, said)
     check_bounds(given)
+    own = None
+    if isinstance(given.model, Module):
+        given, own = own_network(given, given.model, samples, said)
     rules.check_optimizer(given, said)
     given = replace(given, head=rules.head_of(given, said))
+    widths = _widths(given, own)
     if frozen is not None:
-        head, widths = given.head, _widths(given)
+        head = given.head
         check_fits(frozen, len(widths), bool(head.relu), head.bias, len(samples.counts), widths)
     given = replace(given, decay=rules.decay_of(given, said), schedule=rules.schedule_of(given, said))
     rules.check_device_options(given, said)
     rules.check_sweep(given)
     rules.check_paths(given)
-    return _job(given, _problem(given, samples), samples, frozen, experiment)
+    return _job(given, _problem(given, samples, widths), samples, frozen, own, experiment)
 
 
 def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple[Settings, Recipe | None]:
@@ -61,16 +67,18 @@ def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple
     return replace(given, experiment=name, scale=found.scale(str(given.scale))), found
 
 
-def _widths(given: Settings) -> tuple[int, ...]:
+def _widths(given: Settings, own: OwnNetwork | None) -> tuple[int, ...]:
     """d and the head's M-1 hidden widths."""
+    if own is not None and own.head_widths is not None:
+        return own.head_widths
     assert given.head.depth is not None
     features = given.model.feature_width
     return (features, *(given.head.width or features,) * (given.head.depth - 1))
 
 
-def _problem(given: Settings, samples: Samples) -> Problem:
+def _problem(given: Settings, samples: Samples, widths: tuple[int, ...]) -> Problem:
     """The problem that is posed to theory, built here and nowhere else."""
-    head, decay, model, widths = given.head, given.decay, given.model, _widths(given)
+    head, decay, model = given.head, given.decay, given.model
     assert given.loss is not None
     weights = decay.weight if isinstance(decay.weight, list) else [decay.weight] * len(widths)
     return Problem(
@@ -88,7 +96,12 @@ def _problem(given: Settings, samples: Samples) -> Problem:
 
 
 def _job(
-    given: Settings, problem: Problem, samples: Samples, frozen: FrozenHead | None, experiment: Recipe | None
+    given: Settings,
+    problem: Problem,
+    samples: Samples,
+    frozen: FrozenHead | None,
+    own: OwnNetwork | None,
+    experiment: Recipe | None,
 ) -> Job:
     contents: dict[str, Any] = {}
     if given.extend:
@@ -98,6 +111,9 @@ def _job(
         contents["dataset.path"] = source.digest  # what lies there, not where
     if frozen is not None:
         contents["head.frozen"] = frozen.digest
+    if own is not None:
+        contents["model.path"] = own.identity
+    about = _about(given, own, experiment, contents)
 
     def run_of(settings: Settings) -> Run:
         identity = identity_of(settings, contents)
@@ -113,7 +129,7 @@ def _job(
             directory=directory,
             identity=identity,
             config=plain(settings),
-            about=_about(settings, experiment, contents),
+            about=about,
         )
 
     whole = run_of(given)
@@ -151,9 +167,11 @@ def _machine(given: Settings) -> Machine:
     return Machine(given.device, given.threads, given.compile, given.cuda_graphs, given.progress)
 
 
-def _about(given: Settings, experiment: Recipe | None, contents: dict[str, Any]) -> dict[str, Any]:
+def _about(
+    given: Settings, own: OwnNetwork | None, experiment: Recipe | None, contents: dict[str, Any]
+) -> dict[str, Any]:
     """What the manifest says of where a run comes from."""
-    source, words = given.dataset, {"model": given.model.words, "loss": LOSSES[str(given.loss)].words}
+    source, words = given.dataset, {"model": given.model.title, "loss": LOSSES[str(given.loss)].words}
     if source is not None:
         words["dataset"] = source.words if source.digest is None else source.title
     return {
@@ -165,4 +183,5 @@ def _about(given: Settings, experiment: Recipe | None, contents: dict[str, Any])
         "class_names": None if source is None else source.facts.class_names,
         "data_hash": None if source is None else source.digest,
         "extend": contents.get("extend", []),
+        **({} if own is None else {"module": own.about}),
     }

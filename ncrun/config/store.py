@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from ncrun.data import SOURCES
 from ncrun.models import MODELS, ModelSpec
@@ -21,8 +22,12 @@ def store_choices() -> None:
         store(group="optimizer", name=optimizer.name, node=asdict(optimizer), provider="ncrun")
 
 
-def _model_node(model: ModelSpec) -> dict[str, Any]:
+def _model_node(model: ModelSpec) -> Any:
     node: dict[str, Any] = asdict(model)
+    if "args" in node:  # of a stranger's network, whose keys are its own
+        opened = OmegaConf.create(node)
+        OmegaConf.set_struct(opened.args, False)
+        return opened
     if model.default_optimizer is not None:  # unless one is typed
         node = {"defaults": [{"override /optimizer@_global_.optimizer": model.default_optimizer}], **node}
     return node

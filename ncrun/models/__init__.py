@@ -8,6 +8,7 @@ from ncrun.models.deep_linear import DeepLinear
 from ncrun.models.densenet import DenseNet
 from ncrun.models.free_features import DUFM, UFM, UFMReLU
 from ncrun.models.mlp import MLP
+from ncrun.models.own.spec import Module
 from ncrun.models.resnet import ResNet18, ResNet20
 from ncrun.models.spec import ModelSpec
 from ncrun.models.vgg import VGG11, VGG16
@@ -25,6 +26,7 @@ MODELS: Registry[ModelSpec] = Registry(
         VGG11(),
         VGG16(),
         DenseNet(),
+        Module(),
         UFM(),
         UFMReLU(),
         DUFM(),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ncrun.models.free_features import FreeFeatureSpec
 from ncrun.models.free_model import FreeFeatures, FreeHead, stacked
-from ncrun.models.head import LinearHead
+from ncrun.models.head import LinearHead, new_layers
 from ncrun.models.network import Network
 from ncrun.models.spec import ModelSpec
 from ncrun.problem import Problem
@@ -35,8 +35,9 @@ def build(
     (seed,) = seeds
     assert image_shape is not None
     torch.manual_seed(seed)
-    backbone = spec.backbone(image_shape)
-    head = LinearHead(problem.widths, problem.num_classes, problem.bias, spec.orthogonal_head, problem.head == "relu")
+    backbone, own = spec.parts(image_shape, problem.num_classes)
+    layers = own or new_layers(problem.widths, problem.num_classes, problem.bias, spec.orthogonal_head)
+    head = LinearHead(layers, problem.head == "relu")
     if frozen is not None:
         head.take_over(frozen)
     return Network(backbone, head)

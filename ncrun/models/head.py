@@ -1,5 +1,6 @@
 """The deep linear head: M linear layers on the features, without activations, a bias in the last one if wanted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,22 +12,24 @@ from ncrun.models.saved import load_sealed
 from ncrun.records.files import DamagedFile
 
 
-class LinearHead(nn.Module):
+def new_layers(widths: tuple[int, ...], num_classes: int, bias: bool, orthogonal: bool = False) -> list[nn.Linear]:
     """widths: d and the M-1 hidden widths. bias: unregularised, in the last layer. orthogonal: initial weights
-    orthogonal, as released with the MLPs of Dang et al. 2023; PyTorch's default otherwise. relu: a ReLU between the
-    layers, as in deep unconstrained features."""
+    orthogonal, as released with the MLPs of Dang et al. 2023; PyTorch's default otherwise."""
+    sizes = [*widths, num_classes]
+    last = len(widths) - 1
+    layers = [nn.Linear(sizes[m], sizes[m + 1], bias=bias and m == last) for m in range(len(widths))]
+    if orthogonal:
+        for layer in layers:
+            nn.init.orthogonal_(layer.weight)
+    return layers
 
-    def __init__(
-        self, widths: tuple[int, ...], num_classes: int, bias: bool, orthogonal: bool, relu: bool = False
-    ) -> None:
+
+class LinearHead(nn.Module):
+    """layers: W_1 first. relu: a ReLU between them, as in deep unconstrained features."""
+
+    def __init__(self, layers: Sequence[nn.Linear], relu: bool = False) -> None:
         super().__init__()
         self.relu = relu
-        sizes = [*widths, num_classes]
-        last = len(widths) - 1
-        layers = [nn.Linear(sizes[m], sizes[m + 1], bias=bias and m == last) for m in range(len(widths))]
-        if orthogonal:
-            for layer in layers:
-                nn.init.orthogonal_(layer.weight)
         self.layers = nn.ModuleList(layers)
 
     @property

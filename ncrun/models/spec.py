@@ -6,6 +6,7 @@ is the model's entry in `ncrun.models.MODELS`; the instance with a run's values 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,6 +44,11 @@ class ModelSpec(ABC):
         return self.name
 
     @property
+    def title(self) -> str:
+        """What a run's record calls its network."""
+        return self.words
+
+    @property
     @abstractmethod
     def feature_width(self) -> int:
         """d, the dimension of the features that the head reads."""
@@ -71,3 +77,9 @@ class ModelSpec(ABC):
         """The network from (B, *image_shape) to (B, feature_width), with initial weights from torch's global random
         state. Its layers are named; under these names they can be tapped."""
         raise NotImplementedError(f"model={self.name} has no backbone")
+
+    def parts(
+        self, image_shape: tuple[int, int, int], num_classes: int
+    ) -> "tuple[nn.Module, Sequence[nn.Linear] | None]":
+        """The backbone, and the layers of its own head, the one that reads the features first; None: ncrun's head."""
+        return self.backbone(image_shape), None

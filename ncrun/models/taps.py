@@ -14,14 +14,18 @@ def layer_names(backbone: nn.Module) -> list[str]:
 def tapped(backbone: nn.Module, images: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
     """The backbone's features of (B, C, H, W) images, and by name the (B, d) outputs of its layers.
 
-    A convolutional layer's output is averaged over its positions. Of a module that is used several times in one pass,
-    as a residual block's ReLU is, the last output counts.
+    A convolutional layer's output (B, C, H, W) is averaged over its positions, and a transformer's (B, tokens, d) over
+    its tokens. Of a module that is used several times in one pass, as a residual block's ReLU is, the last output
+    counts.
     """
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
         # A copy either way: the ReLU behind it may work in place.
-        seen[name] = output.flatten(2).mean(dim=2) if output.dim() > 2 else output.clone()
+        if output.dim() == 3:
+            seen[name] = output.mean(dim=1)
+        else:
+            seen[name] = output.flatten(2).mean(dim=2) if output.dim() > 3 else output.clone()
 
     handles = [backbone.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
     try:
@@ -34,7 +38,10 @@ def tapped(backbone: nn.Module, images: Tensor, names: Iterable[str]) -> tuple[T
 
 def reader_of(backbone: nn.Module, name: str, head_weight: Tensor) -> Tensor | None:
     """The weights that take this layer's output as it is: of the linear layer right behind it, or of the head's first
-    layer (`head_weight`); None if something else comes between."""
+    layer (`head_weight`); None if something else comes between, or if the order of the layers is not known: only a
+    Sequential has that of its children."""
+    if not isinstance(backbone, nn.Sequential):
+        return None
     children = list(backbone.named_children())
     place = [child for child, _ in children].index(name) if name in dict(children) else None
     if place is None:

@@ -3,12 +3,14 @@
 Networks, and free features that settle by L-BFGS, are programs of one.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncrun.data import tensors
 from ncrun.data.request import DataRequest
@@ -16,6 +18,7 @@ from ncrun.errors import UserError, nearest
 from ncrun.models.build import build
 from ncrun.models.free_model import FreeFeatures, stacked
 from ncrun.models.network import Network
+from ncrun.models.own.spec import Module
 from ncrun.models.taps import layer_names
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
@@ -30,6 +33,7 @@ from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.settle import settle
 from ncrun.training.supervise import is_out_of_memory, supervise
+from ncrun.training.trial import IMAGES, try_out
 
 
 @dataclass
@@ -62,6 +66,7 @@ def train_program(sittings: Sequence[Sitting]) -> int:
             device=device, dtype=dtype
         )
     check_taps(first, network)
+    check_own(first, device, evaluators[0].data.train_images)
     theories = [as_json(each.target) for each in evaluators]
     about = machine.facts_of(device, threads)
     trained = [(n, each) for n, each in enumerate(sittings) if each.diverged is None]
@@ -69,6 +74,8 @@ def train_program(sittings: Sequence[Sitting]) -> int:
 
     def work(stop_requested: Callable[[], bool]) -> int:
         checkpoints = [Checkpoints(each.record, each.found, {}) for each in sittings]
+        if "module" in first.about and (said := first.about["module"].get("said")):
+            print(f"ncrun: {said}", file=sys.stderr)
         for n, each in trained:
             facts = about | _facts_of(each.run, evaluators[n].data.index_hash, network.of_run(n))
             environment, together = machine.environment_of(facts), _trained_together(each, len(runs))
@@ -144,6 +151,23 @@ def _evaluators(runs: Sequence[Run], device: torch.device, dtype: torch.dtype) -
     return [known[run.problem] for run in runs]
 
 
+def check_own(run: Run, device: torch.device, images: Tensor | None = None) -> None:
+    """Try a stranger's network out, on some of the run's images; left out: on random ones of their shape.
+
+    Raises UserError for one that cannot be trained.
+    """
+    if not isinstance(run.model, Module):
+        return
+    assert isinstance(run.data, DataRequest)
+    dtype = getattr(torch, run.descent.dtype)
+    if images is None:
+        images = torch.randn(IMAGES, *run.data.image_shape, generator=torch.Generator().manual_seed(0))
+        images = images.to(device, dtype)
+    network = network_of(run).to(device=device, dtype=dtype)
+    assert isinstance(network, Network)
+    try_out(run, run.model, network, images)
+
+
 def check_taps(run: Run, network: Network | FreeFeatures) -> None:
     """Raises UserError for a tap that is no layer of the network."""
     if not run.taps:
@@ -155,7 +179,7 @@ def check_taps(run: Run, network: Network | FreeFeatures) -> None:
             top = [name for name in names if "." not in name]
             inside = "" if len(top) == len(names) else f", and what is in them, such as {names[len(names) // 2]}"
             raise UserError(
-                f"taps: {run.model.name} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
+                f"taps: {run.model.title} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
             )
 
 

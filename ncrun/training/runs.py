@@ -11,7 +11,7 @@ from ncrun.training.checkpoint import search, step_back
 from ncrun.training.machine import device_of
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.optimisers import StepRule
-from ncrun.training.program import Sitting, check_taps, network_of, train_program
+from ncrun.training.program import Sitting, check_own, check_taps, network_of, train_program
 from ncrun.training.restarts import Restarts, how_it_diverged
 from ncrun.training.supervise import supervise
 
@@ -67,7 +67,8 @@ def check(job: Job) -> None:
     A sweep asks this of all its jobs before the first one starts.
     """
     first = job.runs[0]
-    refuse_what_is_too_large(job.runs, device_of(first.machine, first.descent.precision))
+    device = device_of(first.machine, first.descent.precision)
+    refuse_what_is_too_large(job.runs, device)
     if job.is_group:
         Restarts(job).state()
     for run in job.runs:
@@ -75,6 +76,7 @@ def check(job: Job) -> None:
     tensors.check(first.data)
     if first.taps:
         check_taps(first, network_of(first))
+    check_own(first, device)
 
 
 def _unfinished(job: Job, told: str | None) -> list[Sitting]:

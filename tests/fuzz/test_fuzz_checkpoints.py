@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncrun.errors import UserError
-from ncrun.models.head import LinearHead
+from ncrun.models.head import LinearHead, new_layers
 from ncrun.records import RunDirectory
 from ncrun.records.files import read_sealed, write_sealed
 from ncrun.records.lock import Lock
@@ -127,7 +127,7 @@ def test_sealed_bytes_that_are_no_checkpoint(data: Data, interrupted: Path, plac
         with contextlib.suppress(UserError):
             search(record)
         with contextlib.suppress(UserError):
-            LinearHead((8,), 10, bias=False, orthogonal=False).take_over(record.path)
+            LinearHead(new_layers((8,), 10, bias=False)).take_over(record.path)
 
 
 @examples(20)

@@ -14,7 +14,7 @@ from conftest import Command, Refused, contents, state, write_run
 from faults import RUN, a_straight_run, an_interrupted_run, assert_completed, at_call
 
 from ncrun.errors import UserError
-from ncrun.models.head import LinearHead
+from ncrun.models.head import LinearHead, new_layers
 from ncrun.records import RunDirectory, read_metrics
 from ncrun.records.files import DamagedFile, read_sealed, write_sealed
 from ncrun.records.read import load_record
@@ -251,7 +251,7 @@ def test_frozen_head_of_another_shape_is_refused(weight: Any, tmp_path: Path) ->
     """Where `Tensor.copy_` would repeat a smaller tensor."""
     seal(tmp_path / "checkpoint.pt", {"network": {"head.weights.0": [weight]}})
     with pytest.raises(UserError, match=r"no usable checkpoint.pt there \(expected weights of shape \(2, 4\)"):
-        LinearHead((4,), 2, bias=False, orthogonal=False).take_over(tmp_path)
+        LinearHead(new_layers((4,), 2, bias=False)).take_over(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""A stranger's network, tried out before it is trained: what training and measuring take for granted of any network."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ncrun.errors import UserError
+from ncrun.models.network import Network
+from ncrun.models.own.calling import calling, features_checked, forward_words
+from ncrun.models.own.path import ModulePath
+from ncrun.models.own.sign import last_layer, sign_of
+from ncrun.models.own.spec import Module
+from ncrun.models.taps import tapped
+from ncrun.run import Run
+from ncrun.training.gradients import tf32
+
+IMAGES = 16
+# Layers that are dropped at random have no gradient in some passes.
+PASSES = 5
+
+
+def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
+    """Nothing of the network is kept but what it says. Torch's random state is left alone.
+
+    network: one that is not trained, in the training's dtype. images: some of the run's, on its device.
+    Raises UserError: for output that is no features, a sign that is not the one theory was asked about, evaluation that
+    draws at random or lets one image decide another's features, and parameters that no gradient reaches.
+    """
+    images, where = images[:IMAGES], spec.where
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), tf32(False):
+        network.eval()
+        with torch.no_grad(), calling(where, forward_words(images)):
+            output, last = last_layer(network.backbone, images)
+            features = features_checked(where, output, images, run.problem.widths[0])
+            again = network.backbone(images)
+            single = images[:1]
+        if _differ(features, again):
+            raise UserError(
+                f"{where.said}: its evaluation mode is not deterministic: the same images have other features a second"
+                " time (dropout that does not heed self.training?)"
+            )
+        with torch.no_grad(), calling(where, forward_words(single)):
+            alone = features_checked(where, network.backbone(single), single)
+        if _differ(features[:1], alone):
+            raise UserError(
+                f"{where.said}: in evaluation mode the features of an image depend on the others in its batch"
+                " (statistics of the batch in place of running ones?)"
+            )
+        _check_sign(run.problem.feature_sign, sign_of(features, last), features)
+        _check_taps(run, network, where, images, features)
+        _check_gradients(run, network, where, images)
+
+
+def _check_sign(claimed: str, seen: tuple[str, str], features: Tensor) -> None:
+    sign, how = seen
+    if sign == claimed:
+        return
+    hint = f"; the smallest is {float(features.min()):.3g}" if sign == "free" else ""
+    raise UserError(f"model.feature_sign={claimed}: the features are {sign}, {how}{hint}")
+
+
+def _check_taps(run: Run, network: Network, where: ModulePath, images: Tensor, features: Tensor) -> None:
+    """Every tapped layer has to compute, and to put out one tensor with a row for each image."""
+    if not run.taps:
+        return
+    seen: dict[str, Tensor] = {}
+    for tap in run.taps:
+        try:
+            with torch.no_grad():
+                seen |= tapped(network.backbone, images, [tap])[1]
+        except (AttributeError, IndexError):  # of what is no tensor
+            raise UserError(f"taps: {tap} of {where.name} does not put out one tensor") from None
+        if tap not in seen:
+            raise UserError(f"taps: {tap} of {where.name} computes nothing in a forward pass")
+        if seen[tap].dim() != 2 or len(seen[tap]) != len(features):
+            raise UserError(f"taps: {tap} of {where.name} does not put out a row for each image")
+
+
+def _check_gradients(run: Run, network: Network, where: ModulePath, images: Tensor) -> None:
+    images = images[: run.descent.batch_size]
+    trained = {name: each for name, each in network.backbone.named_parameters() if each.requires_grad}
+    network.train()
+    for _ in range(PASSES):
+        with calling(where, forward_words(images, training=True)):
+            features = features_checked(where, network.backbone(images), images, run.problem.widths[0], True)
+        if features.requires_grad:
+            with calling(where, "its backward pass"):
+                (features * torch.randn_like(features)).sum().backward()  # type: ignore[no-untyped-call]
+        left = [name for name, each in trained.items() if each.grad is None]
+        if not left:
+            return
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    raise UserError(
+        f"{where.said}: no gradient reaches {', '.join(left[:3])}{more}, so that they would not be trained; take them"
+        " out, or say requires_grad=False of them"
+    )
+
+
+def _differ(first: Tensor, second: Tensor) -> bool:
+    """By more than sums in another order do: half of the digits, of the largest number."""
+    if first.shape != second.shape:
+        return True
+    largest, apart = float(first.abs().max()), float((first - second).abs().max())
+    return apart > math.sqrt(torch.finfo(first.dtype).eps) * largest
