@@ -3,8 +3,8 @@
     ncrun train extend=[examples/my_lab.py] dataset=blobs model=small_cnn loss=smoothed
     ncrun figures my-lab --extend examples/my_lab.py
 
-The second line draws the experiment that lies beside this file, in experiment/my-lab.yaml. Here a network has a name, keys
-and checks of its own; a plain class that knows nothing of ncrun is trained by model=module, see nets.py.
+The second line draws the experiment that lies beside this file, in experiment/my-lab.yaml. Here a network has a name,
+keys and checks of its own; a plain class that knows nothing of ncrun is trained by model=module, see nets.py.
 """
 
 from collections.abc import Sequence
