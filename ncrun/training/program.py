@@ -163,9 +163,10 @@ def check_own(run: Run, device: torch.device, images: Tensor | None = None) -> N
     if images is None:
         images = torch.randn(IMAGES, *run.data.image_shape, generator=torch.Generator().manual_seed(0))
         images = images.to(device, dtype)
-    network = network_of(run).to(device=device, dtype=dtype)
-    assert isinstance(network, Network)
-    try_out(run, run.model, network, images)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        network = network_of(run).to(device=device, dtype=dtype)
+        assert isinstance(network, Network)
+        try_out(run, run.model, network, images)
 
 
 def check_taps(run: Run, network: Network | FreeFeatures) -> None:

@@ -21,15 +21,14 @@ PASSES = 5
 
 
 def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
-    """Nothing of the network is kept but what it says. Torch's random state is left alone.
+    """network: one that will not be trained, in the training's dtype; torch's random state is drawn from. images: some of
+    the run's, on its device.
 
-    network: one that is not trained, in the training's dtype. images: some of the run's, on its device.
     Raises UserError: for output that is no features, a sign that is not the one theory was asked about, evaluation that
     draws at random or lets one image decide another's features, and parameters that no gradient reaches.
     """
     images, where = images[:IMAGES], spec.where
-    devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), tf32(False):
+    with tf32(False):
         network.eval()
         with torch.no_grad(), calling(where, forward_words(images)):
             output, last = last_layer(network.backbone, images)

@@ -179,7 +179,7 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
             "model.head=top,low: are not one behind the other: 10 numbers out, 9 in",
         ),
         (
-            "Classifier",
+            "Mixed",
             {"head": "both"},
             "model.head=both: holds a ReLU, and a head is made of Linear layers; name the",
         ),
