@@ -43,7 +43,7 @@ def load(files: Sequence[str]) -> None:
     for name in files:
         path = Path(name).expanduser().absolute()
         if path in _loaded:
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != _loaded[path]:
+            if path.is_file() and own_file.read(name, f"extend={name}").digest != _loaded[path]:
                 raise UserError(f"extend={name}: has changed since it was imported; start Python anew")
             continue
         file = own_file.read(name, f"extend={name}")

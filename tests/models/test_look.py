@@ -136,7 +136,6 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
         ("Plain", {"args": {"width": {"a": 1}}}, "model.args.width={'a': 1}: must be a number, a word, true, false,"),
         ("Plain", {"args": {"width": float("inf")}}, "model.args.width=inf: must be a number"),
         ("Plain", {"width": 7}, "model.width=7: Plain makes features of 6 numbers"),
-        ("Plain", {"width": 0}, "model.width=0: must be a number of at least 1"),
         ("Plain", {"feature_sign": "positive"}, "model.feature_sign=positive: not one of free, nonnegative, auto"),
         ("Pair", {}, "model.path=FILE:Pair: must put out one tensor, not a tuple"),
         (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ncrun.checks import at_least, choice
+from ncrun.checks import choice
 from ncrun.errors import UserError
 from ncrun.models.own.path import ModulePath
 from ncrun.models.spec import ModelSpec
@@ -73,8 +73,6 @@ class Module(ModelSpec):
             raise UserError(
                 f"model.head={self.head}: must be the name of a linear layer, such as fc, or a list of names"
             )
-        if self.width is not None:
-            at_least("model.width", self.width, 1)
         choice("model.feature_sign", self.feature_sign, [*SIGNS, "auto"])
 
     def parts(
