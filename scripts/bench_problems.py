@@ -21,6 +21,7 @@ from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.run import Adam, Run
 from ncrun.theory import Prediction, predict
+from ncrun.training.machine import placed
 from ncrun.training.program import network_of
 
 NUM_CLASSES = 10
@@ -42,7 +43,7 @@ class NetworkProblem:
         """ncrun's network at its first weights."""
         network = network_of(self.run)
         assert isinstance(network, Network)
-        return network.to(self.device)
+        return placed(network, self.device, torch.float32, self.run.descent.precision)
 
     def plain(self) -> PlainMLP:
         """The plain one at the same weights."""

@@ -35,6 +35,12 @@ PATIENCE_S = 600
 TINY = ("model.depth=1", "model.width=8", "counts=[6,6,6,6,6,6,6,6,6,6]", "epochs=2", "threads=1")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The suite is about a CPU's numbers, to the bit: only the tests that are marked gpu see a GPU."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command line answered."""

@@ -12,7 +12,7 @@ from ncrun.metrics.measured import Array, Layer, Measured
 from ncrun.metrics.metric import Metrics
 from ncrun.metrics.relu_head import layer_inputs, top_layer
 from ncrun.metrics.scan import Head, Split, Spread, scan
-from ncrun.metrics.scatter import ClassMeans, between_directions, class_means, deviations
+from ncrun.metrics.scatter import ClassMeans, add_by_class, between_directions, class_means, deviations
 from ncrun.objective import Objective
 from ncrun.theory import Prediction
 
@@ -190,8 +190,8 @@ def layer_of(
     axes = directions.pulled_back()
     within, trace = (torch.zeros(num_classes, dtype=torch.float64, device=points.device) for _ in range(2))
     for y, deviation in deviations(points, labels, means.means):
-        within.index_add_(0, y, (deviation @ axes).square().sum(dim=1))
-        trace.index_add_(0, y, torch.linalg.vector_norm(deviation, dim=1).square())
+        add_by_class(within, y, (deviation @ axes).square().sum(dim=1))
+        add_by_class(trace, y, torch.linalg.vector_norm(deviation, dim=1).square())
     return Layer(
         inputs=points,
         labels=labels,

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from ncrun.metrics.collected import Collected
-from ncrun.metrics.scatter import BetweenDirections, ClassMeans, between_directions, class_means, deviations
+from ncrun.metrics.scatter import (
+    BetweenDirections,
+    ClassMeans,
+    add_by_class,
+    between_directions,
+    class_means,
+    deviations,
+)
 
 DataTerm = Callable[[Tensor, Tensor], Tensor]
 
@@ -124,20 +131,20 @@ class Pass:
                 deviation @ self.projection, self.widths, dim=1
             )
             for m, projected in enumerate(into_directions):
-                self.within[:, m].index_add_(0, y, projected.square().sum(dim=1))
+                add_by_class(self.within[:, m], y, projected.square().sum(dim=1))
             norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
-            self.trace[:, 0].index_add_(0, y, norm_sq)
+            add_by_class(self.trace[:, 0], y, norm_sq)
             inner = deviation.to(
                 self.precision
             )  # already centred, so the training precision loses nothing that matters
             for m, weight in enumerate(self.hidden, start=1):
                 inner = inner @ weight
-                self.trace[:, m].index_add_(0, y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
+                add_by_class(self.trace[:, m], y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
             self.logit_deviation_sq += logit_deviation.square().sum()
             logits = self.class_logits[y] + logit_deviation
             if self.data_term is not None:
                 self.data_sum += self.data_term(logits, y)
-            self.correct.index_add_(0, y, (logits.argmax(dim=1) == y).double())
+            add_by_class(self.correct, y, (logits.argmax(dim=1) == y).double())
             # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
             to_mean = norm_sq[:, None] + self.gaps[y] + 2 * (along_means.gather(1, y[:, None]) - along_means)
             best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)

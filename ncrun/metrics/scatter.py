@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 BLOCK_NUMBERS = 2**18  # of float64: 2 MB, about a core's cache
 FEWEST_ROWS, MOST_ROWS = 256, 8192  # fewer would slow the products down
+GPU_BLOCK_NUMBERS = 2**25  # 256 MB: on a GPU small blocks are nothing but launches
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ class ClassMeans:
         return self.means - self.overall if rank else torch.zeros_like(self.means)
 
 
-def row_blocks(num_rows: int, width: int) -> Iterator[slice]:
-    """Consecutive parts of num_rows rows, each of about BLOCK_NUMBERS numbers where a row has `width`."""
+def row_blocks(points: Tensor) -> Iterator[slice]:
+    """Consecutive parts of the rows of an (N, d) tensor, each of about BLOCK_NUMBERS numbers."""
+    num_rows, width = points.shape
     rows = min(max(BLOCK_NUMBERS // width, FEWEST_ROWS), MOST_ROWS)
+    if points.is_cuda:
+        rows = max(GPU_BLOCK_NUMBERS // width, FEWEST_ROWS)
     for start in range(0, num_rows, rows):
         yield slice(start, min(start + rows, num_rows))
 
@@ -55,12 +60,21 @@ def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tupl
 
     features: (N, d). means: (K, d) float64. The deviations lie in one buffer that the next block overwrites.
     """
-    parts = list(row_blocks(*features.shape))
+    parts = list(row_blocks(features))
     buffer = torch.empty(parts[0].stop, features.shape[1], dtype=torch.float64, device=features.device)
     for part in parts:
         y = labels[part]
         deviation = torch.index_select(means, 0, y, out=buffer[: len(y)])
         yield y, torch.sub(features[part], deviation, out=deviation)
+
+
+def add_by_class(sums: Tensor, labels: Tensor, values: Tensor) -> None:
+    """Add to sums[k], (K, ...), the values, (B, ...), of the samples of class k. On a GPU as a product with zeros and
+    ones, because additions to few places would wait for each other there, and come in any order."""
+    if values.is_cuda:
+        sums += functional.one_hot(labels, len(sums)).to(values.dtype).T @ values
+    else:
+        sums.index_add_(0, labels, values)
 
 
 def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMeans:
@@ -69,8 +83,8 @@ def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMean
     if len(counts) != num_classes or not bool(counts.all()):
         raise ValueError(f"every class 0..{num_classes - 1} needs a sample; counts are {counts.long().tolist()}")
     sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
-    for part in row_blocks(*features.shape):
-        sums.index_add_(0, labels[part], features[part].double())
+    for part in row_blocks(features):
+        add_by_class(sums, labels[part], features[part].double())
     return ClassMeans(counts, sums / counts[:, None], sums.sum(dim=0) / len(features))
 
 

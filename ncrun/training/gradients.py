@@ -1,6 +1,7 @@
 """The gradient that one step descends: by autograd for networks, written out for free features."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -37,7 +38,7 @@ class NetworkGradient:
     in the training's dtype."""
 
     def __init__(self, network: Network, objective: Objective, precision: str = "full", compiled: bool = False) -> None:
-        self.forward = torch.compile(network.forward) if compiled else network.forward
+        self.forward = _compiled(network.forward) if compiled else network.forward
         self.objective = objective
         self.precision = precision
         self.weights, self.parameters = list(network.head.weights), list(network.parameters())
@@ -52,6 +53,18 @@ class NetworkGradient:
             parameter.grad = None
         with tf32(self.precision == "tf32"):
             loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _compiled(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Fused. Whoever wants TF32 asks for precision=tf32, so PyTorch's advice to use it is not passed on."""
+    fused = torch.compile(forward)
+
+    def call(images: Tensor) -> tuple[Tensor, Tensor]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
+            return fused(images)
+
+    return call
 
 
 @contextlib.contextmanager

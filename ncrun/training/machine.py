@@ -8,15 +8,18 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from ncrun import __version__
 from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.run import Machine, Run
 from ncrun.training.checkpoint import Search
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def device_of(machine: Machine, precision: str) -> torch.device:
@@ -47,6 +50,13 @@ def prepare(threads: int) -> None:
     """Let PyTorch compute the same bits again."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
+
+
+def placed(network: M, device: torch.device, dtype: torch.dtype, precision: str) -> M:
+    """A network on its device. A GPU's tensor cores, which rounded products are made on, want the channels last."""
+    on_tensor_cores = device.type == "cuda" and precision != "full"
+    order = torch.channels_last if on_tensor_cores else torch.preserve_format
+    return network.to(device=device, dtype=dtype, memory_format=order)  # type: ignore[call-overload, no-any-return]
 
 
 def facts_of(device: torch.device, threads: int) -> dict[str, Any]:

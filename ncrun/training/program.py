@@ -62,9 +62,8 @@ def train_program(sittings: Sequence[Sitting]) -> int:
     dtype = getattr(torch, first.descent.dtype)
     with _refusing_what_does_not_fit(first):
         evaluators = _evaluators(runs, device, dtype)
-        network = (_stack([network_of(run) for run in runs]) if several else network_of(first)).to(
-            device=device, dtype=dtype
-        )
+        network = _stack([network_of(run) for run in runs]) if several else network_of(first)
+        network = machine.placed(network, device, dtype, first.descent.precision)
     check_taps(first, network)
     check_own(first, device, evaluators[0].data.train_images)
     theories = [as_json(each.target) for each in evaluators]
