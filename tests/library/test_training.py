@@ -67,7 +67,7 @@ def test_a_finished_run_is_left_alone(workdir: Path, ncrun: Command, capsys: pyt
 
 @pytest.mark.parametrize(
     "words",
-    [["epoch=3"], ["epochs=0"], ["lr"], ["model=nosuch"], ["imbalance=10"], ["experiment=nosuch"]],
+    [["epoch=3"], ["lr"], ["model=nosuch"], ["imbalance=10"], ["experiment=nosuch"]],
     ids=str,
 )
 def test_refuses_what_the_command_refuses(words: list[str], refused: Refused, workdir: Path) -> None:
