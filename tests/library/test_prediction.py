@@ -1,5 +1,5 @@
-"""`ncrun.predict`: the command's numbers from arguments, as arrays, and what is refused. (That it needs no torch is seen
-in test_loaded.py.)"""
+"""`ncrun.predict`: the command's numbers from arguments, as arrays, and what is refused. test_loaded.py sees that it
+needs no torch."""
 
 import json
 from dataclasses import FrozenInstanceError
