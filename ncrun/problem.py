@@ -39,10 +39,12 @@ class Problem:
 
     @property
     def num_classes(self) -> int:
+        """K."""
         return len(self.counts)
 
     @property
     def is_balanced(self) -> bool:
+        """Whether all classes have equally many samples."""
         return min(self.counts) == max(self.counts)
 
     def scaled(self, factor: float) -> "Problem":

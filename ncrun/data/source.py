@@ -31,6 +31,7 @@ class DataSetFacts:
 
     @property
     def num_classes(self) -> int:
+        """K."""
         return len(self.class_sizes)
 
     @property
@@ -56,6 +57,7 @@ class Source(ABC):
 
     @property
     def key(self) -> str:
+        """Its name in the registry."""
         return self.name
 
     @property

@@ -19,6 +19,7 @@ class LabelledImages:
     labels: NDArray[np.int64]
 
     def where(self, chosen: NDArray[np.bool_]) -> "LabelledImages":
+        """Some of the samples. chosen: (N,)."""
         return LabelledImages(self.images[chosen], self.labels[chosen])
 
 

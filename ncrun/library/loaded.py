@@ -29,18 +29,21 @@ ROWS = 3
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LoadedRun(Record):
-    """A recorded run. Beside the fields of a Record (path, config, manifest, theory, metrics, measured) and problem:
+    """A recorded run, read once; its methods look at its folder when they are called.
 
-    state: done, running, interrupted or failed. summary: what it says of itself in one line. prediction: what theory
-    says of its problem. network(), features(), plot().
+    path: of the folder. config: every key with its value, in groups as in config.yaml. metrics: a DataFrame, a row for
+    each measured epoch, its columns those of the README's table. manifest, theory: the files of that name. measured:
+    the K x K matrices of the last epoch, as lists; None while the run is not finished, and of more than 200 classes.
     """
 
     @classmethod
     def of(cls, record: Record) -> "LoadedRun":
+        """The same record with all that can be asked of it."""
         return cls(**{field.name: getattr(record, field.name) for field in fields(record)})
 
     @property
     def state(self) -> str:
+        """done, failed, interrupted, or running, which is also what a killed run's record says."""
         return str(self.manifest["state"])
 
     @property

@@ -68,6 +68,7 @@ class Metric:
             raise UserError(f"metric={self.key}: levels={unknown[0]}: not a tuple of {', '.join(LEVELS)}")
 
     def of(self, measured: "Layer") -> Value:
+        """Its value there: a number, a list with one for each class, or None."""
         assert self.function is not None
         found = self.function(measured)
         # NumPy's and PyTorch's scalars and arrays become numbers and lists, which JSON knows.

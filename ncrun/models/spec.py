@@ -41,6 +41,7 @@ class ModelSpec(ABC):
 
     @property
     def key(self) -> str:
+        """Its name in the registry."""
         return self.name
 
     @property

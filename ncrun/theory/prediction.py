@@ -70,8 +70,10 @@ class LayerTarget:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted global optimum of a `Problem`.
+    """The predicted global optimum of a `Problem`. Norms and Gram matrices are in the units of the objective, not
+    normalised; Gram matrices of class means are not centred.
 
+    claim: how far to trust it, a key of CLAIMS. source: the paper and its theorem, or "".
     layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none". A ReLU head
     has one target only: W_L and its input relu(H_L).
     input_grams: of a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU; None for
@@ -134,7 +136,8 @@ class Prediction:
         return class_margins(self.logits + self.bias[:, None])
 
     def collapsed(self) -> list[bool | None]:
-        """Per class, whether its margin is zero or below: the network cannot tell it from another class."""
+        """Per class, whether its margin is zero or below: the network cannot tell it from another class. None where the
+        optimum does not determine it."""
         if not self.determined or self.logits is None or self.bias is None:
             return [None] * self.problem.num_classes
         return [bool(gone) for gone in without_margin(self.logits + self.bias[:, None])]

@@ -36,7 +36,8 @@ POSED = Condition("two classes or more, each with samples, and a width for each 
 class Theorem:
     """Covers the problems that are `POSED` and meet all of its conditions. No other theorem may cover one of them.
 
-    prediction: of a problem that is covered. bound_only: whether that is a bound or a direction under claim "none".
+    key: its name in messages. prediction: of a problem that is covered. bound_only: whether that is a bound or a
+    direction under claim "none".
     """
 
     key: str
@@ -51,6 +52,7 @@ class Theorem:
         return [condition for condition in self.conditions if not condition.holds(problem)]
 
     def covers(self, problem: Problem) -> bool:
+        """Whether `predict` answers for this problem."""
         return POSED.holds(problem) and all(condition.holds(problem) for condition in self.conditions)
 
     def predict(self, problem: Problem) -> Prediction:
