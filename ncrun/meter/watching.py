@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ncrun.errors import UserError
 from ncrun.measurement import Measurement
@@ -59,6 +59,10 @@ class watch:
             raise UserError(f"every={every}: expected a number of epochs of at least 1")
         if passes not in (1, 2):
             raise UserError(f"passes={passes}: not one of 1, 2")
+        if passes == 1 and test_loader is not None:
+            raise UserError("passes=1: a test split is measured about the class means of a first pass; say passes=2")
+        if all_ranks and not (distributed.is_available() and distributed.is_initialized()):
+            raise UserError("all_ranks=True: torch.distributed is not initialised, so there is one rank only")
         self.model, self.layer = model, layer_of(model, layer)
         opened(self.layer)  # raises UserError for what is no head
         self.loader, self.test_loader = loader, test_loader
@@ -89,7 +93,8 @@ class watch:
 
     def finish(self) -> Measurement | None:
         """Training is over: measured unless the last epoch has been."""
-        return self.measure() if self.rows[-1]["epoch"] != self.epoch else None
+        done = bool(self.rows) and self.rows[-1]["epoch"] == self.epoch
+        return None if done else self.measure()
 
     def measure(self) -> Measurement:
         """Now, whatever epoch it is. Raises UserError."""
