@@ -58,10 +58,8 @@ def was_searched(posed: Posed) -> bool:
 
 def best_mixture(posed: Posed) -> Reference:
     """The lowest value of all mixtures that are tried, for three classes or more."""
-    candidates = [*families(posed), *_stored(posed)]
-    shape = {candidate.name: (len(candidate.mixture.kinds), candidate.mixture.rank) for candidate in candidates}
     best = Reference("", math.inf, "", "upper-bound")
-    for _, group in groupby(sorted(candidates, key=lambda each: shape[each.name]), key=lambda each: shape[each.name]):
+    for _, group in groupby(sorted([*families(posed), *_stored(posed)], key=_shape), key=_shape):
         pairs = [(candidate, start) for candidate in group for start in candidate.starts]
         values = Values([candidate.mixture for candidate, _ in pairs], posed)
         starts = np.array([start for _, start in pairs])
@@ -72,6 +70,11 @@ def best_mixture(posed: Posed) -> Reference:
             candidate = pairs[kept[found.argmin()]][0]
             best = Reference(candidate.name, float(found.min()), candidate.source, "upper-bound")
     return best
+
+
+def _shape(candidate: Candidate) -> tuple[int, int]:
+    """What candidates have in common that are descended together."""
+    return len(candidate.mixture.kinds), candidate.mixture.rank
 
 
 def families(posed: Posed) -> Iterator[Candidate]:
