@@ -79,6 +79,7 @@ def test_recorded_run_continues(ncrun, workdir: Path) -> None:
     assert rows(workdir / "run")[-1]["loss"] == pytest.approx(rows(workdir / "straight")[-1]["loss"], rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.compile imports what is deprecated
 @pytest.mark.parametrize("option", ["precision=tf32", "precision=bfloat16", "compile=true"])
 @pytest.mark.parametrize("model", ["model=mlp", "model=resnet18 model.width=0.25"])
 def test_options_train(model: str, option: str, ncrun, workdir: Path) -> None:

@@ -15,10 +15,13 @@ from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.training.gradients import NetworkGradient
 
+# torch.compile imports what PyTorch itself calls deprecated.
+TORCHS_OWN = "ignore:`torch.jit:DeprecationWarning"
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
     pytest.mark.usefixtures("undrawn"),
+    pytest.mark.filterwarnings(TORCHS_OWN),
 ]
 
 MODELS = ["model=mlp", "model=mlp model.batch_norm=true", "model=resnet18 model.width=0.25 dataset.size=32"]
@@ -56,25 +59,23 @@ def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_full_precision_rounds_nothing(model: str, run_of: RunOf) -> None:
-    """float32 keeps 24 bits, an error of 6e-8 a product, and sums of some hundred of them: 1e-5 in all. With TF32's 11
-    bits, PyTorch's default for convolutions, it would be 1e-4 at least."""
-    assert distance(gradient(run_of, model, "full", "cuda"), gradient(run_of, model, "full", "cpu")) < 3e-5
-
-
-@pytest.mark.parametrize(("precision", "least", "most"), [("tf32", 3e-5, 1e-2), ("bfloat16", 5e-4, 6e-2)])
-@pytest.mark.parametrize("model", MODELS)
-def test_lower_precision_rounds_products(model: str, precision: str, least: float, most: float, run_of: RunOf) -> None:
-    """By as much as its 11 or 8 bits say, through seven layers (18 of the ResNet): it is in use, and it is no more."""
+def test_products_are_as_precise_as_asked(model: str, run_of: RunOf) -> None:
+    """Factors keep 24, 11 or 8 bits. How much a network makes of an error is its own affair (with BatchNorm, much), but
+    it makes the same of all three: full precision is 20 times as near to the CPU as TF32, PyTorch's default for
+    convolutions, is to full precision, where the bits say 8000 (convolutions by Winograd's way take a part of that);
+    bfloat16 is farther away."""
     full = gradient(run_of, model, "full", "cuda")
-    assert least < distance(gradient(run_of, model, precision, "cuda"), full) < most
+    off = {precision: distance(gradient(run_of, model, precision, "cuda"), full) for precision in ("tf32", "bfloat16")}
+    assert distance(full, gradient(run_of, model, "full", "cpu")) < off["tf32"] / 20
+    assert off["tf32"] < off["bfloat16"] / 1.5
+    assert off["bfloat16"] < 0.6
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_compiled_gradient_is_the_gradient(model: str, run_of: RunOf) -> None:
-    """Fused, and in another order of summation; products are not rounded."""
-    full = gradient(run_of, model, "full", "cuda")
-    assert distance(gradient(run_of, model, "full", "cuda", compiled=True), full) < 3e-5
+    """Fused, and in another order of summation; products are not rounded, which would move it 20 times as far."""
+    full, rounded = (gradient(run_of, model, precision, "cuda") for precision in ("full", "tf32"))
+    assert distance(gradient(run_of, model, "full", "cuda", compiled=True), full) < distance(rounded, full) / 20
 
 
 @pytest.mark.parametrize("graphs", ["false", "true"])
