@@ -63,7 +63,7 @@ def test_memory_of_order_K_d_without_the_scatter_matrix() -> None:
     assert_same(found, ncrun.measure(features, labels, weight, nonnegative_features=False))
     assert set(found.absent) >= {"nc1", "head.1.nc1", "nc4"}
     assert not set(found.absent) & {"nc2_w", "nc2_h", "nc3", "nc1_trace", "cdnv", "etf_h", "class.margin"}
-    assert "not known: nc1" in found.as_table()
+    assert "not known: nc1" in str(found)
 
 
 def test_merged_in_any_order_and_pickled() -> None:
