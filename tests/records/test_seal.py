@@ -140,6 +140,17 @@ def test_seal_of_another_kind(seal: object, run: Path, ncrun: Command) -> None:
     assert (result.status, result.out) == (1, "run: manifest.json: not as when the run was finished\n")
 
 
+@pytest.mark.parametrize("depth", [300, 900, 940, 960, 980, 5000])
+def test_manifest_of_brackets(depth: int, run: Path, ncrun: Command) -> None:
+    """So many that it can just be read, and not be written again."""
+    text = (run / "manifest.json").read_text()
+    (run / "manifest.json").write_text(text.replace("{", '{"more": ' + "[" * depth + "]" * depth + ",", 1))
+    assert ncrun("verify", "run").out in (
+        "run: manifest.json: not as when the run was finished\n",
+        "run: manifest.json: is not JSON\n",
+    )
+
+
 def test_damaged_manifest_and_no_run_at_all(run: Path, ncrun: Command, refused: Refused, workdir: Path) -> None:
     (run / "manifest.json").write_text("{")
     result = ncrun("verify", "run")
