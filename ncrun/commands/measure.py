@@ -3,12 +3,10 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from ncrun.commands.arguments import Parser
-from ncrun.data.sources.npz import UNREADABLE
+from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.errors import UserError
 
 OPTIONAL = ("bias", "test_features", "test_labels")
@@ -64,42 +62,35 @@ def read_arrays(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with path.open("rb") as file:  # opened here, because numpy leaves a file open that is no archive
-            return _read_open(path, file)
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise UserError(f"{path}: is not an .npz file of plain arrays ({error})") from error
+        return _arrays(path, ArrayFile(path))
+    except NoArrays as error:
+        raise UserError(f"{path}: {error}") from error
 
 
-def _read_open(path: Path, file: IO[bytes]) -> dict[str, Any]:
-    loaded = np.load(file, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise UserError(f"{path}: is not an .npz archive but a single array")
-    with loaded as archive:
-        names = list(archive.files)
-        layers = _layers(path, names)
-        wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
-        missing = [name for name in wanted if name not in names]
-        if missing or not layers:
-            lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
-            raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
-        if ("test_features" in names) != ("test_labels" in names):
-            raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
-        unknown = [name for name in names if name not in wanted]
-        if unknown:
-            raise UserError(
-                f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
-                f" classifier_1 ..), {', '.join(OPTIONAL)}"
-            )
-        arrays: dict[str, Any] = {name: archive[name] for name in wanted}
+def _arrays(path: Path, file: ArrayFile) -> dict[str, Any]:
+    names = list(file.headers)
+    layers = _layers(path, names)
+    wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
+    missing = [name for name in wanted if name not in names]
+    if missing or not layers:
+        lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
+        raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
+    if ("test_features" in names) != ("test_labels" in names):
+        raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
+    unknown = [name for name in names if name not in wanted]
+    if unknown:
+        raise UserError(
+            f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
+            f" classifier_1 ..), {', '.join(OPTIONAL)}"
+        )
+    arrays: dict[str, Any] = {name: file.read(name) for name in wanted}
     arrays["classifier"] = [arrays.pop(name) for name in layers]
     return arrays
 
 
 def _layers(path: Path, names: Sequence[str]) -> list[str]:
     """The names of W_1 .. W_M, in that order."""
-    numbers = sorted(int(match[1]) for name in names if (match := re.fullmatch(r"classifier_([1-9]\d*)", name)))
+    numbers = sorted(int(match[1]) for name in names if (match := re.fullmatch(r"classifier_([1-9]\d{0,2})", name)))
     if not numbers:
         return ["classifier"] if "classifier" in names else []
     if "classifier" in names:

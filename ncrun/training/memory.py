@@ -1,20 +1,17 @@
 """What a program will need of a device's memory, before any of it is taken: a machine that runs short kills what runs
 on it, and says nothing."""
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError
+from ncrun.memory import machine_memory
 from ncrun.run import LBFGS, Adam, Run
 
 GIGABYTE = 1e9
-# The limit of the container that a process may be in: of the two versions of control groups.
-GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
@@ -66,13 +63,4 @@ def _keys_of_data(run: Run) -> str:
 
 
 def _memory(device: torch.device) -> float:
-    """In bytes, used or not: what others use may be given back."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[1])
-    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in GROUPS:
-        try:
-            sizes.append(int(path.read_text()))
-        except (OSError, ValueError):  # there is none, or it is no number: "max"
-            continue
-    return float(min(sizes))
+    return float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else machine_memory()

@@ -27,7 +27,6 @@ TINY = ("model.depth=1", "model.width=8", "epochs=1", "threads=1")
         ("dataset=npz dataset.path=.", ["dataset.path=", "is a folder"]),
         ("dataset=image_folder dataset.path=none", ["dataset.path=", "none: no such folder"]),
         ("dataset=image_folder dataset.path=none dataset.size=null", ["dataset.size=null:", "give one"]),
-        ("dataset=image_folder dataset.path=none dataset.size=0", ["dataset.size=0:", "at least 1"]),
         ("dataset=image_folder dataset.path=none dataset.channels=2", ["dataset.channels=2:", "1 (grey) or 3 (RGB)"]),
         ("dataset=image_folder dataset.path=none dataset.channels=null", ["dataset.channels=None:", "1 (grey)"]),
         ("dataset.path=x", ["dataset.path:", "the chosen dataset has no such key"]),

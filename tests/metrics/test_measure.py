@@ -273,7 +273,7 @@ LABELS = GOOD["labels"]
         (altered(labels=LABELS.astype(float)), ["labels: expected integers", "float64"]),
         (altered(labels=LABELS + 1), ["labels: go from 1 to 3", "0 to 2"]),
         (altered(labels=np.minimum(LABELS, 1)), ["labels: class 2 has no sample"]),
-        (altered(labels=np.array([{}] * 12, dtype=object)), ["plain arrays"]),
+        (altered(labels=np.array([{}] * 12, dtype=object)), ["labels holds Python objects"]),
         (altered(classifier=np.eye(3, 5)), ["classifier: reads 5", "features has 3", "(3,5)"]),
         (altered(classifier=None, classifier_1=np.eye(4, 3), classifier_2=np.eye(3)), ["classifier_2", "classifier_1"]),
         (altered(bias=np.zeros(2)), ["bias: expected (3,)", "(2,)"]),
@@ -295,7 +295,7 @@ def test_refused_files(arrays: dict[str, Any], parts: list[str], refused: Refuse
     [
         ([], ["FILE.npz"]),
         (["nowhere.npz"], ["nowhere.npz", "no such file"]),
-        (["text.npz"], ["text.npz", "not an .npz"]),
+        (["text.npz"], ["text.npz", "no .npz file"]),
         (["single.npy"], ["single.npy", "single array"]),
         (["net.npz", "--loss", "hinge"], ["'hinge'", "mse"]),
         (["net.npz", "--decay-feature", "1e-3"], ["decay_feature=0.001", "decay_weight"]),

@@ -1,22 +1,20 @@
 """A folder of images in torchvision's ImageFolder layout, one sub-folder for each class. Torch-free."""
 
 import hashlib
-import os
-import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ncrun.data.image_files import SUFFIXES, NoImage, add_to_digest, image_paths, pixels
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages
 from ncrun.errors import UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 Listing = dict[str, list[Path]]
 
@@ -70,12 +68,8 @@ class FolderOfImages:
         content = hashlib.sha256()
         for listing in self._files:
             for path in (path for files in listing.values() for path in files):
-                try:
-                    image = path.read_bytes()
-                except OSError as error:
-                    self._refuse_image(path, error)
-                content.update(f"{path.relative_to(self.path).as_posix()}\0{len(image)}\0".encode())
-                content.update(image)
+                with self._naming(path):
+                    add_to_digest(path, path.relative_to(self.path).as_posix(), content)
         return content.hexdigest()
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
@@ -117,7 +111,11 @@ class FolderOfImages:
         return train, test
 
     def _classes(self, root: Path) -> Listing:
-        listing = {folder.name: _images(folder) for folder in _folders(root)}
+        listing = {}
+        for folder in _folders(root):
+            with self._naming(folder):
+                listing[folder.name] = image_paths(folder)
+                self._refuse_other_text([folder, *listing[folder.name]])
         inside = "" if root == self.path else f"{root.name}/ "
         if len(listing) < 2:
             found = f"only {next(iter(listing))}/" if listing else "none"
@@ -131,31 +129,23 @@ class FolderOfImages:
         files = [path for files in listing.values() for path in files]
         images = np.empty((len(files), self.channels, self.size, self.size), dtype=np.uint8)
         for i, path in enumerate(files):
-            images[i] = self._pixels(path)
+            with self._naming(path):
+                images[i] = pixels(path, self.size, self.channels)
         return LabelledImages(images, np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()]))
 
-    def _pixels(self, path: Path) -> NDArray[np.uint8]:
-        """(C, H, W)"""
-        from PIL import Image  # takes a tenth of a second, which theory can do without
+    def _refuse_other_text(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            name = str(path.relative_to(self.path))
+            if not name.isprintable():
+                self._refuse(f"{name!a} has a name that is not UTF-8, or cannot be printed")
 
-        # What Pillow raises, depending on the format, for a file that is cut off or is no image.
-        unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+    @contextmanager
+    def _naming(self, path: Path) -> Iterator[None]:
+        """Say which image, or folder of them, it is."""
         try:
-            with Image.open(path) as image:
-                if image.mode[0] in "IF":
-                    self._refuse(f"{path.relative_to(self.path)} has more than 8 bits per channel (mode {image.mode})")
-                opaque = image.convert("RGBA") if "transparency" in image.info else image
-                made = opaque.convert("L" if self.channels == 1 else "RGB")
-        except UserError:
-            raise
-        except unreadable as error:
-            self._refuse_image(path, error)
-        resized = np.asarray(made.resize((self.size, self.size), Image.Resampling.BILINEAR))
-        return resized.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
-
-    def _refuse_image(self, path: Path, error: Exception) -> NoReturn:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or no image"
-        raise UserError(f"dataset.path={self.path}: {path.relative_to(self.path)} cannot be read ({reason})") from error
+            yield
+        except NoImage as error:
+            raise UserError(f"dataset.path={self.path}: {path.relative_to(self.path)} {error}") from error
 
     def _refuse(self, reason: str) -> NoReturn:
         refuse(self.path, reason)
@@ -163,12 +153,3 @@ class FolderOfImages:
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    """A class' images, those in further sub-folders included, in torchvision's order."""
-    found = []
-    for root, _, names in sorted(os.walk(folder, followlinks=True)):
-        images = (name for name in sorted(names) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-        found += [Path(root, name) for name in images]
-    return found

@@ -1,24 +1,19 @@
 """An .npz file of numpy arrays: train_images and train_labels, and perhaps test_images and test_labels. Torch-free."""
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
-from ncrun.errors import UserError
 
-UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
 
 
@@ -43,6 +38,7 @@ class NpzFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = ArrayFile(path)
 
     @cached_property
     def facts(self) -> DataSetFacts:
@@ -82,19 +78,11 @@ class NpzFile:
         try:
             if not self.path.is_file():
                 self._refuse("is a folder, not an .npz file" if self.path.is_dir() else "no such file")
-            with zipfile.ZipFile(self.path) as archive:
-                headers = {}
-                for member in archive.namelist():
-                    with archive.open(member) as file:
-                        shape, _, dtype = HEADERS[npy.read_magic(file)](file)
-                    headers[member.removesuffix(".npy")] = (shape, dtype)
-                return headers
-        except UserError:
-            raise
-        except PermissionError as error:
+            return {name: (header.shape, header.dtype) for name, header in self._file.headers.items()}
+        except OSError as error:
             self._refuse(f"cannot be read ({error.strerror})")
-        except (*UNREADABLE, KeyError):
-            self._refuse("is damaged, or no .npz file as numpy.savez writes it")
+        except NoArrays as error:
+            self._refuse(str(error))
 
     @cached_property
     def _has_test(self) -> bool:
@@ -152,12 +140,9 @@ class NpzFile:
 
     def _array(self, name: str) -> NDArray[Any]:
         try:
-            # Opened here, because numpy leaves a file open that is no archive.
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                array: NDArray[Any] = arrays[name]
-                return array
-        except UNREADABLE:
-            self._refuse(f"{name} is damaged")
+            return self._file.read(name)
+        except NoArrays as error:
+            self._refuse(str(error))
 
     def _refuse(self, reason: str) -> NoReturn:
         refuse(self.path, reason)
