@@ -51,8 +51,8 @@ REAL: Mapping[str, Bounds] = {
 OTHER_WHOLE = Bounds(-(2**63), 2**63 - 1)
 OTHER_REAL = Bounds(-1e100, 1e100)
 
-# Entries of a list: of classes, and of anything else. A prediction of 2000 classes takes seconds.
-LONGEST: Mapping[str, int] = {"counts": 2000, "classes": 2000}
+# Entries of a list: of classes, and of anything else. A record of more classes would be larger than is read back.
+LONGEST: Mapping[str, int] = {"counts": 1500, "classes": 1500}
 LONGEST_OTHER = 1000
 MOST_ROWS = 10**6
 

@@ -8,7 +8,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,26 @@ def pixels(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
                     raise NoImage(f"has {width} x {height} pixels; at most {MOST_PIXELS}")
                 if image.mode[0] in "IF":
                     raise NoImage(f"has more than 8 bits per channel (mode {image.mode})")
-                opaque = image.convert("RGBA") if "transparency" in image.info else image
-                made = opaque.convert("L" if channels == 1 else "RGB")
+                with _silent() if image.format == "TIFF" else nullcontext():
+                    opaque = image.convert("RGBA") if "transparency" in image.info else image
+                    made = opaque.convert("L" if channels == 1 else "RGB")
         except damaged as error:
             raise NoImage("cannot be read (damaged, or no image)") from error
         resized = np.asarray(made.resize((size, size), Image.Resampling.BILINEAR))
     return resized.reshape(size, size, channels).transpose(2, 0, 1)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """libtiff, a C library, writes what it thinks of a file to the process' standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from typing import Protocol
 
 from ncrun.errors import UserError
 
-# In bytes; no file of a run is larger. In an archive the size is known before anything is inflated.
+# In bytes; no file of a run is larger. In an archive the size is known before anything is inflated. A configuration is
+# YAML, which is read at a megabyte in several seconds.
 LARGEST = 256 << 20
+LARGEST_OF = {"config.yaml": 1 << 20}
 # Bytes read at a time. zipfile inflates as many packed bytes at once, for LZMA without a limit: of so few comes no more
 # than some 30 MB, should an archive lie about a size.
 PART = 4096
@@ -43,10 +45,13 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         file = self.path / name
-        if not file.is_file():
-            return None
-        _check_size(file, file.stat().st_size)
-        return file.read_bytes()
+        try:
+            if not file.is_file():
+                return None
+            _check_size(file, file.stat().st_size)
+            return file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
 
     def sha256(self, name: str) -> str | None:
         """Of a file of any size."""
@@ -142,6 +147,8 @@ def _runs_in(path: Path) -> Iterator[Place]:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UNREADABLE as error:
         raise UserError(f"{path}: is damaged, or no .zip archive ({error})") from error
     with archive:
@@ -149,5 +156,6 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_size(path: Path, size: int) -> None:
-    if size > LARGEST:
-        raise UserError(f"{path}: has {size >> 20} MB; no run writes a file of more than {LARGEST >> 20} MB")
+    largest = LARGEST_OF.get(path.name, LARGEST)
+    if size > largest:
+        raise UserError(f"{path}: has {size >> 20} MB; no run writes a file of more than {largest >> 20} MB")

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Lists, groups and quotes of a JSON file: the largest prediction has some thousand, and each takes a hundred bytes.
+MOST_PARTS = 2_000_000
+
+
 @dataclass(frozen=True)
 class Record:
     """A run directory, read, and whole (see records/whole.py).
@@ -186,6 +190,8 @@ def _read_json(place: Place, name: str) -> dict[str, Any] | None:
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:
+    if sum(map(content.count, (b"[", b"{", b'"'))) > MOST_PARTS:
+        raise UserError(f"{where}: is not what a run writes: it has too many parts")
     try:
         parsed = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too

@@ -5,6 +5,7 @@ import hashlib
 import io
 import socket
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,8 +47,20 @@ class Downloaded(Source):
         """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
         for name, md5 in self.sums(theirs).items():
             path = base / name
-            if path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-                self.refuse_file(path, f"its MD5 is not {md5}")
+            if not path.is_file():
+                continue
+            with self.opened(path) as file:
+                if hashlib.file_digest(file, "md5").hexdigest() != md5:
+                    self.refuse_file(path, f"its MD5 is not {md5}")
+
+    @contextlib.contextmanager
+    def opened(self, path: Path) -> Iterator[io.BufferedReader]:
+        """Raises UserError for a file that may not be read."""
+        try:
+            with path.open("rb") as file:
+                yield file
+        except OSError as error:
+            raise UserError(f"dataset={self.name}: {path} cannot be read ({error.strerror})") from error
 
     def refuse_file(self, path: Path, reason: str) -> None:
         raise UserError(f"dataset={self.name}: {path} is damaged ({reason}); delete it to have it fetched again")

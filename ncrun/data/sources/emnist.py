@@ -61,7 +61,7 @@ class EMNISTLetters(Downloaded):
             path = base / f"{prefix}-{kind}-ubyte"
             if not path.is_file():
                 continue
-            with path.open("rb") as file:
+            with self.opened(path) as file:
                 # Two zero bytes, 8 for unsigned bytes, the number of axes, and each axis' length in four bytes.
                 header = np.frombuffer(file.read(4 * (2 + len(image_shape))), dtype=np.uint8)
             words = header[: len(header) // 4 * 4].view(">u4").tolist()
