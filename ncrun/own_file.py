@@ -45,7 +45,7 @@ def execute(file: OwnFile) -> ModuleType:
         code = compile(file.source, str(file.path), "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise UserError(f"{file.said}: cannot be read as Python ({(error.args or ("too large",))[0]}{line})") from error
+        raise UserError(f"{file.said}: cannot be read as Python ({(error.args or ('too large',))[0]}{line})") from error
     name = f"{PREFIX}{file.path.stem}_{file.digest[:8]}"
     specification = importlib.util.spec_from_file_location(name, file.path)
     assert specification is not None
