@@ -196,14 +196,13 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         print(f"drew {png}", flush=True)
         return
     found = recipe(name)
-    ordered = sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
     # Older records do not hold their experiment's words.
-    ordered = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in ordered]
+    captioned = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in records]
     for number, key in enumerate(found.figures):
         drawing = DRAWINGS[key]
         target = out / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
         try:
-            png, _ = panels.save(drawing.draw(ordered), target)
+            png, _ = panels.save(drawing.of(captioned), target)
         except UserError as error:  # what the records lack; the other drawings do not need it
             print(f"left out {target}.png: {error}", flush=True)
             continue

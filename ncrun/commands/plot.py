@@ -1,18 +1,26 @@
-"""`ncrun plot`: draw metrics of users' own runs."""
+"""`ncrun plot`: draw metrics of users' own runs, or what the papers' figures show."""
 
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ncrun.commands.changed import warn_of_changed
 from ncrun.config.schema import known_keys
 from ncrun.errors import UserError, nearest
+from ncrun.figures import DRAWINGS
 from ncrun.figures.plot_lines import TIMES, Request
+from ncrun.metrics import METRICS
 from ncrun.records.groups import OPENED, gather
+from ncrun.records.read import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HELP = """\
 ncrun plot RUN ... y=METRIC[,METRIC ...] [OPTION=VALUE ...]
+ncrun plot RUN ... kind=KIND [out=FILE]
 
 RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG and a PDF.
 
@@ -25,25 +33,69 @@ RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG a
   logx=true|false, logy=true|false
                      left out: logarithmic where all values are positive and span more than a factor of ten
 
-Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line.
+Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line. Dashed is
+what theory predicts for exactly these runs, dotted the distance to its prediction for equal class counts.
+
+kind= draws finished runs as the papers' figures do. The kinds are
 """
-OPTIONS = ("y", "x", "hue", "style", "out", "logx", "logy")
+OPTIONS = ("kind", "y", "x", "hue", "style", "out", "logx", "logy")
 
 
 def plot(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     if any(word in ("-h", "--help") for word in arguments):
-        print(HELP, end="")
+        print(HELP + "".join(f"  {drawing.key:<20} {drawing.words}\n" for drawing in DRAWINGS), end="")
         return 0
     folders, options = _parse(arguments)
-    if "y" not in options:
-        raise UserError("plot: y= is missing; name the metric to draw, such as y=nc1")
     out = _out(options.get("out", "plot.png"))
+
+    from ncrun.figures import panels
+
+    panels.use_style()
+    figure = _of_a_kind(folders, options) if "kind" in options else _of_metrics(folders, options)
+    try:
+        written = panels.save(figure, out)
+    except OSError as error:
+        raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
+    print(", ".join(map(str, written)))
+    return 0
+
+
+def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
+    """What a drawing shows of the finished runs. Raises UserError for one that these runs cannot have."""
+    kind = options["kind"]
+    if kind not in DRAWINGS:
+        raise UserError(f"kind={kind}: not one of {', '.join(DRAWINGS.keys())}{nearest(kind, DRAWINGS.keys())}")
+    for key in options:
+        if key not in ("kind", "out"):
+            raise UserError(f"{key}={options[key]}: has no effect: kind={kind} says what is drawn")
+    finished = _finished(gather(folders))
+    if not finished:
+        raise UserError(f"kind={kind}: none of these runs is finished; y=METRIC draws what there is of them")
+    try:
+        return DRAWINGS[kind].of(finished)
+    except UserError as error:
+        raise UserError(f"kind={kind}: {error}") from error
+
+
+def _finished(records: Sequence[Record]) -> list[Record]:
+    """Those that are; the others are named."""
+    for record in records:
+        if record.manifest["state"] != "done":
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
+    return [record for record in records if record.manifest["state"] == "done"]
+
+
+def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
+    """Columns of metrics.jsonl over time, or over a configuration key."""
+    if "y" not in options:
+        raise UserError(
+            "plot: y= is missing; name the metric to draw, such as y=nc1, or a figure, such as kind=classes"
+        )
     logx, logy = (_truth(key, options.get(key)) for key in ("logx", "logy"))
     records = gather(folders)
     warn_of_changed(records)
 
-    from ncrun.figures import panels
     from ncrun.figures.plot import plot_runs
 
     request = Request(
@@ -54,30 +106,28 @@ def plot(arguments: Sequence[str]) -> int:
         logx=logx,
         logy=logy,
     )
-    panels.use_style()
     told: list[str] = []
     figure = plot_runs(records, request, told.append)
     for line in told:
         print(f"ncrun: {line}", file=sys.stderr)
-    try:
-        written = panels.save(figure, out)
-    except OSError as error:
-        raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
-    print(", ".join(map(str, written)))
-    return 0
+    return figure
 
 
 def completions(word: str) -> list[str]:
-    """What may follow in the shell: options, and the configuration keys of x, hue and style. A word that begins like
-    none of them is a folder, which the shell completes."""
+    """What may follow in the shell: options, the kinds, the metrics of y, and the configuration keys of x, hue and
+    style. A word that begins like none of them is a folder, which the shell completes."""
     option, equals, start = word.partition("=")
     if not equals:
         return [f"{each}=" for each in OPTIONS if word and each.startswith(word)]
-    if option not in ("x", "hue", "style"):
+    if option == "kind":
+        return [f"kind={key}" for key in [each.key for each in DRAWINGS] if key.startswith(start)]
+    if option not in ("y", "x", "hue", "style"):
         return []
     *before, last = start.split(",")
     kept = ",".join([*before, ""]) if before else ""
     choices = [*(TIMES if option == "x" else ()), *(key for key in known_keys() if key not in OPENED)]
+    if option == "y":
+        choices = METRICS.keys()
     return [f"{option}={kept}{key}" for key in choices if key.startswith(last)]
 
 

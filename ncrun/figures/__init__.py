@@ -21,12 +21,20 @@ class Drawing:
     """What may be drawn of an experiment's finished runs.
 
     draw: raises UserError for what the records lack; the experiment's other drawings are made all the same.
-    suffix: of its file's name where it is not the experiment's first drawing; None: the key.
+    suffix: of its file's name where it is not the experiment's first drawing; None: the key. words: what it shows, for
+    lists of drawings.
     """
 
     key: str
     draw: "Callable[[Sequence[Record]], Figure]"
     suffix: str | None = None
+    words: str = ""
+
+    def of(self, records: "Sequence[Record]") -> "Figure":
+        """The figure of these runs, in the order in which all figures have them. Raises UserError, as draw does."""
+        return self.draw(
+            sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
+        )
 
     def file_name(self, stem: str, first: bool) -> str:
         """Without an ending: the stem of the experiment's first drawing, and the suffix after it for the others."""
@@ -43,28 +51,80 @@ def _later(module: str, function: str) -> "Callable[..., Figure]":
     return draw
 
 
+def _built_in(key: str, place: str, words: str, suffix: str | None = None) -> Drawing:
+    """place: module.function in this package."""
+    return Drawing(key, _later(*place.split(".")), suffix, words)
+
+
 DRAWINGS = Registry(
     "drawing",
     (
-        Drawing("convergence", _later("convergence", "convergence")),
-        Drawing("grams", _later("matrices", "matrices")),
-        Drawing("usual", _later("usual_set", "usual_set")),
-        Drawing("ranks", _later("usual_set", "ranks")),
-        Drawing("classes", _later("classes", "sizes")),
-        Drawing("angles", _later("classes", "angles")),
-        Drawing("imbalanced", _later("dang2023", "imbalanced")),
-        Drawing("ledger", _later("dang2023", "ledger")),
-        Drawing("direct-imbalanced", _later("dang2023", "direct_imbalanced")),
-        Drawing("direct-balanced", _later("dang2023", "direct_balanced")),
-        Drawing("geometry-3d", _later("dang2023", "geometry_3d")),
-        Drawing("phase-squared-loss", _later("phase", "squared_loss")),
-        Drawing("phase-relu-features", _later("phase", "relu_features")),
-        Drawing("phase-relu-head", _later("phase", "relu_head")),
-        Drawing("hysteresis", _later("hysteresis", "hysteresis")),
-        Drawing("direct", _later("dang2024", "direct")),
-        Drawing("direct-grams", _later("dang2024", "direct_grams"), suffix="grams"),
-        Drawing("deep-collapse", _later("layers", "deep_collapse")),
-        Drawing("width-ablation", _later("layers", "width_ablation")),
+        _built_in(
+            "convergence",
+            "convergence.convergence",
+            "NC1, NC2, NC3 and the gap over training, beside the balanced prediction",
+        ),
+        _built_in("grams", "matrices.matrices", "Gram matrices and logits entry by entry, predicted beside measured"),
+        _built_in(
+            "usual",
+            "usual_set.usual_set",
+            "the field's usual set over training: error, equal norms and angles, duality, CDNV",
+        ),
+        _built_in("ranks", "usual_set.ranks", "rank and singular values of the class means, layer by layer, taps too"),
+        _built_in("classes", "classes.sizes", "norms, margins and accuracies over the class size, beside the formula"),
+        _built_in(
+            "angles",
+            "classes.angles",
+            "angles of classifier rows and class means over the class size, beside the formula",
+        ),
+        _built_in(
+            "collapse",
+            "minority.collapse",
+            "neural collapse over training; minority collapse: which classes are lost, beside the border",
+        ),
+        _built_in(
+            "imbalanced",
+            "dang2023.imbalanced",
+            "NC1, NC2, NC3 over training and the classes at the end in one figure, of one setting",
+        ),
+        _built_in(
+            "ledger", "dang2023.ledger", "where the gap to the optimum comes from; squared loss on a linear head"
+        ),
+        _built_in(
+            "direct-imbalanced",
+            "dang2023.direct_imbalanced",
+            "free features with and without momentum, unequal classes",
+        ),
+        _built_in(
+            "direct-balanced", "dang2023.direct_balanced", "free features with and without momentum, equal classes"
+        ),
+        _built_in(
+            "geometry-3d", "dang2023.geometry_3d", "three classes in space, learned vectors on the predicted frame"
+        ),
+        _built_in(
+            "phase-squared-loss",
+            "phase.squared_loss",
+            "which classes are kept, over imbalance ratio and decay: squared loss",
+        ),
+        _built_in(
+            "phase-relu-features",
+            "phase.relu_features",
+            "which classes are kept, over imbalance ratio and decay: cross-entropy, features >= 0",
+        ),
+        _built_in(
+            "phase-relu-head", "phase.relu_head", "which classes are kept, over imbalance ratio and decay: ReLU head"
+        ),
+        _built_in("hysteresis", "hysteresis.hysteresis", "decay swept up and down, class by class"),
+        _built_in("direct", "dang2024.direct", "norms, margins and angles over the imbalance ratio"),
+        _built_in("direct-grams", "dang2024.direct_grams", "Gram matrices of one imbalance ratio", suffix="grams"),
+        _built_in(
+            "deep-collapse",
+            "layers.deep_collapse",
+            "loss and DNC1, DNC2, DNC3 of every layer of a ReLU head and of taps",
+        ),
+        _built_in(
+            "width-ablation", "layers.width_ablation", "loss, share of restarts at the optimum and DNC over the width"
+        ),
     ),
 )
 # Figures that need no run, by the name that users type.

@@ -13,13 +13,15 @@ from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
 from ncrun.figures import panels, wording
-from ncrun.records.groups import differing_keys, split
+from ncrun.records.groups import differing_keys, naming_keys, ranks, settings_of, split, words
 from ncrun.records.read import Record
 
 # Colours of the style's palette.
 PALETTE = 6
 # Characters that fit beside a panel.
 ROW_LABEL = 24
+# Rows of panels that fit on a page.
+MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -91,22 +93,33 @@ FACETS: tuple[Facet, ...] = (
 )
 
 
-def arrange(records: Sequence[Record]) -> list[Row]:
-    """Rows and curves in the order of their facets."""
+def arrange(records: Sequence[Record], styled: Sequence[str] = ()) -> list[Row]:
+    """Rows and curves in the order of their facets. Keys that no facet tells apart, such as a decay, make one more; but
+    for `styled` ones, which the drawing itself shows.
+
+    Raises UserError for more rows than fit on a page.
+    """
     telling = _telling(records)
-    colour_facet = next((facet for facet in telling if facet in COLOURING), DEPTH)
+    groups = [[r for r in records if _key(telling, r) == key] for key in {_key(telling, r) for r in records}]
+    others = tuple(dict.fromkeys(key for group in groups for key in naming_keys(group) if key not in styled))
+    rest = _settings_facet(others)
+    telling += [rest] if others else []
+    colour_facet = next((facet for facet in telling if facet in (*COLOURING, rest)), DEPTH)
     row_facets = [facet for facet in telling if facet is not colour_facet]
+    number = len({_key(row_facets, record) for record in records})
+    if number > MOST_ROWS:
+        raise UserError(f"these runs make {number} rows of panels, and {MOST_ROWS} fit on a page; name fewer")
     found = []
     for key in sorted({_key(row_facets, record) for record in records}):
         here = [record for record in records if _key(row_facets, record) == key]
-        label = "\n".join(words(here[0]) for _, words, _ in row_facets)
+        label = "\n".join(own_words(here[0]) for _, own_words, _ in row_facets)
         found.append(Row(label, tuple(_curves(here, records, colour_facet))))
     return found
 
 
-def only_row(records: Sequence[Record]) -> Row:
+def only_row(records: Sequence[Record], styled: Sequence[str] = ()) -> Row:
     """For a drawing with a single row of panels. Raises UserError for runs that make several."""
-    rows = arrange(records)
+    rows = arrange(records, styled)
     if len(rows) > 1:
         labels = "; ".join(" ".join(row.label.split()) for row in rows)
         raise UserError(f"one row of panels is drawn here, and these runs make {len(rows)}: {labels}")
@@ -124,23 +137,36 @@ def _telling(records: Sequence[Record]) -> list[Facet]:
     return telling
 
 
+def _settings_facet(keys: tuple[str, ...]) -> Facet:
+    """By the values of configuration keys, in their own words."""
+
+    def own_words(record: Record) -> str:
+        settings = settings_of(record)
+        return "\n".join(f"{key}={words(settings.get(key))}" for key in keys)
+
+    return (lambda record: ranks(record, keys), own_words, ())
+
+
 def _key(facets: Sequence[Facet], record: Record) -> tuple[Any, ...]:
     return tuple(value(record) for value, _, _ in facets)
 
 
 def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) -> list[Curve]:
-    value, words, known = facet
+    value, own_words, known = facet
     values = sorted({value(record) for record in everything})
     places = _places(values, known)
     found = []
     for each in sorted({value(record) for record in here}):
         colour = f"C{places[each]}"
         if not known and len(values) > PALETTE:  # an ordered scale, from dark to light
-            colour = to_hex(mpl.colormaps["viridis"](0.9 * np.log(each) / np.log(max(values))))
+            share = values.index(each) / (len(values) - 1)
+            if isinstance(each, int | float):
+                share = np.log(each) / np.log(max(values))
+            colour = to_hex(mpl.colormaps["viridis"](0.9 * share))
         group = [record for record in here if value(record) == each]
         for seeds in split(group, differing_keys(group)).values():
             ordered = tuple(sorted(seeds, key=lambda record: record.config["seed"]))
-            found.append(Curve(words(ordered[0]), colour, ordered))
+            found.append(Curve(own_words(ordered[0]), colour, ordered))
     return found
 
 
@@ -156,7 +182,8 @@ def _places(values: Sequence[Any], known: Sequence[Any]) -> dict[Any, int]:
 def handles(rows: Sequence[Row]) -> list[Line2D]:
     """For a legend: which colour is which; none where there is no choice."""
     found = {curve.label: curve.colour for row in rows for curve in row.curves}
-    return [Line2D([], [], color=colour, label=label) for label, colour in found.items()] if len(found) > 1 else []
+    named = {label.replace("\n", ", "): colour for label, colour in found.items()}
+    return [Line2D([], [], color=colour, label=label) for label, colour in named.items()] if len(named) > 1 else []
 
 
 def label_rows(axes: Any, rows: Sequence[Row]) -> None:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ncrun.errors import UserError
 from ncrun.figures import arrangement, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.metrics import words_of
@@ -29,9 +30,11 @@ ZERO_ERROR = Line2D([], [], color="0.4", label="zero training error (slowest see
 
 def convergence(records: Sequence[Record]) -> Figure:
     """NC1, NC2 of classifier and means, NC3, and where theory knows the optimum the gap, over epochs on log axes; a row
-    for each architecture, data set or bias."""
+    for each architecture, data set or bias. Raises UserError if there is none of them."""
     rows = arrangement.arrange(records)
     keys = [key for key in SHOWN if any(is_defined(record, key) for record in records)]
+    if not keys:
+        raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
     figure, axes = panels.grid(len(rows), len(keys), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):

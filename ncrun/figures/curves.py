@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.figures import panels, wording
@@ -38,27 +39,32 @@ OPTIMUM_WORDS = {
 }
 # On a path of decays: where they fall again.
 FALLING: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
-# With more classes their names would fill the panel.
-NAMED_CLASSES = 6
+
+# A start so many times below all that follows leaves the panel.
+FAR_BELOW = 100
 
 Piece = tuple[Any, dict[str, Any]]  # a data frame, and the style of its lines
 
 
 def run_curves(record: Record) -> Figure:
-    """Four panels over epochs: loss with the optimum as a line, errors (of free features, margins), NC1, and distances
-    to prediction and baseline. Of a path of decays the same over their factor, rising and falling."""
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained")
-    _lines(axes[0], record, {"loss": "measured"}, "loss")
-    _optimum(axes[0], record)
+    """Panels over epochs, from the start on: loss with the optimum as a line, the margin of each class, NC1, and
+    distances to prediction and baseline; of a network also errors, and the test accuracy of each class. Of a path of
+    decays the same over their factor, rising and falling."""
     if record.config["dataset"] is None:
-        _margins(axes[1], record)
+        figure, (loss, margins, spread, distance) = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained")
     else:
-        _errors(axes[1], record)
-    _lines(axes[2], record, {"nc1": "train", "test.nc1": "test"}, "NC1: within-class spread")
+        figure, axes = plt.subplots(2, 3, figsize=(9.6, 7.2), layout="constrained")
+        (loss, errors, margins), (spread, distance, accuracies) = axes
+        _errors(errors, record)
+        _accuracies(accuracies, record)
+    _lines(loss, record, {"loss": "measured"}, "loss")
+    _optimum(loss, record)
+    _margins(margins, record)
+    _lines(spread, record, {"nc1": "train", "test.nc1": "test"}, "NC1: within-class spread")
     if record.theory["claim"] == "none":
-        _lines(axes[3], record, ETF_DISTANCES, "distance to a simplex ETF")
+        _lines(distance, record, ETF_DISTANCES, "distance to a simplex ETF")
     else:
-        _lines(axes[3], record, DISTANCES, "distance to the prediction")
+        _lines(distance, record, DISTANCES, "distance to the prediction")
     panels.caption(figure, wording.setting_words(record))
     return figure
 
@@ -68,10 +74,10 @@ def _is_path(record: Record) -> bool:
 
 
 def _pieces(record: Record) -> list[Piece]:
-    """The metrics after the start; of a path, cut where its factor turns, one turning point shared by two pieces."""
+    """The metrics; of a path, cut where its factor turns, one turning point shared by two pieces."""
     frame = record.metrics
     if not _is_path(record) or len(frame) < 2:
-        return [(frame[frame["epoch"] > 0], {})]
+        return [(frame, {})]
     rising = np.diff(frame["factor"]) > 0
     turns = [0, *(np.flatnonzero(np.diff(rising)) + 1), len(frame) - 1]
     return [(frame.iloc[a : b + 1], {} if rising[a] else FALLING) for a, b in pairwise(turns)]
@@ -98,18 +104,28 @@ def _lines(ax: Axes, record: Record, keys: dict[str, str], title: str) -> None:
             _draw(ax, record, key, label, **style)
     ax.set(yscale="log", title=title)
     _finish(ax, record)
+    _within_training(ax)
 
 
 def _finish(ax: Axes, record: Record) -> None:
     """The axis of time, and a legend if there is a choice, or the word that there is nothing to draw."""
     if not _is_path(record):
-        ax.set(xscale="log", xlabel=wording.time_word([record]))
+        panels.from_start(ax, record.metrics["epoch"].to_numpy(dtype=float))
+        ax.set(xlabel=wording.time_word([record]))
     else:
         ax.set(xlabel="factor on all decays", xlim=(0, 1.04 * record.metrics["factor"].max()))
     if len(ax.get_legend_handles_labels()[1]) > 1:
         _legend(ax)
     elif not ax.get_lines():
         ax.text(0.5, 0.5, "not defined", transform=ax.transAxes, ha="center", va="center", color="0.4")
+
+
+def _within_training(ax: Axes) -> None:
+    """An orthogonal start is at rounding from one of the predictions: it does not stretch the ordinate."""
+    later = [y[(x > 0) & (y > 0)] for x, y in (np.transpose(line.get_xydata()) for line in ax.get_lines())]
+    lowest = min((y.min() for y in later if len(y)), default=0.0)
+    if ax.get_ylim()[0] < lowest / FAR_BELOW:
+        ax.set_ylim(bottom=lowest / 2)
 
 
 def _optimum(ax: Axes, record: Record) -> None:
@@ -130,19 +146,22 @@ def _margins(ax: Axes, record: Record) -> None:
     """Of every class, with the predicted one as a dashed line."""
     xs, _, predicted = _predicted(record)
     counts = record.manifest["class_counts"]
-    for k, count in enumerate(counts):
-        label = f"class {k} ({count})" if len(counts) <= NAMED_CLASSES else None
-        _draw(ax, record, "class.margin", label, member=k, color=f"C{k}")
-        ax.plot(xs, predicted[:, k], **panels.PREDICTION | {"color": f"C{k}"})
-    ax.plot([], [], label="predicted", **panels.PREDICTION)
+    colours = panels.class_colours(counts)
+    for k, colour in enumerate(colours):
+        _draw(ax, record, "class.margin", None, member=k, color=colour)
+        ax.plot(xs, predicted[:, k], **panels.PREDICTION | {"color": colour})
     ax.set_title("margin of each class")
     _finish(ax, record)
+    handles = panels.class_handles(counts, colours)
+    if np.isfinite(predicted).any():
+        handles.append(Line2D([], [], label="predicted", **panels.PREDICTION))
+    _legend(ax, handles)
 
 
 def _predicted(record: Record) -> tuple[Array, Array, Array]:
     """Where to draw the predicted objective (n,) and margins (n, K); nan where there is none."""
     if not _is_path(record):
-        ends = record.metrics["epoch"].iloc[[1, -1]].to_numpy(dtype=float)
+        ends = record.metrics["epoch"].iloc[[0, -1]].to_numpy(dtype=float)
         margins = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
         objective = np.array(record.theory["objective"], dtype=float)
         return ends, np.repeat(objective, 2), np.tile(margins, (2, 1))
@@ -155,16 +174,30 @@ def _predicted(record: Record) -> tuple[Array, Array, Array]:
 
 
 def _errors(ax: Axes, record: Record) -> None:
-    frame = record.metrics[record.metrics["epoch"] > 0]
+    frame = record.metrics
     for split in ("train", "test"):
         ax.plot(frame["epoch"], 1 - frame[f"{split}_accuracy"], label=split)
-    ax.set(xscale="log", xlabel="epoch", title="classification error", ylim=(0, None))
-    _legend(ax)
+    ax.set(title="classification error", ylim=(0, None))
+    _finish(ax, record)
 
 
-def _legend(ax: Axes) -> None:
+def _accuracies(ax: Axes, record: Record) -> None:
+    """Of every class, in the test split."""
+    colours = panels.class_colours(record.manifest["class_counts"])
+    key = "class.test_accuracy"
+    rows = record.metrics[record.metrics[key].notna()] if key in record.metrics else record.metrics[:0]
+    for k, colour in enumerate(colours if len(rows) else []):
+        ax.plot(rows["epoch"], np.array([row[k] for row in rows[key]], dtype=float), color=colour)
+    ax.set(title="test accuracy of each class", ylim=(-0.03, 1.03))
+    _finish(ax, record)
+    if len(rows):
+        _legend(ax, panels.class_handles(record.manifest["class_counts"], colours))
+
+
+def _legend(ax: Axes, handles: list[Line2D] | None = None) -> None:
     """Below the panel, where no curve is."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2)
+    known = {} if handles is None else {"handles": handles}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2, **known)
 
 
 if __name__ == "__main__":

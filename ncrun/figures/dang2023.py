@@ -19,6 +19,8 @@ from ncrun.records.read import Record
 
 WITH_MOMENTUM: dict[str, Any] = {"linestyle": "-"}
 PLAIN: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
+# What the line style of these shows.
+BY_STYLE = ("optimizer.momentum",)
 # Of float64; NC1, a square, would otherwise fall on to 1e-32.
 ROUNDING = 1e-16
 MOMENTA = "The paper says gradient descent, its code has momentum 0.9."
@@ -76,7 +78,7 @@ def direct_imbalanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; below, class norms and margins beside the
     formula."""
     needs.momenta(records)
-    row = arrangement.only_row(records)
+    row = arrangement.only_row(records, BY_STYLE)
     figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         _with_and_without_momentum(ax, row.curves, key)
@@ -95,7 +97,7 @@ def direct_balanced(records: Sequence[Record]) -> Figure:
     """NC1, NC2, NC3 and the gap over iterations, with and without momentum; a row without bias (orthogonal frame) and
     one with (simplex ETF)."""
     needs.momenta(records)
-    rows = arrangement.arrange(records)
+    rows = arrangement.arrange(records, BY_STYLE)
     figure, axes = panels.grid(len(rows), 5, sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, ("nc1", "nc2_w", "nc2_h", "nc3", "gap"), strict=True):
@@ -218,7 +220,7 @@ def frames(record: Record) -> tuple[Array, Array]:
 def ledger(records: Sequence[Record]) -> Figure:
     """Where the gap to the optimum comes from over training: its parts (they add up to it), and their shares; a column
     for each depth, of its first seed (parts that swing from epoch to epoch have no meaningful mean)."""
-    needs.metrics(records, "gap", *LEDGER)
+    needs.metrics(records, "gap", *LEDGER, why="it is of squared loss on a linear head with a proven optimum")
     curves = [curve for row in arrangement.arrange(records) for curve in row.curves]
     shown = [curve.records[0] for curve in curves]
     figure, axes = panels.grid(2, len(shown), width=2.9, height=2.1, sharex=True, sharey="row")

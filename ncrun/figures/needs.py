@@ -6,12 +6,13 @@ from ncrun.errors import UserError
 from ncrun.records.read import Record
 
 
-def metrics(records: Sequence[Record], *names: str) -> None:
-    """Raises UserError for a run that has not measured one of these metrics, or has null in it throughout."""
+def metrics(records: Sequence[Record], *names: str, why: str = "") -> None:
+    """Raises UserError for a run that has not measured one of these metrics, or has null in it throughout. why: in what
+    settings there is one."""
     for record in records:
         for name in names:
             if name not in record.metrics or record.metrics[name].isna().all():
-                raise UserError(f"{record.path}: has no {name}, which is drawn here")
+                raise UserError(f"{record.path}: has no {name}, which is drawn here{why and f': {why}'}")
 
 
 def columns(record: Record, *names: str) -> None:

@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+    StrMethodFormatter,
+)
 from numpy.typing import NDArray
 
 from ncrun.figures import wording
@@ -35,6 +42,10 @@ HANDLE_LETTERS = 7
 NARROWEST_FIGURE = 5.8
 # Of a log axis, from end to end.
 NARROWEST = 4.0
+# From the start to the first measured time, in decades.
+START_SPAN = 0.5
+# So many classes have a name in a legend; of more, some.
+NAMED_CLASSES = 8
 
 Array = NDArray[np.float64]
 
@@ -114,6 +125,44 @@ def seed_values(
         if np.isfinite(rest[~np.isin(own, epochs[whole])]).any():
             single.append((own, rest))
     return epochs, np.where(whole, values, np.nan), single
+
+
+def from_start(ax: Axes, times: Array) -> None:
+    """A logarithmic axis of time with a place for the start: linear from 0 to the first measured time after it, and
+    logarithmic from there on. times: all that are shown."""
+    later = times[times > 0]
+    if not len(later):
+        return
+    ax.set_xscale("symlog", linthresh=later.min(), linscale=START_SPAN)
+    span = max(1.0, np.log10(later.max() / later.min()))
+    powers = 10.0 ** np.arange(np.floor(np.log10(later.min())), np.floor(np.log10(later.max())) + 1)
+    if len(powers) <= 2:
+        powers = np.outer(powers, [1.0, 2.0, 5.0]).ravel()
+    ticks = powers[(powers >= later.min()) & (powers <= later.max())]
+    ax.set_xticks([0.0, *ticks[:: int(np.ceil(len(ticks) / 6))]])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e4 else f"$10^{{{np.log10(x):.0f}}}$"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(-0.03 * later.min(), later.max() * 10 ** (0.02 * span))
+
+
+def class_colours(counts: Sequence[float]) -> list[Any]:
+    """A colour for each class: of the palette while it lasts, else from dark, the largest class, to light."""
+    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    K = len(counts)
+    if len(cycle) >= K:
+        return list(cycle[:K])
+    places = np.argsort(np.argsort(-np.array(counts, dtype=float), kind="stable"), kind="stable")
+    return [mpl.colormaps["viridis"](place / K) for place in places]
+
+
+def class_handles(counts: Sequence[float] | None, colours: Sequence[Any], **style: Any) -> list[Line2D]:
+    """For a legend: every class, of many a few. counts: said beside each, if any."""
+    K = len(colours)
+    shown = range(K) if K <= NAMED_CLASSES else np.linspace(0, K - 1, 5).astype(int)
+    return [
+        Line2D([], [], color=colours[k], label=f"class {k}" + (f" ({counts[k]:g})" if counts else ""), **style)
+        for k in map(int, shown)
+    ]
 
 
 def widen(ax: Axes, least: float) -> None:

@@ -13,19 +13,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ncrun.errors import UserError
-from ncrun.figures import panels, wording
+from ncrun.figures import convergence, panels, wording
 from ncrun.figures.plot_lines import TIMES, Array, Curve, Lines, Request, Say, Values, is_finished
 from ncrun.metrics import words_of
 from ncrun.records.groups import differing_keys, naming_keys, settings_of, split, words
 from ncrun.records.read import Record
 
-STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
+# Dashed is predicted, and dotted the balanced baseline.
+STYLES: tuple[Any, ...] = ("-", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (10, 1.5)))
 # Panels side by side, before a new row begins.
 COLUMNS = 3
 # Values that span more than this factor are drawn on a log axis.
 WIDE = 10.0
-# So many classes have a name in a legend; of more, some.
-NAMED_CLASSES = 8
 SEED_ALPHA = 0.25
 # What a caption names of the configuration, as far as the runs have it in common.
 IN_CAPTION = (
@@ -54,8 +53,9 @@ IN_CAPTION = (
 def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     """The figure. say: is told, line by line, what a reader has to know of single runs.
 
-    A metric has a panel; one with a number for each class has one for each hue, and a colour for each class. Raises
-    UserError for a metric or key that these runs do not have, and for more curves than can be told apart.
+    A metric has a panel; one with a number for each class has one for each hue, and a colour for each class. Dashed is
+    what theory predicts, dotted the distance to its prediction for equal counts. Raises UserError for a metric or key
+    that these runs do not have, and for more curves than can be told apart.
     """
     lines = Lines(records, request, say)
     drawings = [(y, hue) for y in request.y for hue in (lines.hues if lines.is_list(y) else (None,))]
@@ -63,54 +63,77 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     rows = math.ceil(len(drawings) / columns)
     size = (max(5.2, 4.0 * columns), 3.7 * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    beside: dict[str, Line2D] = {}
     for ax, (metric, hue) in zip(axes.flat, drawings, strict=False):
-        _panel(ax, lines, request, metric, hue)
+        beside |= _panel(ax, lines, request, metric, hue)
     for ax in axes.flat[len(drawings) :]:
         ax.set_axis_off()
-    handles = _handles(lines, coloured=any(hue is None for _, hue in drawings))
+    handles = [*_handles(lines, coloured=any(hue is None for _, hue in drawings)), *beside.values()]
     if handles:
         figure.legend(handles=handles, loc="outside right upper")
     panels.caption(figure, _caption(lines))
     return figure
 
 
-def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | None) -> None:
-    """hue: the one whose classes are drawn, None for a metric that is one number."""
+def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | None) -> dict[str, Line2D]:
+    """hue: the one whose classes are drawn, None for a metric that is one number. Returns what a legend has to say of
+    predictions and baselines, if there are any."""
     title = words_of(metric)
+    baselines: list[tuple[Any, Curve]] = []
     if hue is None:
-        curves = [(_colour(lines.hues.index(curve.hue), len(lines.hues)), curve) for curve in lines.curves(metric)]
+        curves, baselines = (
+            [(_colour(lines.hues.index(curve.hue), len(lines.hues)), curve) for curve in found]
+            for found in (lines.curves(metric), lines.baselines(metric))
+        )
     else:
         number = lines.num_classes(metric, hue)
         curves = [(_colour(k, number), curve) for k in range(number) for curve in lines.curves(metric, hue, k)]
-        _class_legend(ax, number)
+        handles = panels.class_handles(None, [_colour(k, number) for k in range(number)])
+        ax.legend(handles=handles, loc="best")
         title = ", ".join(
             [title or metric, *(f"{key}={words(value)}" for key, value in zip(lines.hue, hue, strict=True))]
         )
-    logx, logy = _log_axes(lines, request, metric, [curve for _, curve in curves])
+    shown = [curve for _, curve in curves]
+    logx, logy = _log_axes(lines, request, metric, shown)
+    times = _abscissae(shown)
+    has_start = lines.over_time and bool((times == 0).any())
     for colour, curve in curves:
         style: dict[str, Any] = {"color": colour, "linestyle": STYLES[lines.styles.index(curve.style)]}
-        _draw(ax, curve, lines.over_time, logx, logy, **style)
+        _draw(ax, curve, lines.over_time, logx and not has_start, logy, **style)
+    for colour, curve in baselines:
+        _draw(ax, curve, lines.over_time, logx and not has_start, logy, **panels.BASELINE | {"color": colour})
+    for colour, curve in curves:
+        for x, y in curve.predicted:
+            ax.plot(x, y, **panels.PREDICTION | {"color": colour})
     xlabel = TIMES[lines.x] if lines.over_time else lines.x
     ax.set(xlabel=wording.time_word(lines.records) if lines.x == "epoch" else xlabel, ylabel=metric)
     ax.set_title(title, wrap=True)
-    if logx:
+    if logx and has_start:
+        panels.from_start(ax, times)
+    elif logx:
         ax.set_xscale("log")
     if logy:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=8))
     if not lines.over_time:
         _tick_values(ax, np.unique(np.concatenate([curve.points["x"] for _, curve in curves])), logx)
+    predicted = {"predicted": panels.DASHED} if any(curve.predicted for curve in shown) else {}
+    return predicted | ({"balanced": convergence.DOTTED} if baselines else {})
+
+
+def _abscissae(curves: Sequence[Curve]) -> Array:
+    return np.concatenate([part for c in curves for part in (c.points["x"], *(x for x, _ in c.alone))])
 
 
 def _log_axes(lines: Lines, request: Request, metric: str, curves: Sequence[Curve]) -> tuple[bool, bool]:
     """Whether abscissa and ordinate are logarithmic: as asked, else as their values are."""
-    xs = np.concatenate([part for c in curves for part in (c.points["x"], *(x for x, _ in c.alone))])
+    xs = _abscissae(curves)
     ys = np.concatenate(
         [part for c in curves for part in (c.points["low"], c.points["high"], *(y for _, y in c.alone))]
     )
     ys = ys[np.isfinite(ys)]
     if lines.over_time:
-        xs = xs[xs > 0]  # the start itself, which a log axis leaves out
+        xs = xs[xs > 0]  # the start itself has a place of its own
     share = metric.endswith("accuracy")  # read from the top, not as a ratio
     for option, name, values in (("logx", lines.x, xs), ("logy", metric, ys)):
         if getattr(request, option) and not (values > 0).any():
@@ -161,12 +184,6 @@ def _colour(index: int, number: int) -> Any:
     """One of so many: of the palette while it lasts, else of an ordered scale."""
     cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     return cycle[index] if number <= len(cycle) else colormaps["viridis"](index / number)
-
-
-def _class_legend(ax: Axes, number: int) -> None:
-    shown = range(number) if number <= NAMED_CLASSES else np.linspace(0, number - 1, 5).astype(int)
-    handles = [Line2D([], [], color=_colour(int(k), number), label=f"class {k}") for k in shown]
-    ax.legend(handles=handles, loc="best")
 
 
 def _handles(lines: Lines, coloured: bool) -> list[Line2D]:

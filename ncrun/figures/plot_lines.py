@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
+from ncrun.figures.plot_predictions import has_baseline, prediction_of
 from ncrun.records.groups import differing_keys, key_of, naming_keys, settings_of, split, unknown_metric, words
 from ncrun.records.read import Record
 
@@ -47,7 +48,7 @@ class Curve:
 
     points: of finished runs that differ in their seed, x, and at each the smallest (low), the mean and the largest
     (high). several: whether there are several at a point. alone: x and y of each run that is unfinished, or was
-    measured at other epochs.
+    measured at other epochs. predicted: x and y of what theory says of these runs.
     """
 
     hue: Values
@@ -55,6 +56,7 @@ class Curve:
     points: "pd.DataFrame"
     several: bool
     alone: list[tuple[Array, Array]]
+    predicted: list[tuple[Array, Array]]
 
 
 class Lines:
@@ -120,15 +122,40 @@ class Lines:
 
     def curves(self, metric: str, hue: Values | None = None, k: int | None = None) -> list[Curve]:
         """The lines of a metric, of every hue or of one. k: of a metric that is a list, the class."""
+        return self._curves(self._groups, metric, hue, k)
+
+    def baselines(self, metric: str) -> list[Curve]:
+        """The lines of the same distance to the prediction for equal class counts, where that is another one."""
+        groups = [[record for record in group if has_baseline(record, metric)] for group in self._groups]
+        return self._curves(groups, f"balanced.{metric}", None, None)
+
+    def _curves(
+        self, groups: Sequence[Sequence[Record]], metric: str, hue: Values | None, k: int | None
+    ) -> list[Curve]:
         build = self._over_time if self.over_time else self._over_key
         found = []
-        for group in self._groups:
-            its_hue, style = (next(iter(split(group, keys))) for keys in (self.hue, self.style))
+        for group in groups:
             having = [record for record in group if _has(record, metric)]
-            if having and hue in (None, its_hue):
+            if not having:
+                continue
+            its_hue, style = (next(iter(split(having, keys))) for keys in (self.hue, self.style))
+            if hue in (None, its_hue):
                 together, alone = build(having, metric, k)
-                found.append(Curve(its_hue, style, *_over_runs(together), alone))
+                found.append(Curve(its_hue, style, *_over_runs(together), alone, self._predicted(having, metric, k)))
         return found
+
+    def _predicted(self, group: Sequence[Record], metric: str, k: int | None) -> list[tuple[Array, Array]]:
+        """Over time a level for each prediction among the runs, over a key one line."""
+        values = np.array([prediction_of(record, metric, k) for record in group])
+        if not np.isfinite(values).any():
+            return []
+        if self.over_time:
+            times = np.concatenate([record.metrics[self.x].to_numpy(dtype=float) for record in group])
+            ends = np.array([times.min(), times.max()])
+            return [(ends, np.array([value, value])) for value in dict.fromkeys(values[np.isfinite(values)])]
+        xs = np.array([float(settings_of(record)[self.x]) for record in group])
+        order = np.argsort(xs, kind="stable")
+        return [(xs[order], values[order])]
 
     def num_classes(self, metric: str, hue: Values) -> int:
         """How many entries a metric that is a list has in the runs of this hue; 0 where none has it."""

@@ -91,6 +91,9 @@ def band_words(records: Sequence[Record]) -> str:
 
 def setting_words(*records: Record) -> str:
     """Scale, data, network and epochs in one phrase; of records that differ in them, each."""
+    free = [record for record in records if record.config["dataset"] is None]
+    if 0 < len(free) < len(records):
+        return f"{setting_words(*free)} {setting_words(*(r for r in records if r.config['dataset'] is not None))}"
     seed_words = _seed_words([record.config["seed"] for record in records])
     if records[0].config["dataset"] is None:
         return _free_feature_words(records, seed_words)
@@ -132,20 +135,30 @@ def _seed_words(seeds: Iterable[int]) -> str:
 
 
 def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
-    config = records[0].config
-    optimizer = config["optimizer"]
-    descent = "L-BFGS until the gradient is gone"
-    if optimizer["name"] != "lbfgs":
-        momentum = _each(records, lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
-        name = OPTIMIZER_WORDS.get(optimizer["name"], optimizer["name"])
-        name += f", momentum {momentum}" if "momentum" in optimizer else ""
-        descent = f"{config['epochs']:,} iterations of {name}, learning rate {optimizer['lr']:g}"
-    words = model_name(records[0])
+    optimizers = dict.fromkeys(record.config["optimizer"]["name"] for record in records)
+    descent = " or ".join(
+        _descent_words([record for record in records if record.config["optimizer"]["name"] == name])
+        for name in optimizers
+    )
+    words = _each(records, model_name)
     width = _any_of(sorted({record.config["model"]["width"] for record in records}))
     return (
         f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
-        f" {loss_words(records[0])}, {_decay_words(records[0])}, {descent}, {seed_words}."
+        f" {_each(records, loss_words)}, {_each(records, _decay_words)}, {descent}, {seed_words}."
     )
+
+
+def _descent_words(records: Sequence[Record]) -> str:
+    """Of free features under one optimiser."""
+    optimizer = records[0].config["optimizer"]
+    if optimizer["name"] == "lbfgs":
+        return "L-BFGS until the gradient is gone"
+    momentum = _each(records, lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
+    name = OPTIMIZER_WORDS.get(optimizer["name"], optimizer["name"])
+    name += f", momentum {momentum}" if "momentum" in optimizer else ""
+    epochs = _each(records, lambda record: f"{record.config['epochs']:,}")
+    rate = _each(records, lambda record: f"{record.config['optimizer']['lr']:g}")
+    return f"{epochs} iterations of {name}, learning rate {rate}"
 
 
 def dataset_words(record: Record) -> str:

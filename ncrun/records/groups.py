@@ -136,6 +136,12 @@ def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...
     return dict(sorted(parts.items(), key=lambda item: [_rank(value) for value in item[0]]))
 
 
+def ranks(record: Record, keys: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
+    """What records are sorted by, in ascending order of their values of some keys."""
+    settings = settings_of(record)
+    return tuple(_rank(_hashable(settings.get(key))) for key in keys)
+
+
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 

@@ -64,15 +64,15 @@ def test_seeds_are_a_mean_and_a_band_and_depths_are_colours(tmp_path: Path) -> N
     (ax,) = figure.axes
     for depth, line, band in zip((1, 3), ax.get_lines(), ax.collections, strict=True):
         expected = np.array([np.mean([1, 2, 3]) * depth / (1 + epoch) for epoch in EPOCHS])
-        assert line.get_ydata()[1:] == pytest.approx(expected[1:], rel=1e-14)
-        assert np.isnan(line.get_ydata()[0])  # the start has no place on a log axis
+        assert line.get_ydata() == pytest.approx(expected, rel=1e-14)
         edges = band.get_paths()[0].vertices
-        for epoch in EPOCHS[1:]:
+        for epoch in EPOCHS:
             at = edges[edges[:, 0] == epoch, 1]
             assert (at.min(), at.max()) == pytest.approx((depth / (1 + epoch), 3 * depth / (1 + epoch)))
         assert line.get_color() == f"#{'0072B2' if depth == 1 else 'D55E00'}"
     assert legend_of(figure) == ["head.depth", "1", "3"]
-    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "log", "epoch", "nc1")
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("symlog", "log", "epoch", "nc1")
+    assert ax.xaxis.get_transform().linthresh == 1  # linear up to there, so that the start has a place
     words = " ".join(figure.get_supxlabel().split())
     for part in ("6 runs, which differ in head.depth", "dataset.name=digits", "model.width=8", "Seeds 0 to 2"):
         assert part in words
@@ -212,7 +212,11 @@ def test_help(ncrun: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["runs"], ["y= is missing"]),
+        (["runs"], ["y= is missing", "kind=classes"]),
+        (["runs", "kind=clases"], ["kind=clases", "'classes'", "ledger"]),
+        (["runs", "kind=classes", "y=nc1"], ["y=nc1", "has no effect", "kind=classes"]),
+        (["runs", "kind=ledger"], ["kind=ledger", "ledger.within_class", "squared loss on a linear head"]),
+        (["runs/b", "kind=classes"], ["kind=classes", "none of these runs is finished"]),
         (["y=nc1"], ["no run is named"]),
         (["nowhere", "y=nc1"], ["nowhere", "no such folder"]),
         (["empty", "y=nc1"], ["empty", "holds no run"]),
@@ -234,7 +238,9 @@ def test_help(ncrun: Command) -> None:
     ids=" ".join,
 )
 def test_refusals(arguments: list[str], parts: list[str], refused: Refused, workdir: Path) -> None:
-    write_run(workdir / "runs" / "a", rows(1.0))
+    write_run(workdir / "runs" / "a", rows(1.0, gap=1.0) if "kind=ledger" in arguments else rows(1.0))
+    if "runs/b" in arguments:
+        write_run(workdir / "runs" / "b", rows(1.0), state="interrupted")
     (workdir / "empty").mkdir()
     line = refused("plot", *arguments)
     for part in parts:

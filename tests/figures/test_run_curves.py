@@ -1,7 +1,7 @@
 """curves.png of one run."""
 
 import pytest
-from figure_runs import DIRECT, DUFM, Runs, caption_of
+from figure_runs import DIRECT, DUFM, Runs, caption_of, panel
 from matplotlib import pyplot as plt
 
 from ncrun.figures.curves import run_curves
@@ -18,15 +18,45 @@ def test_the_picture_of_one_run(runs: Runs) -> None:
     plt.close(figure)
 
 
+def test_the_start_has_a_place_left_of_the_first_epoch(runs: Runs) -> None:
+    """Every panel is linear from 0 to 1, and shows the row of epoch 0."""
+    (run,) = runs("M1-0")
+    figure = run_curves(run)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert ax.get_xscale() == "symlog"
+        assert ax.xaxis.get_transform().linthresh == 1
+        assert [label.get_text() for label in ax.get_xticklabels()[:2]] == ["0", "1"]
+    loss = figure.axes[0].get_lines()[0]
+    assert (loss.get_xdata()[0], loss.get_ydata()[0]) == (0, run.metrics["loss"][0])
+    plt.close(figure)
+
+
+def test_a_network_has_panels_of_its_classes(runs: Runs) -> None:
+    """Margins with the predicted ones dashed, and test accuracies; ten classes are coloured by their size."""
+    (run,) = runs("M1-0")
+    figure = run_curves(run)
+    caption_of(figure)
+    margins, accuracies = panel(figure, "margin of each class"), panel(figure, "test accuracy of each class")
+    for k in range(10):
+        measured, predicted = margins.get_lines()[2 * k : 2 * k + 2]
+        assert list(measured.get_ydata()) == [row[k] for row in run.metrics["class.margin"]]
+        assert list(predicted.get_ydata()) == [run.theory["classes"][k]["margin"]] * 2
+        assert list(accuracies.get_lines()[k].get_ydata()) == [row[k] for row in run.metrics["class.test_accuracy"]]
+    assert len({line.get_color() for line in accuracies.get_lines()}) == 10
+    assert accuracies.get_legend().get_texts()[0].get_text() == "class 0 (3)"
+    plt.close(figure)
+
+
 def test_curves_of_free_features_have_margins(runs: Runs) -> None:
     """There is no test split; measured margins are solid, predicted ones dashed."""
     (run,) = runs.of("dang2023/direct-imbalanced", *DIRECT, "head.depth=1", "optimizer.momentum=0.9")
     figure = run_curves(run)
     caption_of(figure)
-    panel = figure.axes[1]
-    assert (panel.get_title(), panel.get_xlabel()) == ("margin of each class", "iteration")
-    for k, (measured, predicted) in enumerate(zip(panel.get_lines()[0:8:2], panel.get_lines()[1:8:2], strict=True)):
-        assert list(measured.get_ydata()) == [row[k] for row in run.metrics["class.margin"][1:]]
+    margins = figure.axes[1]
+    assert (margins.get_title(), margins.get_xlabel()) == ("margin of each class", "iteration")
+    for k, (measured, predicted) in enumerate(zip(margins.get_lines()[0:8:2], margins.get_lines()[1:8:2], strict=True)):
+        assert list(measured.get_ydata()) == [row[k] for row in run.metrics["class.margin"]]
         assert list(predicted.get_ydata()) == [run.theory["classes"][k]["margin"]] * 2
     for other in runs.of("sukenik2023/dufm", *DUFM, "head.depth=3")[:1]:
         caption_of(run_curves(other))

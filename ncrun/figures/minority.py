@@ -1,0 +1,103 @@
+"""Neural collapse and minority collapse side by side: how far features are collapsed, and which classes are lost."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ncrun.figures import arrangement, convergence, needs, panels
+from ncrun.figures.arrangement import Curve
+from ncrun.figures.classes import MEASURED, PREDICTED_PAIR
+from ncrun.metrics import words_of
+from ncrun.records.read import Record
+
+Array = NDArray[np.float64]
+# Of the axis of decays, from the border of a class: farther ones are drawn there.
+FARTHEST = 1e3
+
+
+def collapse(records: Sequence[Record]) -> Figure:
+    """NC1 and NC3 over training, with the balanced prediction dotted; the rarest class' margin over training; and every
+    class' margin at the end over the decay, in units of the one from which on theory loses the class. A row for each
+    architecture, data set or bias.
+
+    Raises UserError for runs without margins.
+    """
+    needs.metrics(records, "class.margin")
+    rows = arrangement.arrange(records)
+    figure, axes = panels.grid(len(rows), 4, width=2.35, height=1.95)
+    for row, line in zip(rows, axes, strict=True):
+        for ax, key in zip(line, ("nc1", "nc3"), strict=False):
+            convergence.curves(ax, row.curves, key)
+        rarest_margin(line[2], row.curves)
+        margins_over_decay(line[3], row.curves)
+    arrangement.label_rows(axes, rows)
+    panels.legend_above(figure, [*convergence.legend(rows), panels.DOT, panels.DASHED])
+    words = "The rarest class is the last of the smallest. Right of 1 the optimum loses the class (minority collapse)."
+    panels.caption(figure, convergence.caption(records, words))
+    return figure
+
+
+def rarest_margin(ax: Axes, curves: Sequence[Curve]) -> None:
+    """Over training, a band for each curve; dashed, what theory predicts."""
+    for curve in curves:
+        first = curve.records[0]
+        k = _rarest(first)
+        panels.band(ax, curve.records, partial(_margin, k), "linear", color=curve.colour)
+        predicted = first.theory["classes"][k]["margin"]
+        if predicted is not None:
+            ax.axhline(predicted, **panels.PREDICTION | {"color": curve.colour})
+    ax.axhline(0, color="0.7", linewidth=0.8, zorder=1)
+    ax.set_title(f"{words_of('class.margin').split()[0]} of the rarest class")
+    panels.tidy_log(ax.xaxis)
+
+
+def margins_over_decay(ax: Axes, curves: Sequence[Curve]) -> None:
+    """Of every class in every seed at the last epoch; dashes are predicted. Classes whose border theory does not know
+    are left out; a class that no decay loses stands at the left end."""
+    drawn = False
+    for curve in curves:
+        for record in curve.records:
+            places = _decays_over_border(record)
+            known = np.isfinite(places)
+            if not known.any():
+                continue
+            drawn = True
+            measured = np.array(record.metrics["class.margin"].iloc[-1], dtype=float)
+            predicted = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
+            ax.plot(places[known], predicted[known], color="0.15", **PREDICTED_PAIR)
+            ax.plot(places[known], measured[known], color=curve.colour, **MEASURED)
+    ax.set_title("margins at the end")
+    if not drawn:
+        panels.nothing_to_draw(ax)
+        return
+    ax.axvline(1, color="0.7", linewidth=0.8, zorder=1)
+    ax.axhline(0, color="0.7", linewidth=0.8, zorder=1)
+    ax.set(xscale="log", xlabel="decay / the class' border")
+    panels.tidy_log(ax.xaxis)
+
+
+def _rarest(record: Record) -> int:
+    counts = np.array(record.manifest["class_counts"])
+    return int(len(counts) - 1 - np.argmin(counts[::-1]))
+
+
+def _margin(k: int, frame: Any) -> list[float]:
+    return [row[k] for row in frame["class.margin"]]
+
+
+def _decays_over_border(record: Record) -> Array:
+    """(K,): 1 over the factor on all decays at which theory loses the class, cut off at FARTHEST both ways; nan where
+    that is not known."""
+    places = []
+    for entry in record.theory["classes"]:
+        border = entry.get("decay_to_collapse")
+        if border is None:
+            places.append(1 / FARTHEST if entry.get("never_collapses") else np.nan)
+        else:
+            places.append(float(np.clip(1 / border, 1 / FARTHEST, FARTHEST)) if border > 0 else FARTHEST)
+    return np.array(places)
