@@ -15,7 +15,53 @@ class UserError(ValueError):
         super().__init__(" ".join(message.split()))  # what libraries say may have several lines
 
 
+# What people type who come from elsewhere, and what it is called here.
+SYNONYMS = {
+    "learning_rate": "optimizer.lr",
+    "weight_decay": "decay.weight",
+    "wd": "decay.weight",
+    "lam_w": "decay.weight",
+    "lambda_w": "decay.weight",
+    "lam_h": "decay.feature",
+    "lambda_h": "decay.feature",
+    "feature_decay": "decay.feature",
+    "num_epochs": "epochs",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "data": "dataset",
+    "backbone": "model",
+    "arch": "model",
+    "network": "model",
+    "layers": "head.depth",
+    "depth": "head.depth",
+    "bias": "head.bias",
+    "output": "run_dir",
+    "out_dir": "run_dir",
+    "output_dir": "run_dir",
+    "num_workers": "threads",
+    "imbalance_ratio": "imbalance",
+    "crossentropy": "ce",
+    "cross_entropy": "ce",
+    "xent": "ce",
+    "squared": "mse",
+    "l2": "mse",
+    "accuracy": "train_accuracy",
+    "acc": "train_accuracy",
+    "nc2": "nc2_w",
+    "etf": "etf_w",
+}
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """'; did you mean X?', or nothing if no choice is near."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    """'; did you mean X?', or nothing if no choice is near: in its letters, as the last part of a dotted key, or as
+    what the field calls it."""
+    known = list(choices)
+    plain = word.lower().replace("-", "_")
+    called = SYNONYMS.get(plain) or SYNONYMS.get(plain.rpartition(".")[2])
+    found = (
+        [each for each in known if each.lower() == plain]
+        or [each for each in known if each == called]
+        or [each for each in known if each.rpartition(".")[2] == plain]
+        or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    )
     return f"; did you mean '{found[0]}'?" if found else ""

@@ -15,13 +15,22 @@ from ncrun.problem import Problem
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Decay is a term of the objective, never the optimiser's."""
+    """Decay is a term of the objective, never the optimiser's.
+
+    name: what users type as optimizer=.
+    """
 
     name: str = ""
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015).
+
+    lr: the learning rate at the start.
+    betas: decay rates of its two moments.
+    """
+
     name: str = "adam"
     lr: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
@@ -29,6 +38,12 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
+    """Stochastic gradient descent; of full batches, gradient descent.
+
+    lr: the learning rate at the start.
+    momentum: of the steps before; 0 is the plain descent.
+    """
+
     name: str = "sgd"
     lr: float = 0.05
     momentum: float = 0.9

@@ -1,6 +1,7 @@
 """Command lines without Hydra: argparse, whose errors are one line."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ncrun.errors import UserError
@@ -11,3 +12,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog.split()[-1]}: {message}")
+
+
+def following(word: str, before: str, options: Mapping[str, Sequence[str]], words: Sequence[str] = ()) -> list[str]:
+    """What may follow in the shell: after an option its choices (of one without any, a file), else options and words.
+
+    word: what is begun. before: the word before it. options: their choices by name.
+    """
+    choices = options[before] if options.get(before) else [*words, *(options if word.startswith("-") else ())]
+    return [choice for choice in choices if choice.startswith(word)]

@@ -3,9 +3,14 @@ far, sub-command and all."""
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 
 from ncrun.commands.composed import run_composed
 from ncrun.errors import UserError
+
+# Commands without Hydra that know what may follow: completions(word, before), of the word that is begun and the one
+# before it. A word that begins like none of them is a file, which the shell completes.
+COMPLETED = ("plot", "figures", "table", "measure")
 
 
 def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
@@ -19,10 +24,9 @@ def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
             print(" ".join(commands))
             return 0
         last = "" if line.endswith(" ") else words[-1]
-        if words[1] == "plot":
-            from ncrun.commands.plot import completions
-
-            print(" ".join(completions(last)))
+        if words[1] in COMPLETED:
+            module = import_module(f"ncrun.commands.{words[1]}")
+            print(" ".join(module.completions(last, words[-1] if last == "" else words[-2])))
             return 0
         if words[1] not in ("train", "theory"):
             return 0  # the shell completes files

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
+from ncrun.commands.keys import print_configuration
 from ncrun.config import doors, extensions, resolve
 from ncrun.config.compose import read_flags
 from ncrun.config.experiments import with_scale
@@ -56,6 +57,8 @@ def run_composed(
             raise UserError(f"--config-dir={folder}: no such folder")
         add_folder(folder)
     typed = extensions.extended(typed)
+    if options.cfg == "job" and not (is_sweep or options.package or options.config_name or options.config_dir):
+        return print_configuration(typed)
     store_choices()
     # A sweep's jobs are told apart first, for each may be of another scale; see hydra_plugins/ncrun_sweeper.py.
     sys.argv = [sys.argv[0], *_flags(options), "--", *(typed if is_sweep else with_scale(typed))]

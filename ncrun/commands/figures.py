@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ncrun.commands.arguments import Parser
+from ncrun.commands.arguments import Parser, following
 from ncrun.commands.changed import warn_of_changed
 from ncrun.config import extensions
 from ncrun.config.experiments import SCALES, own_recipes, recipe
 from ncrun.config.planning import PlannedJob, plan
 from ncrun.engines.processes import run_side_by_side
 from ncrun.errors import UserError, nearest
-from ncrun.figures import DRAWINGS, FROM_THEORY, panels
+from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
 from ncrun.records.table import write_tables
@@ -53,8 +53,7 @@ def figures(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     typed = extensions.extended([f"extend=[{','.join(options.extend)}]"] if options.extend else [])
     if options.list:
-        for name, core in drawn_experiments().items():
-            print(f"{name}{'  (core)' if core is not None else ''}")
+        _list()
         return 0
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs={options.jobs}: must be at least 1")
@@ -75,6 +74,22 @@ def figures(arguments: Sequence[str]) -> int:
         return 1
     planned = [job for name in trained for job in plan(name, options.scale, options.seeds, typed)]
     return _train_and_draw(names, options.scale, planned, options.out, jobs)
+
+
+def _list() -> None:
+    """A line for each name: whether it is drawn without being named, and what it shows."""
+    found, recipes = drawn_experiments(), own_recipes()
+    width = max(map(len, found))
+    for name, core in found.items():
+        own = recipes.get(name, {})
+        words = THEORY_WORDS.get(name) or own.get("shows") or ", ".join(map(str, own.get("figures") or ()))
+        print(f"{name:<{width}}  {'core' if core is not None else '    '}  {words}".rstrip())
+
+
+def completions(word: str, before: str) -> list[str]:
+    """What may follow in the shell: names of figures, and options."""
+    options = {"--scale": SCALES, **dict.fromkeys(("--from", "--out", "--jobs", "--seeds", "--list", "--extend"), ())}
+    return following(word, before, options, list(drawn_experiments()))
 
 
 def _core() -> list[str]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ncrun.commands.arguments import Parser
+from ncrun.commands.arguments import Parser, following
 from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.errors import UserError
+from ncrun.losses import LOSSES
 
 OPTIONAL = ("bias", "test_features", "test_labels")
 
@@ -54,6 +55,12 @@ def measure(arguments: Sequence[str]) -> int:
     else:
         print(found)
     return 0
+
+
+def completions(word: str, before: str) -> list[str]:
+    """What may follow in the shell."""
+    values = ("--decay-weight", "--decay-feature", "--relu-features", "--free-features", "--json")
+    return following(word, before, {"--loss": LOSSES.keys(), **dict.fromkeys(values, ())})
 
 
 def read_arrays(path: Path) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
     return figure
 
 
-def completions(word: str) -> list[str]:
+def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell: options, the kinds, the metrics of y, and the configuration keys of x, hue and
     style. A word that begins like none of them is a folder, which the shell completes."""
     option, equals, start = word.partition("=")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncrun.commands.arguments import Parser
+from ncrun.commands.arguments import Parser, following
 from ncrun.commands.changed import warn_of_changed
 from ncrun.errors import UserError
 from ncrun.records.files import write_text
@@ -45,6 +45,11 @@ def table(arguments: Sequence[str]) -> int:
         raise UserError(f"--out={options.out}: cannot be written ({error.strerror})") from error
     print(options.out)
     return 0
+
+
+def completions(word: str, before: str) -> list[str]:
+    """What may follow in the shell."""
+    return following(word, before, {"--format": list(WRITERS), "--out": (), "--columns": ()})
 
 
 def _form_of(out: Path | None) -> str:

@@ -4,16 +4,52 @@ import sys
 from collections.abc import Sequence
 
 from ncrun.commands.composed import run_composed
+from ncrun.commands.keys import asked_for, print_help
 from ncrun.run import Job
+
+HELP = """\
+ncrun theory [KEY=VALUE ...] [--json]       what a network of this configuration converges to; trains nothing
+ncrun theory -m KEY=V1,V2 ... [--json]      the same of a grid; with --json a document a line, `typed` first
+ncrun theory --help KEY ...                 what keys mean, such as head.depth, decay or model
+
+Printed are the claim (how far to trust it), the objective at the optimum, and for each class
+
+  |w|^2, |h|^2    squared norms of its classifier row and of its features' mean
+  logit, margin   the score that its mean gets for it; and that minus the largest other score
+  lost            whether the optimum gives the class up (minority collapse), and at which multiple of these decays it
+                  would, or would keep it again
+
+Keys are those of `ncrun train`; loss, counts or imbalance, model, head and decay pose the problem, others change
+nothing.
+
+for example
+  ncrun theory dataset=cifar10 imbalance=0.1 head.depth=3
+  ncrun theory model=ufm_relu counts=[50,30,2,1] decay.weight=2e-2 decay.feature=5e-3
+  ncrun theory -m model=ufm counts=[50,20,5] head.depth=1,2,3 --json
+
+  --json          print theory.json: what is not determined is null; a lost class is `collapsed` there
+  --cfg job       every key with its value and meaning
+"""
 
 
 def theory(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
+    if keys := asked_for(arguments):
+        return print_help(keys, arguments)
+    if any(word in ("-h", "--help") for word in arguments):
+        print(HELP, end="")
+        return 0
     print_json = "--json" in arguments
-    return run_composed([a for a in arguments if a != "--json"], lambda job: _predict(job, print_json))
+
+    def each(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+        return max(_predict(job, print_json, typed) for typed, job in jobs)
+
+    rest = [word for word in arguments if word != "--json"]
+    return run_composed(rest, lambda job: _predict(job, print_json), sweep=each)
 
 
-def _predict(job: Job, print_json: bool) -> int:
+def _predict(job: Job, print_json: bool, typed: Sequence[str] | None = None) -> int:
+    """typed: of a sweep, the overrides that make this job; its document is a line, and says them."""
     from ncrun.theory import predict
     from ncrun.theory.report import as_json, as_table
 
@@ -25,7 +61,8 @@ def _predict(job: Job, print_json: bool) -> int:
     if print_json:
         import json
 
-        print(json.dumps(as_json(prediction), indent=1), flush=True)
+        found = as_json(prediction)
+        print(json.dumps(found, indent=1) if typed is None else json.dumps({"typed": list(typed)} | found), flush=True)
     else:
         print(as_table(prediction), flush=True)
     return 0

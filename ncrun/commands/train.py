@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from ncrun.commands.composed import run_composed
+from ncrun.commands.keys import asked_for, print_help
 from ncrun.run import Job
 
 
 def train(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
+    if keys := asked_for(arguments):
+        return print_help(keys, arguments)
     return run_composed(arguments, _train, _check, _train_all)
 
 

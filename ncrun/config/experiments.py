@@ -1,5 +1,6 @@
 """An experiment is one YAML in configs/experiment: the authors' setting, its grid, and under `recipe` what there is to
-it besides: its scales, its figures, the words of a caption, and what has to be finished before it.
+it besides: in a line what it shows, its scales, its figures, the words of a caption, and what has to be finished
+before it.
 
 A scale is a set of overrides as one would type them. They are put below what is typed, which wins over them.
 """
@@ -60,7 +61,7 @@ def recipe(experiment: str) -> Recipe:
     found = OmegaConf.to_container(composed.recipe) if isinstance(composed.recipe, DictConfig) else {}
     assert isinstance(found, dict)
     parts: dict[str, Any] = {str(key): value for key, value in found.items()}
-    known = ("scales", "figures", "caption", "needs", "core")
+    known = ("shows", "scales", "figures", "caption", "needs", "core")
     for key in parts:
         if key not in known:
             raise UserError(

@@ -17,73 +17,117 @@ LONGEST_TEXT = 4000
 LARGEST_WHOLE = 10**100  # of floats there are some up to 10^308
 
 
+def _key(meaning: str, **default: Any) -> Any:
+    """A field with what it means, said here and nowhere else: `ncrun train --help KEY` and `--cfg job` print it. No
+    default: the configuration has to have it, and configs/train.yaml says with which value. Of the keys of a model,
+    data set or optimiser its own docstring says what they mean."""
+    return field(**(default or {"default": MISSING}), metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True)
 class HeadSettings:
-    depth: int | None = MISSING
-    width: int | None = MISSING
-    bias: bool = MISSING
-    relu: bool | None = MISSING
-    frozen: str | None = MISSING
+    depth: int | None = _key(
+        "M, the number of linear layers of the head (dufm: L, with a ReLU between them); left out: 1 "
+        "(dufm: 3), or that of head.frozen"
+    )
+    width: int | None = _key("width of the hidden layers of the head; left out: as wide as the features")
+    bias: bool = _key("an unregularised bias in the last layer")
+    relu: bool | None = _key(
+        "a ReLU between the layers of the head (deep unconstrained features); left out: false (dufm: true)"
+    )
+    frozen: str | None = _key(
+        "a finished run of model=dufm or ufm whose trained head is taken over and not trained further; "
+        "other weights there make another run; left out: the head is trained"
+    )
 
 
 @dataclass(frozen=True)
 class DecaySettings:
-    mode: str = MISSING
-    weight: Any = MISSING
-    feature: float | None = MISSING
+    mode: str = _key(
+        "features: on head and features, as in the theorems; parameters: plain weight decay on all parameters"
+    )
+    weight: Any = _key("lam_W: a number, or a list of M numbers from the layer that reads the features on")
+    feature: float | None = _key("lam_H, of mode features; left out: 1e-5 (free features: 5e-4)")
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    drops: list[float] | None = MISSING
-    step: int | None = MISSING
-    gamma: float = MISSING
+    drops: list[float] | None = _key(
+        "fractions of the training after which the learning rate is multiplied by gamma; left out: [0.6, "
+        "0.85] (free features: none)"
+    )
+    step: int | None = _key("instead of drops: every so many epochs; left out: drops decide")
+    gamma: float = _key("the factor of each drop")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of one run, as composed or (after the rules) filled in. See configs/train.yaml for what each means.
+    """The keys of one run, as composed or (after the rules) filled in.
 
     Their names and order are those of config.yaml, and a run's identity is a hash of them.
     """
 
-    dataset: Source | None = MISSING
-    model: ModelSpec = MISSING
-    optimizer: Optimizer = MISSING
-    seed: int = MISSING
-    restarts: int = MISSING
-    loss: str | None = MISSING
-    epochs: int | None = MISSING
-    batch_size: Any = MISSING
-    imbalance: float | None = MISSING
-    imbalance_profile: str | None = MISSING
-    class_order: str | None = MISSING
-    counts: list[int] | None = MISSING
-    classes: list[int] | None = MISSING
-    random_labels: float = MISSING
-    subset: str | None = MISSING
-    head: HeadSettings = field(default_factory=HeadSettings)
-    decay: DecaySettings = field(default_factory=DecaySettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    path: list[float] | None = MISSING
-    augment: list[str] = MISSING
-    taps: list[str] = MISSING
-    dtype: str | None = MISSING
-    precision: str = MISSING
-    compile: bool = MISSING
-    cuda_graphs: bool = MISSING
-    measure: Any = MISSING
-    device: str = MISSING
-    threads: Any = MISSING
-    jobs: Any = MISSING
-    together: bool = MISSING
-    progress: Any = MISSING
-    data_dir: str | None = MISSING
-    run_dir: str | None = MISSING
-    name: str | None = MISSING
-    extend: list[str] = MISSING
-    experiment: str | None = None
-    scale: str | None = None
+    dataset: Source | None = _key("what is trained on; free features have none")
+    model: ModelSpec = _key("the network, or free features")
+    optimizer: Optimizer = _key("how the objective is descended; left out: adam (free features: lbfgs)")
+    seed: int = _key("of the initial weights, the batches, and what else is drawn")
+    restarts: int = _key(
+        "free features: so many starts (seeds seed, seed + 1, ..) in one batched program, each a run of its own"
+    )
+    loss: str | None = _key("mse: 1/(2N) ||logits - Y||^2; ce: mean cross-entropy; left out: mse (ufm_relu: ce)")
+    epochs: int | None = _key("of free features one is one iteration; left out: 300 (free features: 30000)")
+    batch_size: Any = _key("an integer, or full; left out: min(128, N) (free features: full)")
+    imbalance: float | None = _key("n_min / n_max in (0, 1]; left out: all data with their true counts")
+    imbalance_profile: str | None = _key("how class sizes fall from the largest to the smallest: exp, step or linear")
+    class_order: str | None = _key("which class is rare: list (the last ones) or seed (drawn)")
+    counts: list[int] | None = _key("explicit samples of each class; wins over imbalance; left out: imbalance decides")
+    classes: list[int] | None = _key("which classes of the data set, such as [0,1]; left out: all")
+    random_labels: float = _key(
+        "this share of the training labels is dealt out anew among their samples, the field's standard control"
+    )
+    subset: str | None = _key("which samples of a class: seed (drawn) or first (in the data set's order)")
+    head: HeadSettings = _key("the deep linear head", default_factory=HeadSettings)
+    decay: DecaySettings = _key("the penalties in the objective", default_factory=DecaySettings)
+    schedule: ScheduleSettings = _key("of the learning rate", default_factory=ScheduleSettings)
+    path: list[float] | None = _key(
+        "free features with lbfgs: factors on all decays, settled at one after the other, each from the "
+        "last solution; left out: none"
+    )
+    augment: list[str] = _key(
+        "random changes to the training images: crop (moved by up to an eighth of their size), flip (mirrored)"
+    )
+    taps: list[str] = _key("layers of the backbone to measure too, such as [linear2,relu2]")
+    dtype: str | None = _key(
+        "for training: float32 or float64; left out: float32 (free features: float64); metrics are always float64"
+    )
+    precision: str = _key("of a network's matrix products in training: full, tf32 (on a GPU) or bfloat16")
+    compile: bool = _key("networks on a GPU: let torch.compile fuse the training's kernels")
+    cuda_graphs: bool = _key(
+        "on a GPU: record one training step and replay it, for models so small that launching kernels takes longest"
+    )
+    measure: Any = _key(
+        "when: auto (every epoch; of full batches about 200 log-spaced ones), every, log, or an integer k: "
+        "every k epochs"
+    )
+    device: str = _key("auto, cpu or cuda")
+    threads: Any = _key("CPU threads: an integer, or auto: all cores (free features: 1)")
+    jobs: Any = _key(
+        "of -m: runs trained side by side, each with its share of the cores: a number, or auto: one for each core"
+    )
+    together: bool = _key("of -m, free features with sgd or adam: runs of equal shapes in one batched program")
+    progress: Any = _key("a live display: auto (in a terminal), true or false")
+    data_dir: str | None = _key("where the data sets lie; left out: $NCRUN_DATA, else a cache folder of the user")
+    run_dir: str | None = _key("where the records go; left out: runs/<name>-<hash of this configuration>")
+    name: str | None = _key("first part of the run directory's name; left out: data set and model")
+    extend: list[str] = _key(
+        "a user's own files that add losses, models, data sets, metrics, theorems and figures; see docs/extend.md"
+    )
+    experiment: str | None = _key(
+        "an experiment of the papers, such as dang2023/mlp-imbalanced: its setting, and with -m its grid; "
+        "left out: none",
+        default=None,
+    )
+    scale: str | None = _key("of an experiment: cpu, real or paper; left out: paper", default=None)
 
 
 def settings_of(composed: DictConfig) -> Settings:
@@ -92,7 +136,7 @@ def settings_of(composed: DictConfig) -> Settings:
     given = _nodes(composed)
     schema = OmegaConf.structured(Settings)
     _set_writable(schema)
-    for group, schemas in _choices().items():
+    for group, schemas in choices().items():
         name = str(given[group].get("name")) if isinstance(given.get(group), DictConfig) else "null"
         choice(group, name, list(schemas))
         schema[group] = OmegaConf.structured(schemas[name])
@@ -119,7 +163,7 @@ def known_keys() -> list[str]:
     """Every key that some run has, dotted, for the nearest one to a mistyped key."""
     schemas: list[tuple[str, Any]] = [("", Settings), ("head.", HeadSettings), ("decay.", DecaySettings)]
     schemas += [("schedule.", ScheduleSettings)]
-    for group, of_group in _choices().items():
+    for group, of_group in choices().items():
         schemas += [(f"{group}.", schema) for schema in of_group.values()]
     return sorted({prefix + f.name for prefix, schema in schemas for f in fields(schema)})
 
@@ -133,7 +177,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _choices() -> dict[str, dict[str, Any]]:
+def choices() -> dict[str, dict[str, Any]]:
     """By group, the schema of each choice: the object with its defaults."""
     datasets, models = {each.key: each for each in SOURCES}, {each.key: each for each in MODELS}
     return {"dataset": datasets, "model": models, "optimizer": dict(OPTIMIZERS)}

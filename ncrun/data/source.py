@@ -42,7 +42,9 @@ class DataSetFacts:
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """name: what users type as dataset=. size, channels: what images are made into; None: as the data set has them.
+    """name: what users type as dataset=.
+    size: height and width that images are made into; null: as the data set has them.
+    channels: 1, grey, or 3, coloured; null: as the data set has them.
 
     words: what captions call it. has_test_split: whether there is always one; else every fifth sample of each
     class may be kept for testing.

@@ -9,10 +9,12 @@ from ncrun.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Convolutional(ModelSpec):
-    """width multiplies the channels of every stage. feature_norm: a BatchNorm on the pooled features, as released with
-    Dang et al. 2023, which makes their sign free; without it, as in Dang et al. 2024, they follow a ReLU.
+    """width: multiplies the channels of every stage.
+    feature_norm: true, a BatchNorm on the pooled features, as released with Dang et al. 2023, which makes their sign
+    free; false, none, so the features follow a ReLU and are never negative, as released with Dang et al. 2024.
 
-    millions: of parameters, at width 1."""
+    millions: of parameters, at width 1.
+    """
 
     width: float = 1.0
     feature_norm: bool = True

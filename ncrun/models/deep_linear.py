@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class DeepLinear(ModelSpec):
     """Linear layers on the inputs. Such features cannot collapse at will: theory's optimum is only a lower bound
-    here."""
+    here.
+
+    depth: so many layers below the head.
+    width: of all its layers, the features' too.
+    """
 
     name: str = "deep_linear"
     depth: int = 1

@@ -17,7 +17,6 @@ class DenseNet(Convolutional):
     """DenseNet-BC of 6, 12, 24 and 16 layers with the stem for small images, as released with Dang et al. 2024.
 
     width: multiplies the growth of 12.
-    feature_norm: as for resnet18.
     """
 
     name: str = "densenet"

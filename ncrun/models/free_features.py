@@ -9,8 +9,10 @@ from ncrun.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class FreeFeatureSpec(ModelSpec):
-    """width: the features' dimension. feature_std, weight_std: of the initial features and weights, normal; a
-    weight_std of None: PyTorch's default for linear layers."""
+    """width: d, the features' dimension.
+    feature_std: standard deviation of the initial features, normal.
+    weight_std: of the initial weights, normal; null: PyTorch's default for linear layers.
+    """
 
     width: int = 64
     feature_std: float = 0.1
@@ -31,11 +33,7 @@ class FreeFeatureSpec(ModelSpec):
 @dataclass(frozen=True)
 class UFM(FreeFeatureSpec):
     """Unconstrained features: H (model.width x N) is itself a parameter, read by a deep linear head. counts=[...] says
-    all.
-
-    feature_std: of the initial features, normal.
-    weight_std: of the initial weights, normal; null: PyTorch's default for linear layers.
-    """
+    all."""
 
     name: str = "ufm"
     words: ClassVar[str] = "free features"
@@ -47,8 +45,7 @@ class UFMReLU(FreeFeatureSpec):
     otherwise. They are kept so by projection after each step, or as bounds (lbfgs): a ReLU on H would trap a feature at
     zero.
 
-    feature_std: of the initial features, absolute values of a normal.
-    weight_std: as for ufm.
+    feature_std: standard deviation of the normal whose absolute values are the initial features.
     """
 
     name: str = "ufm_relu"
@@ -68,10 +65,7 @@ class UFMReLU(FreeFeatureSpec):
 @dataclass(frozen=True)
 class DUFM(FreeFeatureSpec):
     """Deep unconstrained features: a ReLU between the head's layers (head.depth is L), none on H itself; squared loss,
-    no bias.
-
-    feature_std, weight_std: as for ufm.
-    """
+    no bias."""
 
     name: str = "dufm"
     feature_std: float = 1.0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class MLP(ModelSpec):
     """ReLU network of Dang et al. 2023.
 
+    depth: so many blocks of a linear layer and a ReLU.
+    width: of all its layers, the features' too.
     batch_norm: true, BatchNorm after every ReLU and once more on the features (their balanced runs); false, none, and
     one more linear layer without activation (their imbalanced runs).
     features: linear, of free sign (Dang et al. 2023); relu, a ReLU behind the last layer (Dang et al. 2024).

@@ -29,8 +29,6 @@ class ResNet18(ResNet):
     """ResNet18 with the stem for small images.
 
     width: multiplies the widths 64, 128, 256, 512 of the four stages.
-    feature_norm: true, a BatchNorm on the features, as released with Dang et al. 2023; false, none, so the features
-    follow a ReLU and are never negative, as released with Dang et al. 2024.
     """
 
     name: str = "resnet18"
@@ -45,8 +43,6 @@ class ResNet20(ResNet):
     """ResNet20 with the stem for small images.
 
     width: multiplies the widths 16, 32, 64 of the three stages.
-    feature_norm: true, a BatchNorm on the features, as released with Dang et al. 2023; false, none, so the features
-    follow a ReLU and are never negative, as released with Dang et al. 2024.
     """
 
     name: str = "resnet20"

@@ -31,7 +31,6 @@ class VGG11(VGG):
     """VGG11 with BatchNorm, its convolutions only, for images of 32 x 32.
 
     width: multiplies the widths 64, 128, 256, 512, 512 of the five stages.
-    feature_norm: as for resnet18.
     """
 
     name: str = "vgg11"
@@ -45,7 +44,6 @@ class VGG16(VGG):
     """VGG16 with BatchNorm, its convolutions only, for images of 32 x 32.
 
     width: multiplies the widths 64, 128, 256, 512, 512 of the five stages.
-    feature_norm: as for resnet18.
     """
 
     name: str = "vgg16"

@@ -23,10 +23,7 @@ class CIFAR(Downloaded):
 
 @dataclass(frozen=True)
 class CIFAR10(CIFAR):
-    """Ten classes of coloured photographs of 32 x 32.
-
-    size: images are resized to this.
-    """
+    """Ten classes of coloured photographs of 32 x 32."""
 
     name: str = "cifar10"
     words: ClassVar[str] = "CIFAR-10"
@@ -42,10 +39,7 @@ class CIFAR10(CIFAR):
 
 @dataclass(frozen=True)
 class CIFAR100(CIFAR):
-    """A hundred classes of coloured photographs of 32 x 32.
-
-    size: images are resized to this.
-    """
+    """A hundred classes of coloured photographs of 32 x 32."""
 
     name: str = "cifar100"
     words: ClassVar[str] = "CIFAR-100"

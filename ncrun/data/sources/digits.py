@@ -12,10 +12,7 @@ from ncrun.data.splits import LabelledImages, hold_out
 
 @dataclass(frozen=True)
 class Digits(Source):
-    """scikit-learn's 1797 images of 8 x 8, every fifth of each class, in the set's order, kept for testing.
-
-    size: images are resized to this.
-    """
+    """scikit-learn's 1797 images of 8 x 8, every fifth of each class, in the set's order, kept for testing."""
 
     name: str = "digits"
     words: ClassVar[str] = "digits"

@@ -15,8 +15,11 @@ from ncrun.errors import UserError
 
 @dataclass(frozen=True)
 class EMNISTLetters(Downloaded):
-    """26 classes. Grey images in three channels of 32 x 32, as in the released code; size and channels null: as they
-    are."""
+    """26 handwritten letters, grey.
+
+    size: images become size x size, 32 as in the released code; null: as they are, 28.
+    channels: so often each grey image is repeated, 3 as in the released code; null: as they are, 1.
+    """
 
     name: str = "emnist_letters"
     size: int | None = 32

@@ -21,8 +21,11 @@ Listing = dict[str, list[Path]]
 
 @dataclass(frozen=True)
 class ImageFolder(OwnData):
-    """path/train/CLASS/* and path/test/CLASS/*, or path/CLASS/* alone. Every image is made size x size, grey (1) or RGB
-    (3)."""
+    """Your own folder: path/train/CLASS/* and path/test/CLASS/*, or path/CLASS/* alone.
+
+    size: every image is made size x size.
+    channels: 1, grey, or 3, coloured.
+    """
 
     name: str = "image_folder"
     size: int | None = 32

@@ -13,7 +13,8 @@ MEAN, STD = (0.1307,), (0.3081,)
 
 @dataclass(frozen=True)
 class Idx(Downloaded):
-    """size, channels: grey images in three channels of 32 x 32, as in the released code; null: as they are.
+    """size: grey images become size x size, 32 as in the released code; null: as they are, 28.
+    channels: so often each grey image is repeated, 3 as in the released code; null: as they are, 1.
 
     idx_md5: torchvision checks the archives it downloads, but not the unpacked files it finds.
     """
@@ -32,8 +33,7 @@ class Idx(Downloaded):
 
 @dataclass(frozen=True)
 class MNIST(Idx):
-    """Handwritten digits. Grey images in three channels of 32 x 32, as in the released code; dataset.size=null
-    dataset.channels=null: as they are."""
+    """Handwritten digits, grey."""
 
     name: str = "mnist"
     words: ClassVar[str] = "MNIST"
@@ -54,8 +54,7 @@ class MNIST(Idx):
 
 @dataclass(frozen=True)
 class FashionMNIST(Idx):
-    """Pieces of clothing. Grey images in three channels of 32 x 32, as in the released code; dataset.size=null
-    dataset.channels=null: as they are."""
+    """Pieces of clothing, grey."""
 
     name: str = "fashion_mnist"
     words: ClassVar[str] = "FashionMNIST"

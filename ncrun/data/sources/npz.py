@@ -19,8 +19,7 @@ IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
 
 @dataclass(frozen=True)
 class Npz(OwnData):
-    """The arrays train_images and train_labels, and perhaps test_images and test_labels; size and channels null: as
-    they are."""
+    """Your own arrays train_images and train_labels, and perhaps test_images and test_labels."""
 
     name: str = "npz"
     words: ClassVar[str] = "npz"

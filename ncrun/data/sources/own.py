@@ -28,7 +28,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class OwnData(Source):
-    """path: where the data lie. what: what is expected there."""
+    """path: where the data lie.
+
+    what: what is expected there.
+    """
 
     path: str | None = None
 

@@ -13,10 +13,7 @@ from ncrun.data.sources.downloaded import Downloaded
 
 @dataclass(frozen=True)
 class SVHN(Downloaded):
-    """Digits on house numbers, coloured, of 32 x 32. Its `extra` images are not used.
-
-    size: images are resized to this.
-    """
+    """Digits on house numbers, coloured, of 32 x 32. Its `extra` images are not used."""
 
     name: str = "svhn"
     words: ClassVar[str] = "SVHN"
