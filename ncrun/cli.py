@@ -19,6 +19,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun figures [NAME ...] [--scale cpu|real|paper] [--seeds N] [--from DIR] [--list]
                                           draw an experiment's figures, training what is missing
   ncrun plot RUN ... y=METRIC [x=KEY] [hue=KEY]   draw a metric of your own runs over time or over a setting
+  ncrun plot RUN ... kind=KIND            draw them as the papers' figures do: classes, grams, ledger, ...
   ncrun table RUN ... [--format FORMAT]   final numbers of your own runs, a row for each configuration
   ncrun verify RUN ...                    whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
@@ -28,8 +29,13 @@ for example
   ncrun theory dataset=cifar10 imbalance=0.1 head.depth=3
   ncrun train -m experiment=dang2023/mlp-imbalanced scale=cpu
 
+<<<<<<< HEAD
   ncrun train --cfg job    every key with its value     ncrun train --help    the choices of each group
   ncrun train model=module model.path=nets.py:Net ...   your own network as it is, or torchvision:NAME, timm:NAME
+=======
+  ncrun train --cfg job    every key with its value and meaning
+  ncrun train --help       the choices of each group    ncrun train --help KEY    what a key means
+>>>>>>> 87de4e4 (Tables that fit a terminal; what keys mean, tested; README)
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """

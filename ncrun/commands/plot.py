@@ -123,8 +123,8 @@ def completions(word: str, before: str) -> list[str]:
         return [f"kind={key}" for key in [each.key for each in DRAWINGS] if key.startswith(start)]
     if option not in ("y", "x", "hue", "style"):
         return []
-    *before, last = start.split(",")
-    kept = ",".join([*before, ""]) if before else ""
+    *earlier, last = start.split(",")
+    kept = ",".join([*earlier, ""]) if earlier else ""
     choices = [*(TIMES if option == "x" else ()), *(key for key in known_keys() if key not in OPENED)]
     if option == "y":
         choices = METRICS.keys()

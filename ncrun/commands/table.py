@@ -1,5 +1,6 @@
 """`ncrun table`: the final numbers of runs, one row for each configuration."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from ncrun.commands.changed import warn_of_changed
 from ncrun.errors import UserError
 from ncrun.records.files import write_text
 from ncrun.records.groups import gather
-from ncrun.records.table import COLUMNS, SUFFIXES, WRITERS, check_columns, final_table
+from ncrun.records.table import COLUMNS, SUFFIXES, WRITERS, as_text, check_columns, final_table
 
 
 def table(arguments: Sequence[str]) -> int:
@@ -20,7 +21,9 @@ def table(arguments: Sequence[str]) -> int:
         " over its seeds.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories, or folders that hold some")
-    parser.add_argument("--format", choices=list(WRITERS), help="left out: by the ending of --out, else markdown")
+    parser.add_argument(
+        "--format", choices=list(WRITERS), help="left out: by the ending of --out, else text that fits the terminal"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it; left out: printed")
     parser.add_argument("--columns", metavar="NAME,NAME", help=f"metrics to show; left out: {','.join(COLUMNS)}")
     options = parser.parse_args(list(arguments))
@@ -34,10 +37,13 @@ def table(arguments: Sequence[str]) -> int:
     for record in records:
         if record.manifest["state"] != "done":
             print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
-    text = WRITERS[form](final_table(finished, columns))
+    frame = final_table(finished, columns)
     if options.out is None:
-        print(text, end="")
+        fits = form is None and not options.columns
+        terminal = shutil.get_terminal_size().columns if fits else None
+        print(as_text(frame, terminal) if form is None else WRITERS[form](frame), end="")
         return 0
+    text = WRITERS[form or "text"](frame)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(options.out, text)
@@ -52,10 +58,10 @@ def completions(word: str, before: str) -> list[str]:
     return following(word, before, {"--format": list(WRITERS), "--out": (), "--columns": ()})
 
 
-def _form_of(out: Path | None) -> str:
-    """The format that a file's ending names. Raises UserError if it names none."""
+def _form_of(out: Path | None) -> str | None:
+    """The format that a file's ending names; None without a file. Raises UserError if it names none."""
     if out is None:
-        return "markdown"
+        return None
     if out.suffix not in SUFFIXES:
         raise UserError(f"--out={out}: ends in none of {', '.join(SUFFIXES)}; say which with --format")
     return SUFFIXES[out.suffix]

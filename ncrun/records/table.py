@@ -40,6 +40,8 @@ COLUMNS = (
     "test_accuracy",
     *DERIVED,
 )
+# What a narrow terminal shows, the most telling first.
+TELLING = ("loss", "gap", "distance", "balanced_distance", "nc1", "test_accuracy", "fitted_epoch", "train_accuracy")
 # Significant digits of a mean and of a standard deviation, where people read them.
 MEAN_DIGITS, STD_DIGITS = 4, 2
 
@@ -122,6 +124,45 @@ def as_csv(frame: "pd.DataFrame") -> str:
     return str(plain.to_csv(index=False, lineterminator="\n"))
 
 
+def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
+    """Aligned columns, as a terminal shows them. width: letters that a line has; then the settings are those that tell
+    the rows apart, and of more numbers than fit those are shown that tell most; what is left out is named below. None:
+    all of them."""
+    header, cells = _readable(frame, lambda number: number, " ± ")
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    seeds = len(_settings(frame))
+    shown = list(range(len(header)))
+    if width is not None:
+        shown = [*_naming(cells, seeds), seeds]
+        numbers = range(seeds + 1, len(header))
+        for j in [
+            *sorted((j for j in numbers if header[j] in TELLING), key=lambda j: TELLING.index(header[j])),
+            *numbers,
+        ]:
+            fits = sum(widths[i] + 2 for i in (*shown, j)) - 2 <= width
+            if j not in shown and (fits or shown[-1] == seeds):  # one number in any case
+                shown.append(j)
+            elif j not in shown and header[j] in TELLING:
+                break
+    lines = []
+    for row in (header, *cells):
+        parts = [row[j].ljust(widths[j]) if j < seeds else row[j].rjust(widths[j]) for j in sorted(shown)]
+        lines.append("  ".join(parts).rstrip())
+    if hidden := [name for j, name in enumerate(header) if j not in shown]:
+        lines += ["", f"not shown: {', '.join(hidden)} (--columns=..., or --out FILE for all)"]
+    return "\n".join(lines) + "\n"
+
+
+def _naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
+    """Of the first `count` columns those that tell rows apart which the ones before do not."""
+    found: list[int] = []
+    for j in range(count):
+        before, after = ({tuple(row[i] for i in which) for row in cells} for which in (found, [*found, j]))
+        if len(after) > len(before):
+            found.append(j)
+    return found
+
+
 def as_markdown(frame: "pd.DataFrame") -> str:
     """A table of the kind that GitHub shows, numbers right-aligned."""
     header, cells = _readable(frame, lambda number: number, " ± ")
@@ -143,7 +184,12 @@ def as_latex(frame: "pd.DataFrame") -> str:
     return str(pd.DataFrame(escaped, columns=names).to_latex(index=False, escape=False, column_format=alignment))
 
 
-WRITERS: dict[str, Callable[["pd.DataFrame"], str]] = {"markdown": as_markdown, "csv": as_csv, "latex": as_latex}
+WRITERS: dict[str, Callable[["pd.DataFrame"], str]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "latex": as_latex,
+}
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
 
 

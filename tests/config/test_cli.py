@@ -39,28 +39,29 @@ def test_version(ncrun: Command) -> None:
     assert ncrun("--version").out == f"ncrun {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["train", "theory"])
-def test_help_of_a_command_shows_choices_and_keys(command: str, ncrun: Command, workdir: Path) -> None:
-    result = ncrun(command, "--help")
+def test_help_of_train_shows_choices_and_keys(ncrun: Command, workdir: Path) -> None:
+    result = ncrun("train", "--help")
     assert (result.status, result.err) == (0, "")
     assert f"dataset: {', '.join(NAMES)}\n" in result.out
     assert "head:\n  depth: null\n" in result.out
     assert contents(workdir) == {}
 
 
-def test_help_of_theory_names_its_own_flag(ncrun: Command) -> None:
-    assert "--json" in ncrun("theory", "--help").out
+def test_help_of_theory_is_its_own(ncrun: Command) -> None:
+    result = ncrun("theory", "--help")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("ncrun theory [KEY=VALUE ...] [--json]")
+    for word in ("margin", "lost", "minority collapse", "--help KEY", "a document a line"):
+        assert word in result.out
 
 
-def test_cfg_job_prints_the_composed_configuration(ncrun: Command, workdir: Path) -> None:
-    from omegaconf import OmegaConf
-
-    result = ncrun("train", "--cfg", "job", "imbalance=0.1", "model=resnet18")
-    printed = OmegaConf.create(result.out)
-    assert result.status == 0
-    assert printed.imbalance == 0.1
-    assert printed.model == {"name": "resnet18", "width": 1.0, "feature_norm": True}
-    assert contents(workdir) == {}
+def test_theory_of_a_grid_is_a_document_a_line(ncrun: Command, workdir: Path) -> None:
+    result = ncrun("theory", "-m", "model=ufm", "counts=[5,3]", "head.depth=1,2", "--json")
+    documents = [json.loads(line) for line in result.out.splitlines()]
+    assert [each["typed"][-1] for each in documents] == ["head.depth=1", "head.depth=2"]
+    for depth, document in zip((1, 2), documents, strict=True):
+        alone = json.loads(ncrun("theory", "model=ufm", "counts=[5,3]", f"head.depth={depth}", "--json").out)
+        assert {key: value for key, value in document.items() if key != "typed"} == alone
 
 
 def test_info_lists_the_config_path(ncrun: Command, workdir: Path) -> None:
@@ -94,7 +95,12 @@ def test_unknown_words_and_flags(arguments: list[str], parts: list[str], refused
 
 
 def test_figures_list(ncrun: Command, workdir: Path) -> None:
-    names = [line.split()[0] for line in ncrun("figures", "--list").out.splitlines()]
+    lines = ncrun("figures", "--list").out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert all(
+        len(line.removeprefix(name).replace(" core ", "").split()) > 3 for line, name in zip(lines, names, strict=True)
+    )
+    assert sum(" core " in line for line in lines) == 8
     assert len(names) == len(set(names))
     without_figure = {"sukenik2023/head"}  # trained for sukenik2023/frozen-head
     assert set(names) == {*experiments(), "theory/etf-map"} - without_figure
@@ -170,6 +176,13 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
         ("ncrun plot runs/a hue=head.d", ["hue=head.depth"]),
         ("ncrun plot runs/a style=loss,epo", ["style=loss,epochs"]),
         ("ncrun plot ru", []),
+        ("ncrun plot runs/a kind=c", ["kind=classes", "kind=collapse", "kind=convergence"]),
+        ("ncrun plot runs/a y=class.m", ["y=class.margin"]),
+        ("ncrun figures dang2023/ph", ["dang2023/phase"]),
+        ("ncrun figures --scale ", ["cpu", "real", "paper"]),
+        ("ncrun figures --l", ["--list"]),
+        ("ncrun table runs --format ", ["text", "markdown", "csv", "latex"]),
+        ("ncrun measure a.npz --loss ", ["mse", "ce"]),
         ("ncrun measure ", []),
         ("ncrun nosuch ", []),
     ],

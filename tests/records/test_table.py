@@ -14,7 +14,7 @@ import pytest
 from conftest import PATIENCE_S, Command, Refused, write_run
 
 from ncrun.records.groups import differing_keys, gather, naming_keys, split
-from ncrun.records.table import as_csv, as_latex, as_markdown, final_table, write_tables
+from ncrun.records.table import as_csv, as_latex, as_markdown, as_text, final_table, write_tables
 
 
 def row(epoch: int, **values: Any) -> dict[str, Any]:
@@ -141,15 +141,40 @@ def test_a_papers_table_names_the_experiment_and_what_differs_within_one(tmp_pat
     assert list(frame["experiment"]) == ["p/a", "p/a", "p/b"]
 
 
-def test_command_prints_markdown_and_writes_by_the_ending(ncrun: Command, workdir: Path) -> None:
+def test_command_prints_text_and_writes_by_the_ending(ncrun: Command, workdir: Path) -> None:
     sweep(workdir / "runs")
     printed = ncrun("table", "runs", "--columns", "loss,nc1")
     assert (printed.status, printed.err) == (0, "")
-    assert printed.out.splitlines()[0] == "| head.depth | seeds | loss | nc1 |"
+    assert printed.out.splitlines() == [
+        "head.depth  seeds          loss            nc1",
+        "1               3  0.3 ± 0.26  2e-05 ± 1e-05".replace("0.3 ±", " 0.3 ±").replace("2e-05 ±", "2e-05 ±"),
+        "3               1          0.25",
+    ]
+    markdown = ncrun("table", "runs", "--columns", "loss,nc1", "--format", "markdown").out
+    assert markdown.splitlines()[0] == "| head.depth | seeds | loss | nc1 |"
     assert ncrun("table", "runs/a0", "runs/a1", "--out", "tables/t.csv").status == 0
     assert list(pd.read_csv(workdir / "tables" / "t.csv")["seeds"]) == [2]
     assert ncrun("table", "runs", "--format", "latex", "--out", "t.txt").status == 0
     assert (workdir / "t.txt").read_text().startswith(r"\begin{tabular}")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_text_fits_the_terminal_and_names_what_it_leaves_out(tmp_path: Path, width: int) -> None:
+    """Settings that follow from others and the less telling numbers make room; files have every column."""
+    for depth, wide in ((1, 8), (3, 16)):
+        for seed in (0, 1):
+            numbers = dict.fromkeys(("nc1", "nc2_w", "nc2_h", "nc3", "nc4", "gap", "test_accuracy"), 0.1 * (1 + seed))
+            config = {"head__depth": depth, "model__width": wide, "seed": seed}
+            write_run(tmp_path / f"{depth}-{seed}", [row(3, loss=0.2 + seed, **numbers)], **config)
+    frame = final_table(gather([tmp_path]))
+    text = as_text(frame, width)
+    *table, _, last = text.splitlines()
+    assert max(map(len, table)) <= width
+    header = table[0].split()
+    assert header[:3] == ["head.depth", "seeds", "loss"]  # model.width follows
+    hidden = last.removeprefix("not shown: ").partition(" (")[0].split(", ")
+    assert sorted([*header, *hidden]) == sorted(name for name in frame if not str(name).endswith("_std"))
+    assert as_text(frame).splitlines()[0].split() == [name for name in frame if not str(name).endswith("_std")]
 
 
 def test_tables_and_plots_need_no_torch(tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_unfinished_runs_are_named_and_left_out(ncrun: Command, workdir: Path) -
     write_run(workdir / "runs" / "b", [row(1)], state="interrupted", seed=1)
     result = ncrun("table", "runs")
     assert "runs/b: is not finished (interrupted)" in result.err
-    assert result.out.splitlines()[-1].startswith("| 1 | 0.5 |")
+    assert result.out.splitlines()[1].split()[:2] == ["1", "0.5"]
 
 
 @pytest.mark.parametrize(
