@@ -41,7 +41,7 @@ WIDE_RATIO = 15
 def sizes(records: Sequence[Record]) -> Figure:
     """Squared norms of classifier rows and class means, margins and accuracies over class size."""
     rows = arrangement.arrange(records)
-    tested = records[0].config["dataset"] is not None
+    tested = any(record.config["dataset"] is not None for record in records)
     figure, axes = panels.grid(len(rows), len(PER_CLASS) + tested, width=2.1, sharex=len(rows) == 1)
     for row, line in zip(rows, axes, strict=True):
         for ax, (metric, entry, title) in zip(line, PER_CLASS, strict=False):
@@ -117,12 +117,12 @@ def accuracies(ax: Axes, curves: Sequence[Curve]) -> None:
     """Of every class, in training and in the test split, at the last epoch, in every seed."""
     for curve in curves:
         for split, style in (("train", MEASURED), ("test", TEST)):
+            key = f"class.{split}_accuracy"
             points = [
                 (count, value)
                 for record in curve.records
-                for count, value in zip(
-                    _counts(record), record.metrics[f"class.{split}_accuracy"].iloc[-1] or (), strict=False
-                )
+                if key in record.metrics
+                for count, value in zip(_counts(record), record.metrics[key].iloc[-1] or (), strict=False)
                 if value is not None
             ]
             if points:
