@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ncrun.posed import Layers
 
 
+# What a terminal has room for, as in `ncrun theory`.
+SHORT = {"weight_norm_sq": "|w|^2", "feature_norm_sq": "|h|^2", "train_accuracy": "train", "test_accuracy": "test"}
+
+
 @dataclass(frozen=True, repr=False)
 class Measurement:
     """What `measure` found.
@@ -114,7 +118,8 @@ class Measurement:
         """A row for each class: what is measured, and in brackets what is predicted."""
         columns = [[str(k) for k in range(self.problem.num_classes)], [f"{n:.0f}" for n in self.problem.counts]]
         header = ["class", "count"]
-        for name, (measured, expected) in self._class_wise().items():
+        for key, (measured, expected) in self._class_wise().items():
+            name = SHORT.get(key, key)
             header.append(name if expected is None else f"{name} (predicted)")
             beside = [""] * len(measured) if expected is None else [f" ({_short(wanted)})" for wanted in expected]
             columns.append([_short(value) + more for value, more in zip(measured, beside, strict=True)])
