@@ -13,7 +13,6 @@ from ncrun.figures import DRAWINGS
 from ncrun.figures.plot_lines import TIMES, Request
 from ncrun.metrics import METRICS
 from ncrun.records.groups import OPENED, gather
-from ncrun.records.read import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,21 +68,18 @@ def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
     for key in options:
         if key not in ("kind", "out"):
             raise UserError(f"{key}={options[key]}: has no effect: kind={kind} says what is drawn")
-    finished = _finished(gather(folders))
+    records = gather(folders)
+    finished = [record for record in records if record.manifest["state"] == "done"]
     if not finished:
         raise UserError(f"kind={kind}: none of these runs is finished; y=METRIC draws what there is of them")
+    for record in records:
+        if record.manifest["state"] != "done":
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
+    warn_of_changed(finished)
     try:
         return DRAWINGS[kind].of(finished)
     except UserError as error:
         raise UserError(f"kind={kind}: {error}") from error
-
-
-def _finished(records: Sequence[Record]) -> list[Record]:
-    """Those that are; the others are named."""
-    for record in records:
-        if record.manifest["state"] != "done":
-            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
-    return [record for record in records if record.manifest["state"] == "done"]
 
 
 def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":

@@ -36,7 +36,7 @@ def dotted(ax: Any) -> list[Any]:
 def test_over_time_predictions_are_dashed_and_baselines_dotted(all_imbalanced: list[Record]) -> None:
     figure = plot_runs(all_imbalanced, Request(y=("loss", "nc3", "class.margin")), lambda line: None)
     caption_of(figure)
-    loss, nc3, margins, _ = figure.axes
+    loss, nc3, margins = figure.axes[:3]
     by_depth = {r.config["head"]["depth"]: r for r in all_imbalanced}
     assert [list(line.get_ydata()) for line in dashed(loss)] == [[by_depth[M].theory["objective"]] * 2 for M in (1, 3)]
     for line, M in zip(dotted(nc3), (1, 3), strict=True):
