@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.figures import panels, wording
+from ncrun.figures.plot_predictions import along_path
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
-from ncrun.theory import predict
 
 Array = NDArray[np.float64]
 
@@ -165,12 +165,7 @@ def _predicted(record: Record) -> tuple[Array, Array, Array]:
         margins = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
         objective = np.array(record.theory["objective"], dtype=float)
         return ends, np.repeat(objective, 2), np.tile(margins, (2, 1))
-    factors = np.unique(record.metrics["factor"].to_numpy(dtype=float))
-    geometries = [predict(record.problem.scaled(factor)) for factor in factors]
-    none = np.full(record.problem.num_classes, np.nan)
-    found = [geometry.margins() for geometry in geometries]
-    objectives = np.array([geometry.objective for geometry in geometries], dtype=float)
-    return factors, objectives, np.array([none if margin is None else margin for margin in found])
+    return along_path(record)
 
 
 def _errors(ax: Axes, record: Record) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ncrun.figures import usual_set
 from ncrun.records.read import Record
+from ncrun.theory import predict
 
 Array = NDArray[np.float64]
 # Entries of theory.json.
@@ -40,6 +41,16 @@ def prediction_of(record: Record, metric: str, k: int | None = None) -> float:
         value = function(theory)[place]
         value = value if value > usual_set.SMALLEST else None
     return np.nan if value is None else float(value)
+
+
+def along_path(record: Record) -> tuple[Array, Array, Array]:
+    """Of a path of decays: its factors (n,), and at each the predicted objective (n,) and margins (n, K); nan where
+    there is none."""
+    factors = np.unique(record.metrics["factor"].to_numpy(dtype=float))
+    predictions = [predict(record.problem.scaled(factor)) for factor in factors]
+    none = np.full(record.problem.num_classes, np.nan)
+    margins = [none if (found := each.margins()) is None else found for each in predictions]
+    return factors, np.array([each.objective for each in predictions], dtype=float), np.array(margins)
 
 
 def has_baseline(record: Record, metric: str) -> bool:

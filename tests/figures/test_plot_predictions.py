@@ -70,6 +70,17 @@ def test_what_is_not_predicted_has_no_line(runs: Runs) -> None:
     assert not dotted(ax)
 
 
+def test_along_a_path_of_decays_the_prediction_changes(runs: Runs) -> None:
+    path = [0.5, 1.0, 4.0, 40.0, 4.0, 1.0]
+    (run,) = runs.of("dang2023/hysteresis", f"path={path}".replace(" ", ""), "counts=[20,9,4]", "head.depth=2")
+    loss, margins = plot_runs([run], Request(y=("loss", "class.margin"), x="factor"), lambda line: None).axes
+    (line,) = dashed(loss)
+    assert list(line.get_xdata()) == [0.5, 1.0, 4.0, 40.0]
+    assert line.get_ydata()[1] == pytest.approx(run.theory["objective"], rel=1e-14)
+    at_one = [line.get_ydata()[1] for line in dashed(margins)]
+    assert at_one == pytest.approx([entry["margin"] for entry in run.theory["classes"]], rel=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["classes", "collapse"])
 def test_kind_draws_any_run(kind: str, runs: Runs, ncrun: Command) -> None:
     (run,) = runs("ce")
