@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -26,6 +27,8 @@ COLUMNS = 3
 # Values that span more than this factor are drawn on a log axis.
 WIDE = 10.0
 SEED_ALPHA = 0.25
+# Of a prediction's colour, from that of what was measured.
+DARKER = 0.5
 # What a caption names of the configuration, as far as the runs have it in common.
 IN_CAPTION = (
     "experiment",
@@ -104,7 +107,7 @@ def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | 
         _draw(ax, curve, lines.over_time, logx and not has_start, logy, **panels.BASELINE | {"color": colour})
     for colour, curve in curves:
         for x, y in curve.predicted:
-            ax.plot(x, y, **panels.PREDICTION | {"color": colour})
+            ax.plot(x, y, **panels.PREDICTION | {"color": _darker(colour), "zorder": 3})
     xlabel = TIMES[lines.x] if lines.over_time else lines.x
     ax.set(xlabel=wording.time_word(lines.records) if lines.x == "epoch" else xlabel, ylabel=metric)
     ax.set_title(title, wrap=True)
@@ -168,6 +171,11 @@ def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **sty
     for own_x, own_y in curve.alone:
         ax.plot(own_x, shown(own_x, own_y), linewidth=0.8, **style)
         ax.plot(own_x[-1:], shown(own_x, own_y)[-1:], "o", color=colour, fillstyle="none")
+
+
+def _darker(colour: Any) -> tuple[float, ...]:
+    """Of a prediction, which is seen where the measured line lies under it, too."""
+    return tuple(DARKER * part for part in to_rgb(colour))
 
 
 def _tick_values(ax: Axes, values: Array, logx: bool) -> None:
