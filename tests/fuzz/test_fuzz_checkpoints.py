@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,17 @@ def test_sealed_bytes_that_are_no_checkpoint(data: Data, interrupted: Path, plac
 
 @examples(20)
 @given(
-    content=st.one_of(st.binary(max_size=60), st.sampled_from([b"[" * 5000, b'{"pid": []}', b'{"pid": 1, "host": {}}']))
+    content=st.one_of(
+        st.binary(max_size=60), st.sampled_from([b"[" * 5000, b'{"pid": []}', b'{"pid": 1, "host": {}}'])
+    ),
+    name=st.sampled_from([".lock", ".lock.1/holder", ".lock.1/other", ".lock.3", f".lock.{10**100}/holder"]),
 )
-def test_any_content_of_a_lock_file(content: bytes, place: Path) -> None:
+def test_any_content_of_a_lock_file(content: bytes, name: str, place: Path) -> None:
+    """In the place of older versions', in today's, and where none has it."""
     folder = place / "locked"
-    folder.mkdir(exist_ok=True)
-    (folder / ".lock").write_bytes(content)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(content)
     lock = Lock(folder)
     with within_time("lock files"):
         with contextlib.suppress(UserError):

@@ -209,20 +209,25 @@ def test_all_diverge(ncrun: Command, workdir: Path) -> None:
     assert {state(file.parent) for file in workdir.rglob("manifest.json")} == {"failed"}
 
 
-# What a manifest says of when and where a run was trained, and of files that say so.
-OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "seal")
+# What a manifest says of when, and with which code, a run was trained, and the checksums of files that say when.
+OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "seal", "code")
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What its manifest says of a run, whenever it was trained."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return {key: value for key, value in manifest.items() if key not in OF_THE_SITTING}
 
 
 def whole(folder: Path) -> dict[str, Any]:
     """All that the files of a run say but for times, and for the seal, which is of the times, too."""
-    manifest = json.loads((folder / "manifest.json").read_text())
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
     progress = {key: value for key, value in checkpoint["progress"].items() if "seconds" not in key}
     kept = {key: value for key, value in checkpoint.items() if key not in ("progress", "metrics")}
     names = ("config.yaml", "problem.json", "theory.json", "geometry.json")
     return {
         "names": sorted(contents(folder)),
-        "manifest": {key: value for key, value in manifest.items() if key not in OF_THE_SITTING},
+        "manifest": told(folder),
         "checkpoint": repr((kept, progress)),
         "rows": rows(folder),
         **{name: (folder / name).read_bytes() for name in names},
@@ -247,8 +252,7 @@ def test_killed_while_its_runs_are_closed(ncrun: Command, workdir: Path, monkeyp
             assert whole(ours) == whole(theirs)
             done += 1
         else:
-            same = [json.loads((folder / "manifest.json").read_text()) for folder in (ours, theirs)]
-            assert len({json.dumps({**each, "started": None}) for each in same}) == 1
+            assert told(ours) == told(theirs)
             assert rows(ours) == rows(theirs)
     assert done == 2
 
