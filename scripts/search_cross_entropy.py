@@ -121,9 +121,9 @@ def save(search: Search) -> int:
     return len(lines) - before
 
 
-def report(search: Search) -> None:
-    """Print, for each setting, the claim's grade, the claimed value, the lowest known and the lowest found."""
-    print("K  M  bias  C/C_zero  grade    claimed      known        found        found/known - 1")
+def report(search: Search) -> list[str]:
+    """For each setting a line: the claim's grade, the claimed value, the lowest known and the lowest found."""
+    lines = ["K  M  bias  C/C_zero  grade    claimed      known        found        found/known - 1"]
     undercut = {"open": 0, "refuted": 0, "proven": 0}
     number = dict.fromkeys(undercut, 0)
     for setting in search.settings:
@@ -133,9 +133,10 @@ def report(search: Search) -> None:
         undercut[prediction.claim] += off < -UNDERCUT
         values = f"{prediction.objective:.9f}  {known:.9f}  {search.values[setting]:.9f}"
         where = f"{setting.num_classes:<2} {setting.depth:<2} {'yes' if setting.bias else 'no ':<5} {setting.ratio:<9g}"
-        print(f"{where} {prediction.claim:<8} {values}  {off:+.2e}")
+        lines.append(f"{where} {prediction.claim:<8} {values}  {off:+.2e}")
     for claim, total in number.items():
-        print(f"graded {claim}: {total} settings, {undercut[claim]} of them undercut by more than {UNDERCUT:g}")
+        lines.append(f"graded {claim}: {total} settings, {undercut[claim]} of them undercut by more than {UNDERCUT:g}")
+    return lines
 
 
 def main() -> None:
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--classes", type=int, nargs="+", default=mixture_families.SEARCHED_CLASSES)
     parser.add_argument("--depths", type=int, nargs="+", default=mixture_families.SEARCHED_DEPTHS)
+    parser.add_argument("--report", type=Path, help="write the table into this file, too")
     arguments = parser.parse_args()
     heads = itertools.product(arguments.classes, arguments.depths, (False, True), mixture_families.SEARCHED_RATIOS)
     search = Search(np.random.default_rng(arguments.seed), [Setting(*head) for head in heads])
@@ -152,8 +154,10 @@ def main() -> None:
     while time.monotonic() < end:
         search.task()
         tasks += 1
-    print(f"{tasks} starts; {save(search)} witnesses added")
-    report(search)
+    lines = [f"{tasks} starts; {save(search)} witnesses added", *report(search)]
+    print(*lines, sep="\n")
+    if arguments.report is not None:
+        arguments.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
