@@ -6,7 +6,7 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.registry import Registry
-from ncrun.theory import cross_entropy, relu_features, relu_head, seli, squared_loss
+from ncrun.theory import cross_entropy, relu_features, relu_features_bias, relu_head, seli, squared_loss
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.theorem import Theorem, uncovered
 
@@ -17,6 +17,7 @@ THEOREMS: Registry[Theorem] = Registry(
         *cross_entropy.THEOREMS,
         *seli.THEOREMS,
         *relu_features.THEOREMS,
+        *relu_features_bias.THEOREMS,
         *relu_head.THEOREMS,
     ),
 )

@@ -21,7 +21,7 @@ from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd, shared_penalty, ties
 from ncrun.theory.symmetry import alike_by_class
-from ncrun.theory.theorem import BIAS, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
+from ncrun.theory.theorem import BIAS, DEEP, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
 SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating the bias, same spectral form"
@@ -110,7 +110,7 @@ def optimum(problem: Problem) -> Prediction:
 def _bound_with_bias(problem: Problem) -> Prediction:
     """Features after a ReLU with a bias: the value that free features could reach."""
     free = optimum(replace(problem, feature_sign="free"))
-    note = "features after a ReLU with a bias: no theorem; the objective is that of free features, a lower bound"
+    note = "a deep head with a bias on features after a ReLU: no theorem; the objective of free features is a bound"
     return Prediction(problem, "none", SOURCE_BIAS, objective=free.objective, note=note)
 
 
@@ -178,7 +178,10 @@ FITS = Condition("no bias, or free features", lambda problem: problem.feature_si
 THEOREMS = (
     Theorem("squared-loss", (*kind("mse", "linear", "features", EITHER_SIGN), FITS), optimum),
     Theorem(
-        "squared-loss-bound", (*kind("mse", "linear", "features", NONNEGATIVE), BIAS), _bound_with_bias, bound_only=True
+        "squared-loss-bound",
+        (*kind("mse", "linear", "features", NONNEGATIVE), BIAS, DEEP),
+        _bound_with_bias,
+        bound_only=True,
     ),
     Theorem("squared-loss-limit", (*kind("mse", "linear", "parameters", EITHER_SIGN), FITS), limit),
 )

@@ -1,0 +1,160 @@
+"""Logits made of given feature directions: the convex program that is left once the directions h_i are chosen.
+
+    minimise over W (K x r), b (K)   sum_k n_k/N l_k(x_k / sqrt n_k + b) + s sum_i |w_i|,      X = W H,
+with unit rows h_i of H. A group-lasso program: smooth wherever no w_i is zero. Newton's method, with the system solved
+group by group of directions that share classes; the groups meet only in the bias.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from ncrun.theory.class_losses import ClassLosses, class_losses
+from ncrun.theory.prediction import Array
+
+MOST_STEPS = 100
+SHORTENINGS = 40
+FAINT = 1e-12  # a direction with less than this share of the largest weight has none
+NEAR = 1e-11  # of the objective
+POLISHING = 3
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """weights: (K, r), the w_i. directions: (r, K), the unit h_i. bias: (K,)."""
+
+    weights: Array
+    directions: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class GaugeProblem:
+    """loss: "ce" or "mse". counts: (K,). strength: s > 0."""
+
+    loss: str
+    counts: Array
+    strength: float
+    bias: bool
+
+    @property
+    def blind_to_shifts(self) -> bool:
+        """Whether one number added to all scores of a sample changes nothing."""
+        return self.loss == "ce"
+
+    @property
+    def shares(self) -> Array:
+        return np.asarray(self.counts / self.counts.sum())
+
+    def losses(self, X: Array, bias: Array) -> ClassLosses:
+        """X: (K, K), logits times sqrt n."""
+        return class_losses(self.loss, X / np.sqrt(self.counts) + bias[:, None])
+
+    def slopes(self, errors: Array) -> Array:
+        """A, the derivative of the data term by X. errors: (K, K)."""
+        return np.asarray(errors * (np.sqrt(self.counts) / self.counts.sum()))
+
+    def value(self, atoms: Atoms) -> float:
+        losses = self.losses(atoms.weights @ atoms.directions, atoms.bias)
+        return float(self.shares @ losses.values + self.strength * np.linalg.norm(atoms.weights, axis=0).sum())
+
+
+def settle(problem: GaugeProblem, atoms: Atoms) -> Atoms:
+    """The optimum with these directions, to rounding; directions whose weight vanishes are left out."""
+    polished = 0
+    for _ in range(MOST_STEPS):
+        value = problem.value(atoms)
+        weights, bias, decrement = _newton_step(problem, atoms)
+        if decrement <= NEAR * value:
+            # Too near for the value to tell steps apart, and Newton's steps need no check any more.
+            atoms = Atoms(atoms.weights + weights, atoms.directions, atoms.bias + bias)
+            polished += 1
+            if polished == POLISHING:
+                break
+            continue
+        step = Atoms(weights, atoms.directions, bias)
+        shorter = _to_the_first_zero(atoms, step)
+        if shorter is not None and problem.value(shorter) < value:
+            atoms = shorter
+            continue
+        fraction = 1.0
+        for _ in range(SHORTENINGS):
+            trial = _along(atoms, step, fraction)
+            if problem.value(trial) <= value - 1e-4 * fraction * decrement:
+                break
+            fraction /= 2
+        else:
+            break
+        atoms = trial
+    return _without(atoms, _is_faint(atoms))
+
+
+def _along(atoms: Atoms, step: Atoms, fraction: float) -> Atoms:
+    return Atoms(atoms.weights + fraction * step.weights, atoms.directions, atoms.bias + fraction * step.bias)
+
+
+def _to_the_first_zero(atoms: Atoms, step: Atoms) -> Atoms | None:
+    """The step up to where the first weight would turn round, without it and those close behind; None if none turns.
+
+    Weights leave at zero, where the objective has a kink. Between two classes it is even straight all the way there.
+    """
+    along = (atoms.weights * step.weights).sum(axis=0)
+    squares = (atoms.weights**2).sum(axis=0)
+    turned = along < -squares
+    if not turned.any():
+        return None
+    reach = np.where(turned, squares / np.where(turned, -along, 1), np.inf)
+    first = float(reach.min())
+    return _without(_along(atoms, step, first), reach <= 2 * first)  # one by one, a hundred of them would take long
+
+
+def _without(atoms: Atoms, left_out: NDArray[np.bool_]) -> Atoms:
+    return Atoms(atoms.weights[:, ~left_out], atoms.directions[~left_out], atoms.bias)
+
+
+def _is_faint(atoms: Atoms) -> NDArray[np.bool_]:
+    sizes = np.linalg.norm(atoms.weights, axis=0)
+    return np.asarray(sizes <= FAINT * sizes.max(initial=0))
+
+
+def _newton_step(problem: GaugeProblem, atoms: Atoms) -> tuple[Array, Array, float]:
+    """The changes of weights and bias, and how far the objective's linear model falls along them."""
+    K, N, root = len(problem.counts), problem.counts.sum(), np.sqrt(problem.counts)
+    W, H = atoms.weights, atoms.directions
+    losses = problem.losses(W @ H, atoms.bias)
+    sizes = np.linalg.norm(W, axis=0)
+    unit = W / sizes
+    slope = problem.slopes(losses.errors) @ H.T + problem.strength * unit  # (K, r)
+    bias_slope = losses.errors @ problem.shares
+    system = np.einsum("k,kij->ij", problem.shares, losses.curvatures)
+    if problem.blind_to_shifts:
+        system = system + np.ones((K, K)) / K  # else singular; the step has sum zero either way
+    rest = -bias_slope
+    solved: list[tuple[list[int], Array, Array]] = []  # of each group: its directions, and its step as c + L db
+    for group in _sharing(H):
+        r = len(group)
+        mixed = np.einsum("ak,bk,kij->aibj", H[group], H[group], losses.curvatures / N)
+        for a, i in enumerate(group):
+            mixed[a, :, a, :] += problem.strength / sizes[i] * (np.eye(K) - np.outer(unit[:, i], unit[:, i]))
+            mixed[a, :, a, :] += problem.strength / sizes[i] * 1e-12 * np.eye(K)
+        block = mixed.reshape(r * K, r * K)
+        cross = np.einsum("ak,kij->aij", H[group] * root / N, losses.curvatures).reshape(r * K, K)
+        both = np.linalg.solve(block, np.column_stack((-slope[:, group].T.ravel(), -cross)))
+        solved.append((group, both[:, 0], both[:, 1:]))
+        system = system + cross.T @ both[:, 1:]
+        rest = rest - cross.T @ both[:, 0]
+    bias = np.zeros(K)
+    if problem.bias:
+        bias = np.linalg.lstsq(system, rest, rcond=1e-14)[0]
+    step = np.zeros_like(W)
+    for group, constant, linear in solved:
+        step[:, group] = (constant + linear @ bias).reshape(len(group), K).T
+    return step, bias, -float((slope * step).sum() + bias_slope @ bias * problem.bias)
+
+
+def _sharing(H: Array) -> list[list[int]]:
+    """The directions in groups that have no class in common. H: (r, K)."""
+    number, of_direction = connected_components(H @ H.T > 0, directed=False)
+    return [np.flatnonzero(of_direction == each).tolist() for each in range(number if len(H) else 0)]

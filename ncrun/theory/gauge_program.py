@@ -1,0 +1,108 @@
+"""One linear layer on features that are never negative, any class counts, with or without a bias: certified optimum.
+
+Over all factorisations W Ht = X with Ht >= 0, of any width, the least penalty lam_W/2 ||W||^2 + lam_H/2 ||Ht||^2 is
+s g(X), s = sqrt(lam_W lam_H), with the gauge g of polar.py. So the problem is convex:
+    minimise over X (K x K), b (K)   sum_k n_k/N l_k(x_k / sqrt n_k + b) + s g(X),
+and any slopes e_k of the losses with g*(A) <= s for A = [sqrt(n_k)/N e_k]_k and, with a bias, sum_k n_k e_k = 0 bound
+it from below by sum_k n_k/N min_z (l_k(z) - <e_k, z>). Derivation: docs/proofs.md.
+
+Method: one direction a class first (h_k = e_k), which is the optimum unless some column of A is not orthogonal or
+obtuse to another; then column generation. The best directions of the polar join, all directions move together
+(L-BFGS-B on the factors), and Newton's method settles the weights; until the bound meets the value.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncrun.theory.atom_program import Atoms, GaugeProblem, settle
+from ncrun.theory.class_losses import dual_values
+from ncrun.theory.moving_directions import moved
+from ncrun.theory.polar import polar
+from ncrun.theory.prediction import Array
+
+TOLERANCE = 1e-11  # of the objective, between value and bound
+MOST_ROUNDS = 40
+MOST_STALLED = 8
+
+
+@dataclass(frozen=True)
+class GaugeSolution:
+    """atoms: X = weights @ directions, and the bias. slopes: A at the optimum, (K, K).
+
+    objective: the value there; lower_bound: one that no point can undercut. own_directions: whether every class has a
+    direction of its own, orthogonal to all others.
+    """
+
+    atoms: Atoms
+    slopes: Array
+    objective: float
+    lower_bound: float
+
+    @property
+    def duality_gap(self) -> float:
+        return self.objective - self.lower_bound
+
+    @property
+    def logits(self) -> Array:
+        """(K, K): X, each column still times sqrt n."""
+        return np.asarray(self.atoms.weights @ self.atoms.directions)
+
+
+def solve(problem: GaugeProblem) -> GaugeSolution:
+    """The optimum up to a duality gap of TOLERANCE, or what MOST_ROUNDS rounds reached of it."""
+    best = at = own_directions(problem)
+    bound, stalled = best.lower_bound, 0
+    for _ in range(MOST_ROUNDS):
+        gap = best.objective - bound
+        if gap <= TOLERANCE * best.objective or stalled == MOST_STALLED:
+            break
+        at = _solution(problem, settle(problem, moved(problem, _joined(problem, at))))
+        bound = max(bound, at.lower_bound)
+        best = min(best, at, key=lambda solution: solution.objective)
+        stalled = 0 if best.objective - bound < 0.9 * gap else stalled + 1
+    return GaugeSolution(best.atoms, best.slopes, best.objective, bound)
+
+
+def own_directions(problem: GaugeProblem) -> GaugeSolution:
+    """The best point at which every class has a direction of its own; its bound says whether it is the optimum."""
+    K = len(problem.counts)
+    nothing = _solution(problem, settle(problem, Atoms(np.zeros((K, 0)), np.zeros((0, K)), np.zeros(K))))
+    if nothing.duality_gap <= TOLERANCE * nothing.objective:
+        return nothing
+    start = 0.1 * np.sqrt(problem.counts) * (np.eye(K) - 1 / K)
+    own = _solution(problem, settle(problem, Atoms(start, np.eye(K), np.zeros(K))))
+    for _ in range(K):  # a class that settled without a direction may want one again after the others have moved
+        lengths = np.linalg.norm(own.slopes, axis=0)
+        without = own.atoms.directions.sum(axis=0) == 0
+        wanted = without & (lengths > problem.strength * (1 + 1e-12))
+        if not wanted.any():
+            break
+        own = _solution(problem, settle(problem, _beside(own, np.eye(K)[wanted])))
+    return own
+
+
+def _solution(problem: GaugeProblem, atoms: Atoms) -> GaugeSolution:
+    losses = problem.losses(atoms.weights @ atoms.directions, atoms.bias)
+    errors = losses.errors
+    if problem.bias:
+        errors = errors - (errors @ problem.shares)[:, None]  # what rounding left of sum_k n_k e_k
+    slopes = problem.slopes(errors)
+    # Smaller slopes along the same line are feasible: with cross-entropy probabilities nearer to the labels.
+    feasible = errors * min(1.0, problem.strength / max(polar(slopes).bound, 1e-300))
+    bound = float(problem.shares @ dual_values(problem.loss, feasible))
+    return GaugeSolution(atoms, slopes, problem.value(atoms), max(bound, 0.0))
+
+
+def _joined(problem: GaugeProblem, at: GaugeSolution) -> Atoms:
+    """Beside the directions those in which the objective falls."""
+    found = polar(at.slopes)
+    return _beside(at, found.directions[found.lengths > problem.strength * (1 + 1e-13)])
+
+
+def _beside(at: GaugeSolution, new: Array) -> Atoms:
+    """new: (m, K), unit rows; along each the objective falls."""
+    size = 1e-2 * np.linalg.norm(at.atoms.weights, axis=0).max(initial=1e-3)
+    pull = -at.slopes @ new.T
+    pull = pull * (size / np.maximum(np.linalg.norm(pull, axis=0), 1e-300))
+    return Atoms(np.column_stack((at.atoms.weights, pull)), np.vstack((at.atoms.directions, new)), at.atoms.bias)

@@ -1,0 +1,155 @@
+"""One linear layer with a bias on features that are never negative, any class counts: what everybody trains.
+
+Cross-entropy or squared loss. The optimum is that of the convex program of gauge_program.py, certified by its bound.
+Frequent classes have features orthogonal to all others; rare classes beside them share directions.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ncrun.problem import Problem
+from ncrun.theory.atom_program import GaugeProblem
+from ncrun.theory.gauge_program import TOLERANCE, GaugeSolution, own_directions, solve
+from ncrun.theory.polar import linked_groups
+from ncrun.theory.prediction import Array, LayerTarget, Prediction
+from ncrun.theory.products import mean_decay
+from ncrun.theory.spectrum import centred_rank
+from ncrun.theory.symmetry import alike, alike_by_class
+from ncrun.theory.theorem import BIAS, NONNEGATIVE, ONE_LAYER, Theorem, kind
+
+SOURCE = "convex program over non-negative features, solved with a duality gap: docs/proofs.md"
+LARGEST_GAP = 1e-6  # of the objective: what is further from its bound is no certificate
+MOST_CLASSES = 16  # with shared directions; beyond it the systems have many thousands of unknowns
+MOST_AT_ALL = 128  # the curvatures of K classes are K^3 numbers
+NEARLY = 1e-6  # relative: an angle or a length that an optimum solved to TOLERANCE cannot tell from zero
+FURTHEST = 4.0  # the largest power of the counts at which sharing is looked for
+BISECTED = 1e-3
+
+
+def _optimum(problem: Problem) -> Prediction:
+    assert problem.feature_decay is not None
+    if problem.num_classes > MOST_AT_ALL:
+        return Prediction(
+            problem, "none", "", note=f"features after a ReLU with a bias: solved for up to {MOST_AT_ALL} classes"
+        )
+    posed = _posed(problem)
+    own = own_directions(posed)
+    few = problem.num_classes <= MOST_CLASSES
+    solution = solve(posed) if few and not _is_certified(own, TOLERANCE) else own
+    if not _is_certified(solution, LARGEST_GAP):
+        note = "features after a ReLU with a bias: the objective is a lower bound; the program was not solved"
+        if not few:
+            note += f" (rare classes share directions, which is sought for up to {MOST_CLASSES} classes)"
+        return _bound(problem, solution, note)
+    if len(solution.atoms.directions) > problem.widths[0]:
+        note = f"the optimum found needs {len(solution.atoms.directions)} features: the objective is a lower bound"
+        return _bound(problem, solution, note)
+    certified = Prediction(
+        problem, "certified", SOURCE, objective=solution.objective, duality_gap=max(solution.duality_gap, 0.0)
+    )
+    if not _is_unique(posed, solution):
+        return replace(certified, note="the optimum is not unique: only its value is determined")
+    return _shaped(certified, solution)
+
+
+def _bound(problem: Problem, solution: GaugeSolution, note: str) -> Prediction:
+    return Prediction(problem, "none", SOURCE, objective=solution.lower_bound, note=note)
+
+
+def _posed(problem: Problem) -> GaugeProblem:
+    return GaugeProblem(problem.loss, np.asarray(problem.counts, dtype=float), mean_decay(problem), problem.bias)
+
+
+def _is_certified(solution: GaugeSolution, tolerance: float) -> bool:
+    return solution.duality_gap <= tolerance * solution.objective
+
+
+def _shaped(certified: Prediction, solution: GaugeSolution) -> Prediction:
+    """With the matrices that follow from the directions: balanced, lam_W |w_i|^2 = lam_H |h_i|^2."""
+    problem = certified.problem
+    assert problem.feature_decay is not None
+    counts, atoms = np.asarray(problem.counts, dtype=float), solution.atoms
+    sizes = np.linalg.norm(atoms.weights, axis=0)
+    ratio = np.sqrt(problem.feature_decay / problem.weight_decays[0])
+    weight_gram = ratio * (atoms.weights / sizes) @ atoms.weights.T
+    root = np.sqrt(counts)
+    feature_gram = (atoms.directions.T * sizes) @ atoms.directions / ratio / np.outer(root, root)
+    feature_gram = alike(feature_gram, counts)
+    return replace(
+        certified,
+        layers=(LayerTarget(alike(weight_gram, counts), feature_gram),),
+        logits=alike(solution.logits / root, counts),
+        bias=alike_by_class(atoms.bias, counts),
+        mean_rank=centred_rank(feature_gram, counts),
+        note=_sharing_in_words(solution),
+    )
+
+
+def _is_unique(posed: GaugeProblem, solution: GaugeSolution) -> bool:
+    """Whether Gram matrices, logits and bias are the same at every optimum. Proof: docs/proofs.md."""
+    A, s, root = solution.slopes, posed.strength, np.sqrt(posed.counts)
+    groups = linked_groups(A.T @ A, least=-NEARLY)
+    if any(_rank(A[:, group]) < len(group) for group in groups):
+        return False
+    if not posed.bias:
+        return True
+    pulls = np.column_stack([A[:, group] @ root[list(group)] for group in groups])
+    idle = [
+        np.linalg.norm(pull) < s * (1 - NEARLY) * np.linalg.norm(root[list(group)])
+        for pull, group in zip(pulls.T, groups, strict=True)
+    ]
+    return any(idle) or _rank(pulls) > 1
+
+
+def _rank(matrix: Array) -> int:
+    """Of columns that are scaled to one first; the zero ones do not count."""
+    norms = np.linalg.norm(matrix, axis=0)
+    columns = matrix[:, norms > NEARLY * norms.max(initial=1e-300)]
+    if not columns.size:
+        return 0
+    values = np.linalg.svd(columns / np.linalg.norm(columns, axis=0), compute_uv=False)
+    return int((values > NEARLY * values[0]).sum())
+
+
+def sharing_classes(directions: Array) -> list[int]:
+    """The classes whose features are not orthogonal to those of all others. directions: (r, K), the unit h_i."""
+    groups = linked_groups(directions.T @ directions, least=NEARLY) if len(directions) else ()
+    return sorted(k for group in groups if len(group) > 1 for k in group)
+
+
+def _sharing_in_words(solution: GaugeSolution) -> str:
+    sharing = sharing_classes(solution.atoms.directions)
+    if not sharing:
+        return ""
+    named = ", ".join(map(str, sharing)) if len(sharing) <= 6 else f"{sharing[0]}, {sharing[1]} .. {sharing[-1]}"
+    return f"classes {named} share feature directions: theirs are not orthogonal to each other"
+
+
+def imbalance_of_sharing(problem: Problem) -> float | None:
+    """n_min/n_max at which classes begin to share directions, on the way from equal counts through these and beyond.
+
+    The counts go through n_k^t, scaled to the same N, t from 0 to FURTHEST. None where they never begin to, or where
+    the counts are equal. problem: one that `THEOREMS` covers.
+    """
+    posed = _posed(problem)
+    ratio = float(posed.counts.min() / posed.counts.max())
+
+    def shares(t: float) -> bool:
+        counts = posed.counts**t
+        through = replace(posed, counts=counts * (posed.counts.sum() / counts.sum()))
+        return not _is_certified(own_directions(through), TOLERANCE)
+
+    low, high = (0.0, 1.0) if shares(1.0) else (1.0, FURTHEST)
+    if ratio == 1 or shares(low) or not shares(high):
+        return None
+    while high - low > BISECTED * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if shares(middle) else (middle, high)
+    return float(ratio ** ((low + high) / 2))
+
+
+THEOREMS = tuple(
+    Theorem(f"relu-features-bias-{loss}", (*kind(loss, "linear", "features", NONNEGATIVE), ONE_LAYER, BIAS), _optimum)
+    for loss in ("ce", "mse")
+)
