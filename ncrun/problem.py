@@ -47,6 +47,12 @@ class Problem:
         """Whether all classes have equally many samples."""
         return min(self.counts) == max(self.counts)
 
+    @property
+    def centres_means(self) -> bool:
+        """Whether the class means are compared minus their overall mean: with a bias and features of free sign, whose
+        optimum has that mean at zero. After a ReLU it has not, and the means are compared as they are."""
+        return self.bias and self.feature_sign != "nonnegative"
+
     def scaled(self, factor: float) -> "Problem":
         """The same problem with all decays times a factor."""
         feature = None if self.feature_decay is None else self.feature_decay * factor

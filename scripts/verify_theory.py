@@ -1,7 +1,8 @@
 """Hold what theory claims against a numerical search on random settings of every kind, and print the errors.
 
 Where the claim is proven or certified: exit status 1 if the best value found is not the claimed one, if any start went
-below it, or if the matrices differ. Where it is refuted: exit status 1 unless the value said to be known is lower.
+below it, or if the matrices differ. Where it is a lower bound: if any start went below it. Where it is refuted: exit
+status 1 unless the value said to be known is lower.
 Where it is open, lower values than the claim's would be discoveries: they are listed.
 """
 
@@ -103,6 +104,8 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
         wrong = abs(relative) > LARGEST_ERROR or -relative > LARGEST_UNDERCUT
         if wrong or max(distances, default=0.0) > LARGEST_DISTANCE:
             return [f"FAILED: relative error {relative:.1e}, distance {max(distances, default=0.0):.1e} at {problem}"]
+    if geometry.claim == "none" and -relative > LARGEST_UNDERCUT:
+        return [f"FAILED: {relative:.1e} below what is said to be a lower bound, at {problem}"]
     if geometry.claim == "refuted" and not lowest_value < geometry.objective:
         return [f"FAILED: refuted by {lowest_value}, which is not below {geometry.objective}, at {problem}"]
     if geometry.claim == "open" and below > LARGEST_UNDERCUT:

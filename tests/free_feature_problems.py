@@ -85,6 +85,8 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "ce-imbalanced": Kind("ce", (2, 8), (1, 1), 100, bias=True).draw,
     "ce-balanced-deep": Kind("ce", (2, 7), (2, 4), bias=True, beyond=5).draw,
     "ce-relu": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative").draw,
+    "ce-relu-bias": Kind("ce", (2, 6), (1, 1), 100, bias=True, feature_sign="nonnegative").draw,
+    "mse-relu-bias": Kind("mse", (2, 6), (1, 1), 50, bias=True, feature_sign="nonnegative").draw,
     "relu-head-2": Kind("mse", (2, 2), (2, 5), head="relu").draw,
     "relu-head": Kind("mse", (3, 6), (2, 5), head="relu").draw,
 }

@@ -13,14 +13,14 @@ EVERYWHERE = ("run", "head", "relu", "tap")
 RANKS = "directions of the class means that `nc1` was measured in, and the number that theory predicts"
 DISTANCES = (
     "distance of W W^T, Hbar^T Hbar, W Hbar to the prediction, each divided by its Frobenius norm. W is the product of"
-    " the head's layers, Hbar the class means, centred by the sample-weighted mean in settings with a bias and raw"
-    " without. Where a bottleneck leaves the optimum a choice, the distance is to the nearest optimum. Of a ReLU head's"
-    " inner layers `nc2_h` alone"
+    " the head's layers, Hbar the class means, centred by the sample-weighted mean in settings with a bias on features"
+    " of free sign, and raw else. Where a bottleneck leaves the optimum a choice, the distance is to the nearest"
+    " optimum. Of a ReLU head's inner layers `nc2_h` alone"
 )
 BALANCED = "the same distances to the prediction for equal class counts"
 ETF = (
     "distance of W W^T and Hbar^T Hbar to the simplex ETF, both sides centred by the unweighted mean of the classes; of"
-    " W to Hbar^T"
+    " W to Hbar^T, there centred by the sample-weighted mean in settings with a bias"
 )
 
 
@@ -115,7 +115,7 @@ COLLAPSE = (
         "classifier to class means",
         r"$W$ to $\bar H^\top$",
         ETF,
-        lambda measured: shape_distance(measured.weight_array, measured.means_array),
+        lambda measured: shape_distance(measured.weight_array, measured.dual_means),
         ("run", "head"),
     ),
 )

@@ -161,12 +161,13 @@ class Measured(Layer):
 
     @cached_property
     def gram_input(self) -> Tensor:
-        """(K, d), the class means as they enter Gram matrices: minus the overall mean in settings with a bias."""
-        return self.means.gram_input(self.target.problem.bias, self.directions.rank)
+        """(K, d), the class means as they enter Gram matrices: see `Problem.centres_means`."""
+        return self.means.gram_input(self.target.problem.centres_means, self.directions.rank)
 
     @cached_property
-    def means_array(self) -> Array:
-        return as_array(self.gram_input)
+    def dual_means(self) -> Array:
+        """(K, d), the class means as the classifier mirrors them: minus the overall mean in settings with a bias."""
+        return as_array(self.means.gram_input(self.target.problem.bias, self.directions.rank))
 
     @cached_property
     def weight_array(self) -> Array:

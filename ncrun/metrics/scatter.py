@@ -36,7 +36,7 @@ class ClassMeans:
         return ClassMeans(self.counts, self.means @ matrix.T, self.overall @ matrix.T)
 
     def gram_input(self, centred: bool, rank: int) -> Tensor:
-        """(K, d): the means as they enter Gram matrices, minus the overall mean in settings with a bias.
+        """(K, d): the means as they enter Gram matrices, minus the overall mean if centred.
 
         rank: of their differences; where it is 0, centring leaves nothing but rounding, and zeros are returned.
         """

@@ -64,6 +64,14 @@ def solve(problem: GaugeProblem) -> GaugeSolution:
     return GaugeSolution(best.atoms, best.slopes, best.objective, bound)
 
 
+def narrowed(problem: GaugeProblem, solution: GaugeSolution, width: int) -> GaugeSolution:
+    """The best point found near a solution with at most so many directions, beside the solution's own bound."""
+    kept = np.sort(np.argsort(-np.linalg.norm(solution.atoms.weights, axis=0))[:width])
+    fewer = Atoms(solution.atoms.weights[:, kept], solution.atoms.directions[kept], solution.atoms.bias)
+    at = _solution(problem, settle(problem, moved(problem, fewer)))
+    return GaugeSolution(at.atoms, at.slopes, at.objective, max(at.lower_bound, solution.lower_bound))
+
+
 def own_directions(problem: GaugeProblem) -> GaugeSolution:
     """The best point at which every class has a direction of its own; its bound says whether it is the optimum."""
     K = len(problem.counts)

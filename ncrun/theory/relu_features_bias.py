@@ -10,7 +10,7 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory.atom_program import GaugeProblem
-from ncrun.theory.gauge_program import TOLERANCE, GaugeSolution, own_directions, solve
+from ncrun.theory.gauge_program import TOLERANCE, GaugeSolution, narrowed, own_directions, solve
 from ncrun.theory.polar import linked_groups
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.products import mean_decay
@@ -37,13 +37,16 @@ def _optimum(problem: Problem) -> Prediction:
     own = own_directions(posed)
     few = problem.num_classes <= MOST_CLASSES
     solution = solve(posed) if few and not _is_certified(own, TOLERANCE) else own
+    needed, width = len(solution.atoms.directions), problem.widths[0]
+    if needed > width:
+        solution = narrowed(posed, solution, width)
+        if not _is_certified(solution, LARGEST_GAP):
+            note = f"the optimum found needs {needed} features: the objective is that of wider layers, a lower bound"
+            return _bound(problem, solution, note)
     if not _is_certified(solution, LARGEST_GAP):
         note = "features after a ReLU with a bias: the objective is a lower bound; the program was not solved"
         if not few:
             note += f" (rare classes share directions, which is sought for up to {MOST_CLASSES} classes)"
-        return _bound(problem, solution, note)
-    if len(solution.atoms.directions) > problem.widths[0]:
-        note = f"the optimum found needs {len(solution.atoms.directions)} features: the objective is a lower bound"
         return _bound(problem, solution, note)
     certified = Prediction(
         problem, "certified", SOURCE, objective=solution.objective, duality_gap=max(solution.duality_gap, 0.0)
@@ -122,8 +125,8 @@ def _sharing_in_words(solution: GaugeSolution) -> str:
     sharing = sharing_classes(solution.atoms.directions)
     if not sharing:
         return ""
-    named = ", ".join(map(str, sharing)) if len(sharing) <= 6 else f"{sharing[0]}, {sharing[1]} .. {sharing[-1]}"
-    return f"classes {named} share feature directions: theirs are not orthogonal to each other"
+    named = ", ".join(map(str, sharing[:-1])) if len(sharing) <= 6 else f"{sharing[0]}, {sharing[1]}, .."
+    return f"classes {named} and {sharing[-1]} share feature directions: theirs are not orthogonal to each other"
 
 
 def imbalance_of_sharing(problem: Problem) -> float | None:
@@ -147,6 +150,19 @@ def imbalance_of_sharing(problem: Problem) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if shares(middle) else (middle, high)
     return float(ratio ** ((low + high) / 2))
+
+
+def sharing_in_words(problem: Problem) -> str:
+    """From which imbalance on classes share feature directions; "" where that does not apply or never begins."""
+    if not any(theorem.covers(problem) for theorem in THEOREMS) or problem.num_classes > MOST_CLASSES:
+        return ""
+    border = imbalance_of_sharing(problem)
+    if border is None:
+        return ""
+    return (
+        f"Classes with counts of this shape have orthogonal features down to an imbalance of {border:.3g}, and share"
+        " directions below."
+    )
 
 
 THEOREMS = tuple(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ncrun.losses import words_of
 from ncrun.theory.prediction import CLAIMS, Array, Prediction
+from ncrun.theory.relu_features_bias import sharing_in_words
 
 
 def as_json(geometry: Prediction) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def as_table(geometry: Prediction) -> str:
             w, h, z = first.weight_gram[k, k], first.feature_gram[k, k], geometry.logits[k, k]
             numbers = f"{w:11.5g} {h:11.5g} {z:9.5f} {margin}"
         lines.append(f"{k:>5} {count:>7.0f} {numbers}  {_distance_in_words(geometry, k, collapsed[k])}")
-    lines += ["", _summary(geometry, collapsed)]
+    lines += ["", _summary(geometry, collapsed), *filter(None, [sharing_in_words(problem)])]
     return "\n".join(lines)
 
 

@@ -103,7 +103,7 @@ class Evaluator:
     def measured_matrices(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
 
-        In these, means are centred in settings with a bias, as for nc2_h. And by layer ("head.1", "tap.relu2") the
+        In these, means are centred where they are for nc2_h. And by layer ("head.1", "tap.relu2") the
         singular values of its class means, not centred, the largest first.
         """
         features, tapped_layers = features_of(network, self.data.train_images, self.taps)
@@ -120,7 +120,7 @@ class Evaluator:
         weight = (top_layer(head) if head.relu else head).suffixes()[0]
         means = inputs[-1] if head.relu else inputs[0]
         rank = between_directions(means, features.dtype).rank
-        points = means.gram_input(self.target.problem.bias, rank)
+        points = means.gram_input(self.target.problem.centres_means, rank)
         matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
         values = {name: torch.linalg.svdvals(layer.means).tolist() for name, layer in by_layer.items()}
         return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}

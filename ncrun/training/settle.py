@@ -89,19 +89,23 @@ def settle(
 
 
 def _with_fresh_dimensions(x: Array, model: FreeFeatures, rng: np.random.Generator) -> Array:
-    """A point with the K feature dimensions that carry least drawn anew, small. x: points and one weight, flattened.
+    """A point with the K feature dimensions that carry least drawn anew, small. x: points, a weight, maybe a bias.
 
     Nonnegative features of different classes cannot share a dimension, but one class may hold many at no cost: where
     all are taken, a class without one finds none, however its share may want to grow.
     """
     (weight,) = model.head.weights
     split = model.points.numel()
-    points, readers = x[:split].reshape(-1, model.points.shape[2]).copy(), x[split:].reshape(weight.shape[1:]).copy()
+    rest = split + weight.numel()
+    points, readers = (
+        x[:split].reshape(-1, model.points.shape[2]).copy(),
+        x[split:rest].reshape(weight.shape[1:]).copy(),
+    )
     load = (points**2).sum(axis=0)
     weakest = np.argsort(load)[: len(readers)]
     points[:, weakest] = KICK / len(points) ** 0.5 * np.abs(rng.standard_normal((len(points), len(weakest))))
     readers[:, weakest] = KICK * rng.standard_normal((len(readers), len(weakest)))
-    return np.concatenate([points.ravel(), readers.ravel()])
+    return np.concatenate([points.ravel(), readers.ravel(), x[rest:]])
 
 
 def _descend(
