@@ -36,7 +36,7 @@ def grid(counts: tuple[tuple[float, ...], ...], decays: tuple[float, ...], depth
 
 # What each theorem may claim, and where, as the design's table has it: rows by loss and head, columns by sign.
 NONE: frozenset[str] = frozenset({"none"})
-PROVEN, SHAPE = frozenset({"proven"}), frozenset({"transferred"})
+PROVEN, SHAPE, CERTIFIED = frozenset({"proven"}), frozenset({"transferred"}), frozenset({"certified"})
 
 
 def grades(problem: Problem) -> tuple[str | None, frozenset[str]]:
@@ -47,6 +47,9 @@ def grades(problem: Problem) -> tuple[str | None, frozenset[str]]:
     match problem.loss, problem.head, problem.decay_mode, problem.feature_sign:
         case "mse", "linear", "features", "free":
             return "squared-loss", PROVEN
+        case "mse" | "ce", "linear", "features", "nonnegative" if problem.bias and one_layer:
+            narrow = narrowest <= K  # sharing takes one direction more than there are classes
+            return f"relu-features-bias-{problem.loss}", CERTIFIED | NONE if narrow else CERTIFIED
         case "mse", "linear", "features", "nonnegative":
             return ("squared-loss-bound", NONE) if problem.bias else ("squared-loss", PROVEN)
         case "mse", "linear", "parameters", "free":
@@ -117,7 +120,7 @@ def test_where_no_theorem_answers_nothing_is_claimed_and_the_problem_is_named() 
             assert words in answer.note
 
 
-BIASED = Problem("ce", UNEQUAL, (6,), True, (1e-3,), 1e-3, feature_sign="nonnegative")
+BIASED = Problem("ce", UNEQUAL, (6, 6), True, (1e-3, 1e-3), 1e-3, feature_sign="nonnegative")
 
 
 @pytest.mark.parametrize(
@@ -125,12 +128,12 @@ BIASED = Problem("ce", UNEQUAL, (6,), True, (1e-3,), 1e-3, feature_sign="nonnega
     [
         (
             BIASED,
-            "no theorem covers: cross-entropy, non-negative features, with a bias, unequal class counts;"
-            " the nearest needs no bias",
+            "no theorem covers: cross-entropy, linear head of 2 layers, non-negative features, with a bias, unequal class"
+            " counts; the nearest needs a single layer",
         ),
         (
             replace(BIASED, loss="label_smoothing", feature_sign="free", bias=False),
-            "no theorem covers: label_smoothing, free features, no bias, unequal class counts",
+            "no theorem covers: label_smoothing, linear head of 2 layers, free features, no bias, unequal class counts",
         ),
         (
             Problem("ce", UNEQUAL, (6, 6), False, (1e-3, 1e-3), 1e-3),
