@@ -175,7 +175,7 @@ def layer_metrics(
     means, overall = class_means(features, labels, K)
     sigma_b, inverse, rank = between(means, overall, case.eps)
     sigma_w, per_class = within(features, labels, means)
-    gram_input = means - overall if case.problem.bias else means
+    gram_input = as_compared(case, means, overall)
     ww, hh, wh = suffix @ suffix.T, gram_input @ gram_input.T, suffix @ gram_input.T
     nc2_w, nc2_h, nc3 = to_target(target, m, ww, hh, wh)
     values = {
@@ -187,10 +187,15 @@ def layer_metrics(
         "nc3": nc3,
         "etf_w": to_etf(ww),
         "etf_h": to_etf(hh),
-        "duality": distance(suffix, gram_input),
+        "duality": distance(suffix, means - overall if case.problem.bias else means),
         "rank": numerical_rank(means),
     }
     return values, np.array([np.trace(c @ inverse) / K for c in per_class])
+
+
+def as_compared(case: Case, means: Array, overall: Array) -> Array:
+    """Centred with a bias on features of free sign; after a ReLU the predicted means are not, and nothing is."""
+    return means - overall if case.problem.bias and case.problem.feature_sign == "free" else means
 
 
 def reference_collapse(case: Case, target: Prediction, baseline: Prediction) -> Values:
@@ -203,7 +208,7 @@ def reference_collapse(case: Case, target: Prediction, baseline: Prediction) -> 
         values |= {f"head.{m + 1}.{key}": value for key, value in layer.items()}
     head = whole_head(case.weights)
     means, overall = class_means(features, case.labels, K)
-    gram_input = means - overall if case.problem.bias else means
+    gram_input = as_compared(case, means, overall)
     grams = head @ head.T, gram_input @ gram_input.T, head @ gram_input.T
     w, h, z = to_target(baseline, 0, *grams)
     values |= {"balanced.nc2_w": w, "balanced.nc2_h": h, "balanced.nc3": z}

@@ -263,7 +263,7 @@ def test_densenet_keeps_the_resolution_in_its_stem_and_halves_it_three_times(run
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg16", "densenet"])
 def test_convolutional_networks_never_narrow_to_nothing(name: str, run_of: RunOf) -> None:
-    run = run_of(f"model={name}", "model.width=1e-6", "dataset.size=32")
+    run = run_of(f"model={name}", "model.width=1e-3", "dataset.size=32")
     assert built(run)(images(run.data.image_shape))[0].shape == (4, run.model.feature_width)
 
 
@@ -328,4 +328,4 @@ def test_resnet18_counts_at_any_width() -> None:
 
 
 def test_resnet18_never_narrows_to_nothing(run_of: RunOf) -> None:
-    assert run_of("model=resnet18", "model.width=1e-6").model.feature_width == 1
+    assert run_of("model=resnet18", "model.width=1e-3").model.feature_width == 1

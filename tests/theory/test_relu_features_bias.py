@@ -51,7 +51,7 @@ def test_without_a_bias_it_is_the_closed_form() -> None:
 
 
 def test_polar_is_the_largest_stretch() -> None:
-    """Against ascents from random starts: never exceeded (1e-12: rounding), and reached (1e-6: they converge slowly)."""
+    """Against ascents from random starts: never exceeded (1e-12: rounding), and reached (1e-6: they are slow)."""
     rng = np.random.default_rng(1)
     for _ in range(10):
         K = int(rng.integers(2, 8))

@@ -128,8 +128,8 @@ BIASED = Problem("ce", UNEQUAL, (6, 6), True, (1e-3, 1e-3), 1e-3, feature_sign="
     [
         (
             BIASED,
-            "no theorem covers: cross-entropy, linear head of 2 layers, non-negative features, with a bias, unequal class"
-            " counts; the nearest needs a single layer",
+            "no theorem covers: cross-entropy, linear head of 2 layers, non-negative features, with a bias,"
+            " unequal class counts; the nearest needs a single layer",
         ),
         (
             replace(BIASED, loss="label_smoothing", feature_sign="free", bias=False),
