@@ -29,6 +29,8 @@ PROVEN = [
     "ufm_relu loss=mse counts=[6,4,2] model.width=6 decay.weight=5e-3 decay.feature=5e-3",
     "ufm_relu counts=[50,30,2,1] model.width=8 decay.weight=2e-2 decay.feature=5e-3 seed=0",
     "ufm_relu counts=[50,30,2,1] model.width=8 decay.weight=2e-2 decay.feature=5e-3 seed=1",
+    "ufm_relu counts=[40,20,5] model.width=12 decay.weight=5e-3 decay.feature=5e-3 head.bias=true",  # two share
+    "ufm_relu loss=mse counts=[40,20,5] model.width=12 decay.weight=5e-3 decay.feature=5e-3 head.bias=true",
     "dufm counts=[6,6] model.width=8 head.depth=4 decay.weight=5e-3 decay.feature=2e-3 seed=1",
     "dufm counts=[6,3] model.width=8 head.depth=1",
 ]
