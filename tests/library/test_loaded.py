@@ -225,6 +225,32 @@ def test_an_extensions_network_asks_for_its_file(tmp_path: Path, undrawn: None) 
         run.network(extend=[lab])
 
 
+def test_a_network_from_a_file_asks_for_it(tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """model=module: the file lies elsewhere by now, and what lies at the recorded path is not executed."""
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        "from torch import nn\n\nclass Flat(nn.Sequential):\n    def __init__(self, width=4):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width))\n"
+    )
+    typed = [
+        "model=module",
+        "model.path=nets.py:Flat",
+        "model.args.width=5",
+        "epochs=1",
+        "counts=[2,2,2,2,2,2,2,2,2,2]",
+    ]
+    run = package.train([*typed, "threads=1", "run_dir=run"])
+    Path("nets.py").rename("moved.py")
+    Path("nets.py").write_text("raise SystemExit\n")
+    with pytest.raises(UserError, match=r"^model\.path=nets\.py:Flat: a record executes nothing; give the file"):
+        run.network()
+    logged = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    found = package.measure(*run.features(path="moved.py"), run.network(path="moved.py").head)
+    assert found.metrics["nc1"] == pytest.approx(logged["nc1"], **TOLERANCE)
+    with pytest.raises(UserError, match=r"nets\.py: is not the file that the run was trained with"):
+        run.network(path="nets.py")
+
+
 def test_an_overview_of_all_runs(tmp_path: Path) -> None:
     rows = [{"epoch": 0, "nc2_w": 0.5, "nc2_h": 0.25, "nc3": 0.125}, {"epoch": 3, "loss": 0.125, "gap": 0.5}]
     whole = write_run(tmp_path / "a" / "whole", rows, head__depth=3)
