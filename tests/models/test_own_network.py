@@ -9,17 +9,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from conftest import TINY, Command, Refused, RunOf, built, rows
 
+from ncrun.config.planning import job_of
 from ncrun.errors import UserError
 from ncrun.models.network import Network
 from ncrun.models.own.spec import Module
 from ncrun.models.rebuild import rebuilt
 from ncrun.problem import Problem
+from ncrun.run import Run
 from ncrun.training.program import check_own
 
 FILE = str(Path(__file__).with_name("strangers.py"))
@@ -73,8 +76,8 @@ def test_what_a_record_holds(ncrun: Command, workdir: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_its_own_head_trains(ncrun: Command, workdir: Path) -> None:
     """Its last two layers are the head that theory is asked about, and that is measured; in float64 and bfloat16."""
-    typed = own("Classifier", "model.head=[low,top]", "decay.weight=[1e-3,1e-2]")
-    for more in ("dtype=float64", "precision=bfloat16", "decay.mode=parameters decay.weight=1e-3"):
+    typed = own("Classifier", "model.head=[low,top]")
+    for more in ("dtype=float64 decay.weight=[1e-3,1e-2]", "precision=bfloat16 decay.mode=parameters"):
         assert ncrun("train", *typed, *more.split(), "run_dir=run").status == 0
         problem = json.loads((workdir / "run" / "problem.json").read_text())
         assert (problem["widths"], problem["bias"], problem["feature_sign"]) == ([9, 7], True, "free")
@@ -84,7 +87,7 @@ def test_its_own_head_trains(ncrun: Command, workdir: Path) -> None:
         shutil.rmtree(workdir / "run")
 
 
-@pytest.mark.parametrize("key", ["head.depth=2", "head.width=3", "head.bias=true", "head.relu=true"])
+@pytest.mark.parametrize("key", ["head.depth=2", "head.bias=true"])
 def test_keys_that_its_own_head_leaves_without_effect(key: str, refused: Refused) -> None:
     line = refused("train", *own("Classifier", "model.head=top", key))
     assert line == f"{key.split('=')[0]}: has no effect: model.head=top is the network's own"
@@ -149,40 +152,78 @@ def test_an_interrupted_run_goes_on_with_the_same_file_elsewhere(
     assert "holds another run" in ncrun(*again).err
 
 
+@pytest.fixture(scope="module")
+def plain() -> Run:
+    """A run of Plain, six features of any sign: composed once, and changed by each test."""
+    (run,) = job_of(own("Plain")).runs
+    return run
+
+
 @pytest.mark.parametrize(
-    ("name", "more", "line"),
+    ("name", "changes", "line"),
     [
-        ("Noisy", [], "model.path=FILE:Noisy: its evaluation mode is not deterministic"),
-        ("BatchStatistics", [], "model.path=FILE:BatchStatistics: in evaluation mode the features of an image depend"),
+        ("Noisy", {}, "model.path=FILE:Noisy: its evaluation mode is not deterministic"),
+        ("BatchStatistics", {}, "model.path=FILE:BatchStatistics: in evaluation mode the features of an image depend"),
         (
             "Squeezed",
-            [],
+            {},
             "model.path=FILE:Squeezed: must put out features of shape (N, d), and of 1 images it puts out",
         ),
-        ("PairInTraining", [], "model.path=FILE:PairInTraining: must put out one tensor in training mode, not a tuple"),
-        ("Spare", [], "model.path=FILE:Spare: no gradient reaches spare.weight, spare.bias, so that they would not be"),
-        ("Detached", [], "model.path=FILE:Detached: no gradient reaches first.weight, first.bias, second.weight and"),
-        (
-            "Plain",
-            ["model.feature_sign=nonnegative"],
-            "model.feature_sign=nonnegative: the features are free, read off",
-        ),
-        ("FunctionalReLU", ["model.feature_sign=free"], "model.feature_sign=free: the features are nonnegative,"),
-        ("Ensemble", ["taps=[pair]"], "taps: pair of Ensemble does not put out one tensor"),
-        ("Ensemble", ["taps=[unused]"], "taps: unused of Ensemble computes nothing in a forward pass"),
-        ("Plain", ["taps=[third]"], "taps: Plain has no layer third; it has first, drop, second"),
+        ("PairInTraining", {}, "model.path=FILE:PairInTraining: must put out one tensor in training mode, not a tuple"),
+        ("Spare", {}, "model.path=FILE:Spare: no gradient reaches spare.weight, spare.bias, so that they would not be"),
+        ("Detached", {}, "model.path=FILE:Detached: no gradient reaches first.weight, first.bias, second.weight and"),
+        ("Plain", {"feature_sign": "nonnegative"}, "model.feature_sign=nonnegative: the features are free, read off"),
+        ("FunctionalReLU", {}, "model.feature_sign=free: the features are nonnegative, read off its features on 16"),
+        ("Ensemble", {"taps": ("pair",)}, "taps: pair of Ensemble does not put out one tensor"),
+        ("Ensemble", {"taps": ("unused",)}, "taps: unused of Ensemble computes nothing in a forward pass"),
         (
             "LastNorm",
-            ["batch_size=1"],
+            {"batch_size": 1, "widths": (5,)},
             "model.path=FILE:LastNorm: its forward pass in training mode, on float32 images of shape (1, 1, 8, 8),"
             " ended in ValueError: Expected more than 1 value per channel",
         ),
-        ("Plain", ["restarts=2"], "restarts: has no effect: model=module has no free features; use -m seed=0,1,2"),
-        ("Plain", ["optimizer=lbfgs"], "optimizer=lbfgs: needs free features"),
     ],
 )
-def test_refused_before_training(name: str, more: list[str], line: str, refused: Refused) -> None:
-    assert refused("train", *own(name, *more)).replace(FILE, "FILE").startswith(line)
+def test_refused_before_training(plain: Run, name: str, changes: dict[str, Any], line: str) -> None:
+    assert isinstance(plain.model, Module)
+    problem = {key: changes[key] for key in ("feature_sign", "widths") if key in changes}
+    run = replace(
+        plain,
+        model=replace(plain.model, path=f"{FILE}:{name}"),
+        problem=replace(plain.problem, **problem),
+        descent=replace(plain.descent, batch_size=changes.get("batch_size", 13)),
+        taps=changes.get("taps", ()),
+    )
+    with pytest.raises(UserError) as refusal:
+        check_own(run, torch.device("cpu"))
+    assert str(refusal.value).replace(FILE, "FILE").startswith(line)
+
+
+def test_what_is_frozen_needs_no_gradient(plain: Run) -> None:
+    assert isinstance(plain.model, Module)
+    check_own(replace(plain, model=replace(plain.model, path=f"{FILE}:Fixed")), torch.device("cpu"))
+
+
+def test_trying_it_out_leaves_no_trace(plain: Run) -> None:
+    """Not in torch's random state."""
+    assert isinstance(plain.model, Module)
+    torch.manual_seed(7)
+    expected = torch.rand(2)
+    torch.manual_seed(7)
+    check_own(replace(plain, model=replace(plain.model, args={"dropout": 0.5})), torch.device("cpu"))
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("taps=[third]", "taps: Plain has no layer third; it has first, drop, second"),
+        ("restarts=2", "restarts: has no effect: model=module has no free features; use -m seed=0,1,2"),
+        ("optimizer=lbfgs", "optimizer=lbfgs: needs free features"),
+    ],
+)
+def test_what_does_not_go_with_it(more: str, line: str, refused: Refused) -> None:
+    assert refused("train", *own("Plain", more)).startswith(line)
 
 
 def test_a_sweep_with_one_bad_network_starts_none(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,19 +231,6 @@ def test_a_sweep_with_one_bad_network_starts_none(refused: Refused, monkeypatch:
     paths = ",".join(f"{FILE}:{name}" for name in ("Plain", "Spare"))
     line = refused("train", "-m", "model=module", f"model.path={paths}", *SHORT)
     assert "no gradient reaches spare.weight" in line
-
-
-def test_what_is_frozen_needs_no_gradient(run_of: RunOf) -> None:
-    check_own(run_of(*own("Fixed")), torch.device("cpu"))
-
-
-def test_trying_it_out_leaves_no_trace(run_of: RunOf) -> None:
-    """Not in torch's random state."""
-    torch.manual_seed(7)
-    expected = torch.rand(2)
-    torch.manual_seed(7)
-    check_own(run_of(*own("Plain", "model.args.dropout=0.5")), torch.device("cpu"))
-    assert torch.equal(torch.rand(2), expected)
 
 
 @pytest.mark.usefixtures("undrawn")
