@@ -52,6 +52,10 @@ def features_of(
     return whole.pop(""), whole
 
 
+class NegativeFeatures(Exception):
+    """Features that theory was asked about as never negative, and that are: its answer is no bound for them."""
+
+
 class Evaluator:
     """Measures a network on a run's data against a prediction and its balanced baseline, and the tapped layers of its
     backbone by themselves."""
@@ -70,9 +74,17 @@ class Evaluator:
         )
 
     def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
-        """One row of metrics.jsonl, without epoch, step and seconds. Raises FloatingPointError if training diverged."""
+        """One row of metrics.jsonl, without epoch, step and seconds.
+
+        Raises FloatingPointError if training diverged, and NegativeFeatures.
+        """
         data = self.data
         features, tapped_layers = features_of(network, data.train_images, self.taps)
+        if self.target.problem.feature_sign == "nonnegative" and bool((features < 0).any()):
+            raise NegativeFeatures(
+                f"features have become negative (down to {float(features.min()):.3g}), and the prediction is for"
+                " nonnegative ones; model.feature_sign=free makes it another run, predicted as what it is"
+            )
         head = network.head.in_float64()
         with torch.no_grad():
             parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed

@@ -15,6 +15,7 @@ from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.records.lock import LockLost
 from ncrun.training.checkpoint import DoesNotFit
+from ncrun.training.evaluate import NegativeFeatures
 from ncrun.training.logbook import Diverged
 from ncrun.training.loop import Interrupted
 
@@ -73,7 +74,7 @@ def supervise(
 
 def _reason(error: BaseException, smaller: str) -> str | None:
     """What ended a training and what to try, in one line; None for an error that nobody expects."""
-    if isinstance(error, DoesNotFit):
+    if isinstance(error, DoesNotFit | NegativeFeatures):
         return str(error)
     if isinstance(error, OSError):
         file = f" ({Path(str(error.filename)).name})" if error.filename else ""

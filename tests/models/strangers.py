@@ -45,6 +45,17 @@ class FunctionalReLU(Plain):
         return super().forward(images).relu()
 
 
+class Drifting(Plain):
+    """Nonnegative features until the offset is trained."""
+
+    def __init__(self, input_shape):
+        super().__init__(input_shape)
+        self.offset = nn.Parameter(torch.zeros(6))
+
+    def forward(self, images):
+        return super().forward(images).relu() + self.offset
+
+
 class InPlaceReLU(Plain):
     def forward(self, images):
         return super().forward(images).relu_()

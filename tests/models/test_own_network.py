@@ -26,6 +26,7 @@ from ncrun.run import Run
 from ncrun.training.program import check_own
 
 FILE = str(Path(__file__).with_name("strangers.py"))
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = TINY[2:]  # without the keys of model=mlp
 
 
@@ -233,6 +234,18 @@ def test_a_sweep_with_one_bad_network_starts_none(refused: Refused, monkeypatch:
     assert "no gradient reaches spare.weight" in line
 
 
+def test_a_sign_that_changes_ends_the_run(ncrun: Command, workdir: Path) -> None:
+    """Found on the features at the start, it may: from then on the prediction would be of another problem."""
+    result = ncrun("train", *own("Drifting", "run_dir=run"))
+    assert result.status == 1
+    said, told = result.err.splitlines()
+    assert said.startswith("ncrun: the 6 features of Drifting are nonnegative, read off its features on 8 images")
+    assert told.startswith("ncrun: run: features have become negative (down to -0.0")
+    held = manifest(workdir / "run")
+    assert (held["state"], told) == ("failed", f"ncrun: run: {held['reason']}")
+    assert len(rows(workdir / "run")) >= 1
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_sweep_over_its_arguments(ncrun: Command, workdir: Path) -> None:
     """Each is a run; the table tells them apart by the argument."""
@@ -284,6 +297,17 @@ run(["theory", "--json", *{typed.split()!r}])
     assert json.loads(done.stdout)["claim"] == "proven"
 
 
+@pytest.mark.parametrize(
+    ("typed", "widths", "bias"),
+    [("TinyResNet model.head=fc", (64,), True), ("without_fc model.args.width=4 head.depth=2", (16, 16), False)],
+)
+def test_the_networks_of_the_documentation(typed: str, widths: tuple[int, ...], bias: bool, run_of: RunOf) -> None:
+    name, *more = typed.split()
+    run = run_of("model=module", f"model.path={EXAMPLES / 'nets.py'}:{name}", *more)
+    assert (run.problem.widths, run.problem.bias, run.problem.feature_sign) == (widths, bias, "nonnegative")
+    check_own(run, torch.device("cpu"))
+
+
 def test_torchvision_by_name(run_of: RunOf) -> None:
     """The problem of its resnet18 is that of ncrun's without a norm on its features: width and sign are found."""
     found = run_of("model=module", "model.path=torchvision:resnet18", "dataset.channels=3")
@@ -310,3 +334,13 @@ def test_timm_by_name(run_of: RunOf, monkeypatch: pytest.MonkeyPatch) -> None:
             run_of(*typed, f"model.args.{args}")
     with pytest.raises(UserError, match="is no model of timm; did you mean 'vit_tiny_patch16_224'"):
         run_of("model=module", "model.path=timm:vit_tiny_patch16_22")
+
+
+def test_the_example_with_timm(workdir: Path) -> None:
+    """As it is, for two epochs; what it prints last is there."""
+    pytest.importorskip("timm")
+    command = [sys.executable, str(EXAMPLES / "timm_vit.py"), "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tap.blocks.2.nc1" in done.stdout
+    assert (workdir / done.stdout.splitlines()[-1]).is_file()
