@@ -19,10 +19,10 @@ OPENED = {"head": HeadSettings, "decay": DecaySettings, "schedule": ScheduleSett
 def meaning_of(key: str, choice: Any = None) -> str:
     """In a line; "" for a key that says nothing of itself, as one of a user's own may. choice: of the keys of a group,
     the model, data set or optimiser that is chosen."""
-    group, _, name = key.rpartition(".")
+    group, dot, name = key.partition(".")
     if choice is None:
-        cls = OPENED[group] if group else Settings
-        return next(str(f.metadata["meaning"]) for f in fields(cls) if f.name == name)
+        cls, name = (OPENED[group], name) if dot else (Settings, key)
+        return next(str(f.metadata.get("meaning", "")) for f in fields(cls) if f.name == name)
     if name == "name":
         return summary_of(choice)
     return next((text for cls in type(choice).__mro__ if (text := _entries(cls).get(name))), "")
@@ -55,11 +55,11 @@ def explained(config: dict[str, Any], choice_of: dict[str, Any]) -> str:
 
 
 def _lines(config: dict[str, Any], choice_of: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    indent, choice = "  " * bool(prefix), choice_of.get(prefix.rstrip("."))
+    indent, choice = "  " * prefix.count("."), choice_of.get(prefix.partition(".")[0])
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            yield f"{key}:\n"
-            yield from _lines(value, choice_of, f"{key}.")
+            yield f"{indent}{key}:\n"
+            yield from _lines(value, choice_of, f"{prefix}{key}.")
         else:
             words = meaning_of(prefix + key, choice)
             yield f"{indent}{key}: {in_yaml(value)}{f'  # {words}' if words else ''}\n"

@@ -51,6 +51,14 @@ def test_docstrings_of_choices_are_read_by_their_entries() -> None:
     assert meanings.summary_of(Own()) == "A network: of mine."
 
 
+def test_what_a_choice_is_given_lies_deeper() -> None:
+    """A dictionary of a user's own keys, which nobody can explain, is YAML all the same."""
+    config = {"model": {"name": "mlp", "args": {"depth": 3, "none": {}}}, "seed": 0}
+    text = meanings.explained(config, {"model": choices()["model"]["mlp"]})
+    assert OmegaConf.create(text) == config
+    assert "    depth: 3\n" in text
+
+
 def test_cfg_job_prints_what_a_run_has_with_its_meaning(ncrun: Command, workdir: Path) -> None:
     """As YAML; what was left out is filled in, and the same command line written out from it is the same run."""
     result = ncrun("train", "--cfg", "job", "imbalance=0.1", "model=resnet18")
