@@ -17,7 +17,7 @@ from torch import nn
 import ncrun as package
 from ncrun.data.tensors import load
 from ncrun.errors import UserError
-from ncrun.models.head import LinearHead
+from ncrun.models.head import LinearHead, new_layers
 from ncrun.theory import Problem, predict
 
 COUNTS = "counts=[6,6,6,6,6,5,5,5,4,4]"
@@ -171,7 +171,7 @@ def test_a_module_is_its_weights() -> None:
         outputs = (outputs.relu() if m else outputs) @ layer.weight.T
     accuracy = float((outputs.argmax(dim=1) == torch.tensor(labels)).double().mean())
     assert relu.metrics["train_accuracy"] == pytest.approx(accuracy, abs=1e-15)
-    own = LinearHead((4, 4), 4, bias=True, orthogonal=False).double()
+    own = LinearHead(new_layers((4, 4), 4, bias=True)).double()
     by_hand = package.measure(features, labels, own.weights, own.layers[-1].bias)
     assert package.measure(features, labels, own).metrics == by_hand.metrics
 
