@@ -22,8 +22,8 @@ MAY_DIFFER = ("seed", "decay", "name", "run_dir", "experiment", "scale")
 def train(jobs: Sequence[Job]) -> int:
     """Train the runs of jobs, or continue them; returns the exit status, the highest of all (1: one failed).
 
-    A finished run is left alone, and so is one that has diverged while others are to be continued. Raises UserError
-    before anything is written, such as for a run whose folder holds something else, or that another process trains.
+    A finished run is left alone, and so is one that has diverged, unless all have. Raises UserError before anything is
+    written, such as for a run whose folder holds something else, or that another process trains.
     """
     folders = [Restarts(job) for job in jobs if job.is_group]
     told = {folder.path: folder.state() for folder in folders}
@@ -35,7 +35,8 @@ def train(jobs: Sequence[Job]) -> int:
             device = device_of(first.machine, first.descent.precision)
             refuse_what_is_too_large([each.run for each in left], device)
         sittings += left
-    if all(each.diverged for each in sittings):
+    again = len(sittings) == sum(len(job.runs) for job in jobs) and all(each.diverged for each in sittings)
+    if again:
         for each in sittings:
             each.diverged = None
     statuses = [0]
@@ -56,7 +57,7 @@ def train(jobs: Sequence[Job]) -> int:
         for each in sittings:
             each.record.release()
     for folder in folders:
-        if told[folder.path] != "done" and folder.has_ended():
+        if (again or told[folder.path] is None) and folder.has_ended():
             statuses.append(_close(folder))
     return max(statuses)
 

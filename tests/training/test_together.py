@@ -197,6 +197,10 @@ def test_diverging_run_leaves_the_others_alone(ncrun: Command, workdir: Path, ru
     assert "try optimizer.lr=100000" in result.err
     assert json.loads((failing / "manifest.json").read_text())["reason"] in result.err
     assert [state(folder) for folder in (*healthy, failing)] == ["done", "done", "failed"]
+    before = contents(workdir)
+    again = ncrun("train", "-m", *typed, "optimizer.lr=0.1,1e6,0.3", "together=true")
+    assert (again.status, again.err) == (1, result.err)
+    assert contents(workdir) == before
     for folder, rate in zip(healthy, ("0.1", "0.3"), strict=True):
         assert ncrun("train", *typed, f"optimizer.lr={rate}", f"run_dir=alone-{rate}").status == 0
         assert_same_runs(folder, workdir / f"alone-{rate}")
