@@ -148,8 +148,8 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
         (
             "BreaksLater",
             {},
-            "model.path=FILE:BreaksLater: its forward pass in evaluation mode, on float32 images of shape (8, 1, 8, 8),"
-            " ended in RuntimeError: size mismatch",
+            "model.path=FILE:BreaksLater: its forward pass in evaluation mode, on float32 images of shape (8, 1, 8, 8)"
+            " (dataset.size and dataset.channels make other ones), ended in RuntimeError: size mismatch",
         ),
         (
             "Biased",

@@ -180,8 +180,8 @@ def plain() -> Run:
         (
             "LastNorm",
             {"batch_size": 1, "widths": (5,)},
-            "model.path=FILE:LastNorm: its forward pass in training mode, on float32 images of shape (1, 1, 8, 8),"
-            " ended in ValueError: Expected more than 1 value per channel",
+            "model.path=FILE:LastNorm: its forward pass in training mode, on float32 images of shape (1, 1, 8, 8)"
+            " (dataset.size and dataset.channels make other ones), ended in ValueError: Expected more than 1",
         ),
     ],
 )

@@ -28,7 +28,8 @@ def forward_words(images: Tensor, training: bool = False) -> str:
     """What is tried, of (B, C, H, W) images."""
     mode = "training" if training else "evaluation"
     dtype = str(images.dtype).removeprefix("torch.")
-    return f"its forward pass in {mode} mode, on {dtype} images of shape {tuple(images.shape)},"
+    shape = f"{tuple(images.shape)} (dataset.size and dataset.channels make other ones)"
+    return f"its forward pass in {mode} mode, on {dtype} images of shape {shape},"
 
 
 def features_checked(
