@@ -1,10 +1,17 @@
 """What Hydra would do besides setting keys is refused: what it would execute, write elsewhere, or read for minutes."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 from conftest import Refused, run_command
+
+from ncrun.config import doors
+from ncrun.config.compose import read_flags
+from ncrun.config.explain import explain
+from ncrun.config.grid import expand
+from ncrun.errors import UserError
 
 GLOBAL = "# @package _global_\n"
 
@@ -44,15 +51,22 @@ def test_flags_behind_the_overrides_are_no_flags(refused: Refused, workdir: Path
         "~hydra.sweeper",
     ],
 )
-def test_hydras_own_keys(typed: str, refused: Refused) -> None:
+def test_hydras_own_keys(typed: str) -> None:
     key = typed.lstrip("+~").split("=")[0]
-    assert refused("train", "-m", typed).startswith(f"{key}: is not allowed; ")
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}: is not allowed; "):
+        doors.check_typed(read_flags(["-m", typed]))
+
+
+def test_the_commands_ask(refused: Refused) -> None:
+    for command in ("train", "theory"):
+        assert refused(command, "hydra.run.dir=elsewhere").startswith("hydra.run.dir: is not allowed; ")
 
 
 @pytest.mark.parametrize("group", ["launcher", "sweeper"])
 @pytest.mark.parametrize("name", ["basic", "submitit_slurm", "nosuch", "ncrun,basic"])
-def test_launchers_and_sweepers_of_other_names(group: str, name: str, refused: Refused) -> None:
-    assert refused("train", "-m", "seed=0,1", f"hydra/{group}={name}").startswith(f"hydra/{group}={name}: not one of ")
+def test_launchers_and_sweepers_of_other_names(group: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"^hydra/{group}={name}: not one of "):
+        doors.check_typed(read_flags(["-m", "seed=0,1", f"hydra/{group}={name}"]))
 
 
 @pytest.mark.parametrize(
@@ -66,11 +80,15 @@ def test_launchers_and_sweepers_of_other_names(group: str, name: str, refused: R
         "defaults: [{override hydra/job_logging: default}]",
         "defaults: [/hydra/callbacks/mine]",
         "defaults: [{/experiment/dang2023/phase@hydra.callbacks: x}]",
-        "recipe: {scales: {paper: {hydra.run.dir: elsewhere}}}",
     ],
 )
-def test_hydras_own_keys_in_a_strangers_experiment(content: str, refused: Refused, workdir: Path) -> None:
-    _write(workdir, GLOBAL + content)
+def test_hydras_own_keys_in_a_strangers_experiment(content: str) -> None:
+    with pytest.raises(UserError, match=r"^mine\.yaml: .*is not allowed; "):
+        doors.check_file("mine.yaml", "experiment/mine", (GLOBAL + content).encode())
+
+
+def test_hydras_own_keys_in_a_scale(refused: Refused, workdir: Path) -> None:
+    _write(workdir, GLOBAL + "recipe: {scales: {paper: {hydra.run.dir: elsewhere}}}")
     assert "is not allowed; " in refused("theory", "--config-dir", "own", "experiment=mine")
 
 
@@ -102,8 +120,11 @@ def test_what_stands_for_too_much(refused: Refused, workdir: Path) -> None:
         ("path: &a [*a]", "refers to itself"),
         (f"path: {'[' * 5000}{']' * 5000}", "nested too deeply"),
     ):
-        _write(workdir, GLOBAL + content)
-        assert told in refused("theory", "--config-dir", "own", "experiment=mine")
+        with pytest.raises((UserError, RecursionError)) as error:
+            doors.check_file("mine.yaml", "experiment/mine", (GLOBAL + content).encode())
+        assert told in str(explain(error.value, composing=True))
+    _write(workdir, GLOBAL + "\n".join(levels))
+    assert "stands for 1234567" in refused("theory", "--config-dir", "own", "experiment=mine")
 
 
 def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
@@ -124,9 +145,11 @@ def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
         ("seed=range(0,1,0)", "seed=range(0,1,0): holds no value"),
     ],
 )
-def test_sweeps_that_nobody_could_wait_for_are_not_expanded(grid: str, told: str, refused: Refused) -> None:
+def test_sweeps_that_nobody_could_wait_for_are_not_expanded(grid: str, told: str) -> None:
     """Nor those of no job at all."""
-    assert refused("train", "-m", "model=ufm", "counts=[3,2]", *grid.split()).startswith(told)
+    with pytest.raises(UserError) as error:
+        expand(["model=ufm", "counts=[3,2]", *grid.split()])
+    assert str(error.value).startswith(told)
 
 
 def test_names_that_no_file_system_takes(refused: Refused) -> None:
