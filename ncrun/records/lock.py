@@ -223,9 +223,9 @@ class Lock:
         """Let go of it, if it is held."""
         if self._own is None:
             return
-        assert self._heart is not None
         self._ended.set()
-        self._heart.join()
+        if self._heart is not None and self._heart.is_alive():  # Ctrl-C may have come before it began
+            self._heart.join()
         if self._is_ours():
             with contextlib.suppress(OSError):
                 _discard(self._own)  # while it is still locked

@@ -2,8 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +113,12 @@ def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) ->
     older, newest = record.previous_checkpoint, [record.checkpoint]
     if not older.exists():
         return Search(None, newest, None) if position == (0, 0) else found
-    with suppress(DamagedFile):
+    try:
         content = _read(older)
-        if _position(content) == position and record.fits(content["metrics"][0]):
-            return Search(content, newest, None)
-    return found
+    except DamagedFile as error:
+        return replace(found, message=f"{older.name} is damaged ({error}); continues apart from the runs beside it")
+    fits = _position(content) == position and record.fits(content["metrics"][0])
+    return Search(content, newest, None) if fits else found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -111,6 +112,16 @@ def test_restart_that_another_process_trains(ncrun: Command, workdir: Path, refu
     assert contents(workdir) == before
     lock.release()
     assert ncrun("train", *free).status == 0
+
+
+def test_ctrl_c_before_the_first_sign_of_life(tmp_path: Path, monkeypatch: Patch) -> None:
+    lock = Lock(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        at_call(patch, threading.Thread, "start", 1, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            lock.take()
+    lock.release()
+    assert not (tmp_path / "run").exists()
 
 
 def test_lock_file_of_brackets(tmp_path: Path) -> None:

@@ -223,6 +223,29 @@ def test_killed_between_two_checkpoints_of_one_program(
         shutil.rmtree(workdir / "run")
 
 
+def test_damage_that_parts_the_runs_of_a_program_is_told(
+    ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that is a step ahead of the others cannot go back to where they are."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    typed = [*GROUP, "restarts=2", "run_dir=run"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", 0.0)
+        at_call(patch, Checkpoints, "save", 20, killed)
+        assert ncrun("train", *typed).status == 128 + signal.SIGINT
+    file = workdir / "run" / "seed-5" / "checkpoint.previous.pt"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    result = ncrun("train", *typed)
+    assert result.status == 0
+    assert result.err.startswith(
+        "ncrun: run/seed-5: checkpoint.previous.pt is damaged (its checksum does not fit); cont"
+    )
+    assert [manifest(workdir / "run" / f"seed-{seed}")["state"] for seed in (5, 6)] == ["done", "done"]
+
+
 @pytest.mark.parametrize("full", [1, 2, 4, 7])
 def test_what_a_start_on_a_full_disk_leaves_is_healed(
     full: int, ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
