@@ -34,6 +34,8 @@ from ncrun.records.files import write_aside
 ROOT = Path(__file__).resolve().parents[1]
 # The most that a part may take of the minutes; runs get what the others leave.
 SHARES = {"tests": 0.15, "speed": 0.25, "runs": 1.0, "archive": 0.05}
+# Parts that are not taken up again once they are finished; of the runs each one knows that itself.
+ONCE = ("tests", "speed")
 # How long small runs are tried side by side; in a rehearsal as short as can be.
 TRIAL_SECONDS = 8.0
 
@@ -174,7 +176,7 @@ def _sit(hour: Hour) -> int:
     finished = True
     for part in hour.options.parts:
         done = hour.state.get("parts", [])
-        if part in done and part != "archive":
+        if part in done:
             tell(f"part {part}: done before")
             continue
         if hour.left <= 0 and part != "archive":
@@ -184,7 +186,7 @@ def _sit(hour: Hour) -> int:
         began = time.monotonic()
         ended = getattr(hour, part)()
         tell(f"part {part}: {'done' if ended else 'not finished'} after {readable(time.monotonic() - began)}")
-        if ended and part != "archive":
+        if ended and part in ONCE:
             hour.keep(parts=[*done, part])
         finished &= ended
     return 0 if finished else 1
