@@ -12,14 +12,20 @@ from ncrun.run import OPTIMIZERS
 
 
 def store_choices() -> None:
-    """Make every registered model, data set and optimiser a choice of its group, with its defaults."""
-    store = ConfigStore.instance().store
-    for model in MODELS:
-        store(group="model", name=model.key, node=_model_node(model), provider="ncrun")
-    for source in SOURCES:
-        store(group="dataset", name=source.key, node=asdict(source), provider="ncrun")
-    for optimizer in OPTIMIZERS.values():
-        store(group="optimizer", name=optimizer.name, node=asdict(optimizer), provider="ncrun")
+    """Make every registered model, data set and optimiser a choice of its group, with its defaults, and no other one:
+    what a user's file added to a registry may have been taken out again."""
+    nodes = {
+        "model": {model.key: _model_node(model) for model in MODELS},
+        "dataset": {source.key: asdict(source) for source in SOURCES},
+        "optimizer": {optimizer.name: asdict(optimizer) for optimizer in OPTIMIZERS.values()},
+    }
+    store = ConfigStore.instance()
+    for group, of_group in nodes.items():
+        before = store.repo.get(group, {})
+        for name in [name for name, node in before.items() if getattr(node, "provider", None) == "ncrun"]:
+            del before[name]
+        for key, node in of_group.items():
+            store.store(group=group, name=key, node=node, provider="ncrun")
 
 
 def _model_node(model: ModelSpec) -> Any:
