@@ -179,7 +179,7 @@ def check_taps(run: Run, network: Network | FreeFeatures) -> None:
             top = [name for name in names if "." not in name]
             inside = "" if len(top) == len(names) else f", and what is in them, such as {names[len(names) // 2]}"
             raise UserError(
-                f"taps: {run.model.title} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
+                f"taps: {run.model.name} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
             )
 
 

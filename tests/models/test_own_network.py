@@ -218,7 +218,7 @@ def test_trying_it_out_leaves_no_trace(plain: Run) -> None:
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        ("taps=[third]", "taps: Plain has no layer third; it has first, drop, second"),
+        ("taps=[third]", "taps: module has no layer third; it has first, drop, second"),
         ("restarts=2", "restarts: has no effect: model=module has no free features; use -m seed=0,1,2"),
         ("optimizer=lbfgs", "optimizer=lbfgs: needs free features"),
     ],
