@@ -13,6 +13,7 @@ from ncrun.checks import DECAYS, LAYERS, WIDTH, Bounds
 from ncrun.config.schema import Settings, plain
 from ncrun.config.typed import is_whole
 from ncrun.errors import UserError
+from ncrun.problem import Problem
 
 COUNT = Bounds(1, 10**12)
 EPOCHS = Bounds(1, 10**9)
@@ -55,6 +56,8 @@ OTHER_REAL = Bounds(-1e100, 1e100)
 LONGEST: Mapping[str, int] = {"counts": 1500, "classes": 1500}
 LONGEST_OTHER = 1000
 MOST_ROWS = 10**6
+# Of the matrices of a prediction: two for each layer of the head.
+MOST_PREDICTED = 5 * 10**7
 
 
 def check_bounds(given: Settings) -> None:
@@ -69,6 +72,16 @@ def check_bounds(given: Settings) -> None:
             elif isinstance(each, float):
                 (REAL.get(key) or WHOLE.get(key) or OTHER_REAL).check(key, each)
     _check_what_is_made_of_them(given)
+
+
+def check_prediction(problem: Problem) -> None:
+    """Raises UserError for more classes, or layers of them, than a prediction of seconds has."""
+    K, M = problem.num_classes, problem.depth
+    most = LONGEST["counts"]
+    if most < K:
+        raise UserError(f"counts: are of {K} classes; at most {most}")
+    if K * K * M > MOST_PREDICTED:
+        raise UserError(f"head.depth={M}: at most {MOST_PREDICTED // K**2} layers are predicted of {K} classes")
 
 
 def _check_what_is_made_of_them(given: Settings) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ncrun.config import training_rules as rules
-from ncrun.config.bounds import check_bounds
+from ncrun.config.bounds import check_bounds, check_prediction
 from ncrun.config.data_rules import Samples, data_set_samples, free_samples
 from ncrun.config.experiments import Recipe, recipe
 from ncrun.config.extensions import digests
@@ -55,7 +55,9 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     rules.check_device_options(given, said)
     rules.check_sweep(given)
     rules.check_paths(given)
-    return _job(given, _problem(given, samples, widths), samples, frozen, own, experiment)
+    problem = _problem(given, samples, widths)
+    check_prediction(problem)
+    return _job(given, problem, samples, frozen, own, experiment)
 
 
 def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple[Settings, Recipe | None]:

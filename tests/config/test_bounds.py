@@ -115,6 +115,7 @@ def test_numbers_that_floats_and_c_do_not_hold(typed: str, ncrun: Command) -> No
     [
         (f"counts=[1{'0' * 300},1]", "counts: is a number of 301 digits"),
         (f"counts=[{','.join('1' * 1501)}]", "counts: has 1501 entries; at most 1500"),
+        (f"counts=[{','.join('1' * 300)}] head.depth=1000", "head.depth=1000: at most 555 layers are predicted of 300"),
         (f"path=[{','.join('1' * 1001)}]", "path: has 1001 entries; at most 1000"),
         ("path=[1e3] decay.weight=1e29", "path=1000 makes decay.weight=1e+32: must be 0, or from 1e-30"),
         ("restarts=1000000000000 optimizer=sgd", "restarts=10^12: must be from 1 to 1000"),
