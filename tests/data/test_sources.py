@@ -12,7 +12,6 @@ import torch
 from ncrun.data import SOURCES, DataSetFacts, Source
 from ncrun.data.request import DataRequest
 from ncrun.data.sources.cifar import CIFAR10
-from ncrun.data.sources.digits import Digits
 from ncrun.data.sources.mnist import MNIST
 from ncrun.data.splits import LabelledImages
 from ncrun.data.tensors import check, labels_only, load
@@ -88,7 +87,6 @@ def test_labels_of_free_features() -> None:
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        (Digits(size=0), "dataset.size=0: must be a number of at least 1"),
         (MNIST(channels=2), "dataset.channels=2: the images of mnist are grey; it can be 1 or 3, or null"),
         (CIFAR10(channels=1), "dataset.channels=1: the images of cifar10 are coloured; it can be 3, or null"),
     ],

@@ -42,7 +42,8 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             _ = record.problem
         with contextlib.suppress(UserError), contextlib.redirect_stdout(io.StringIO()) as out:
             assert table([str(finished)]) == 0
-            assert out.getvalue().count("\n") == 3
+            rows = out.getvalue().partition("\n\n")[0]  # what follows names the columns that do not fit
+            assert len(rows.splitlines()) == 2
         with contextlib.suppress(UserError):
             assert RunDirectory(finished, composed(FREE).identity).state() in STATES
         if name in ("manifest.json", "config.yaml") and data.draw(st.booleans()):
