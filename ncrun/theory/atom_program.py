@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from ncrun.theory.class_losses import ClassLosses, class_losses
+from ncrun.theory.polar import linked_groups
 from ncrun.theory.prediction import Array
 
 MOST_STEPS = 100
@@ -133,7 +133,7 @@ def _newton_step(problem: GaugeProblem, atoms: Atoms) -> tuple[Array, Array, flo
         system = system + np.ones((K, K)) / K  # else singular; the step has sum zero either way
     rest = -bias_slope
     solved: list[tuple[list[int], Array, Array]] = []  # of each group: its directions, and its step as c + L db
-    for group in _sharing(H):
+    for group in map(list, linked_groups(H @ H.T)):  # directions that share classes
         r = len(group)
         mixed = np.einsum("ak,bk,kij->aibj", H[group], H[group], losses.curvatures / N)
         for a, i in enumerate(group):
@@ -152,9 +152,3 @@ def _newton_step(problem: GaugeProblem, atoms: Atoms) -> tuple[Array, Array, flo
     for group, constant, linear in solved:
         step[:, group] = (constant + linear @ bias).reshape(len(group), K).T
     return step, bias, -float((slope * step).sum() + bias_slope @ bias * problem.bias)
-
-
-def _sharing(H: Array) -> list[list[int]]:
-    """The directions in groups that have no class in common. H: (r, K)."""
-    number, of_direction = connected_components(H @ H.T > 0, directed=False)
-    return [np.flatnonzero(of_direction == each).tolist() for each in range(number if len(H) else 0)]

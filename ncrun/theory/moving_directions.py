@@ -6,8 +6,6 @@ zero, since small decays make the problem stiff and directions that can be excha
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.optimize import minimize
 
 from ncrun.theory.atom_program import Atoms, GaugeProblem
 from ncrun.theory.prediction import Array
@@ -20,6 +18,8 @@ SMALLEST_DAMPING, LARGEST_DAMPING = 1e-14, 1e6  # of the system's mean diagonal 
 
 def moved(problem: GaugeProblem, atoms: Atoms) -> Atoms:
     """A local minimum near these weights and directions."""
+    from scipy.optimize import minimize  # a tenth of a second, which most predictions can do without
+
     sizes = np.sqrt(np.linalg.norm(atoms.weights, axis=0))
     point = _Factors(problem, len(sizes))
     flat = point.flat(atoms.weights / sizes, atoms.directions * sizes[:, None], atoms.bias * problem.bias)
@@ -81,6 +81,8 @@ class _Factors:
 
 def _newton(point: _Factors, flat: Array) -> Array:
     """Damped steps on the entries that are not held at zero, each of which lowers the value."""
+    from scipy.linalg import cho_factor, cho_solve
+
     value, slope = point.value_and_slope(flat)
     damping = 1e-6
     for _ in range(NEWTON_STEPS):
@@ -93,7 +95,7 @@ def _newton(point: _Factors, flat: Array) -> Array:
         while damping <= LARGEST_DAMPING:
             try:
                 factor = cho_factor(system + damping * typical * np.eye(len(system)))
-            except LinAlgError:
+            except np.linalg.LinAlgError:
                 damping = max(10 * damping, SMALLEST_DAMPING)
                 continue
             trial = flat.copy()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from ncrun.theory.prediction import Array
 
@@ -56,6 +55,8 @@ def polar(A: Array) -> Polar:
 
 def linked_groups(B: Array, least: float = 0.0) -> tuple[tuple[int, ...], ...]:
     """The columns that are linked, directly or through others, by an entry of B above least times their norms."""
+    from scipy.sparse.csgraph import connected_components  # a tenth of a second, which most predictions can do without
+
     norms = np.sqrt(np.maximum(np.diag(B), 0))
     number, of_column = connected_components(np.outer(norms, norms) * least < B, directed=False)
     return tuple(tuple(np.flatnonzero(of_column == each).tolist()) for each in range(number))
