@@ -72,7 +72,7 @@ def angles(records: Sequence[Record]) -> Figure:
     words = "A pair of classes stands at the size of its larger one; a dot for each pair and seed."
     if len(kept[0].manifest["class_counts"]) > PAIRED_CLASSES:
         words = "Cosines of pairs are averaged over those with the same larger class, at whose size they stand."
-    if any(record.config["head"]["bias"] for record in kept):
+    if any(wording.centres_means(record) for record in kept):
         words += " With a bias the class means are centred."
     panels.caption(figure, convergence.caption(kept, words).replace(wording.BAND_WORDS + " ", ""))
     return figure

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels
+from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
@@ -98,7 +98,7 @@ def _words(shown: Sequence[tuple[str, Record]]) -> str:
     words = "Matrices of the first seed at the last epoch."
     if any(record.theory["scale_free"] for _, record in shown):
         words += " Each is divided by its Frobenius norm, for theory fixes shapes only."
-    if any(record.config["head"]["bias"] for _, record in shown):
+    if any(wording.centres_means(record) for _, record in shown):
         words += " With a bias the class means are centred."
     sizes = {tuple(record.manifest["class_counts"]) for _, record in shown}
     if len(sizes) == 1 and len(set(*sizes)) > 1 and len(min(sizes)) <= NUMBERED_CLASSES:

@@ -142,9 +142,20 @@ def _predicted(ax: Axes, curve: Curve, panel: Panel) -> None:
     theory = curve.records[0].theory
     if panel.predicted is None or any(theory[name] is None for name in ("weight_gram", "feature_gram", "logits")):
         return
-    for value in panel.predicted(theory):
+    for value in panel.predicted(_about_the_mean(curve.records[0])):
         if value > SMALLEST:
             ax.axhline(value, **panels.PREDICTION | {"color": curve.colour})
+
+
+def _about_the_mean(record: Record) -> dict[str, Any]:
+    """Theory with the class means minus their sample-weighted mean in settings with a bias, as duality is measured.
+    Only after a ReLU they are not there already."""
+    if wording.centres_means(record) or not record.config["head"]["bias"]:
+        return record.theory
+    counts = np.array(record.manifest["class_counts"], dtype=float)
+    centre = np.eye(len(counts)) - np.outer(counts / counts.sum(), np.ones(len(counts)))
+    means, logits = (np.array(record.theory[name], dtype=float) for name in ("feature_gram", "logits"))
+    return record.theory | {"feature_gram": centre.T @ means @ centre, "logits": logits @ centre}
 
 
 def _frames(theory: dict[str, Any]) -> tuple[Array, Array]:
@@ -210,9 +221,9 @@ def _singular(record: Record) -> dict[str, list[float]]:
 
 
 def _predicted_singular(record: Record) -> Array | None:
-    """Of the class means at the head's input; None where theory has none, or has them centred (with a bias)."""
+    """Of the class means at the head's input; None where theory has none, or has them centred."""
     gram = record.theory["feature_gram"]
-    if gram is None or record.config["head"]["bias"] or wording.is_relu_head(record):
+    if gram is None or wording.centres_means(record) or wording.is_relu_head(record):
         return None
     values: Array = np.sqrt(np.clip(np.linalg.eigvalsh(np.array(gram))[::-1], 0, None))
     return values

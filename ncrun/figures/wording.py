@@ -200,6 +200,12 @@ def _head_words(records: Sequence[Record]) -> str:
     return words + (", frozen" if heads[0].get("frozen") else "")
 
 
+def centres_means(record: Record) -> bool:
+    """Whether its matrices are of centred class means: with a bias, but for features after a ReLU. In older records,
+    which do not hold their problem, with any bias."""
+    return bool(record.config["head"]["bias"]) if record.posed is None else record.posed.centres_means
+
+
 def is_relu_head(record: Record) -> bool:
     """Whether there is a ReLU between the layers of the head. (Old records have no key for it.)"""
     return bool(record.config["head"].get("relu", record.config["model"]["name"] == "dufm"))

@@ -43,6 +43,20 @@ def test_the_usual_set_is_the_recorded_one(seeds: list[Record]) -> None:
     caption_of(figure)
 
 
+def test_a_prediction_after_a_relu_with_a_bias_is_drawn_as_it_is_measured(runs: Runs) -> None:
+    """Free features at the certified optimum: every level is where the curve ends (1e-4: the root of its gap)."""
+    typed = ("model=ufm_relu", "loss=ce", "head.bias=true", "counts=[40,20,5]", "model.width=12", "optimizer=lbfgs")
+    (record,) = runs.train(*typed, "decay.weight=5e-3", "decay.feature=5e-3")
+    figure = usual_set.usual_set([record])
+    for title in ("std / mean of norms", "mean |cos + 1/(K − 1)|", "classifier to means (duality)"):
+        lines = panel(figure, title).get_lines()
+        ends = sorted(line.get_ydata()[-1] for line in lines if len(line.get_ydata()) > 2)
+        levels = sorted(line.get_ydata()[0] for line in lines if len(line.get_ydata()) == 2)
+        assert levels == pytest.approx(ends, rel=1e-4)
+    for drawing in (classes.angles, matrices.matrices):
+        assert "the class means are centred" not in caption_of(drawing([record]))
+
+
 def test_old_records_have_fewer_panels(seeds: list[Record]) -> None:
     """Without the keys of the usual set: panels that need them are left out, and ranks refuse in one line."""
     old = []
