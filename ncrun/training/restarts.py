@@ -1,7 +1,6 @@
 """restarts=R: R ordinary runs, with the next seeds, in the folders seed-S of one; and its summary.json when all have
 ended."""
 
-import time
 from collections import Counter
 from typing import Any
 
@@ -54,14 +53,17 @@ class Restarts:
         return all(record.state() == "done" or how_it_diverged(record) for record in self._records)
 
     def close(self) -> int:
-        """Write summary.json, and say what it says; returns the exit status (1: one has diverged)."""
+        """Write summary.json, and say what it says; returns the exit status (1: one has diverged).
+
+        All of it follows from the runs' records, so that it may be written again: by a process that slept meanwhile.
+        """
         runs = [_outcome(record) for record in self._records]
         words = Counter(each["verdict"]["word"] if each["state"] == "done" else "diverged" for each in runs)
         counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
         content = {
             "state": "done" if any(each["state"] == "done" for each in runs) else "failed",
             "identity": self._identity,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "finished": max(_manifest(record).get("finished") or "" for record in self._records) or None,
             "summary": f"{len(runs)} restarts: {counted}",
             "runs": runs,
         }
@@ -71,9 +73,14 @@ class Restarts:
         return 0 if words["diverged"] == 0 else 1
 
 
-def _outcome(record: RunDirectory) -> dict[str, Any]:
+def _manifest(record: RunDirectory) -> dict[str, Any]:
     manifest = read_manifest(record.path)
     assert manifest is not None
+    return manifest
+
+
+def _outcome(record: RunDirectory) -> dict[str, Any]:
+    manifest = _manifest(record)
     name = {"run": record.path.name, "state": manifest["state"]}
     if manifest["state"] != "done":
         return {**name, "summary": manifest["reason"]}

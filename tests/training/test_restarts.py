@@ -38,7 +38,7 @@ def assert_rows_agree(found: list[dict[str, Any]], expected: list[dict[str, Any]
             assert ours[key] == (pytest.approx(value, rel=1e-9, abs=1e-12) if numeric else value), key
 
 
-def test_restarts_are_the_runs_of_their_seeds(ncrun: Command, workdir: Path) -> None:
+def test_restarts_are_the_runs_of_their_seeds(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = ncrun("train", *GROUP, "restarts=3", "run_dir=group")
     assert (result.status, result.err) == (0, "")
     losses = []
@@ -65,6 +65,12 @@ def test_restarts_are_the_runs_of_their_seeds(ncrun: Command, workdir: Path) -> 
     assert (again.status, again.out) == (0, "group: finished already; nothing to do\n")
     member = ncrun("train", *GROUP, "seed=6", "run_dir=group/seed-6")
     assert "nothing to do" in member.out
+    assert contents(workdir) == before
+
+    # What a process writes that slept until another one had finished, or that finds the last file missing: the same.
+    monkeypatch.setattr("time.strftime", lambda *_: "later")
+    (workdir / "group" / "summary.json").unlink()
+    assert ncrun("train", *GROUP, "restarts=3", "run_dir=group").status == 0
     assert contents(workdir) == before
 
 
