@@ -29,13 +29,9 @@ for example
   ncrun theory dataset=cifar10 imbalance=0.1 head.depth=3
   ncrun train -m experiment=dang2023/mlp-imbalanced scale=cpu
 
-<<<<<<< HEAD
-  ncrun train --cfg job    every key with its value     ncrun train --help    the choices of each group
-  ncrun train model=module model.path=nets.py:Net ...   your own network as it is, or torchvision:NAME, timm:NAME
-=======
   ncrun train --cfg job    every key with its value and meaning
   ncrun train --help       the choices of each group    ncrun train --help KEY    what a key means
->>>>>>> 87de4e4 (Tables that fit a terminal; what keys mean, tested; README)
+  ncrun train model=module model.path=nets.py:Net ...   your own network as it is, or torchvision:NAME, timm:NAME
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
