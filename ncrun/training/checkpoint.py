@@ -233,4 +233,6 @@ class Checkpoints:
         # Through memory: where the disk is full, a plain write fails more plainly than torch's.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        self._record.write_checkpoint(buffer.getbuffer())
+        # The view is given back even if the write fails: kept by its traceback, it crashes Python 3.12.1's collector.
+        with buffer.getbuffer() as view:
+            self._record.write_checkpoint(view)
