@@ -154,13 +154,15 @@ def test_tensors_and_half_precision_are_read() -> None:
 
 def test_a_module_is_its_weights() -> None:
     """nn.Linear, nn.Sequential of them, also with one ReLU used twice, and the heads of ncrun's own networks."""
-    torch.manual_seed(0)  # others leave a sample no living ReLU: its logits tie, and argmax is no judge of that
+    torch.manual_seed(0)
     features, labels, _ = simplex(4, 20, spread=0.2)
     last = nn.Linear(4, 4).double()
     wanted = package.measure(features, labels, last.weight, last.bias)
     assert package.measure(features, labels, last).metrics == wanted.metrics
     assert wanted.problem.bias
-    layers = [nn.Linear(4, 4, bias=False).double() for _ in range(3)]
+    # So wide that no sample is left without a living ReLU: its logits would tie, and argmax is no judge of that.
+    sizes = [(4, 32), (32, 32), (32, 4)]
+    layers = [nn.Linear(*size, bias=False).double() for size in sizes]
     linear = nn.Sequential(nn.Flatten(), nn.Sequential(layers[0], nn.Dropout()), *layers[1:])
     arrays = package.measure(features, labels, [layer.weight for layer in layers])
     assert package.measure(features, labels, linear).metrics == arrays.metrics
