@@ -48,6 +48,10 @@ class CollapseMeter:
         self.sums: Sums | None = None
         self.decisions = Decisions.none(num_classes)
 
+    def __repr__(self) -> str:
+        number = 0 if self.sums is None else int(self.sums.counts.sum())
+        return f"<ncrun.CollapseMeter: {self.seen.num_classes} classes, {number:,} samples seen>"
+
     def update(self, features: Any, labels: Any, logits: Any = None) -> None:
         """features: (B, d) of a batch, in evaluation mode, a tensor on any device or an array. labels: (B,), 0..K-1.
         logits: (B, K), from the same forward pass: then accuracies and the loss are known, as exactly as these are.

@@ -54,6 +54,13 @@ def test_logits_of_the_same_forward_pass_decide_accuracy_and_loss() -> None:
     assert 0 < found.metrics["train_accuracy"] < 1
 
 
+def test_a_meter_says_what_it_has_seen() -> None:
+    assert repr(ncrun.CollapseMeter(3)) == "<ncrun.CollapseMeter: 3 classes, 0 samples seen>"
+    features, labels = samples()
+    shown = repr(fill(ncrun.CollapseMeter(K), features, labels))
+    assert shown == f"<ncrun.CollapseMeter: {K} classes, {len(labels):,} samples seen>"
+
+
 def test_memory_of_order_K_d_without_the_scatter_matrix() -> None:
     features, labels = samples()
     (weight,), _ = head()
