@@ -1,10 +1,8 @@
 """One pass over the samples, batch by batch, with memory of order K d + d^2."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ncrun.errors import UserError
@@ -87,14 +85,7 @@ class CollapseMeter:
     def reduced(self, group: Any = None) -> "CollapseMeter":
         """A meter of what the meters of all ranks of torch.distributed have seen, the same on each; its own samples
         alone where there are no ranks. All ranks have to call it. group: a process group, or None for all."""
-        return all_merged(self, self._empty(), group)
-
-    def on_cpu(self) -> "CollapseMeter":
-        """A copy there."""
-        copy = self._empty()
-        copy.seen = replace(self.seen, device=torch.device("cpu"))
-        copy.merge(self)
-        return copy
+        return all_merged(self, self._empty, group)
 
     def means(self) -> ClassMeans:
         """The class means, which a second pass needs. Raises UserError if a class has had no sample."""

@@ -1,39 +1,49 @@
 """Meters of the ranks of torch.distributed, merged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import distributed, nn
 
+from ncrun.meter.batches import Seen
+
 
 class Mergeable(Protocol):
     """A meter."""
 
-    def merge(self, other: Any) -> None: ...
+    seen: Seen
 
-    def on_cpu(self) -> Any: ...
+    def merge(self, other: Any) -> None: ...
 
 
 T = TypeVar("T", bound=Mergeable)
 
 
-def all_merged(own: T, empty: T, group: Any = None) -> T:
-    """`empty`, with the meters of all ranks merged into it in the ranks' order, so that all have the same numbers.
+def all_merged(own: T, new: Callable[[], T], group: Any = None) -> T:
+    """A new meter, with those of all ranks merged into it in the ranks' order, so that all have the same numbers.
 
     One meter after the other goes round: two of them are in memory at once, whatever the number of ranks."""
+    empty = new()
     if not (distributed.is_available() and distributed.is_initialized()):
         empty.merge(own)
         return empty
     here = distributed.get_rank(group)
     for rank in range(distributed.get_world_size(group)):
-        box = [own.on_cpu() if rank == here else None]
+        box = [_on_cpu(own, new()) if rank == here else None]
         source = rank if group is None else distributed.get_global_rank(group, rank)
         distributed.broadcast_object_list(box, src=source, group=group)
         assert box[0] is not None
         empty.merge(box[0])
     return empty
+
+
+def _on_cpu(own: T, copy: T) -> T:
+    copy.seen = replace(own.seen, device=torch.device("cpu"))
+    copy.merge(own)
+    return copy
 
 
 @contextmanager

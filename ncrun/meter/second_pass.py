@@ -1,7 +1,6 @@
 """The second pass over the samples, batch by batch: what only deviations from the known class means can tell."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,14 +92,7 @@ class SecondPass:
 
     def reduced(self, group: Any = None) -> "SecondPass":
         """Of all ranks' samples, as CollapseMeter.reduced: every rank about the means of all, `reduced().means()`."""
-        return all_merged(self, self._empty(), group)
-
-    def on_cpu(self) -> "SecondPass":
-        """A copy there."""
-        copy = self._empty()
-        copy.seen = replace(self.seen, device=torch.device("cpu"))
-        copy.merge(self)
-        return copy
+        return all_merged(self, self._empty, group)
 
     def compute(
         self,
