@@ -30,21 +30,26 @@ def class_losses(loss: str, scores: Array) -> ClassLosses:
             LOSSES[loss].on_class_means(scores), scores - np.eye(K), np.broadcast_to(np.eye(K), (K,) * 3)
         )
     assert loss == "ce"
-    # Relative to the own logit, so that a probability near 1 costs no digits.
-    odds = np.exp(np.minimum(scores - np.diag(scores), LARGEST_EXPONENT))
-    np.fill_diagonal(odds, 0)
-    others = odds.sum(axis=0)
-    p = odds / (1 + others)
+    values, errors = cross_entropy(scores)
+    p = errors.copy()
+    np.fill_diagonal(p, 0)
     curvatures = -p.T[:, :, None] * p.T[:, None, :]
-    own = 1 / (1 + others)
+    own = np.exp(-values)
     each = np.arange(K)
     curvatures[each, each, :] = -own[:, None] * p.T
     curvatures[each, :, each] = -own[:, None] * p.T
     curvatures[:, each, each] = p.T * (1 - p.T)
-    curvatures[each, each, each] = own * (others / (1 + others))
-    errors = p.copy()
-    errors[each, each] = -others / (1 + others)
-    return ClassLosses(np.log1p(others), errors, curvatures)
+    curvatures[each, each, each] = -own * np.diag(errors)
+    return ClassLosses(values, errors, curvatures)
+
+
+def cross_entropy(scores: Array) -> tuple[Array, Array]:
+    """(K,) losses and (K, K) errors p_k - e_k, to a relative rounding error even where p_kk is 1 in floating point."""
+    odds = np.exp(np.minimum(scores - np.diag(scores), LARGEST_EXPONENT))
+    np.fill_diagonal(odds, 0)
+    others = odds.sum(axis=0)
+    np.fill_diagonal(odds, -others)
+    return np.log1p(others), odds / (1 + others)
 
 
 def dual_values(loss: str, errors: Array) -> Array:

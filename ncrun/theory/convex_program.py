@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ncrun.theory.class_losses import cross_entropy, dual_values
 from ncrun.theory.prediction import Array
 from ncrun.theory.spectrum import full_svd
 
-LARGEST_EXPONENT = 700.0  # an exponential beyond it overflows
 LARGEST_MOVE = 10.0  # per Newton step, in logits: exponentials leave their quadratic model within a few units
 CG_TOLERANCE = 1e-2  # each Newton step gains this factor; a better one costs more than another step
 SHORTENINGS = 6
@@ -168,7 +168,7 @@ def _gradient(problem: _Problem, errors: Array) -> Array:
 
 def _fit_bias(problem: _Problem, logits: Array, bias: Array) -> tuple[float, Array, Array]:
     """The loss, its (K, K) errors p_k - e_k and the (K,) bias that minimises it; without a bias, the given one."""
-    losses, errors = _cross_entropy(logits + bias[:, None])
+    losses, errors = cross_entropy(logits + bias[:, None])
     for _ in range(50 if problem.bias else 0):
         change = -_inverse_bias_curvature(problem, errors) @ (errors @ problem.shares)
         move = float(np.ptp(change))
@@ -176,17 +176,8 @@ def _fit_bias(problem: _Problem, logits: Array, bias: Array) -> tuple[float, Arr
             break
         # Along a line the curvature grows at most like exp(move * t): this length lowers the loss in any case.
         bias = bias + change * (np.log1p(move) / move)
-        losses, errors = _cross_entropy(logits + bias[:, None])
+        losses, errors = cross_entropy(logits + bias[:, None])
     return float(problem.shares @ losses), errors, bias
-
-
-def _cross_entropy(scores: Array) -> tuple[Array, Array]:
-    """(K,) losses and (K, K) errors p_k - e_k, to a relative rounding error even where p_kk is 1 in floating point."""
-    odds = np.exp(np.minimum(scores - np.diag(scores), LARGEST_EXPONENT))
-    np.fill_diagonal(odds, 0)
-    others = odds.sum(axis=0)
-    np.fill_diagonal(odds, -others)
-    return np.log1p(others), odds / (1 + others)
 
 
 def _inverse_bias_curvature(problem: _Problem, errors: Array) -> Array:
@@ -287,10 +278,5 @@ def _dual_value(problem: _Problem, errors: Array) -> float:
     if problem.bias:
         errors = errors - (errors @ problem.shares)[:, None]  # what rounding left of sum_k n_k (p_k - e_k)
     norm = float(np.linalg.norm(_gradient(problem, errors), 2))
-    others = errors * min(1.0, problem.strength / max(norm, 1e-300))
-    np.fill_diagonal(others, 0)
-    given_away = others.sum(axis=0)
-    if others.min() < 0 or given_away.max() >= 1:
-        return 0.0
-    entropies = -(others * np.log(np.where(others > 0, others, 1))).sum(axis=0)
-    return float(problem.shares @ (entropies - (1 - given_away) * np.log1p(-given_away)))
+    feasible = errors * min(1.0, problem.strength / max(norm, 1e-300))
+    return max(0.0, float(problem.shares @ dual_values("ce", feasible)))
