@@ -14,16 +14,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ncrun.losses import LOSSES
+from ncrun.losses import Loss, loss_of
 from ncrun.problem import Problem
 
 
 @dataclass(frozen=True)
 class Objective:
-    """loss: a key of LOSSES. weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode
-    "parameters"."""
+    """weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode "parameters"."""
 
-    loss: str
+    loss: Loss
     decay_mode: str
     weight_decays: tuple[float, ...]
     feature_decay: float | None
@@ -33,11 +32,11 @@ class Objective:
     def of(cls, problem: Problem) -> "Objective":
         """What a run descends so that its optimum is the one that theory predicts for the problem."""
         samples = round(sum(problem.counts))
-        return cls(problem.loss, problem.decay_mode, problem.weight_decays, problem.feature_decay, samples)
+        return cls(loss_of(problem), problem.decay_mode, problem.weight_decays, problem.feature_decay, samples)
 
     def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The data term of (B, K) logits, summed over samples (divide by B or N)."""
-        return LOSSES[self.loss].data_sum(logits, labels)
+        return self.loss.data_sum(logits, labels)
 
     def penalty(
         self, head_weights: Sequence[Tensor], parameters: Iterable[Tensor], feature_norm_sq: Tensor | float

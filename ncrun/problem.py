@@ -19,6 +19,9 @@ class Problem:
     feature_sign: "free" (after a linear layer or BatchNorm) or "nonnegative" (after a ReLU).
     head: "linear" (W_M..W_1 H) or "relu" (a ReLU between its layers: W_L relu(W_{L-1} .. relu(W_1 H)), none on H).
     free_features: False where the backbone cannot place its features at will, so that the optimum is only a bound.
+    bias_decay: lam_b of a term lam_b/2 ||b||^2; 0 without one.
+    label_smoothing, class_weights, logit_adjustment: of the cross-entropy, as ncrun.losses.CrossEntropy says; () where
+    all classes weigh 1.
     """
 
     loss: str
@@ -31,6 +34,10 @@ class Problem:
     feature_sign: str = "free"
     head: str = "linear"
     free_features: bool = True
+    bias_decay: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    logit_adjustment: float = 0.0
 
     @property
     def depth(self) -> int:
@@ -53,18 +60,26 @@ class Problem:
         optimum has that mean at zero. After a ReLU it has not, and the means are compared as they are."""
         return self.bias and self.feature_sign != "nonnegative"
 
+    @property
+    def has_plain_loss(self) -> bool:
+        """Whether no option of the loss is in use."""
+        return not (self.label_smoothing or self.class_weights or self.logit_adjustment)
+
     def scaled(self, factor: float) -> "Problem":
         """The same problem with all decays times a factor."""
         feature = None if self.feature_decay is None else self.feature_decay * factor
-        return replace(self, weight_decays=tuple(d * factor for d in self.weight_decays), feature_decay=feature)
+        weights = tuple(decay * factor for decay in self.weight_decays)
+        return replace(self, weight_decays=weights, feature_decay=feature, bias_decay=self.bias_decay * factor)
 
     def balanced(self) -> "Problem":
-        """The same problem with all counts N/K: the baseline that every prediction is compared with."""
-        return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes)
+        """The same problem with all classes alike, counts N/K and weights 1: the baseline that every prediction is
+        compared with."""
+        return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes, class_weights=())
 
     def as_json(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again."""
-        plain = asdict(self)
+        """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again. An entry that
+        came later is left out at the value that earlier problems had."""
+        plain = {key: value for key, value in asdict(self).items() if key not in ADDED or value != ADDED[key]}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
     @classmethod
@@ -73,6 +88,7 @@ class Problem:
         if not isinstance(content, dict):
             raise ValueError(f"a problem: expected entries by their names, found {_short(content)}")
         known = [field.name for field in fields(cls)]
+        content = {**ADDED, **content}
         for key in known:
             if key not in content:
                 raise ValueError(f"{key}: is missing")
@@ -91,15 +107,23 @@ class Problem:
             feature_sign=_word(content, "feature_sign"),
             head=_word(content, "head"),
             free_features=_flag(content, "free_features"),
+            bias_decay=_number(content, "bias_decay"),
+            label_smoothing=_number(content, "label_smoothing"),
+            class_weights=_class_weights(content),
+            logit_adjustment=_number(content, "logit_adjustment"),
         )
 
 
-def _length(content: dict[str, Any], key: str, expected: int | None = None) -> int:
+# Entries that earlier problems did not have, and what they then were.
+ADDED: dict[str, Any] = {"bias_decay": 0.0, "label_smoothing": 0.0, "class_weights": (), "logit_adjustment": 0.0}
+
+
+def _length(content: dict[str, Any], key: str, expected: int | None = None, each: str = "layer") -> int:
     value = content[key]
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{key}: expected a list of numbers, found {_short(value)}")
     if expected is not None and len(value) != expected:
-        raise ValueError(f"{key}: expected {expected} of them, one for each layer, found {len(value)}")
+        raise ValueError(f"{key}: expected {expected} of them, one for each {each}, found {len(value)}")
     return len(value)
 
 
@@ -111,6 +135,13 @@ def _number(content: dict[str, Any], key: str, at: int | None = None, above: boo
     if not 0 <= value < 1e308 or (above and value == 0):
         raise ValueError(f"{key}: must be finite and {'positive' if above else 'not negative'}, found {_short(value)}")
     return float(value)
+
+
+def _class_weights(content: dict[str, Any]) -> tuple[float, ...]:
+    if isinstance(content["class_weights"], list | tuple) and not content["class_weights"]:
+        return ()
+    number = _length(content, "class_weights", len(content["counts"]), "class")
+    return tuple(_number(content, "class_weights", k, above=True) for k in range(number))
 
 
 def _width(content: dict[str, Any], at: int) -> int:

@@ -6,11 +6,17 @@ No torch import here or below: theory reads the same losses. On tensors they use
 from ncrun.losses.cross_entropy import CrossEntropy
 from ncrun.losses.loss import Loss
 from ncrun.losses.squared import SquaredLoss
+from ncrun.problem import Problem
 from ncrun.registry import Registry
 
-__all__ = ["LOSSES", "Loss", "words_of"]
+__all__ = ["LOSSES", "CrossEntropy", "Loss", "loss_of", "words_of"]
 
 LOSSES: Registry[Loss] = Registry("loss", (SquaredLoss(), CrossEntropy()))
+
+
+def loss_of(problem: Problem) -> Loss:
+    """The problem's loss, with its options. Raises UserError for one that is not registered."""
+    return LOSSES[problem.loss].with_options(problem)
 
 
 def words_of(key: str) -> str:

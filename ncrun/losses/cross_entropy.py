@@ -1,30 +1,81 @@
-"""The mean of -log p_y, p being the softmax of the logits."""
+"""The mean of -log p_y, p being the softmax of the logits; weighted, smoothed and adjusted where a problem says so."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ncrun.losses.loss import Array, Loss
+from ncrun.problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
 class CrossEntropy(Loss):
+    """Of a sample of class y with logits z:  w_y sum_j q_j (-log softmax(z + offsets)_j),
+    q = (1 - label_smoothing) e_y + label_smoothing / K.
+
+    weights: (K,) w, as they are: the sum over samples is divided by N, not by the sum of the weights; () for all 1.
+    offsets: (K,), tau log(n_k / N) with logit adjustment (Menon et al. 2021); () for none. They belong to the loss: the
+    logits by which a network decides are without them.
+    """
+
+    label_smoothing: float = 0.0
+    weights: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+
     key = "ce"
     words = "cross-entropy"
 
+    def with_options(self, problem: Problem) -> "CrossEntropy":
+        tau, shares = problem.logit_adjustment, np.asarray(problem.counts) / sum(problem.counts)
+        offsets = tuple(map(float, tau * np.log(shares))) if tau else ()
+        return CrossEntropy(problem.label_smoothing, problem.class_weights, offsets)
+
     def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
-        return -logits.log_softmax(dim=1).gather(1, labels[:, None]).sum()
+        if self.offsets:
+            logits = logits + logits.new_tensor(self.offsets)
+        logs = logits.log_softmax(dim=1)
+        losses = -logs.gather(1, labels[:, None])[:, 0]
+        if self.label_smoothing:
+            losses = (1 - self.label_smoothing) * losses - self.label_smoothing * logs.mean(dim=1)
+        if self.weights:
+            losses = losses * logits.new_tensor(self.weights)[labels]
+        return losses.sum()
 
     def on_class_means(self, scores: Array) -> Array:
+        if self.offsets:
+            scores = scores + np.asarray(self.offsets)[:, None]
         highest = scores.max(axis=0)  # no exponential overflows
-        return np.asarray(np.log(np.exp(scores - highest).sum(axis=0)) + highest - np.diag(scores))
+        norms = np.log(np.exp(scores - highest).sum(axis=0)) + highest
+        losses = norms - np.diag(scores)
+        if self.label_smoothing:
+            losses = losses + self.label_smoothing * (np.diag(scores) - scores.mean(axis=0))
+        return np.asarray(losses * np.asarray(self.weights) if self.weights else losses)
 
     def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor]":
+        if self.offsets:
+            logits += logits.new_tensor(self.offsets)[:, None]
         logs = logits.log_softmax(dim=1)
         # exp into the logits' memory: no signal is allocated anew at every step
-        return logits.copy_(logs).exp_().sub_(targets).div_(N), logs
+        errors = logits.copy_(logs).exp_().sub_(self._smoothed(targets)).div_(N)
+        if self.weights:
+            errors.mul_(self._of_samples(targets))
+        return errors, logs
 
     def value(self, fit: "Tensor", targets: "Tensor", N: int) -> "Tensor":
-        return -(fit * targets).sum(dim=(1, 2)) / N
+        losses = fit * self._smoothed(targets)
+        if self.weights:
+            losses = losses * self._of_samples(targets)
+        return -losses.sum(dim=(1, 2)) / N
+
+    def _smoothed(self, targets: "Tensor") -> "Tensor":
+        if not self.label_smoothing:
+            return targets
+        return targets * (1 - self.label_smoothing) + self.label_smoothing / targets.shape[1]
+
+    def _of_samples(self, targets: "Tensor") -> "Tensor":
+        """(R, 1, N): the weight of each sample."""
+        return (targets * targets.new_tensor(self.weights)[:, None]).sum(dim=1, keepdim=True)

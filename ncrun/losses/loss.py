@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.problem import Problem
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,6 +22,10 @@ class Loss(ABC):
 
     key: str
     words: str
+
+    def with_options(self, problem: Problem) -> "Loss":
+        """This loss with the options that a problem sets; a loss without options is what it is."""
+        return self
 
     @abstractmethod
     def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncrun.losses import LOSSES, Loss
+from ncrun.losses import Loss
 from ncrun.models.free_model import FreeFeatures
 from ncrun.objective import Objective
 
@@ -28,7 +28,7 @@ class FreeGradient:
         first = objectives[0]
         assert all((each.loss, each.num_samples) == (first.loss, first.num_samples) for each in objectives)
         self.model = model
-        self.loss, self.N = LOSSES[first.loss], first.num_samples
+        self.loss, self.N = first.loss, first.num_samples
         K = model.head.weights[-1].shape[1]
         self.targets = functional.one_hot(labels.expand(model.num_runs, self.N), K).mT.to(model.points.dtype)
         self.targets = self.targets.contiguous()

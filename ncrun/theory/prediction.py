@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.losses import LOSSES
+from ncrun.losses import loss_of
 from ncrun.problem import Problem
 
 Array = NDArray[np.float64]
@@ -126,7 +126,7 @@ class Prediction:
             return None
         counts = np.asarray(self.problem.counts)
         scores = self.logits + self.bias[:, None]
-        per_class = LOSSES[self.problem.loss].on_class_means(scores)
+        per_class = loss_of(self.problem).on_class_means(scores)
         return float(counts @ per_class / counts.sum())
 
     def margins(self) -> Array | None:

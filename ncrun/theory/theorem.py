@@ -90,6 +90,10 @@ def _in_words(problem: Problem) -> str:
         "with a bias" if problem.bias else "no bias",
         modes.get(problem.decay_mode, f"decay mode '{problem.decay_mode}'"),
         "equal class counts" if problem.is_balanced else "unequal class counts",
+        "a decayed bias" if problem.bias_decay else "",
+        "label smoothing" if problem.label_smoothing else "",
+        "class weights" if problem.class_weights else "",
+        "logit adjustment" if problem.logit_adjustment else "",
         "a decay of zero" if 0 in (*problem.weight_decays, problem.feature_decay) else "",
         f"a layer of width {narrowest} for {problem.num_classes} classes" if narrowest < problem.num_classes else "",
     ]
@@ -112,6 +116,8 @@ FREE = Condition("free features", lambda problem: problem.feature_sign == "free"
 NONNEGATIVE = Condition("non-negative features", lambda problem: problem.feature_sign == "nonnegative", kind=True)
 EITHER_SIGN = Condition("features of a known sign", lambda p: p.feature_sign in ("free", "nonnegative"), kind=True)
 BIAS = Condition("a bias", lambda problem: problem.bias)
+UNDECAYED_BIAS = Condition("a bias without decay", lambda problem: not problem.bias_decay)
+PLAIN_LOSS = Condition("a loss without weights, smoothing and adjustment", lambda problem: problem.has_plain_loss)
 NO_BIAS = Condition("no bias", lambda problem: not problem.bias)
 ONE_LAYER = Condition("a single layer", lambda problem: problem.depth == 1)
 DEEP = Condition("two layers or more", lambda problem: problem.depth > 1)
@@ -122,7 +128,12 @@ WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.wi
 
 
 def kind(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
-    """What every theorem has to say of its problems."""
+    """What a theorem has to say of its problems, those of the three papers: no options."""
+    return (*kind_with_options(loss, head, decay_mode, sign), PLAIN_LOSS, UNDECAYED_BIAS)
+
+
+def kind_with_options(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
+    """The same of a theorem that says itself which options of loss and bias it covers."""
     return (
         Condition(words_of(loss), lambda problem: problem.loss == loss, kind=True),
         Condition(f"a {head} head", lambda problem: problem.head == head, kind=True),

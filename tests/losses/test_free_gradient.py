@@ -99,7 +99,7 @@ def test_gradient_and_value_are_those_of_the_objective(head: str, loss: str, sam
     """To 1e-13 of the largest entry: rounding of sums. Called twice: memory is used again."""
     model, parameters, problems = starts(head, same)
     depth = len(model.head.weights)
-    objectives = [Objective(loss, "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+    objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
     gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
     gradient()
     gradient()
@@ -135,7 +135,7 @@ def test_written_out_and_by_autograd_are_the_same(head: str, key: str) -> None:
     found = []
     for loss in (key, f"forgetful {key}"):
         model, _, problems = starts(head, same=False)
-        objectives = [Objective(loss, "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+        objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
         gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
         gradient()
         found.append([gradient.values(), *(parameter.grad for parameter in model.parameters())])
@@ -149,7 +149,7 @@ def test_written_out_and_by_autograd_are_the_same(head: str, key: str) -> None:
 def test_gradient_against_finite_differences(loss: str) -> None:
     """Of all starts at once. 1e-9: the cubic error and rounding of central differences with step 1e-5."""
     model, _, problems = starts("one layer, bias", same=False)
-    objectives = [Objective(loss, "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+    objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
     gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
     gradient()
     trained = [(parameter, parameter.grad.clone().flatten(1)) for parameter in model.parameters()]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES, words_of
+from ncrun.losses import LOSSES, loss_of, words_of
+from ncrun.problem import Problem
 
 
 def test_the_squared_loss_is_half_the_distance_to_the_one_hot_labels() -> None:
@@ -62,3 +64,29 @@ def test_losses_need_no_torch() -> None:
     code = "import sys, ncrun.losses; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", [(), (0.5, 1.0, 3.0)])
+@pytest.mark.parametrize("tau", [0.0, 1.5])
+def test_options_of_cross_entropy_against_pytorch(smoothing: float, weights: tuple[float, ...], tau: float) -> None:
+    """Sample by sample, PyTorch's own smoothed loss of shifted logits times the weight; gradients by autograd. 1e-13:
+    rounding of sums of twelve numbers."""
+    counts = torch.tensor([7.0, 3.0, 2.0], dtype=torch.float64)
+    problem = Problem("ce", (7.0, 3.0, 2.0), (3,), False, (1e-3,), 1e-3, label_smoothing=smoothing)
+    loss = loss_of(replace(problem, class_weights=weights, logit_adjustment=tau))
+    labels = torch.arange(3).repeat_interleave(counts.long())
+    logits = torch.randn(12, 3, dtype=torch.float64, generator=torch.manual_seed(0), requires_grad=True)
+    shifted = logits + tau * (counts / 12).log()
+    each = cross_entropy(shifted, labels, reduction="none", label_smoothing=smoothing)
+    expected = (each * torch.tensor(weights or (1.0,) * 3, dtype=torch.float64)[labels]).sum()
+    (slopes,) = torch.autograd.grad(expected, logits)
+    assert float(loss.data_sum(logits.detach(), labels)) == pytest.approx(float(expected.detach()), rel=1e-13)
+    targets = one_hot(labels, 3).double().mT[None]
+    written = loss.gradient(logits.detach().mT[None].clone(), targets, 12)
+    assert written is not None
+    assert written[0][0].mT.numpy() == pytest.approx(slopes.numpy() / 12, abs=1e-14)
+    assert float(loss.value(written[1], targets, 12)) == pytest.approx(float(expected.detach()) / 12, rel=1e-13)
+    means = loss.on_class_means(logits.detach()[[0, 8, 11]].mT.numpy())
+    by_class = [float(loss.data_sum(logits.detach()[[i]], labels[[i]])) for i in (0, 8, 11)]
+    assert means == pytest.approx(by_class, rel=1e-13)

@@ -9,6 +9,7 @@ import torch
 from metric_cases import LEDGER, OPTIMA, Case, measured, optimum, problem, random_case, torch_head
 from reference_metrics import reference_loss
 
+from ncrun.losses import LOSSES
 from ncrun.metrics.ledger import squared_loss_ledger
 from ncrun.metrics.rows import training_metrics
 from ncrun.objective import Objective
@@ -42,7 +43,7 @@ def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bo
     made = problem((9, 6, 3, 1), (7,) * depth, with_bias)
     target = predict(made)
     labels = torch.repeat_interleave(torch.arange(4), torch.tensor([9, 6, 3, 1]))
-    objective = Objective("mse", "features", made.weight_decays, made.feature_decay, 19)
+    objective = Objective(LOSSES["mse"], "features", made.weight_decays, made.feature_decay, 19)
     features = torch.randn(19, 7, dtype=torch.float64, requires_grad=True)
     sizes = [*made.widths, 4]
     weights = [(torch.randn(b, a, dtype=torch.float64) / a**0.5).requires_grad_() for a, b in itertools.pairwise(sizes)]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from reference_metrics import Array, between, class_distance_variance, class_means, distance, to_etf, within
 
+from ncrun.losses import LOSSES
 from ncrun.metrics.rows import training_metrics
 from ncrun.metrics.scan import Head
 from ncrun.objective import Objective
@@ -46,7 +47,9 @@ def measured(case: Case) -> dict[str, Any]:
     head = Head([torch.from_numpy(weight) for weight in case.weights], bias, relu=True)
     features, labels = torch.from_numpy(case.features), torch.from_numpy(case.labels)
     target, baseline = predict(case.problem), predict(case.problem.balanced())
-    objective = Objective("mse", "features", case.problem.weight_decays, case.problem.feature_decay, len(labels))
+    objective = Objective(
+        LOSSES["mse"], "features", case.problem.weight_decays, case.problem.feature_decay, len(labels)
+    )
     return training_metrics(features, labels, head, objective, target, baseline)[0]
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from ncrun.losses import LOSSES
 from ncrun.objective import Objective
-from ncrun.problem import Problem
+from ncrun.problem import ADDED, Problem
 
 PROBLEM = Problem("mse", (50.0, 20.5, 1.0), (7, 4), True, (5e-4, 0.1), 1e-300)
 
@@ -22,9 +23,10 @@ def number(**limits: Any) -> st.SearchStrategy[float]:
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     depth = draw(st.integers(1, 4))
+    counts = tuple(draw(st.lists(number(min_value=0, exclude_min=True, max_value=1e9), min_size=1, max_size=5)))
     return Problem(
         loss=draw(st.sampled_from(["mse", "ce", "label_smoothing"])),
-        counts=tuple(draw(st.lists(number(min_value=0, exclude_min=True, max_value=1e9), min_size=1, max_size=5))),
+        counts=counts,
         widths=tuple(draw(st.lists(st.integers(1, 10**6), min_size=depth, max_size=depth))),
         bias=draw(st.booleans()),
         weight_decays=tuple(draw(st.lists(number(min_value=0, max_value=1e9), min_size=depth, max_size=depth))),
@@ -33,6 +35,10 @@ def problems(draw: st.DrawFn) -> Problem:
         feature_sign=draw(st.sampled_from(["free", "nonnegative"])),
         head=draw(st.sampled_from(["linear", "relu"])),
         free_features=draw(st.booleans()),
+        bias_decay=draw(number(min_value=0, max_value=1e9)),
+        label_smoothing=draw(st.sampled_from([0.0, 0.1])),
+        class_weights=draw(st.just(()) | st.just((1.5,) * len(counts))),
+        logit_adjustment=draw(number(min_value=0, max_value=3)),
     )
 
 
@@ -52,6 +58,10 @@ FIT = {  # the junk that is a value of that entry after all
     "bias": [True, False],
     "free_features": [True, False],
     "feature_decay": [None, 0, 1.5],
+    "bias_decay": [0, 1.5],
+    "label_smoothing": [0, 1.5],
+    "class_weights": [[]],
+    "logit_adjustment": [0, 1.5],
 }
 
 
@@ -61,10 +71,13 @@ def test_what_is_no_problem_is_refused_by_the_name_of_its_entry(key: str) -> Non
     for junk in JUNK:
         changed = {**content, key: junk}
         if any(junk is value or (type(junk) is type(value) and junk == value) for value in FIT.get(key, [])):
-            assert Problem.from_json(changed).as_json()[key] == junk
+            assert {**asdict(PROBLEM), **Problem.from_json(changed).as_json()}[key] in (junk, ())
             continue
         with pytest.raises(ValueError, match=f"^{key}: "):
             Problem.from_json(changed)
+    if key in ADDED:  # earlier records do not have it
+        assert Problem.from_json(content) == PROBLEM
+        return
     with pytest.raises(ValueError, match=f"^{key}: is missing"):
         Problem.from_json({k: v for k, v in content.items() if k != key})
 
@@ -99,6 +112,6 @@ def test_other_things_than_entries_are_refused(content: object) -> None:
 def test_its_objective_is_that_of_its_samples() -> None:
     """N is the sum of the counts, also of the balanced baseline, whose counts may be fractions that round."""
     problem = replace(PROBLEM, counts=(4.0, 2.0, 1.0))
-    assert Objective.of(problem) == Objective("mse", "features", (5e-4, 0.1), 1e-300, 7)
+    assert Objective.of(problem) == Objective(LOSSES["mse"], "features", (5e-4, 0.1), 1e-300, 7)
     assert Objective.of(problem.balanced()).num_samples == 7
     assert np.sum(problem.balanced().counts) == pytest.approx(7, rel=1e-15)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,3 +221,18 @@ def test_a_bound_is_not_what_a_reader_is_pointed_to() -> None:
     """Two class sizes would give SELI, a direction; equal counts give a target."""
     problem = Problem("ce", (40.0, 20.0, 10.0), (6,), False, (1e-3,), None, decay_mode="parameters")
     assert predict(problem).note.endswith("; the nearest needs equal class counts")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"label_smoothing": 0.1}, {"class_weights": (1.0, 2.0, 1.0, 1.0)}, {"logit_adjustment": 1.0}, {"bias_decay": 0.1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_no_theorem_of_the_plain_problem_answers_for_an_option(options: dict[str, Any]) -> None:
+    """One that covers an option says so itself; the others must not know better."""
+    posed = [p for p in grid((EQUAL, UNEQUAL), (1e-3,), (1, 2)) if p.loss in ("mse", "ce")]
+    for problem in posed:
+        with_options = replace(problem, **options)
+        for theorem in THEOREMS:
+            if theorem.covers(with_options):
+                assert theorem.key not in {other.key for other in THEOREMS if other.covers(problem)}, theorem.key

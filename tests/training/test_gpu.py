@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import rows
 
+from ncrun.losses import LOSSES
 from ncrun.metrics.rows import training_metrics
 from ncrun.metrics.scan import Head
 from ncrun.models.free_model import FreeFeatures
@@ -26,7 +27,7 @@ def test_metrics_on_the_device_equal_those_on_the_cpu() -> None:
     features = torch.randn(4, 32, generator=generator)[labels] + 0.1 * torch.randn(71, 32, generator=generator)
     weights = [torch.randn(16, 32, generator=generator).double(), torch.randn(4, 16, generator=generator).double()]
     target = predict(Problem("mse", counts, (32, 16), False, (1e-3, 1e-3), 1e-3))
-    objective = Objective("mse", "features", (1e-3, 1e-3), 1e-3, len(labels))
+    objective = Objective(LOSSES["mse"], "features", (1e-3, 1e-3), 1e-3, len(labels))
     found = []
     for device in ("cpu", "cuda"):
         head = Head([weight.to(device) for weight in weights], torch.zeros(4, dtype=torch.float64, device=device))
