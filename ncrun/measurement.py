@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ncrun.arrays import check_size, class_labels, floats
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES, words_of
+from ncrun.losses import LOSSES, Options, described
 from ncrun.metrics.rows import training_metrics, transfer_metrics
 from ncrun.notebook import face
 from ncrun.posed import Posed, classifier, pose
@@ -85,7 +85,7 @@ class Measurement:
         head = "ReLU head" if problem.head == "relu" else "linear head"
         lines = [
             f"{problem.num_classes} classes, {sum(problem.counts):.0f} samples, {sign} of dimension"
-            f" {problem.widths[0]}, {head} of depth {problem.depth}, {words_of(problem.loss)},"
+            f" {problem.widths[0]}, {head} of depth {problem.depth}, {described(problem)},"
             f" {'last-layer bias' if problem.bias else 'no bias'}",
             self.summary,
             f"prediction: {theory['claim']}{f' ({source})' if (source := theory['source']) else ''}",
@@ -149,6 +149,9 @@ def measure(
     bias: "ArrayLike | Tensor | None" = None,
     *,
     loss: str = "mse",
+    label_smoothing: float = 0.0,
+    class_weights: str | Sequence[float] | None = None,
+    logit_adjustment: float = 0.0,
     decay_weight: float | Sequence[float] | None = None,
     decay_feature: float | None = None,
     nonnegative_features: bool | None = None,
@@ -163,6 +166,8 @@ def measure(
         network.
     bias: (K,) of the last layer; a module brings its own.
     loss: what the network was trained with: "mse", 1/(2N) ||logits - Y||^2, or "ce", the mean cross-entropy.
+    label_smoothing, class_weights, logit_adjustment: the options of "ce", as `ncrun.predict` takes them; "balanced" is
+        by the counts of the labels.
     decay_weight, decay_feature: lam_W (a number, or one for each layer) and lam_H of the objective
         data term + sum_m lam_W/2 ||W_m||^2 + lam_H/2 ||H||^2.
         With both the prediction is the exact one for these counts, and loss, gap and ledger are measured. Without
@@ -184,7 +189,8 @@ def measure(
     network.check_width(points.shape[1])
     negative = bool((points < 0).any())
     counts = torch.bincount(own, minlength=K)
-    posed = pose(network, counts, negative, loss, decay_weight, decay_feature, nonnegative_features)
+    options = Options(label_smoothing, class_weights, logit_adjustment)
+    posed = pose(network, counts, negative, loss, options, decay_weight, decay_feature, nonnegative_features)
     try:
         row, means = training_metrics(points, own, posed.head, posed.objective, posed.target, posed.baseline)
     except FloatingPointError as error:

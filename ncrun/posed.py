@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ncrun.arrays import check_size, floats, shape_of
 from ncrun.errors import UserError
+from ncrun.losses import Options
 from ncrun.metrics.scan import Head
 from ncrun.modules import opened
 from ncrun.objective import Objective
@@ -101,6 +102,7 @@ def pose(
     counts: Tensor,
     has_negative: bool,
     loss: str,
+    options: Options,
     decay_weight: float | Sequence[float] | None,
     decay_feature: float | None,
     nonnegative_features: bool | None,
@@ -117,6 +119,7 @@ def pose(
         decay_feature=decay_feature,
         widths=[layer.shape[1] for layer in weights],
         head="relu" if network.head.relu else "linear",
+        options=options,
     )
     target, baseline = predict(problem), predict(problem.balanced())
     return Posed(network.head, problem, Objective.of(problem), target, baseline, decay_weight is not None)

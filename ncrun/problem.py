@@ -72,9 +72,14 @@ class Problem:
         return replace(self, weight_decays=weights, feature_decay=feature, bias_decay=self.bias_decay * factor)
 
     def balanced(self) -> "Problem":
-        """The same problem with all classes alike, counts N/K and weights 1: the baseline that every prediction is
-        compared with."""
-        return replace(self, counts=(sum(self.counts) / self.num_classes,) * self.num_classes, class_weights=())
+        """The same problem with all classes alike, counts N/K and weights 1 (an adjustment then adds the same to all
+        logits): the baseline that every prediction is compared with."""
+        return replace(
+            self,
+            counts=(sum(self.counts) / self.num_classes,) * self.num_classes,
+            class_weights=(),
+            logit_adjustment=0.0,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again. An entry that

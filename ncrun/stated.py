@@ -7,7 +7,7 @@ import numpy as np
 
 from ncrun.checks import LAYERS, WIDTH, Bounds, choice
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, Options
 from ncrun.problem import Problem
 
 if TYPE_CHECKING:
@@ -27,20 +27,21 @@ def stated(
     decay_feature: float | None,
     widths: int | Sequence[int] | None = None,
     head: str = "linear",
+    options: Options | None = None,
 ) -> Problem:
     """The problem of a head of `depth` layers on features of `counts` samples. The arguments are those of
-    `ncrun.predict`.
+    `ncrun.predict`. options: of the loss; None for none.
 
     Raises UserError that names the argument and what it may be.
     """
-    LOSSES[loss]  # raises UserError with the choices
+    known = LOSSES[loss]  # raises UserError with the choices
     choice("feature_sign", feature_sign, ("free", "nonnegative"))
     choice("head", head, ("linear", "relu"))
     if not isinstance(bias, bool | np.bool_):
         raise UserError(f"bias={bias!r}: must be True or False")
     sizes = _counts(counts)
     decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth, LAYERS))
-    return Problem(
+    problem = Problem(
         loss=loss,
         counts=sizes,
         widths=_widths(widths, depth, len(sizes)),
@@ -51,6 +52,7 @@ def stated(
         feature_sign=feature_sign,
         head=head,
     )
+    return (options or Options()).posed(problem, known)
 
 
 def _weight_decays(

@@ -1,5 +1,6 @@
 """The meter as a metric of torchmetrics: one pass, synchronised across ranks by torchmetrics itself."""
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -33,13 +34,30 @@ class CollapseMetric(Metric):
     is_differentiable = False
     higher_is_better = None
 
-    def __init__(self, head: nn.Module, *, loss: str = "mse", scatter: bool = True, **stated: Any) -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        *,
+        loss: str = "mse",
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        logit_adjustment: float = 0.0,
+        scatter: bool = True,
+        **stated: Any,
+    ) -> None:
         super().__init__()
         weights = classifier(head, None).head.weights
         K, d = len(weights[-1]), weights[0].shape[1]
         # In a list, so that its parameters are not the metric's own.
         self._head, self.loss, self.scatter, self.stated = [head], loss, scatter, stated
-        self._blank = CollapseMeter(K, loss=loss, scatter=scatter)
+        self._blank = CollapseMeter(
+            K,
+            loss=loss,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            logit_adjustment=logit_adjustment,
+            scatter=scatter,
+        )
         empty = Sums.empty(K, d, scatter, None)
         for name in SUMS:
             part = getattr(empty, name)

@@ -9,6 +9,7 @@ from ncrun.commands.arguments import Parser, following
 from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES
+from ncrun.losses.options import BALANCED
 
 OPTIONAL = ("bias", "test_features", "test_labels")
 
@@ -24,6 +25,9 @@ def measure(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("file", type=Path, metavar="FILE.npz")
     parser.add_argument("--loss", choices=("mse", "ce"), default="mse", help="what it was trained with (mse)")
+    parser.add_argument("--label-smoothing", type=float, default=0.0, metavar="X", help="of ce, in [0, 1) (0)")
+    parser.add_argument("--class-weights", type=_weights, metavar="W", help="of ce: balanced, or W1,W2,.. (all 1)")
+    parser.add_argument("--logit-adjustment", type=float, default=0.0, metavar="X", help="of ce: tau (0)")
     parser.add_argument(
         "--decay-weight", type=_decays, metavar="X", help="lam_W; X1,X2,.. for each layer; left out: target of shapes"
     )
@@ -43,6 +47,9 @@ def measure(arguments: Sequence[str]) -> int:
         arrays["classifier"],
         arrays.get("bias"),
         loss=options.loss,
+        label_smoothing=options.label_smoothing,
+        class_weights=options.class_weights,
+        logit_adjustment=options.logit_adjustment,
         decay_weight=options.decay_weight,
         decay_feature=options.decay_feature,
         nonnegative_features=True if options.relu_features else False if options.free_features else None,
@@ -59,8 +66,10 @@ def measure(arguments: Sequence[str]) -> int:
 
 def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell."""
-    values = ("--decay-weight", "--decay-feature", "--relu-features", "--free-features", "--json")
-    return following(word, before, {"--loss": LOSSES.keys(), **dict.fromkeys(values, ())})
+    numbers = ("--label-smoothing", "--logit-adjustment", "--decay-weight", "--decay-feature")
+    values = (*numbers, "--relu-features", "--free-features", "--json")
+    choices = {"--loss": LOSSES.keys(), "--class-weights": [BALANCED]}
+    return following(word, before, {**choices, **dict.fromkeys(values, ())})
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -103,6 +112,10 @@ def _layers(path: Path, names: Sequence[str]) -> list[str]:
     if "classifier" in names:
         raise UserError(f"{path}: holds both classifier and classifier_{numbers[0]}; one head is measured")
     return [f"classifier_{m + 1}" for m in range(numbers[-1])]
+
+
+def _weights(text: str) -> str | list[float]:
+    return text if text == BALANCED else [float(part) for part in text.split(",")]
 
 
 def _decays(text: str) -> float | list[float]:

@@ -38,8 +38,10 @@ WHOLE: Mapping[str, Bounds] = {
 }
 # Of one key there are both: a width in neurons, and one that multiplies the stages of a convolutional network.
 REAL: Mapping[str, Bounds] = {
+    "class_weights": SPREAD,
     "decay.feature": DECAYS,
     "decay.weight": DECAYS,
+    "logit_adjustment": Bounds(0, 100),
     "model.feature_std": SPREAD,
     "model.weight_std": SPREAD,
     "model.width": Bounds(1e-3, 100),
@@ -53,7 +55,7 @@ OTHER_WHOLE = Bounds(-(2**63), 2**63 - 1)
 OTHER_REAL = Bounds(-1e100, 1e100)
 
 # Entries of a list: of classes, and of anything else. A record of more classes would be larger than is read back.
-LONGEST: Mapping[str, int] = {"counts": 1500, "classes": 1500}
+LONGEST: Mapping[str, int] = {"counts": 1500, "class_weights": 1500, "classes": 1500}
 LONGEST_OTHER = 1000
 MOST_ROWS = 10**6
 # Of the matrices of a prediction: two for each layer of the head.

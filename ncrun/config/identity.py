@@ -9,7 +9,14 @@ from ncrun.config.schema import Settings, plain
 from ncrun.records.groups import WITHOUT_EFFECT
 
 # Keys that came later: left out of the identity at the value that earlier runs had.
-ADDED: dict[str, Any] = {"precision": "full", "augment": [], "extend": []}
+ADDED: dict[str, Any] = {
+    "precision": "full",
+    "augment": [],
+    "extend": [],
+    "label_smoothing": 0.0,
+    "class_weights": None,
+    "logit_adjustment": 0.0,
+}
 
 
 def identity_of(settings: Settings, contents: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ncrun.config.identity import directory_of, identity_of
 from ncrun.config.own_network import OwnNetwork, own_network
 from ncrun.config.schema import Settings, plain, settings_of
 from ncrun.config.typed import Typed
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, described
 from ncrun.models.own.spec import Module
 from ncrun.problem import Problem
 from ncrun.run import Descent, Job, Machine, Run
@@ -41,6 +41,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     else:
         given = rules.repeats(given, said)
         given, samples = data_set_samples(given, said)
+    options = rules.loss_options(given, len(samples.counts), said)
     check_bounds(given)
     own = None
     if isinstance(given.model, Module):
@@ -55,7 +56,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     rules.check_device_options(given, said)
     rules.check_sweep(given)
     rules.check_paths(given)
-    problem = _problem(given, samples, widths)
+    problem = options.posed(_problem(given, samples, widths), LOSSES[str(given.loss)])
     check_prediction(problem)
     return _job(given, problem, samples, frozen, own, experiment)
 
@@ -79,7 +80,7 @@ def _widths(given: Settings, own: OwnNetwork | None) -> tuple[int, ...]:
 
 
 def _problem(given: Settings, samples: Samples, widths: tuple[int, ...]) -> Problem:
-    """The problem that is posed to theory, built here and nowhere else."""
+    """The problem that is posed to theory, built here and nowhere else; the options of its loss come on top."""
     head, decay, model = given.head, given.decay, given.model
     assert given.loss is not None
     weights = decay.weight if isinstance(decay.weight, list) else [decay.weight] * len(widths)
@@ -115,7 +116,7 @@ def _job(
         contents["head.frozen"] = frozen.digest
     if own is not None:
         contents["model.path"] = own.identity
-    about = _about(given, own, experiment, contents)
+    about = _about(given, problem, own, experiment, contents)
 
     def run_of(settings: Settings) -> Run:
         identity = identity_of(settings, contents)
@@ -170,10 +171,10 @@ def _machine(given: Settings) -> Machine:
 
 
 def _about(
-    given: Settings, own: OwnNetwork | None, experiment: Recipe | None, contents: dict[str, Any]
+    given: Settings, problem: Problem, own: OwnNetwork | None, experiment: Recipe | None, contents: dict[str, Any]
 ) -> dict[str, Any]:
     """What the manifest says of where a run comes from."""
-    source, words = given.dataset, {"model": given.model.title, "loss": LOSSES[str(given.loss)].words}
+    source, words = given.dataset, {"model": given.model.title, "loss": described(problem)}
     if source is not None:
         words["dataset"] = source.words if source.digest is None else source.title
     return {

@@ -75,6 +75,16 @@ class Settings:
         "free features: so many starts (seeds seed, seed + 1, ..) in one batched program, each a run of its own"
     )
     loss: str | None = _key("mse: 1/(2N) ||logits - Y||^2; ce: mean cross-entropy; left out: mse (ufm_relu: ce)")
+    label_smoothing: float = _key(
+        "of ce: this share of each target, in [0, 1), is spread evenly over all classes (Szegedy et al. 2016)"
+    )
+    class_weights: Any = _key(
+        "of ce: what a sample of each class weighs in the sum, which stays divided by N: null (all 1), balanced "
+        "(N / (K n_k), as scikit-learn has it), or a list of K positive numbers"
+    )
+    logit_adjustment: float = _key(
+        "of ce: tau; in training tau log(n_k / N) is added to the logits, in decisions it is not (Menon et al. 2021: 1)"
+    )
     epochs: int | None = _key("of free features one is one iteration; left out: 300 (free features: 30000)")
     batch_size: Any = _key("an integer, or full; left out: min(128, N) (free features: full)")
     imbalance: float | None = _key("n_min / n_max in (0, 1]; left out: all data with their true counts")

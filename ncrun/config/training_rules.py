@@ -1,6 +1,6 @@
 """How a run is trained and measured: the rules of head, decay, optimiser, schedule, machine and folders."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ncrun.checks import choice
@@ -8,7 +8,7 @@ from ncrun.config.frozen_head import FrozenHead
 from ncrun.config.schema import DecaySettings, HeadSettings, ScheduleSettings, Settings
 from ncrun.config.typed import Typed, is_whole
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, Options
 from ncrun.run import LBFGS, SGD, Adam
 
 
@@ -53,6 +53,16 @@ def check_scalars(given: Settings) -> None:
         raise UserError(f"threads={given.threads}: must be auto or a whole number")
     if given.progress not in ("auto", True, False):
         raise UserError(f"progress={given.progress}: must be auto, true or false")
+
+
+def loss_options(given: Settings, num_classes: int, typed: Typed) -> Options:
+    loss = LOSSES[str(given.loss)]
+    if not loss.takes_options:
+        for each in fields(Options):
+            typed.refuse(each.name, f"loss={loss.key} has no such option")
+    found = Options(given.label_smoothing, given.class_weights, given.logit_adjustment)
+    found.check(loss, num_classes)
+    return found
 
 
 def repeats(given: Settings, typed: Typed) -> Settings:

@@ -86,7 +86,7 @@ COLOURING: tuple[Facet, ...] = (
 )
 FACETS: tuple[Facet, ...] = (
     *COLOURING,
-    (lambda r: r.config["loss"], wording.loss_words, ()),
+    (wording.loss_words, wording.loss_words, ()),
     (lambda r: r.config["decay"]["mode"], lambda r: f"decay of {r.config['decay']['mode']}", ()),
     (lambda r: r.config.get("random_labels", 0), lambda r: f"{r.config.get('random_labels', 0):.0%} random labels", ()),
     (lambda r: r.config["head"]["bias"], _bias_words, ()),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ncrun.errors import UserError
 from ncrun.figures import panels
 from ncrun.figures.matrices import TITLES, TYPE, class_ticks
-from ncrun.losses import words_of
+from ncrun.losses import described
 from ncrun.theory import Prediction
 from ncrun.theory.prediction import CLAIMS
 
@@ -60,7 +60,7 @@ def _words(prediction: Prediction) -> str:
     sizes = ", ".join(f"{count:g}" for count in counts)
     if len(counts) > NAMED_COUNTS:
         sizes = f"{min(counts):g} to {max(counts):g}"
-    words = f"Predicted for {problem.num_classes} classes of {sizes} samples, {words_of(problem.loss)}, "
+    words = f"Predicted for {problem.num_classes} classes of {sizes} samples, {described(problem)}, "
     words += f"{problem.head if problem.head == 'linear' else 'ReLU'} head of depth {problem.depth}"
     words += " with bias" if problem.bias else ""
     words += ", non-negative features" if problem.feature_sign == "nonnegative" else ""

@@ -48,7 +48,7 @@ def dataset_name(record: Record) -> str:
 
 
 def loss_words(record: Record) -> str:
-    """What people call the loss; of one that is a user's own, its key."""
+    """What people call the loss, with its options; of one that is a user's own, its key."""
     return _name(record, "loss", record.config["loss"], {loss.key: loss.words for loss in LOSSES})
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ncrun.losses import words_of
+from ncrun.losses import Options, described
 from ncrun.notebook import face
 from ncrun.problem import Problem
 from ncrun.stated import stated
@@ -74,7 +74,7 @@ class Forecast(Prediction):
     def __repr__(self) -> str:
         problem = self.problem
         value = "" if self.objective is None else f", objective {self.objective:.6g}"
-        return f"<ncrun.Prediction {self.claim}: {problem.num_classes} classes, {words_of(problem.loss)}{value}>"
+        return f"<ncrun.Prediction {self.claim}: {problem.num_classes} classes, {described(problem)}{value}>"
 
     def __str__(self) -> str:
         return as_table(self)
@@ -92,6 +92,9 @@ def predict(
     counts: "ArrayLike",
     loss: str = "mse",
     *,
+    label_smoothing: float = 0.0,
+    class_weights: str | Sequence[float] | None = None,
+    logit_adjustment: float = 0.0,
     depth: int = 1,
     bias: bool = False,
     feature_sign: str = "free",
@@ -106,6 +109,9 @@ def predict(
 
     counts: training samples of each class, (K,), K >= 2; fractions are allowed.
     loss: "mse", "ce", or the key of a registered loss; one that no theorem covers is predicted "none".
+    label_smoothing: of "ce", the share of each target that is spread evenly over all classes, in [0, 1).
+    class_weights: of "ce", what a sample of each class weighs, or "balanced", N / (K n_k); the sum stays divided by N.
+    logit_adjustment: of "ce", tau: tau log(n_k / N) is added to the logits in training (Menon et al. 2021: 1).
     depth: M, the layers of the head. bias: whether its last layer has one, not decayed.
     feature_sign: "free", or "nonnegative" where the head reads the output of a ReLU. The prediction depends on it.
     decay_weight: lam_W, a number, or M of them from the layer that reads the features on. decay_feature: lam_H. Without
@@ -117,8 +123,9 @@ def predict(
     Raises UserError, a ValueError, that names the argument and what it may be. The source of each prediction is its
     `source`.
     """
+    options = Options(label_smoothing, class_weights, logit_adjustment)
     return Forecast.of(
-        stated(counts, loss, depth, bias, feature_sign, decay_weight, decay_feature, widths=widths, head=head)
+        stated(counts, loss, depth, bias, feature_sign, decay_weight, decay_feature, widths, head, options)
     )
 
 

@@ -5,11 +5,12 @@ No torch import here or below: theory reads the same losses. On tensors they use
 
 from ncrun.losses.cross_entropy import CrossEntropy
 from ncrun.losses.loss import Loss
+from ncrun.losses.options import Options, in_words
 from ncrun.losses.squared import SquaredLoss
 from ncrun.problem import Problem
 from ncrun.registry import Registry
 
-__all__ = ["LOSSES", "CrossEntropy", "Loss", "loss_of", "words_of"]
+__all__ = ["LOSSES", "CrossEntropy", "Loss", "Options", "described", "loss_of", "words_of"]
 
 LOSSES: Registry[Loss] = Registry("loss", (SquaredLoss(), CrossEntropy()))
 
@@ -22,3 +23,8 @@ def loss_of(problem: Problem) -> Loss:
 def words_of(key: str) -> str:
     """A loss in plain words; its key where nothing of that name is registered, as in a record of somebody else's."""
     return LOSSES[key].words if key in LOSSES else key
+
+
+def described(problem: Problem) -> str:
+    """The problem's loss and its options in plain words, such as "cross-entropy, label smoothing 0.1"."""
+    return ", ".join([words_of(problem.loss), *in_words(problem)])

@@ -1,6 +1,6 @@
 """The mean of -log p_y, p being the softmax of the logits; weighted, smoothed and adjusted where a problem says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +25,11 @@ class CrossEntropy(Loss):
     label_smoothing: float = 0.0
     weights: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
+    _on_devices: "dict[tuple[object, ...], Tensor]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     key = "ce"
     words = "cross-entropy"
+    takes_options = True
 
     def with_options(self, problem: Problem) -> "CrossEntropy":
         tau, shares = problem.logit_adjustment, np.asarray(problem.counts) / sum(problem.counts)
@@ -36,13 +38,13 @@ class CrossEntropy(Loss):
 
     def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
         if self.offsets:
-            logits = logits + logits.new_tensor(self.offsets)
+            logits = logits + self._like(logits, "offsets")
         logs = logits.log_softmax(dim=1)
         losses = -logs.gather(1, labels[:, None])[:, 0]
         if self.label_smoothing:
             losses = (1 - self.label_smoothing) * losses - self.label_smoothing * logs.mean(dim=1)
         if self.weights:
-            losses = losses * logits.new_tensor(self.weights)[labels]
+            losses = losses * self._like(logits, "weights")[labels]
         return losses.sum()
 
     def on_class_means(self, scores: Array) -> Array:
@@ -57,7 +59,7 @@ class CrossEntropy(Loss):
 
     def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor]":
         if self.offsets:
-            logits += logits.new_tensor(self.offsets)[:, None]
+            logits += self._like(logits, "offsets")[:, None]
         logs = logits.log_softmax(dim=1)
         # exp into the logits' memory: no signal is allocated anew at every step
         errors = logits.copy_(logs).exp_().sub_(self._smoothed(targets)).div_(N)
@@ -78,4 +80,12 @@ class CrossEntropy(Loss):
 
     def _of_samples(self, targets: "Tensor") -> "Tensor":
         """(R, 1, N): the weight of each sample."""
-        return (targets * targets.new_tensor(self.weights)[:, None]).sum(dim=1, keepdim=True)
+        return (targets * self._like(targets, "weights")[:, None]).sum(dim=1, keepdim=True)
+
+    def _like(self, tensor: "Tensor", name: str) -> "Tensor":
+        """(K,): weights or offsets, where a tensor lies and of its type. Kept from the first call on: a copy from the
+        host at every step would make a GPU wait, and no CUDA graph could record it."""
+        key = name, tensor.dtype, tensor.device
+        if key not in self._on_devices:
+            self._on_devices[key] = tensor.new_tensor(getattr(self, name))
+        return self._on_devices[key]

@@ -17,11 +17,13 @@ Array = NDArray[np.float64]
 class Loss(ABC):
     """The data term of an objective, a sum over samples of what the logits cost there.
 
-    key: the name that users type. words: what captions and tables call it, such as "squared loss".
+    key: the name that users type. words: what captions and tables call it, such as "squared loss". takes_options:
+    whether `with_options` heeds label_smoothing, class_weights and logit_adjustment, which users may then set.
     """
 
     key: str
     words: str
+    takes_options: bool = False
 
     def with_options(self, problem: Problem) -> "Loss":
         """This loss with the options that a problem sets; a loss without options is what it is."""

@@ -23,11 +23,12 @@ class Decisions:
     def none(cls, num_classes: int) -> "Decisions":
         return cls(torch.zeros(num_classes, dtype=torch.float64), 0.0, 0)
 
-    def add(self, logits: Tensor, labels: Tensor, loss: Loss) -> None:
-        """(B, K) logits in float64 with (B,) labels."""
+    def add(self, logits: Tensor, labels: Tensor, loss: Loss | None) -> None:
+        """(B, K) logits in float64 with (B,) labels. loss: None where it is not known yet; its sum is left alone."""
         right = labels[logits.argmax(dim=1) == labels]
         self.correct += torch.bincount(right, minlength=len(self.correct)).cpu()
-        self.data_sum += float(loss.data_sum(logits, labels))
+        if loss is not None:
+            self.data_sum += float(loss.data_sum(logits, labels))
         self.number += len(labels)
 
     def merged(self, other: "Decisions") -> "Decisions":

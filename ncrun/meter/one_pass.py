@@ -1,12 +1,13 @@
 """One pass over the samples, batch by batch, with memory of order K d + d^2."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, Options
 from ncrun.measurement import Measurement, finished
 from ncrun.meter.batches import Seen, check_counts
 from ncrun.meter.decisions import Decisions, logits_of
@@ -25,23 +26,38 @@ SECOND_PASS = "a second pass knows it (ncrun.SecondPass)"
 BY_CLASS = f"needs each class' own scatter; {SECOND_PASS}"
 SCATTER = f"needs the scatter matrix, and scatter=False; {SECOND_PASS}"
 NEAREST = f"needs every sample's nearest class mean; {SECOND_PASS}"
+COUNTS = f"its loss depends on the class counts, which are known after a pass; {SECOND_PASS}"
 LOGITS = f"needs the logits of every sample, update(features, labels, logits); {SECOND_PASS}"
 
 
 class CollapseMeter:
     """Neural collapse of features that are seen batch by batch.
 
-    num_classes: K. loss: what the network is trained with, "mse", "ce" or a registered one. scatter=False keeps no
+    num_classes: K. loss: what the network is trained with, "mse", "ce" or a registered one; label_smoothing,
+    class_weights, logit_adjustment: its options, as `ncrun.measure` takes them. scatter=False keeps no
     d x d matrix: what needs it is null, and memory is of order K d, as a first of two passes needs it.
 
     All sums are float64. Near collapse one pass is as exact as two, because it sums about a pivot of each class
     (ncrun.meter.sums); what it cannot know is null, and `Measurement.absent` says why.
     """
 
-    def __init__(self, num_classes: int, *, loss: str = "mse", scatter: bool = True) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        loss: str = "mse",
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        logit_adjustment: float = 0.0,
+        scatter: bool = True,
+    ) -> None:
         if num_classes < 2:
             raise UserError(f"num_classes={num_classes}: collapse is a matter of two classes or more")
         self.loss, self.keeps_scatter = LOSSES[loss], scatter
+        self.options = Options(label_smoothing, class_weights, logit_adjustment)
+        self.options.check(self.loss, num_classes)
+        # What a sample costs; None where that depends on the counts, which nobody knows before the pass.
+        self._of_sample = None if self.options.need_counts else self.options.on(self.loss, [1.0] * num_classes)
         self.seen = Seen(num_classes)
         self.sums: Sums | None = None
         self.decisions = Decisions.none(num_classes)
@@ -64,7 +80,7 @@ class CollapseMeter:
             self.sums = Sums.empty(seen.num_classes, points.shape[1], self.keeps_scatter, points.device)
         self.sums.add(points, y)
         if scores is not None:
-            self.decisions.add(scores, y, self.loss)
+            self.decisions.add(scores, y, self._of_sample)
 
     def merge(self, other: "CollapseMeter") -> None:
         """Add the samples that another meter has seen. Raises UserError unless both are of K classes, one loss and
@@ -72,6 +88,7 @@ class CollapseMeter:
         self.seen.check_same(other.seen)
         for what, mine, theirs in (
             ("loss", self.loss.key, other.loss.key),
+            ("options", self.options.in_use, other.options.in_use),
             ("scatter", self.keeps_scatter, other.keeps_scatter),
         ):
             if mine != theirs:
@@ -116,6 +133,7 @@ class CollapseMeter:
             means.counts,
             self.seen.has_negative,
             self.loss.key,
+            self.options,
             decay_weight,
             decay_feature,
             nonnegative_features,
@@ -129,7 +147,9 @@ class CollapseMeter:
         return finished(row, posed, absent)
 
     def _empty(self) -> "CollapseMeter":
-        return CollapseMeter(self.seen.num_classes, loss=self.loss.key, scatter=self.keeps_scatter)
+        return CollapseMeter(
+            self.seen.num_classes, loss=self.loss.key, scatter=self.keeps_scatter, **asdict(self.options)
+        )
 
     def _split(self, means: ClassMeans, head: Head) -> Split:
         """What `scan` would have found, as far as it is known."""
@@ -150,13 +170,13 @@ class CollapseMeter:
             scores = (means.means @ whole.T + head.bias).T.cpu().numpy()
             data_sum = logit_deviation_sq / 2 + float(means.counts.cpu().numpy() @ self.loss.on_class_means(scores))
         complete = self.decisions.number == int(means.counts.sum())
-        known = complete or (self.loss.key == "mse" and scatter is not None)
+        known = (complete and self._of_sample is not None) or (self.loss.key == "mse" and scatter is not None)
         return Split(
             means,
             directions,
             spread,
             logit_deviation_sq,
-            data_sum if known else missing(LOGITS),
+            data_sum if known else missing(LOGITS if self._of_sample is not None else COUNTS),
             self.decisions.correct.to(means.means.device) if complete else missing(LOGITS),
             missing(NEAREST),
             missing(NEAREST),

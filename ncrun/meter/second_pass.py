@@ -1,12 +1,13 @@
 """The second pass over the samples, batch by batch: what only deviations from the known class means can tell."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ncrun.errors import UserError
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, Options
 from ncrun.measurement import Measurement, finished
 from ncrun.meter.batches import Seen
 from ncrun.meter.ranks import all_merged
@@ -27,7 +28,7 @@ class SecondPass:
     """Every column that `ncrun.measure` finds, from the same samples seen once more. Memory of order K d.
 
     means: `CollapseMeter.means()` of the first pass over the same samples. weights, bias: the classifier, as
-    `ncrun.measure` takes it. loss: what the network is trained with.
+    `ncrun.measure` takes it. loss: what the network is trained with, and its options, as `ncrun.measure` takes them.
     train_means: for a test split, the means of the training samples; hand the finished pass to the training split's
     `compute(test=...)`.
 
@@ -41,13 +42,17 @@ class SecondPass:
         bias: Any = None,
         *,
         loss: str = "mse",
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        logit_adjustment: float = 0.0,
         train_means: ClassMeans | None = None,
     ) -> None:
         K, d = means.means.shape
         self.means, self.train_means = means, train_means
         self.network = classifier(weights, bias)
         self.network.check_meter(K, d)
-        self.loss = LOSSES[loss]
+        self.loss, self.options = LOSSES[loss], Options(label_smoothing, class_weights, logit_adjustment)
+        self._of_sample = self.options.on(self.loss, (train_means or means).counts.tolist())
         self.seen = Seen(K)
         self.passes: list[Pass] = []  # about the own means, and of a test split about those of the training samples
         self.counts = torch.zeros_like(means.counts)
@@ -79,15 +84,19 @@ class SecondPass:
         parts = zip([*mine.weights, mine.bias], [*theirs.weights, theirs.bias], strict=False)
         if len(mine.weights) != len(theirs.weights) or not all(torch.equal(a, b) for a, b in parts):
             raise UserError("merge: the classifier here is not that there")
-        if self.loss.key != other.loss.key:
-            raise UserError(f"merge: loss={self.loss.key} here, and loss={other.loss.key} there")
+        for what, here, there in (
+            ("loss", self.loss.key, other.loss.key),
+            ("options", self.options.in_use, other.options.in_use),
+        ):
+            if here != there:
+                raise UserError(f"merge: {what}={here} here, and {what}={there} there")
         if not other.passes:
             return
         self._start(self.seen.merged(other.seen))
         self.counts += other.counts.to(self.counts.device)
         self.sums += other.sums.to(self.sums.device)
-        for here, there in zip(self.passes, other.passes, strict=True):
-            for total, part in zip(here.sums(), there.sums(), strict=True):
+        for own, others in zip(self.passes, other.passes, strict=True):
+            for total, part in zip(own.sums(), others.sums(), strict=True):
                 total += part.to(total.device)
 
     def reduced(self, group: Any = None) -> "SecondPass":
@@ -112,6 +121,7 @@ class SecondPass:
             self.means.counts,
             self.seen.has_negative,
             self.loss.key,
+            self.options,
             decay_weight,
             decay_feature,
             nonnegative_features,
@@ -133,7 +143,9 @@ class SecondPass:
     def _empty(self) -> "SecondPass":
         head = self.network.head
         bias = head.bias if self.network.has_bias else None
-        return SecondPass(self.means, head.weights, bias, loss=self.loss.key, train_means=self.train_means)
+        return SecondPass(
+            self.means, head.weights, bias, loss=self.loss.key, train_means=self.train_means, **asdict(self.options)
+        )
 
     def _start(self, seen: Seen) -> None:
         """With the first batch the device and the precision are known."""
@@ -144,10 +156,10 @@ class SecondPass:
         self.counts, self.sums = self.counts.to(seen.device), self.sums.to(seen.device)
         means, head = _on(self.means, seen.device), self.network.head.to(seen.device)
         try:
-            self.passes = [Pass(means, head, seen.precision, data_term=self.loss.data_sum)]
+            self.passes = [Pass(means, head, seen.precision, data_term=self._of_sample.data_sum)]
             if self.train_means is not None:
                 about = _on(self.train_means, seen.device)
-                self.passes.append(Pass(means, head, seen.precision, about, self.loss.data_sum))
+                self.passes.append(Pass(means, head, seen.precision, about, self._of_sample.data_sum))
         except FloatingPointError as error:
             raise UserError(f"means or classifier: are too large to measure ({error})") from error
 

@@ -29,7 +29,8 @@ class watch:
     every sample once; gone through twice (once with passes=1) in evaluation mode. test_loader: a test split.
     every: epochs between measurements. The first is made at once, the last when the context ends.
     passes=1: half the time, without what needs a second one (`Measurement.absent`).
-    loss, decay_weight, decay_feature, nonnegative_features: what the network is trained with, as `ncrun.measure` says.
+    loss and its options, decay_weight, decay_feature, nonnegative_features: what the network is trained with, as
+    `ncrun.measure` says.
     forward: (model, batch) -> labels, having run the model; for batches that are not (inputs, labels).
     all_ranks: the loader has this rank's samples only, and every rank watches.
 
@@ -47,6 +48,9 @@ class watch:
         *,
         every: int = 1,
         loss: str = "mse",
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        logit_adjustment: float = 0.0,
         decay_weight: float | Sequence[float] | None = None,
         decay_feature: float | None = None,
         nonnegative_features: bool | None = None,
@@ -67,7 +71,12 @@ class watch:
         opened(self.layer)  # raises UserError for what is no head
         self.loader, self.test_loader = loader, test_loader
         self.every, self.passes = every, passes
-        self.loss = loss
+        self.loss: dict[str, Any] = {
+            "loss": loss,
+            "label_smoothing": label_smoothing,
+            "class_weights": class_weights,
+            "logit_adjustment": logit_adjustment,
+        }
         self.stated: dict[str, Any] = {
             "decay_weight": decay_weight,
             "decay_feature": decay_feature,
@@ -133,13 +142,13 @@ class watch:
         return (meter.reduced() if self.all_ranks else meter).means()
 
     def _second(self, loader: Iterable[Any], means: ClassMeans, train_means: ClassMeans | None = None) -> SecondPass:
-        second = SecondPass(means, self.layer, loss=self.loss, train_means=train_means)
+        second = SecondPass(means, self.layer, **self.loss, train_means=train_means)
         for features, labels, _ in self._batches(loader):
             second.update(features, labels)
         return second.reduced() if self.all_ranks else second
 
     def _meter(self, scatter: bool) -> CollapseMeter:
-        return CollapseMeter(classifier(self.layer, None).num_classes, loss=self.loss, scatter=scatter)
+        return CollapseMeter(classifier(self.layer, None).num_classes, **self.loss, scatter=scatter)
 
     def _batches(self, loader: Iterable[Any]) -> Iterable[tuple[Tensor, Any, Tensor]]:
         return features_of(self.model, self.layer, loader, self.forward)

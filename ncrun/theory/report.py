@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.losses import words_of
+from ncrun.losses import described
 from ncrun.theory.prediction import CLAIMS, Array, Prediction
 from ncrun.theory.relu_features_bias import sharing_in_words
 
@@ -141,7 +141,7 @@ def as_table(geometry: Prediction) -> str:
     sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
         f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"
-        f" {words_of(problem.loss)}, {bias}{sign}",
+        f" {described(problem)}, {bias}{sign}",
         f"decays: {_decays(geometry)}",
         f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
     ]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ncrun.data import tensors
+from ncrun.losses import Loss, loss_of
 from ncrun.records import RunDirectory
 from ncrun.run import LBFGS, Job, Run
 from ncrun.training.checkpoint import search, step_back
@@ -117,7 +118,7 @@ def _starts_again(run: Run) -> bool:
 def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
     """Runs of one shape whose checkpoints stand at the same place, together. Those that have diverged keep their places
     in the first program of their shape."""
-    by_shape: dict[str, list[Sitting]] = {}
+    by_shape: dict[tuple[str, Loss], list[Sitting]] = {}
     for each in sittings:
         by_shape.setdefault(_shape(each.run), []).append(each)
     for alike in by_shape.values():
@@ -137,15 +138,16 @@ def _meet(alike: Sequence[Sitting]) -> None:
             each.found = step_back(each.record, each.found, position)
 
 
-def _shape(run: Run) -> str:
-    """Equal for runs that can share a program."""
+def _shape(run: Run) -> tuple[str, Loss]:
+    """Equal for runs that can share a program. Of equal options the loss may differ, where these depend on counts."""
+    loss = loss_of(run.problem)
     if not run.is_free or _starts_again(run):
-        return str(run.directory)
+        return str(run.directory), loss
     content = {key: value for key, value in run.config.items() if key not in MAY_DIFFER}
     content["optimizer"] = {key: value for key, value in content["optimizer"].items() if key != "lr"}
     content["model"] = {key: value for key, value in content["model"].items() if not key.endswith("_std")}
     content["counts"] = [run.problem.num_classes, run.data.num_samples]
-    return json.dumps(content, sort_keys=True)
+    return json.dumps(content, sort_keys=True), loss
 
 
 def _rate(run: Run) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from samples import COUNTS, WIDTH, assert_same, fill, head, samples
+from torch.nn.functional import cross_entropy
 
 import ncrun
 from ncrun.errors import UserError
@@ -52,6 +53,41 @@ def test_logits_of_the_same_forward_pass_decide_accuracy_and_loss() -> None:
     assert set(found.absent) == NEVER
     assert_same(found, whole)
     assert 0 < found.metrics["train_accuracy"] < 1
+
+
+OPTIONS = {"label_smoothing": 0.1, "class_weights": "balanced", "logit_adjustment": 1.0}
+
+
+@pytest.mark.parametrize("used", [("label_smoothing",), ("class_weights",), tuple(OPTIONS)], ids=str)
+def test_options_of_the_loss(used: tuple[str, ...]) -> None:
+    """What depends on the counts only a second pass can weigh; the data term is PyTorch's of the logits themselves."""
+    features, labels = samples(spread=3.0)
+    (weight,), bias = head()
+    said = {"loss": "ce"} | {name: OPTIONS[name] for name in used}
+    decays = {"decay_weight": 1e-2, "decay_feature": 1e-3}
+    logits, counts = features @ weight.T + bias, torch.tensor(COUNTS).double()
+    whole = ncrun.measure(features, labels, weight, bias, nonnegative_features=False, **said, **decays)
+    tau, smoothing = (OPTIONS[name] if name in used else 0.0 for name in ("logit_adjustment", "label_smoothing"))
+    shifted = logits + tau * (counts / counts.sum()).log()
+    each = cross_entropy(shifted, labels, reduction="none", label_smoothing=smoothing)
+    if "class_weights" in used:
+        each = each * (counts.sum() / (K * counts))[labels]
+    assert whole.metrics["data_term"] == pytest.approx(float(each.mean()), rel=1e-12)
+    assert whole.metrics["train_accuracy"] == float((logits.argmax(dim=1) == labels).double().mean())
+    meter = ncrun.CollapseMeter(K, **said)
+    for part in torch.arange(len(labels)).split(16):
+        meter.update(features[part], labels[part], logits[part])
+    found = meter.compute(weight, bias, nonnegative_features=False, **decays)
+    assert_same(found, whole)
+    needs_counts = used != ("label_smoothing",)
+    assert set(found.absent) - NEVER == ({"loss", "data_term", "gap"} if needs_counts else set())
+    assert not needs_counts or "depends on the class counts" in found.absent["loss"]
+    second = fill(ncrun.SecondPass(meter.means(), weight, bias, **said), features, labels, batch=31)
+    assert_same(second.compute(nonnegative_features=False, **decays), whole)
+    with pytest.raises(UserError, match=r"options=.* here, and options=\{\} there"):
+        meter.merge(ncrun.CollapseMeter(K, loss="ce"))
+    with pytest.raises(UserError, match=r"options=.* here, and options=\{\} there"):
+        second.merge(ncrun.SecondPass(meter.means(), weight, bias, loss="ce"))
 
 
 def test_a_meter_says_what_it_has_seen() -> None:

@@ -44,9 +44,12 @@ def test_training_on_the_device(model: str, ncrun, workdir: Path) -> None:
 
 
 CLASSES = "counts=[200,100,50,50]"
+OPTIONS = "loss=ce label_smoothing=0.1 class_weights=balanced logit_adjustment=1"
 GRAPHED = {
     "free features, sgd": f"model=ufm {CLASSES} head.depth=3 optimizer=sgd epochs=300 schedule.drops=[0.5]",
     "free features, adam": f"model=ufm_relu {CLASSES} optimizer=adam epochs=300",
+    "free features, options": f"model=ufm {CLASSES} {OPTIONS} optimizer=sgd epochs=300",
+    "batches, options": f"model=mlp {OPTIONS} batch_size=100 imbalance=0.1 epochs=5 dtype=float64",
     "full batch": "model=mlp batch_size=full epochs=30 dtype=float64",
     "batches, a partial one last": "model=mlp batch_size=100 epochs=5 dtype=float64",
 }

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,18 @@ def test_runs_of_other_shapes_make_another_batch(ncrun: Command, workdir: Path) 
     assert ncrun("train", "-m", *typed).status == 0
     sizes = sorted(json.loads(file.read_text())["together"] for file in workdir.rglob("manifest.json"))
     assert sizes == [2] * 4 + [4] * 8  # [4,4] by itself, at both depths
+
+
+def test_losses_that_depend_on_the_counts_make_another_batch(ncrun: Command, workdir: Path, run_of: RunOf) -> None:
+    """Three classes of nine samples each time: weights and adjustment are not those of the neighbour."""
+    typed = [*BASE, *SGD, "model=ufm", "loss=ce", "label_smoothing=0.1", "class_weights=balanced", "logit_adjustment=1"]
+    grid = ["counts=[6,2,1],[1,6,2]", "seed=0,1"]
+    assert ncrun("train", "-m", *typed, *grid, "together=true").status == 0
+    assert [json.loads(file.read_text())["together"] for file in workdir.rglob("manifest.json")] == [2] * 4
+    for counts in ("[6,2,1]", "[1,6,2]"):
+        assert ncrun("train", *typed, f"counts={counts}", "run_dir=alone", "seed=1").status == 0
+        assert_same_runs(directory_of(run_of, *typed, f"counts={counts}", "seed=1"), workdir / "alone")
+        shutil.rmtree(workdir / "alone")
 
 
 def interrupt(patch: pytest.MonkeyPatch, call: int) -> None:
