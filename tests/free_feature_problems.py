@@ -1,7 +1,8 @@
 """Random problems of every kind that theory makes a claim about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,8 @@ class Kind:
     """A family of settings to draw from.
 
     classes, depths: smallest and largest. imbalance: largest over smallest class. beyond: strongest decays, in units of
-    the squared loss' border, which deep cross-entropy survives for a while.
+    the squared loss' border, which deep cross-entropy survives for a while. options: entries of a `Problem` for loss
+    and bias; each is in use in two of three settings or more, and at least one is.
     """
 
     loss: str
@@ -51,6 +53,7 @@ class Kind:
     feature_sign: str = "free"
     head: str = "linear"
     beyond: float = 1.3
+    options: tuple[str, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Layers as wide as K or a little wider, unequal decays from far below the largest class' collapse to beyond.
@@ -66,7 +69,7 @@ class Kind:
         typical_decay = strength * counts.max() ** (M / (M + 1)) / counts.sum()
         spread = rng.uniform(-1.5, 1.5, M + 1)
         decays = typical_decay * np.exp(spread - spread.mean())
-        return Problem(
+        problem = Problem(
             loss=self.loss,
             counts=tuple(counts.tolist()),
             widths=tuple((K + rng.integers(0, 3, M)).tolist()),
@@ -76,7 +79,25 @@ class Kind:
             feature_sign=self.feature_sign,
             head=self.head,
         )
+        return self.with_options(rng, problem) if self.options else problem
 
+    def with_options(self, rng: np.random.Generator, problem: Problem) -> Problem:
+        K = problem.num_classes
+        drawn: dict[str, Any] = {
+            "label_smoothing": float(np.exp(rng.uniform(np.log(1e-3), np.log(0.5)))),
+            "class_weights": tuple(np.exp(rng.uniform(-1.5, 1.5, K)).tolist()),
+            "logit_adjustment": float(rng.uniform(0.1, 2)),
+            "bias_decay": float(np.exp(rng.uniform(np.log(1e-4), np.log(1)))),
+        }
+        always = self.options[int(rng.integers(len(self.options)))]
+        used = [name for name in self.options if name == always or rng.random() < 2 / 3]
+        if "bias_decay" in used and not problem.bias:
+            problem = replace(problem, bias=True)
+        return replace(problem, **{name: drawn[name] for name in used})
+
+
+OPTIONS = ("label_smoothing", "class_weights", "logit_adjustment", "bias_decay")
+BALANCED_OPTIONS = ("label_smoothing", "logit_adjustment", "bias_decay")
 
 KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "mse": random_mse,
@@ -89,6 +110,12 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "mse-relu-bias": Kind("mse", (2, 6), (1, 1), 50, bias=True, feature_sign="nonnegative").draw,
     "relu-head-2": Kind("mse", (2, 2), (2, 5), head="relu").draw,
     "relu-head": Kind("mse", (3, 6), (2, 5), head="relu").draw,
+    "ce-1-options": Kind("ce", (2, 8), (1, 1), bias=True, options=BALANCED_OPTIONS).draw,
+    "ce-options": Kind("ce", (2, 8), (1, 1), 100, bias=True, options=OPTIONS).draw,
+    "ce-deep-options": Kind("ce", (2, 7), (2, 4), bias=True, beyond=5, options=BALANCED_OPTIONS).draw,
+    "ce-relu-options": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative", options=OPTIONS[:3]).draw,
+    "ce-relu-b-options": Kind("ce", (2, 6), (1, 1), 100, True, "nonnegative", options=OPTIONS).draw,
+    "mse-relu-b-decay": Kind("mse", (2, 6), (1, 1), 50, True, "nonnegative", options=("bias_decay",)).draw,
 }
 
 

@@ -1,9 +1,9 @@
 """An independent optimiser over free features: what ncrun.theory claims is held against it.
 
 It knows the objective and its gradient and nothing of the theorems:
-    data term + sum_m lam_m/2 ||W_m||^2 + lam_H/2 ||H||^2
-for every loss, head and sign of the features that a `Problem` can name. The starts of its search are shapes that
-somebody could think of, not predictions.
+    data term + sum_m lam_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2
+for every loss with its options, head and sign of the features that a `Problem` can name. The starts of its search are
+shapes that somebody could think of, not predictions.
 A column of H may stand for several samples of one class (`repeats`): where the objective is convex in H equal samples
 share one optimal feature, so one column per class loses nothing, and one column per sample tests just that.
 """
@@ -91,11 +91,16 @@ class Instance:
         if self.problem.loss == "mse":
             residual = scores - self.one_hot
             return float((share * residual**2).sum() / 2), share * residual
-        shifted = scores - scores.max(axis=0)
+        problem, counts = self.problem, np.array(self.problem.counts)
+        if problem.class_weights:
+            share = share * np.array(problem.class_weights)[self.labels]
+        adjusted = scores + problem.logit_adjustment * np.log(counts / counts.sum())[:, None]
+        shifted = adjusted - adjusted.max(axis=0)
         exponentials = np.exp(shifted)
         sums = exponentials.sum(axis=0)
-        own = shifted[self.labels, np.arange(len(self.labels))]
-        return float(share @ (np.log(sums) - own)), share * (exponentials / sums - self.one_hot)
+        targets = (1 - problem.label_smoothing) * self.one_hot + problem.label_smoothing / problem.num_classes
+        losses = -(targets * (shifted - np.log(sums))).sum(axis=0)
+        return float(share @ losses), share * (exponentials / sums - targets)
 
     def value_and_gradient(self, factors: list[Array], bias: Array) -> tuple[float, list[Array], Array]:
         """The objective and its gradient with respect to the factors and the bias."""
@@ -109,7 +114,10 @@ class Instance:
         value, back = self.data_term(signals[-1] + bias[:, None])
         value += sum(float((decay * factor**2).sum()) / 2 for decay, factor in zip(decays, factors, strict=True))
         gradients = [decay * factor for decay, factor in zip(decays, factors, strict=True)]
-        bias_gradient = back.sum(axis=1) if self.problem.bias else np.zeros_like(bias)
+        value += self.problem.bias_decay / 2 * float(bias @ bias)
+        bias_gradient = np.zeros_like(bias)
+        if self.problem.bias:
+            bias_gradient = back.sum(axis=1) + self.problem.bias_decay * bias
         for m in range(last, 0, -1):
             if relu and m < last:
                 back = back * (signals[m] > 0)

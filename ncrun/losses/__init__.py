@@ -10,7 +10,7 @@ from ncrun.losses.squared import SquaredLoss
 from ncrun.problem import Problem
 from ncrun.registry import Registry
 
-__all__ = ["LOSSES", "CrossEntropy", "Loss", "Options", "described", "loss_of", "words_of"]
+__all__ = ["LOSSES", "CrossEntropy", "Loss", "Options", "SquaredLoss", "described", "loss_of", "words_of"]
 
 LOSSES: Registry[Loss] = Registry("loss", (SquaredLoss(), CrossEntropy()))
 

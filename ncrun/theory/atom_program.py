@@ -1,8 +1,8 @@
 """Logits made of given feature directions: the convex program that is left once the directions h_i are chosen.
 
-    minimise over W (K x r), b (K)   sum_k n_k/N l_k(x_k / sqrt n_k + b) + s sum_i |w_i|,      X = W H,
-with unit rows h_i of H. A group-lasso program: smooth wherever no w_i is zero. Newton's method, with the system solved
-group by group of directions that share classes; the groups meet only in the bias.
+    minimise over W (K x r), b (K)   data term(X, b) + s sum_i |w_i| + lam_b/2 |b|^2,      X = W H,
+with unit rows h_i of H, and the data term of convex_problem.py. A group-lasso program: smooth wherever no w_i is zero.
+Newton's method, with the system solved group by group of directions that share classes; they meet only in the bias.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory.class_losses import ClassLosses, class_losses
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.polar import linked_groups
 from ncrun.theory.prediction import Array
 
@@ -30,42 +30,18 @@ class Atoms:
     bias: Array
 
 
-@dataclass(frozen=True)
-class GaugeProblem:
-    """loss: "ce" or "mse". counts: (K,). strength: s > 0."""
-
-    loss: str
-    counts: Array
-    strength: float
-    bias: bool
-
-    @property
-    def blind_to_shifts(self) -> bool:
-        """Whether one number added to all scores of a sample changes nothing."""
-        return self.loss == "ce"
-
-    @property
-    def shares(self) -> Array:
-        return np.asarray(self.counts / self.counts.sum())
-
-    def losses(self, X: Array, bias: Array) -> ClassLosses:
-        """X: (K, K), logits times sqrt n."""
-        return class_losses(self.loss, X / np.sqrt(self.counts) + bias[:, None])
-
-    def slopes(self, errors: Array) -> Array:
-        """A, the derivative of the data term by X. errors: (K, K)."""
-        return np.asarray(errors * (np.sqrt(self.counts) / self.counts.sum()))
-
-    def value(self, atoms: Atoms) -> float:
-        losses = self.losses(atoms.weights @ atoms.directions, atoms.bias)
-        return float(self.shares @ losses.values + self.strength * np.linalg.norm(atoms.weights, axis=0).sum())
+def value_of(problem: ConvexProblem, atoms: Atoms) -> float:
+    """The objective with these weights and directions."""
+    losses = problem.losses(atoms.weights @ atoms.directions, atoms.bias)
+    penalty = problem.strength * np.linalg.norm(atoms.weights, axis=0).sum() + problem.bias_penalty(atoms.bias)
+    return float(problem.shares @ losses.values + penalty)
 
 
-def settle(problem: GaugeProblem, atoms: Atoms) -> Atoms:
+def settle(problem: ConvexProblem, atoms: Atoms) -> Atoms:
     """The optimum with these directions, to rounding; directions whose weight vanishes are left out."""
     polished = 0
     for _ in range(MOST_STEPS):
-        value = problem.value(atoms)
+        value = value_of(problem, atoms)
         weights, bias, decrement = _newton_step(problem, atoms)
         if decrement <= NEAR * value:
             # Too near for the value to tell steps apart, and Newton's steps need no check any more.
@@ -76,13 +52,13 @@ def settle(problem: GaugeProblem, atoms: Atoms) -> Atoms:
             continue
         step = Atoms(weights, atoms.directions, bias)
         shorter = _to_the_first_zero(atoms, step)
-        if shorter is not None and problem.value(shorter) < value:
+        if shorter is not None and value_of(problem, shorter) < value:
             atoms = shorter
             continue
         fraction = 1.0
         for _ in range(SHORTENINGS):
             trial = _along(atoms, step, fraction)
-            if problem.value(trial) <= value - 1e-4 * fraction * decrement:
+            if value_of(problem, trial) <= value - 1e-4 * fraction * decrement:
                 break
             fraction /= 2
         else:
@@ -119,28 +95,29 @@ def _is_faint(atoms: Atoms) -> NDArray[np.bool_]:
     return np.asarray(sizes <= FAINT * sizes.max(initial=0))
 
 
-def _newton_step(problem: GaugeProblem, atoms: Atoms) -> tuple[Array, Array, float]:
+def _newton_step(problem: ConvexProblem, atoms: Atoms) -> tuple[Array, Array, float]:
     """The changes of weights and bias, and how far the objective's linear model falls along them."""
-    K, N, root = len(problem.counts), problem.counts.sum(), np.sqrt(problem.counts)
+    K, root = len(problem.counts), problem.root
     W, H = atoms.weights, atoms.directions
     losses = problem.losses(W @ H, atoms.bias)
     sizes = np.linalg.norm(W, axis=0)
     unit = W / sizes
     slope = problem.slopes(losses.errors) @ H.T + problem.strength * unit  # (K, r)
-    bias_slope = losses.errors @ problem.shares
-    system = np.einsum("k,kij->ij", problem.shares, losses.curvatures)
+    bias_slope = problem.bias_slope(losses.errors, atoms.bias)
+    system = np.einsum("k,kij->ij", problem.shares, losses.curvatures) + problem.bias_decay * np.eye(K)
     if problem.blind_to_shifts:
         system = system + np.ones((K, K)) / K  # else singular; the step has sum zero either way
+    curvatures = losses.curvatures * (problem.shares / problem.counts)[:, None, None]
     rest = -bias_slope
     solved: list[tuple[list[int], Array, Array]] = []  # of each group: its directions, and its step as c + L db
     for group in map(list, linked_groups(H @ H.T)):  # directions that share classes
         r = len(group)
-        mixed = np.einsum("ak,bk,kij->aibj", H[group], H[group], losses.curvatures / N)
+        mixed = np.einsum("ak,bk,kij->aibj", H[group], H[group], curvatures)
         for a, i in enumerate(group):
             mixed[a, :, a, :] += problem.strength / sizes[i] * (np.eye(K) - np.outer(unit[:, i], unit[:, i]))
             mixed[a, :, a, :] += problem.strength / sizes[i] * 1e-12 * np.eye(K)
         block = mixed.reshape(r * K, r * K)
-        cross = np.einsum("ak,kij->aij", H[group] * root / N, losses.curvatures).reshape(r * K, K)
+        cross = np.einsum("ak,kij->aij", H[group] * root, curvatures).reshape(r * K, K)
         both = np.linalg.solve(block, np.column_stack((-slope[:, group].T.ravel(), -cross)))
         solved.append((group, both[:, 0], both[:, 1:]))
         system = system + cross.T @ both[:, 1:]

@@ -1,13 +1,17 @@
 """What a convex program must know of a loss: a sample of each class at its logits, with slopes, curvature and dual.
 
-Column k of every (K, K) matrix belongs to class k.
+Column k of every (K, K) matrix belongs to class k. Class weights do not enter here: a weight multiplies the share of
+its class in the samples. Cross-entropy with smoothing d and offsets o has, with q_k = (1 - d) e_k + d/K and p the
+softmax of z + o,
+    l_k(z) = log sum exp(z + o) - <q_k, z + o>,      slopes p - q_k,      curvature diag p - p p^T,
+    min_z l_k(z) - <e, z> = Entropy(q_k + e) + <e, o>.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ncrun.losses import LOSSES
+from ncrun.losses import CrossEntropy, Loss, SquaredLoss
 from ncrun.theory.prediction import Array
 
 LARGEST_EXPONENT = 700.0  # an exponential beyond it overflows
@@ -22,49 +26,61 @@ class ClassLosses:
     curvatures: Array
 
 
-def class_losses(loss: str, scores: Array) -> ClassLosses:
-    """loss: "ce" or "mse". scores: (K, K), logits with the bias."""
+def class_losses(loss: Loss, scores: Array) -> ClassLosses:
+    """loss: a squared loss or a cross-entropy; class weights are left out. scores: (K, K), logits with the bias."""
     K = len(scores)
-    if loss == "mse":
-        return ClassLosses(
-            LOSSES[loss].on_class_means(scores), scores - np.eye(K), np.broadcast_to(np.eye(K), (K,) * 3)
-        )
-    assert loss == "ce"
-    values, errors = cross_entropy(scores)
-    p = errors.copy()
+    if isinstance(loss, SquaredLoss):
+        return ClassLosses(loss.on_class_means(scores), scores - np.eye(K), np.broadcast_to(np.eye(K), (K,) * 3))
+    assert isinstance(loss, CrossEntropy)
+    values, errors = cross_entropy(loss, scores)
+    p = errors + loss.label_smoothing / K
     np.fill_diagonal(p, 0)
+    own = 1 - p.sum(axis=0) if loss.label_smoothing else np.exp(-values)
     curvatures = -p.T[:, :, None] * p.T[:, None, :]
-    own = np.exp(-values)
     each = np.arange(K)
     curvatures[each, each, :] = -own[:, None] * p.T
     curvatures[each, :, each] = -own[:, None] * p.T
     curvatures[:, each, each] = p.T * (1 - p.T)
-    curvatures[each, each, each] = -own * np.diag(errors)
+    curvatures[each, each, each] = own * p.sum(axis=0)
     return ClassLosses(values, errors, curvatures)
 
 
-def cross_entropy(scores: Array) -> tuple[Array, Array]:
-    """(K,) losses and (K, K) errors p_k - e_k, to a relative rounding error even where p_kk is 1 in floating point."""
-    odds = np.exp(np.minimum(scores - np.diag(scores), LARGEST_EXPONENT))
+def cross_entropy(loss: CrossEntropy, scores: Array) -> tuple[Array, Array]:
+    """(K,) losses and (K, K) errors p_k - q_k; without smoothing to a relative rounding error even where p_kk is 1 in
+    floating point."""
+    K, smoothing = len(scores), loss.label_smoothing
+    if loss.offsets:
+        scores = scores + np.asarray(loss.offsets)[:, None]
+    relative = scores - np.diag(scores)
+    beyond = np.maximum(relative.max(axis=0) - LARGEST_EXPONENT, 0)
+    odds, own = np.exp(relative - beyond), np.exp(-beyond)
     np.fill_diagonal(odds, 0)
     others = odds.sum(axis=0)
-    np.fill_diagonal(odds, -others)
-    return np.log1p(others), odds / (1 + others)
+    values, errors = np.log1p(others + (own - 1)) + beyond, odds / (own + others)
+    if smoothing:
+        values = values + smoothing * (np.diag(scores) - scores.mean(axis=0))
+        errors -= smoothing / K
+        np.fill_diagonal(errors, 0)
+    np.fill_diagonal(errors, -errors.sum(axis=0))
+    return values, errors
 
 
-def dual_values(loss: str, errors: Array) -> Array:
+def dual_values(loss: Loss, errors: Array) -> Array:
     """(K,): the least of l_k(z) - <errors_k, z> over all z, a lower bound for any z; -inf where there is none.
 
-    errors: (K, K), slopes. With cross-entropy they are those of probabilities p_k = errors_k + e_k, and this is their
-    entropy.
+    errors: (K, K), slopes. With cross-entropy they are those of probabilities p_k = errors_k + q_k, and this is their
+    entropy, plus <errors_k, offsets>.
     """
-    if loss == "mse":
+    if isinstance(loss, SquaredLoss):
         return np.asarray(-(errors**2).sum(axis=0) / 2 - np.diag(errors))
-    assert loss == "ce"
-    others = errors.copy()
+    assert isinstance(loss, CrossEntropy)
+    others = errors + loss.label_smoothing / len(errors)
     np.fill_diagonal(others, 0)
     given_away = others.sum(axis=0)
     possible = (others.min(axis=0) >= 0) & (given_away < 1)
     entropies = -(others * np.log(np.where(others > 0, others, 1))).sum(axis=0)
     own = np.where(possible, given_away, 0)
-    return np.asarray(np.where(possible, entropies - (1 - own) * np.log1p(-own), -np.inf))
+    values = entropies - (1 - own) * np.log1p(-own)
+    if loss.offsets:
+        values = values + np.asarray(loss.offsets) @ errors
+    return np.asarray(np.where(possible, values, -np.inf))

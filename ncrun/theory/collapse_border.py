@@ -7,12 +7,13 @@ itself: these are followed through the convex program, to three digits.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.theory import convex_program
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import Array, class_margins
 
 DIGITS = 1e-3
@@ -23,21 +24,22 @@ AFFORDABLE = 40_000
 LEAST_FACTOR = 1e-12  # of the decays, where the search for a collapsed class' return ends
 
 
-def decay_to_collapse(counts: Array, strength: float, bias: bool, alive: NDArray[np.bool_]) -> Array:
+def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array:
     """(K,): the factor on all decays at which each class' margin reaches zero; inf: at none; nan: it was not sought.
 
-    counts: (K,). strength: s. alive: (K,), whether the class' margin is positive at these decays.
+    problem: of the plain loss. alive: (K,), whether the class' margin is positive at these decays.
     Of up to MOST_CLASSES the border of the next class to collapse, and of the next one to come back, are sought.
     """
+    counts, strength = problem.counts, problem.strength
     sizes, members, of_class = np.unique(counts, return_index=True, return_inverse=True)
-    path = _Path(counts, strength, bias, members, AFFORDABLE // len(counts) ** 2)
+    path = _Path(problem, members, AFFORDABLE // len(counts) ** 2)
     living = alive[members]
     together = np.bincount(of_class) > 1
     merging = np.where(together, np.sqrt(sizes) / (counts.sum() * strength), np.inf)
     # At the latest all is gone once s is as large as the gradient can be at Z = 0.
     end = 1.001 * math.sqrt(sizes[-1]) / (counts.sum() * strength)
     borders = np.full(len(sizes), np.nan)
-    if bias and not together[-1] and living[-1]:
+    if problem.bias and not together[-1] and living[-1]:
         borders[-1] = np.inf  # the bias favours the largest class even where nothing else is left
     for c in np.flatnonzero(together):
         if path.left and path.margins(merging[c])[c] > 0:
@@ -56,9 +58,7 @@ class _Path:
     members: one class of each size. left: how many more programs may be solved.
     """
 
-    counts: Array
-    strength: float
-    bias: bool
+    problem: ConvexProblem
     members: NDArray[np.int64]
     left: int
     known: dict[float, Array] = field(default_factory=dict)
@@ -68,11 +68,11 @@ class _Path:
         """(C,)."""
         if factor not in self.known:
             self.left -= 1
-            strength = factor * self.strength
-            solution = convex_program.solve(self.counts, strength, self.bias, DIGITS**3, self.logits)
+            posed = replace(self.problem, strength=factor * self.problem.strength)
+            solution = convex_program.solve(posed, DIGITS**3, self.logits)
             self.logits = solution.logits
             scores = solution.logits + solution.bias[:, None]
-            same = (self.counts[:, None] == self.counts) & ~np.eye(len(scores), dtype=bool)
+            same = (posed.counts[:, None] == posed.counts) & ~np.eye(len(scores), dtype=bool)
             self.known[factor] = class_margins(np.where(same, -np.inf, scores))[self.members]
         return self.known[factor]
 

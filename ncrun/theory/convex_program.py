@@ -1,10 +1,8 @@
 """Cross-entropy with one linear layer on free features, any class counts: a convex program, solved with a certificate.
 
-Source: Hong & Ling 2023, arXiv 2309.09725. With decays lam_W/2 ||W||^2 + lam_H/2 ||H||^2 and s = sqrt(lam_W lam_H), the
-factored problem has the same optimum as
-    minimise over Z (K x K), b (K)   sum_k n_k/N CE(z_k + b, e_k) + s ||X||_*,   X = Z diag(sqrt n),
-where column k of Z holds the logits of class k. Any p_k in the simplex bound it from below by sum_k n_k/N Entropy(p_k),
-provided that ||A||_op <= s for A = [sqrt(n_k)/N (p_k - e_k)]_k and, with a bias, sum_k n_k (p_k - e_k) = 0.
+Source: Hong & Ling 2023, arXiv 2309.09725, for the plain loss with or without a bias. The program is that of
+convex_problem.py with the nuclear norm of X = Z diag(sqrt n), where column k of Z holds the logits of class k; g*(A) is
+the largest singular value. Weights, smoothing, adjustment and a decayed bias only change the losses and the bias' part.
 
 Method: the bias is minimised out, and A at p_k = softmax(z_k + b) is then the gradient of the loss at X. X is optimal
 iff it is the soft-thresholding of the singular values of Y = X - step * A. Newton's method on this equation in Y (its
@@ -19,7 +17,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ncrun.theory.class_losses import cross_entropy, dual_values
+from ncrun.losses import CrossEntropy
+from ncrun.theory.class_losses import cross_entropy
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import Array
 from ncrun.theory.spectrum import full_svd
 
@@ -49,21 +49,27 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """shares: (K,) n/N. scale: (K,) sqrt n. step: any positive number; the conditioning of the systems rests on it."""
+class _Problem(ConvexProblem):
+    """step: any positive number; the conditioning of the systems rests on it."""
 
-    shares: Array
-    scale: Array
-    strength: float
-    bias: bool
-    step: float
+    step: float = 1.0
+
+    @property
+    def cross_entropy(self) -> CrossEntropy:
+        assert isinstance(self.loss, CrossEntropy)
+        return self.loss
+
+    def probabilities(self, errors: Array) -> Array:
+        """(K, K), column k is p_k."""
+        smoothing, K = self.cross_entropy.label_smoothing, len(errors)
+        return np.asarray(errors + (1 - smoothing) * np.eye(K) + smoothing / K)
 
 
 @dataclass(frozen=True)
 class _Point:
     """Y = left diag(values) right_t and what follows from its soft-thresholding X.
 
-    errors: (K, K), column k is p_k - e_k. residual: zero iff X is optimal.
+    errors: (K, K), column k is p_k - q_k. residual: zero iff X is optimal.
     """
 
     Y: Array
@@ -78,30 +84,27 @@ class _Point:
 
 
 def solve(
-    counts: Array,
-    strength: float,
-    bias: bool,
-    tolerance: float = 1e-11,
-    start: Array | None = None,
-    max_iterations: int = 100,
+    problem: ConvexProblem, tolerance: float = 1e-11, start: Array | None = None, max_iterations: int = 100
 ) -> Solution:
     """The optimum up to a duality gap of tolerance * objective, or what max_iterations reached of it.
 
-    counts: (K,), positive. strength: s > 0. start: (K, K) logits to begin with, if they are better than a guess.
+    problem: one of cross-entropy. start: (K, K) logits to begin with, if they are better than a guess.
     """
-    assert strength > 0
-    assert min(counts) > 0
-    counts = np.asarray(counts, dtype=float)
-    pulls = strength * counts.sum() / np.sqrt(counts)  # about the probability that a class gives away at the optimum
-    step = float(counts.sum() / np.minimum(pulls, 1).mean())  # about 1 / curvature there
-    problem = _Problem(counts / counts.sum(), np.sqrt(counts), float(strength), bias, step)
+    assert problem.strength > 0
+    assert min(problem.counts) > 0
+    # About the probability that a class gives away at the optimum.
+    pulls = problem.strength * problem.root / problem.shares
+    problem = _Problem(problem.loss, problem.counts, float(problem.strength), problem.bias, problem.bias_decay)
+    pulls = pulls + problem.cross_entropy.label_smoothing
+    curvature = float((np.minimum(pulls, 1) * problem.shares / problem.counts).mean())  # about that at the optimum
+    problem = replace(problem, step=1 / curvature)
     point = _first_point(problem, _balanced_start(pulls))
     if start is not None:
         point = min(point, _first_point(problem, start), key=lambda candidate: candidate.objective)
     lower_bound, iterations = 0.0, 0
     gap, stalled = math.inf, 0
     while True:
-        lower_bound = max(lower_bound, _dual_value(problem, point.errors))
+        lower_bound = max(lower_bound, problem.lower_bound(point.errors, _largest_singular_value))
         before, gap = gap, point.objective - lower_bound
         stalled = 0 if gap < before - ROUNDING * point.objective else stalled + 1
         if gap <= tolerance * point.objective or iterations == max_iterations or stalled == MOST_STALLED:
@@ -111,7 +114,11 @@ def solve(
             break
         point, iterations = following, iterations + 1
     centred = point.bias - point.bias.mean()
-    return Solution(point.X / problem.scale, centred, point.objective, lower_bound, iterations)
+    return Solution(point.X / problem.root, centred, point.objective, lower_bound, iterations)
+
+
+def _largest_singular_value(A: Array) -> float:
+    return float(np.linalg.norm(A, 2))
 
 
 def _balanced_start(pulls: Array) -> Array:
@@ -125,11 +132,10 @@ def _first_point(problem: _Problem, logits: Array) -> _Point:
     # The loss does not notice either shift, and both lower the nuclear norm.
     logits = logits - logits.mean(axis=0)
     if problem.bias:
-        logits = logits - (logits @ problem.shares)[:, None]
-    log_shares = np.log(problem.shares) * problem.bias
-    _, errors, bias = _fit_bias(problem, logits, log_shares)
-    X = logits * problem.scale
-    return _point(problem, X - problem.step * _gradient(problem, errors), bias)
+        logits = logits - (logits @ problem.counts / problem.counts.sum())[:, None]
+    favoured = np.log(problem.shares) - np.array(problem.cross_entropy.offsets or 0.0)
+    _, errors, bias = _fit_bias(problem, logits, (favoured - favoured.mean()) * problem.bias)
+    return _point(problem, logits * problem.root - problem.step * problem.slopes(errors), bias)
 
 
 def _improve(problem: _Problem, point: _Point) -> _Point | None:
@@ -144,7 +150,7 @@ def _improve(problem: _Problem, point: _Point) -> _Point | None:
         fraction /= 3
     cautious = problem
     for _ in range(60):
-        trial = _point(cautious, point.X - cautious.step * _gradient(problem, point.errors), point.bias)
+        trial = _point(cautious, point.X - cautious.step * problem.slopes(point.errors), point.bias)
         if trial.objective <= acceptable:
             return _point(problem, trial.X + problem.step / cautious.step * (trial.Y - trial.X), trial.bias)
         cautious = replace(cautious, step=cautious.step / 3)
@@ -156,42 +162,44 @@ def _point(problem: _Problem, Y: Array, bias: Array) -> _Point:
     left, values, right_t = full_svd(Y)
     kept = np.maximum(values - problem.step * problem.strength, 0)
     X = np.asarray((left * kept) @ right_t)
-    loss, errors, bias = _fit_bias(problem, X / problem.scale, bias)
-    residual = _gradient(problem, errors) + (Y - X) / problem.step
+    loss, errors, bias = _fit_bias(problem, X / problem.root, bias)
+    residual = problem.slopes(errors) + (Y - X) / problem.step
     return _Point(Y, left, values, right_t, X, bias, errors, residual, loss + problem.strength * float(kept.sum()))
 
 
-def _gradient(problem: _Problem, errors: Array) -> Array:
-    """A, the derivative of the loss by X. errors: (K, K)."""
-    return np.asarray(errors * (problem.shares / problem.scale))
-
-
 def _fit_bias(problem: _Problem, logits: Array, bias: Array) -> tuple[float, Array, Array]:
-    """The loss, its (K, K) errors p_k - e_k and the (K,) bias that minimises it; without a bias, the given one."""
-    losses, errors = cross_entropy(logits + bias[:, None])
+    """The loss with the bias' penalty, its (K, K) errors p_k - q_k and the (K,) bias that minimises it; without a bias,
+    the given one."""
+    loss = problem.cross_entropy
+    losses, errors = cross_entropy(loss, logits + bias[:, None])
     for _ in range(50 if problem.bias else 0):
-        change = -_inverse_bias_curvature(problem, errors) @ (errors @ problem.shares)
+        change = -_inverse_bias_curvature(problem, errors) @ problem.bias_slope(errors, bias)
         move = float(np.ptp(change))
         if not move > 1e-13:  # rounding of the logits
             break
         # Along a line the curvature grows at most like exp(move * t): this length lowers the loss in any case.
         bias = bias + change * (np.log1p(move) / move)
-        losses, errors = cross_entropy(logits + bias[:, None])
-    return float(problem.shares @ losses), errors, bias
+        losses, errors = cross_entropy(loss, logits + bias[:, None])
+    return float(problem.shares @ losses) + problem.bias_penalty(bias), errors, bias
 
 
 def _inverse_bias_curvature(problem: _Problem, errors: Array) -> Array:
-    """(K, K): the pseudo-inverse of sum_k n_k/N (diag p_k - p_k p_k^T) on vectors of sum zero, up to constants."""
+    """(K, K): the inverse of sum_k w_k n_k/N (diag p_k - p_k p_k^T) + lam_b on vectors of sum zero."""
     K = len(errors)
-    p = errors + np.eye(K)
+    p = problem.probabilities(errors)
     mixed = (p * problem.shares) @ p.T
     np.fill_diagonal(mixed, 0)
-    root = np.sqrt(np.maximum(mixed.sum(axis=1), 1e-300))
+    root = np.sqrt(np.maximum(mixed.sum(axis=1) + problem.bias_decay, 1e-300))
     constant = root / np.linalg.norm(root)
     # A Laplacian scaled to a unit diagonal: rare classes do not spoil its condition. Far from the optimum classes can
     # lose touch with each other; the 1e-14 keeps it invertible there.
     laplacian = (1 + 1e-14) * np.eye(K) - mixed / np.outer(root, root) + np.outer(constant, constant)
-    return np.asarray(np.linalg.inv(laplacian) / np.outer(root, root))
+    inverse = np.linalg.inv(laplacian) / np.outer(root, root)
+    if problem.bias_decay:
+        # What was added for the constants is taken back: the result has the sum zero.
+        lifted = inverse @ root**2
+        inverse = inverse - np.outer(lifted, inverse.sum(axis=0)) / lifted.sum()
+    return np.asarray(inverse)
 
 
 def _newton_direction(problem: _Problem, point: _Point) -> tuple[Array, float]:
@@ -238,7 +246,7 @@ def _by_parts(symmetric: Array, antisymmetric: Array, u: Array) -> Array:
 
 def _curvature(problem: _Problem, errors: Array) -> Callable[[Array], tuple[Array, float]]:
     """From a change of X to that of the loss' gradient, and the largest change of a difference between two logits."""
-    p = errors + np.eye(len(errors))
+    p = problem.probabilities(errors)
     inverse = _inverse_bias_curvature(problem, errors) if problem.bias else None
 
     def change_of_p(scores: Array) -> Array:
@@ -246,10 +254,10 @@ def _curvature(problem: _Problem, errors: Array) -> Callable[[Array], tuple[Arra
         return np.asarray(p * (relative - (p * relative).sum(axis=0)))
 
     def apply(X: Array) -> tuple[Array, float]:
-        scores = X / problem.scale
+        scores = X / problem.root
         if inverse is not None:
             scores = scores - (inverse @ (change_of_p(scores) @ problem.shares))[:, None]
-        return _gradient(problem, change_of_p(scores)), float(np.ptp(scores, axis=0).max())
+        return problem.slopes(change_of_p(scores)), float(np.ptp(scores, axis=0).max())
 
     return apply
 
@@ -271,12 +279,3 @@ def _conjugate_gradients(system: Callable[[Array], Array], target: Array) -> Arr
         before, square = square, float((rest * rest).sum())
         search = rest + square / before * search
     return solution
-
-
-def _dual_value(problem: _Problem, errors: Array) -> float:
-    """A lower bound of the optimum: the entropy of the given probabilities, made feasible; 0 if they cannot be."""
-    if problem.bias:
-        errors = errors - (errors @ problem.shares)[:, None]  # what rounding left of sum_k n_k (p_k - e_k)
-    norm = float(np.linalg.norm(_gradient(problem, errors), 2))
-    feasible = errors * min(1.0, problem.strength / max(norm, 1e-300))
-    return max(0.0, float(problem.shares @ dual_values("ce", feasible)))

@@ -4,7 +4,8 @@ it is not, and the certified optimum of one linear layer for any class counts.
 Sources: Dang et al. 2023, Theorem 2 (balanced; claimed for every depth). Garrod and Keating 2024, Theorem 1, refute it
 for (M = 2, K >= 6) and (M >= 3, K >= 4); other structures refute more. Hong and Ling 2023: with one layer the problem
 is convex in the class means' logits. Two facts with short proofs in docs/proofs.md: K = 2 is proven at every depth,
-and so is zero once decay is strong enough.
+and so is zero once decay is strong enough. All of this holds with label smoothing, a decayed bias and an adjustment of
+equal counts too, and the program with class weights and any adjustment.
 """
 
 import math
@@ -12,9 +13,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from ncrun.losses import CrossEntropy
 from ncrun.problem import Problem
 from ncrun.theory import convex_program
+from ncrun.theory.class_losses import dual_values
 from ncrun.theory.collapse_border import decay_to_collapse
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.group_structures import (
     Block,
     Structure,
@@ -30,13 +34,23 @@ from ncrun.theory.prediction import STRICTLY, Prediction, Reference, against_kno
 from ncrun.theory.products import mean_decay
 from ncrun.theory.seli import seli_reference
 from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
-from ncrun.theory.symmetry import alike_by_class
-from ncrun.theory.theorem import BALANCED, FREE, ONE_LAYER, UNEQUAL, WIDE_FOR_SIMPLEX, Theorem, kind
+from ncrun.theory.symmetry import alike_by_class, kinds_of
+from ncrun.theory.theorem import (
+    BALANCED,
+    FREE,
+    ONE_LAYER,
+    WIDE_FOR_SIMPLEX,
+    Condition,
+    Theorem,
+    kind,
+    kind_with_options,
+)
 
 SOURCE_BALANCED = "Dang et al. 2023, Theorem 2 (cross-entropy, balanced, last-layer bias)"
 SOURCE_NO_BIAS = "Dang et al. 2023, Theorem 2, whose bias is zero at the optimum: without one see docs/proofs.md"
 SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 2023, Theorem 2)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
+SOURCE_OPTIONS = "balanced classes with label smoothing or a decayed bias: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
 
@@ -57,7 +71,7 @@ def _balanced(problem: Problem) -> Prediction:
     """The simplex ETF against every structure of groups, and zero."""
     K, M, count = problem.num_classes, problem.depth, problem.counts[0]
     penalty = (M + 1) / 2 * mean_decay(problem)
-    whole = simplex_block(K, K)
+    whole = simplex_block(K, K, problem.label_smoothing)
     gain, value = (float(x[0]) for x in best_gain(whole, K, count, np.array([penalty]), M))
     collapse = collapse_penalty(whole, K, count, M) / penalty
     geometry = replace(
@@ -72,7 +86,7 @@ def _balanced(problem: Problem) -> Prediction:
         return replace(geometry, claim="proven", source=SOURCE_TWO)
     if _zero_is_proven(problem, penalty):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
-    posed = Posed(K, count, penalty, M, problem.bias)
+    posed = Posed(K, count, penalty, M, problem.bias, problem.label_smoothing, problem.bias_decay)
     looked = "scripts/search_cross_entropy.py found nothing lower" if was_searched(posed) else NOT_SEARCHED
     note = f"claimed for every depth; false for other K, M or decay, and here {looked}"
     claimed = replace(geometry, source=_source(problem))
@@ -80,6 +94,8 @@ def _balanced(problem: Problem) -> Prediction:
 
 
 def _source(problem: Problem) -> str:
+    if problem.label_smoothing or problem.bias_decay:
+        return SOURCE_OPTIONS
     return SOURCE_BALANCED if problem.bias else SOURCE_NO_BIAS
 
 
@@ -93,20 +109,25 @@ def _simplex(problem: Problem, gain: float) -> Prediction:
 
 def _zero_is_proven(problem: Problem, penalty: float) -> bool:
     """Whether the penalty outweighs what any logits can gain: docs/proofs.md."""
-    K, M = problem.num_classes, problem.depth
-    return bool(penalty * (K * problem.counts[0] ** 0.5 * math.log(K)) ** (2 / (M + 1)) >= math.log(K))
+    K, M, smoothing = problem.num_classes, problem.depth, problem.label_smoothing
+    # No logits have a loss below the entropy of the labels.
+    most = math.log(K) - float(dual_values(CrossEntropy(smoothing), np.zeros((K, K)))[0])
+    farthest = K * problem.counts[0] ** 0.5 * most / (1 - smoothing)
+    return bool(penalty * farthest ** (2 / (M + 1)) >= most)
 
 
 def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
     """The lowest value known; and it, the best structure of groups, pairs and the circle, where they are not the
     simplex itself."""
     K, count, penalty, M = posed.num_classes, posed.count, np.array([posed.penalty]), posed.depth
-    (structure,) = best_structures(K, count, penalty, M)
+    (structure,) = best_structures(K, count, penalty, M, posed.smoothing)
     simplex_name = Structure((("simplex", K),), 0.0).name
     grouped = Reference(structure.name, structure.value, SOURCE_GROUPS, "upper-bound")
     mixed = best_mixture(posed)
     best = mixed if (mixed.objective or 0.0) < structure.value * (1 - STRICTLY) else grouped
-    pair, lone, circle = simplex_block(2, K), simplex_block(1, K), circle_block(K, K)
+    pair, lone, circle = (
+        shape(size, K, posed.smoothing) for shape, size in ((simplex_block, 2), (simplex_block, 1), (circle_block, K))
+    )
 
     def value(block: Block) -> float:
         return float(best_gain(block, K, count, penalty, M)[1][0])
@@ -121,25 +142,27 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts: solve the convex program and read the balanced factors off its solution."""
-    counts = np.asarray(problem.counts, dtype=float)
-    strength = mean_decay(problem)
-    solution = convex_program.solve(counts, strength, problem.bias, tolerance=1e-13)
+    counts, posed = np.asarray(problem.counts, dtype=float), ConvexProblem.of(problem)
+    solution = convex_program.solve(posed, tolerance=1e-13)
     if not solution.duality_gap <= LARGEST_GAP * solution.objective:
         note = f"the convex program was solved only to a duality gap of {solution.duality_gap:.1g} at these decays"
         return Prediction(problem, "none", SOURCE_CERTIFIED, note=note)
     left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
-    references = seli_reference(problem)
+    references = seli_reference(problem) if problem.has_plain_loss else ()
     if int(alive.sum()) > problem.widths[0]:
         note = "a layer narrower than the optimum's rank: the objective is that of wide layers, a lower bound"
         return Prediction(
             problem, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
         )
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
-    bias = alike_by_class(solution.bias, counts)
+    bias = alike_by_class(solution.bias, kinds_of(problem))
     geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
     assert geometry.logits is not None
     scores = geometry.logits + bias[:, None]
+    borders = None
+    if problem.has_plain_loss and not problem.bias_decay:
+        borders = decay_to_collapse(posed, ~without_margin(scores))
     return replace(
         geometry,
         claim="certified",
@@ -147,14 +170,19 @@ def _certified(problem: Problem) -> Prediction:
         objective=solution.objective,
         duality_gap=solution.duality_gap,
         bias=bias,
-        decay_to_collapse=decay_to_collapse(counts, strength, problem.bias, ~without_margin(scores)),
+        decay_to_collapse=borders,
         references=references,
     )
 
 
-FINITE = kind("ce", "linear", "features", FREE)
+FINITE = kind_with_options("ce", "linear", "features", FREE)
+UNWEIGHTED = Condition("class weights of 1", lambda problem: set(problem.class_weights) <= {1.0})
+UNLIKE = Condition(
+    "unequal class counts, or class weights",
+    lambda problem: not (BALANCED.holds(problem) and UNWEIGHTED.holds(problem)),
+)
 THEOREMS = (
-    Theorem("cross-entropy-balanced", (*FINITE, BALANCED, WIDE_FOR_SIMPLEX), _balanced),
-    Theorem("cross-entropy-one-layer", (*FINITE, UNEQUAL, ONE_LAYER), _certified),
+    Theorem("cross-entropy-balanced", (*FINITE, BALANCED, UNWEIGHTED, WIDE_FOR_SIMPLEX), _balanced),
+    Theorem("cross-entropy-one-layer", (*FINITE, UNLIKE, ONE_LAYER), _certified),
     Theorem("cross-entropy-limit", (*kind("ce", "linear", "parameters", FREE), BALANCED, WIDE_FOR_SIMPLEX), _limit),
 )

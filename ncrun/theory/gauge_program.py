@@ -1,10 +1,7 @@
 """One linear layer on features that are never negative, any class counts, with or without a bias: certified optimum.
 
 Over all factorisations W Ht = X with Ht >= 0, of any width, the least penalty lam_W/2 ||W||^2 + lam_H/2 ||Ht||^2 is
-s g(X), s = sqrt(lam_W lam_H), with the gauge g of polar.py. So the problem is convex:
-    minimise over X (K x K), b (K)   sum_k n_k/N l_k(x_k / sqrt n_k + b) + s g(X),
-and any slopes e_k of the losses with g*(A) <= s for A = [sqrt(n_k)/N e_k]_k and, with a bias, sum_k n_k e_k = 0 bound
-it from below by sum_k n_k/N min_z (l_k(z) - <e_k, z>). Derivation: docs/proofs.md.
+s g(X), s = sqrt(lam_W lam_H), with the gauge g of polar.py. So the problem is that of convex_problem.py, with this g.
 
 Method: one direction a class first (h_k = e_k), which is the optimum unless some column of A is not orthogonal or
 obtuse to another; then column generation. The best directions of the polar join, all directions move together
@@ -15,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncrun.theory.atom_program import Atoms, GaugeProblem, settle
-from ncrun.theory.class_losses import dual_values
+from ncrun.theory.atom_program import Atoms, settle, value_of
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.moving_directions import moved
 from ncrun.theory.polar import polar
 from ncrun.theory.prediction import Array
@@ -49,7 +46,7 @@ class GaugeSolution:
         return np.asarray(self.atoms.weights @ self.atoms.directions)
 
 
-def solve(problem: GaugeProblem) -> GaugeSolution:
+def solve(problem: ConvexProblem) -> GaugeSolution:
     """The optimum up to a duality gap of TOLERANCE, or what MOST_ROUNDS rounds reached of it."""
     best = at = own_directions(problem)
     bound, stalled = best.lower_bound, 0
@@ -64,7 +61,7 @@ def solve(problem: GaugeProblem) -> GaugeSolution:
     return GaugeSolution(best.atoms, best.slopes, best.objective, bound)
 
 
-def narrowed(problem: GaugeProblem, solution: GaugeSolution, width: int) -> GaugeSolution:
+def narrowed(problem: ConvexProblem, solution: GaugeSolution, width: int) -> GaugeSolution:
     """The best point found near a solution with at most so many directions, beside the solution's own bound."""
     kept = np.sort(np.argsort(-np.linalg.norm(solution.atoms.weights, axis=0))[:width])
     fewer = Atoms(solution.atoms.weights[:, kept], solution.atoms.directions[kept], solution.atoms.bias)
@@ -72,7 +69,7 @@ def narrowed(problem: GaugeProblem, solution: GaugeSolution, width: int) -> Gaug
     return GaugeSolution(at.atoms, at.slopes, at.objective, max(at.lower_bound, solution.lower_bound))
 
 
-def own_directions(problem: GaugeProblem) -> GaugeSolution:
+def own_directions(problem: ConvexProblem) -> GaugeSolution:
     """The best point at which every class has a direction of its own; its bound says whether it is the optimum."""
     K = len(problem.counts)
     nothing = _solution(problem, settle(problem, Atoms(np.zeros((K, 0)), np.zeros((0, K)), np.zeros(K))))
@@ -90,19 +87,14 @@ def own_directions(problem: GaugeProblem) -> GaugeSolution:
     return own
 
 
-def _solution(problem: GaugeProblem, atoms: Atoms) -> GaugeSolution:
+def _solution(problem: ConvexProblem, atoms: Atoms) -> GaugeSolution:
     losses = problem.losses(atoms.weights @ atoms.directions, atoms.bias)
-    errors = losses.errors
-    if problem.bias:
-        errors = errors - (errors @ problem.shares)[:, None]  # what rounding left of sum_k n_k e_k
-    slopes = problem.slopes(errors)
-    # Smaller slopes along the same line are feasible: with cross-entropy probabilities nearer to the labels.
-    feasible = errors * min(1.0, problem.strength / max(polar(slopes).bound, 1e-300))
-    bound = float(problem.shares @ dual_values(problem.loss, feasible))
-    return GaugeSolution(atoms, slopes, problem.value(atoms), max(bound, 0.0))
+    slopes = problem.slopes(problem.admissible(losses.errors))
+    bound = problem.lower_bound(losses.errors, lambda A: polar(A).bound)
+    return GaugeSolution(atoms, slopes, value_of(problem, atoms), bound)
 
 
-def _joined(problem: GaugeProblem, at: GaugeSolution) -> Atoms:
+def _joined(problem: ConvexProblem, at: GaugeSolution) -> Atoms:
     """Beside the directions those in which the objective falls."""
     found = polar(at.slopes)
     return _beside(at, found.directions[found.lengths > problem.strength * (1 + 1e-13)])

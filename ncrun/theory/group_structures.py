@@ -27,8 +27,8 @@ GRID = np.geomspace(1e-7, LARGEST_GAIN, 300)
 class Block:
     """One group's structure as a function of its gain beta >= 0.
 
-    Each of its classes has the data term log(1 + sum_j weights_j exp(-rates_j beta)); `multiplicity` singular values
-    are scale * beta.
+    Each of its classes has the data term log(1 + sum_j weights_j exp(-rates_j beta)) + smoothed beta; `multiplicity`
+    singular values are scale * beta. smoothed: label smoothing times the own logit minus the mean of all, over beta.
     """
 
     size: int
@@ -37,30 +37,32 @@ class Block:
     rates: Array
     multiplicity: int
     scale: float
+    smoothed: float = 0.0
 
     def data_term(self, beta: Array) -> Array:
         """Per class, (any shape) -> same shape."""
-        return np.asarray(np.log1p(np.exp(-beta[..., None] * self.rates) @ self.weights))
+        return np.asarray(np.log1p(np.exp(-beta[..., None] * self.rates) @ self.weights) + self.smoothed * beta)
 
     def pull(self, beta: Array) -> Array:
         """Minus the derivative of the data term."""
         terms = np.exp(-beta[..., None] * self.rates)
-        return np.asarray(terms @ (self.weights * self.rates) / (1 + terms @ self.weights))
+        return np.asarray(terms @ (self.weights * self.rates) / (1 + terms @ self.weights) - self.smoothed)
 
 
-def simplex_block(size: int, num_classes: int) -> Block:
+def simplex_block(size: int, num_classes: int, smoothing: float = 0.0) -> Block:
     """A simplex over `size` of the classes; a single class is alone in its group."""
     if size == 1:
-        return Block(1, "alone", np.array([num_classes - 1.0]), np.array([1.0]), 1, 1.0)
-    weights = np.array([size - 1.0, num_classes - size])
-    return Block(size, "simplex", weights, np.array([1.0, 1 - 1 / size]), size - 1, 1.0)
+        smoothed = smoothing * (1 - 1 / num_classes)
+        return Block(1, "alone", np.array([num_classes - 1.0]), np.array([1.0]), 1, 1.0, smoothed)
+    weights, own = np.array([size - 1.0, num_classes - size]), 1 - 1 / size
+    return Block(size, "simplex", weights, np.array([1.0, own]), size - 1, 1.0, smoothing * own)
 
 
-def circle_block(size: int, num_classes: int) -> Block:
+def circle_block(size: int, num_classes: int, smoothing: float = 0.0) -> Block:
     """Classes at equal angles in a plane; for 2 and 3 classes that is the simplex."""
-    rates = 1 - np.cos(2 * np.pi * np.arange(1, size) / size)
-    weights = np.ones(size - 1)
-    return Block(size, "circle", np.append(weights, num_classes - size), np.append(rates, 1.0), 2, size / 2)
+    rates = np.append(1 - np.cos(2 * np.pi * np.arange(1, size) / size), 1.0)
+    weights = np.append(np.ones(size - 1), num_classes - size)
+    return Block(size, "circle", weights, rates, 2, size / 2, smoothing)
 
 
 def best_gain(block: Block, num_classes: int, count: float, penalties: Array, depth: int) -> tuple[Array, Array]:
@@ -129,13 +131,15 @@ class Structure:
         return ", ".join(words)
 
 
-def best_structures(num_classes: int, count: float, penalties: Array, depth: int) -> list[Structure]:
+def best_structures(
+    num_classes: int, count: float, penalties: Array, depth: int, smoothing: float = 0.0
+) -> list[Structure]:
     """The best partition for each penalty, every group on its best structure. penalties: (P,)."""
     table: list[tuple[Array, list[str]]] = [(np.zeros(0), [])]  # for g = 1..K: values (P,), and the kind that gives it
     for size in range(1, num_classes + 1):
-        blocks = [simplex_block(size, num_classes)]
+        blocks = [simplex_block(size, num_classes, smoothing)]
         if size >= 5:  # a circle of 4 is two pairs
-            blocks.append(circle_block(size, num_classes))
+            blocks.append(circle_block(size, num_classes, smoothing))
         found = [best_gain(block, num_classes, count, penalties, depth) for block in blocks]
         values = np.stack([value for _, value in found])
         which = values.argmin(axis=0)

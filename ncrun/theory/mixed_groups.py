@@ -6,10 +6,12 @@ classes of a kind share the bias t_s and points u_s, v_s in r dimensions: a samp
 every class of kind o. With the block's weights w_j, rates r_j and own logit d_s beta_s,
     CE_s = log(1 + sum_j w_j exp(-r_j beta_s) + (m_s - 1) g_s exp(-d_s beta_s)
                + sum_{o != s} n_o exp(-d_s beta_s + (u_o - u_s) . v_s + t_o - t_s))
-    value = sum_s (n_s/K) CE_s + C [sum_s m_s mult_s (scale_s sqrt(n) beta_s)^p + sum_i (sqrt(n) sigma_i)^p],
-p = 2/(M+1), C = (M+1)/2 Lambda^(1/(M+1)), and sigma_i the singular values of the K x K matrix u_o . v_s: a block's rows
-and columns have the sum zero, so its singular values and those of the logits across kinds stand side by side. Every
-such value is an upper bound on the optimum (docs/proofs.md, section 8).
+               + d (d_s beta_s + u_s . v_s + t_s - sum_o n_o/K (u_o . v_s + t_o))
+    value = sum_s (n_s/K) CE_s + lam_b/2 sum_s n_s t_s^2
+               + C [sum_s m_s mult_s (scale_s sqrt(n) beta_s)^p + sum_i (sqrt(n) sigma_i)^p],
+d the label smoothing, lam_b the bias' decay, p = 2/(M+1), C = (M+1)/2 Lambda^(1/(M+1)), and sigma_i the singular values
+of the K x K matrix u_o . v_s: a block's rows and columns have the sum zero, so its singular values and those of the
+logits across kinds stand side by side. Every such value is an upper bound on the optimum (docs/proofs.md, section 8).
 """
 
 from dataclasses import dataclass
@@ -52,6 +54,8 @@ class Posed:
     penalty: float
     depth: int
     bias: bool
+    smoothing: float = 0.0
+    bias_decay: float = 0.0
 
 
 class Values:
@@ -64,7 +68,7 @@ class Values:
         kinds = [mixture.kinds for mixture in mixtures]
         shape = (len(mixtures), len(kinds[0]))
         terms = max((len(kind.block.rates) - 1 for row in kinds for kind in row if kind.block), default=0)
-        self.rank, self.bias, self.power = mixtures[0].rank, posed.bias, 2 / (posed.depth + 1)
+        self.rank, self.posed, self.power = mixtures[0].rank, posed, 2 / (posed.depth + 1)
         self.sizes = np.array([[kind.classes for kind in row] for row in kinds], dtype=float)
         self.share = self.sizes / posed.num_classes
         self.grouped = np.array([[kind.block is not None for kind in row] for row in kinds])
@@ -96,12 +100,17 @@ class Values:
         others = sizes[:, :, None] * np.exp(np.minimum(beside, LARGEST_EXPONENT)) * (1 - np.eye(kinds))
         total = 1 + inside.sum(axis=2) + same + others.sum(axis=1)
         paid = self.price[which] * gain**self.power
-        values = (share * np.log(total)).sum(axis=1) + paid.sum(axis=1)
+        smoothing, bias_decay = self.posed.smoothing, self.posed.bias_decay
+        lifted = own * gain + np.diagonal(scores, axis1=1, axis2=2) - (share[:, :, None] * scores).sum(axis=1)
+        values = (share * (np.log(total) + smoothing * lifted)).sum(axis=1) + paid.sum(axis=1)
+        values = values + bias_decay / 2 * (sizes * t**2).sum(axis=1)
         flow = share[:, None] * others / total[:, None]
         flow = flow - np.eye(kinds) * flow.sum(axis=1)[:, None]  # the slope in the scores [b, o, s]
+        flow = flow + smoothing * share[:, None] * (np.eye(kinds) - share[:, :, None])
         pulled = share * ((inside * rates).sum(axis=2) + own * (same + others.sum(axis=1))) / total
+        pulled = pulled - smoothing * share * own
         by_gain = np.where(self.grouped[which], self.power * paid - gain * pulled, 0.0)
-        by_bias = flow.sum(axis=2) if self.bias else np.zeros_like(t)
+        by_bias = flow.sum(axis=2) + bias_decay * sizes * t if self.posed.bias else np.zeros_like(t)
         if self.rank:
             root = np.sqrt(sizes)
             left, singular, right = np.linalg.svd(root[:, :, None] * cross * root[:, None])

@@ -50,7 +50,12 @@ class Candidate:
 
 
 def was_searched(posed: Posed) -> bool:
-    """Whether the search looked at this number of classes and depth, and at no stronger and no weaker decays only."""
+    """Whether the search looked at this number of classes and depth, and at no stronger and no weaker decays only.
+
+    It looked at the loss without smoothing and an undecayed bias.
+    """
+    if posed.smoothing or (posed.bias and posed.bias_decay):
+        return False
     K, power = posed.num_classes, 2 / (posed.depth + 1)
     ratio = posed.penalty * (K * posed.count**0.5 * math.log(K)) ** power / math.log(K)
     return K in SEARCHED_CLASSES and posed.depth in SEARCHED_DEPTHS and ratio >= SEARCHED_RATIOS[0]
@@ -81,7 +86,7 @@ def families(posed: Posed) -> Iterator[Candidate]:
     """All mixtures that a formula gives, without those that are stored."""
     K = posed.num_classes
     for sizes in _partitions(K - 1, K):
-        for blocks in product(*(_blocks(size, K) for size in sorted(set(sizes), reverse=True))):
+        for blocks in product(*(_blocks(size, posed) for size in sorted(set(sizes), reverse=True))):
             kinds = tuple(Kind(block, sizes.count(block.size)) for block in blocks)
             name = f"{_words(kinds)}, 1 coupled to them"
             yield Candidate(Mixture((*kinds, Kind(None, 1)), 1), _coupled(kinds, posed), name, SOURCE_MIXED)
@@ -90,7 +95,7 @@ def families(posed: Posed) -> Iterator[Candidate]:
     many = K > LARGEST_ENUMERATED
     for left in range(K - 1):
         for sizes in _partitions(K - left, K):
-            for blocks in product(*(_blocks(size, K) for size in (sizes[:1] if many else sizes))):
+            for blocks in product(*(_blocks(size, posed) for size in (sizes[:1] if many else sizes))):
                 kinds = tuple(Kind(block, len(sizes) if many else 1) for block in blocks)
                 name = _words(kinds) + (f", {left} left to the bias" if left else "")
                 name += ", with unequal biases" if len(kinds) > 1 else ""
@@ -105,9 +110,10 @@ def _words(kinds: tuple[Kind, ...]) -> str:
     return Structure(tuple(sorted(groups, key=lambda group: -group[1])), 0.0).name
 
 
-def _blocks(size: int, num_classes: int) -> list[Block]:
-    circles = [circle_block(size, num_classes)] if 5 <= size <= LARGEST_CIRCLE else []  # a circle of 4 is two pairs
-    return [simplex_block(size, num_classes), *circles]
+def _blocks(size: int, posed: Posed) -> list[Block]:
+    K, smoothing = posed.num_classes, posed.smoothing
+    circles = [circle_block(size, K, smoothing)] if 5 <= size <= LARGEST_CIRCLE else []  # a circle of 4 is two pairs
+    return [simplex_block(size, K, smoothing), *circles]
 
 
 def _partitions(total: int, num_classes: int, largest: int | None = None) -> Iterator[tuple[int, ...]]:
@@ -131,7 +137,7 @@ def _gain(block: Block, posed: Posed) -> float:
 
 @lru_cache(maxsize=1000)
 def _gain_of(kind: str, size: int, posed: Posed) -> float:
-    block = (circle_block if kind == "circle" else simplex_block)(size, posed.num_classes)
+    block = (circle_block if kind == "circle" else simplex_block)(size, posed.num_classes, posed.smoothing)
     return float(best_gain(block, posed.num_classes, posed.count, np.array([posed.penalty]), posed.depth)[0][0]) or 5.0
 
 
@@ -147,7 +153,7 @@ def _spread(mixture: Mixture, posed: Posed) -> tuple[Array, ...]:
 def _coupled(kinds: tuple[Kind, ...], posed: Posed) -> tuple[Array, ...]:
     """The one class away from the groups, which stand near zero."""
     gains = [_gain(kind.block, posed) for kind in kinds if kind.block]
-    alone = _gain(simplex_block(1, posed.num_classes), posed) ** 0.5
+    alone = _gain_of("alone", 1, posed) ** 0.5
     u, v = (np.append(np.full(len(kinds), -share * alone), alone) for share in (0.2, 0.1))
     return (np.concatenate([np.log([*gains, 1.0]), np.zeros(len(kinds) + 1), u, v]),)
 
@@ -155,7 +161,7 @@ def _coupled(kinds: tuple[Kind, ...], posed: Posed) -> tuple[Array, ...]:
 def _line(posed: Posed) -> tuple[Array, ...]:
     """Points at equal distances on a line; a sample belongs to the nearest."""
     places = np.linspace(-1, 1, posed.num_classes)
-    steep = _gain(simplex_block(2, posed.num_classes), posed) * (posed.num_classes - 1) ** 2 / 4
+    steep = _gain_of("simplex", 2, posed) * (posed.num_classes - 1) ** 2 / 4
     starts = [(places, scale * steep * places, -scale * steep * places**2 / 2) for scale in (0.5, 1.0, 2.0)]
     return tuple(np.concatenate([np.zeros(len(places)), bias, u, v]) for u, v, bias in starts)
 

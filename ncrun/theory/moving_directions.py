@@ -1,13 +1,14 @@
 """Weights and directions that move together: a local minimum of the factored problem with non-negative features.
 
-    minimise over W (K x r), H (r x K) >= 0, b   sum_k n_k/N l_k((W H)_k / sqrt n_k + b) + s/2 (|W|^2 + |H|^2).
+    minimise over W (K x r), H (r x K) >= 0, b   data term(W H, b) + s/2 (|W|^2 + |H|^2) + lam_b/2 |b|^2.
 Gradient steps first (L-BFGS-B), which find the region and the zeros of H; then Newton's method on what is not held at
 zero, since small decays make the problem stiff and directions that can be exchanged make it flat.
 """
 
 import numpy as np
 
-from ncrun.theory.atom_program import Atoms, GaugeProblem
+from ncrun.theory.atom_program import Atoms
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import Array
 
 GRADIENT_STEPS = 300
@@ -16,7 +17,7 @@ FAINT = 1e-8  # a direction with less than this share of the largest is left out
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-14, 1e6  # of the system's mean diagonal entry
 
 
-def moved(problem: GaugeProblem, atoms: Atoms) -> Atoms:
+def moved(problem: ConvexProblem, atoms: Atoms) -> Atoms:
     """A local minimum near these weights and directions."""
     from scipy.optimize import minimize  # a tenth of a second, which most predictions can do without
 
@@ -35,7 +36,7 @@ def moved(problem: GaugeProblem, atoms: Atoms) -> Atoms:
 class _Factors:
     """The factored problem as a function of one flat vector: W, then H, then the bias."""
 
-    def __init__(self, problem: GaugeProblem, r: int) -> None:
+    def __init__(self, problem: ConvexProblem, r: int) -> None:
         self.problem, self.K, self.r = problem, len(problem.counts), r
         self.signed = slice(self.K * r, 2 * self.K * r)
 
@@ -52,15 +53,17 @@ class _Factors:
         losses = problem.losses(W @ H, bias)
         A = problem.slopes(losses.errors)
         value = problem.shares @ losses.values + problem.strength / 2 * (flat[: self.signed.stop] ** 2).sum()
-        bias_slope = losses.errors @ problem.shares * problem.bias
-        return float(value), self.flat(A @ H.T + problem.strength * W, W.T @ A + problem.strength * H, bias_slope)
+        bias_slope = problem.bias_slope(losses.errors, bias) * problem.bias
+        return float(value) + problem.bias_penalty(bias), self.flat(
+            A @ H.T + problem.strength * W, W.T @ A + problem.strength * H, bias_slope
+        )
 
     def curvature(self, flat: Array) -> Array:
         """(n, n): the second derivative."""
         problem, K, r = self.problem, self.K, self.r
         W, H, bias = self.parts(flat)
         losses = problem.losses(W @ H, bias)
-        A, root = problem.slopes(losses.errors), np.sqrt(problem.counts)
+        A, root = problem.slopes(losses.errors), problem.root
         each = np.arange(K)
         to_X = np.zeros((K, K, len(flat)))  # by class: what a change does to its column of X + b sqrt(n)^T
         to_W, to_H = to_X[:, :, : K * r].reshape(K, K, K, r), to_X[:, :, self.signed].reshape(K, K, r, K)
@@ -68,14 +71,15 @@ class _Factors:
         to_H[each, :, :, each] = W
         if problem.bias:
             to_X[:, each, self.signed.stop + each] = root[:, None]
-        result = np.tensordot(to_X, losses.curvatures @ to_X, axes=((0, 1), (0, 1))) / problem.counts.sum()
+        curvatures = losses.curvatures * (problem.shares / problem.counts)[:, None, None]
+        result = np.tensordot(to_X, curvatures @ to_X, axes=((0, 1), (0, 1)))
         mixed = np.zeros((K, r, r, K))  # W and H meet in A
         mixed[:, np.arange(r), np.arange(r), :] = A[:, None, :]
         meeting = mixed.reshape(K * r, r * K)
         result[: K * r, self.signed] += meeting
         result[self.signed, : K * r] += meeting.T
-        diagonal = np.arange(self.signed.stop)
-        result[diagonal, diagonal] += problem.strength
+        diagonal = np.arange(len(flat))
+        result[diagonal, diagonal] += np.where(diagonal < self.signed.stop, problem.strength, problem.bias_decay)
         return np.asarray(result)
 
 

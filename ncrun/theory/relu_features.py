@@ -1,8 +1,10 @@
-"""Cross-entropy, one linear layer without bias, features that are never negative, any class counts.
+"""Cross-entropy, one linear layer without bias, features that are never negative, any class counts and weights.
 
-Source: Dang et al. 2024 (arXiv 2401.02058), the theorem on the unconstrained ReLU features model. The problem splits
-into one scalar problem for each class. With lam = sqrt(lam_W lam_H):
-    margin M_k = log((K-1) (sqrt(n_k) / (N lam sqrt((K-1)/K)) - 1)), zero once n_k <= N^2 lam_W lam_H K/(K-1);
+Source: Dang et al. 2024 (arXiv 2401.02058), the theorem on the unconstrained ReLU features model; with class weights
+w_k and label smoothing d the same computation (docs/proofs.md). The problem splits into one scalar problem for each
+class. With lam = sqrt(lam_W lam_H) a sample of class k gives away the probability
+    a_k = N lam sqrt((K-1)/K) / (w_k sqrt(n_k)) + d (K-1)/K;
+    margin M_k = log((K-1) (1/a_k - 1)), zero once a_k >= (K-1)/K;
     logits of class k: M_k (e_k - 1/K); features orthogonal, ||h_k||^2 = sqrt((K-1)/K lam_W/lam_H / n_k) M_k;
     W W^T with r_k = sqrt(n_k) M_k, classes with M_k = 0 sharing one classifier row.
 """
@@ -16,10 +18,11 @@ from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import centred_rank
-from ncrun.theory.symmetry import alike
-from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, WIDE, Theorem, kind
+from ncrun.theory.symmetry import alike, kinds_of
+from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, UNADJUSTED, WIDE, Theorem, kind, kind_with_options
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
+SOURCE_OPTIONS = "the computation of Dang et al. 2024 with class weights and label smoothing: docs/proofs.md"
 
 
 def _optimum(problem: Problem) -> Prediction:
@@ -27,12 +30,16 @@ def _optimum(problem: Problem) -> Prediction:
     counts = np.asarray(problem.counts, dtype=float)
     K, N = problem.num_classes, counts.sum()
     strength = mean_decay(problem)
-    border = np.sqrt(counts * (K - 1) / K) / (N * strength)  # the factor on all decays at which a class collapses
-    margins = np.log(np.maximum((K - 1) * (border * K / (K - 1) - 1), 1.0))
-    objective = (counts / N) @ np.log1p((K - 1) * np.exp(-margins))
-    objective += strength * np.sqrt(counts * (K - 1) / K) @ margins
+    weights, smoothing = np.array(problem.class_weights or 1.0), problem.label_smoothing
+    # The factor on all decays at which a class collapses.
+    border = (1 - smoothing) * weights * np.sqrt(counts * (K - 1) / K) / (N * strength)
+    given_away = (K - 1) / K * ((1 - smoothing) / border + smoothing)
+    margins = np.log(np.maximum((K - 1) * (1 / given_away - 1), 1.0))
+    losses = np.log1p((K - 1) * np.exp(-margins)) + smoothing * (K - 1) / K * margins
+    objective = (weights * counts / N) @ losses + strength * np.sqrt(counts * (K - 1) / K) @ margins
     geometry = _geometry(problem, margins, problem.weight_decays[0], problem.feature_decay)
-    return replace(geometry, claim="proven", source=SOURCE, objective=float(objective), decay_to_collapse=border)
+    source = SOURCE if problem.has_plain_loss else SOURCE_OPTIONS
+    return replace(geometry, claim="proven", source=source, objective=float(objective), decay_to_collapse=border)
 
 
 def _limit(problem: Problem) -> Prediction:
@@ -44,7 +51,7 @@ def _limit(problem: Problem) -> Prediction:
 
 def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_decay: float) -> Prediction:
     counts = np.asarray(problem.counts, dtype=float)
-    K = len(counts)
+    K, kinds = len(counts), kinds_of(problem)
     feature_gram = np.diag(np.sqrt((K - 1) / K * weight_decay / feature_decay / counts) * margins)
     pulls = np.sqrt(counts) * margins
     encoded = np.eye(K) - 1 / K
@@ -55,8 +62,8 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
         problem,
         "none",
         "",
-        layers=(LayerTarget(alike(weight_gram, counts), alike(feature_gram, counts)),),
-        logits=alike(encoded * margins, counts),
+        layers=(LayerTarget(alike(weight_gram, kinds), alike(feature_gram, kinds)),),
+        logits=alike(encoded * margins, kinds),
         bias=np.zeros(K),
         mean_rank=centred_rank(feature_gram, counts),
     )
@@ -65,6 +72,8 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
 # Orthogonal features need a dimension for each class.
 WHERE = (ONE_LAYER, NO_BIAS, WIDE)
 THEOREMS = (
-    Theorem("relu-features", (*kind("ce", "linear", "features", NONNEGATIVE), *WHERE), _optimum),
+    Theorem(
+        "relu-features", (*kind_with_options("ce", "linear", "features", NONNEGATIVE), *WHERE, UNADJUSTED), _optimum
+    ),
     Theorem("relu-features-limit", (*kind("ce", "linear", "parameters", NONNEGATIVE), *WHERE), _limit),
 )

@@ -1,7 +1,8 @@
 """One linear layer with a bias on features that are never negative, any class counts: what everybody trains.
 
-Cross-entropy or squared loss. The optimum is that of the convex program of gauge_program.py, certified by its bound.
-Frequent classes have features orthogonal to all others; rare classes beside them share directions.
+Squared loss, or cross-entropy with weights, smoothing and adjustment (the latter also without a bias, where no closed
+form is known then); the bias may decay. The optimum is that of the convex program of gauge_program.py, certified by its
+bound. Frequent classes have features orthogonal to all others; rare classes beside them share directions.
 """
 
 from dataclasses import replace
@@ -9,14 +10,22 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
-from ncrun.theory.atom_program import GaugeProblem
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.gauge_program import TOLERANCE, GaugeSolution, narrowed, own_directions, solve
 from ncrun.theory.polar import linked_groups
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
-from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import centred_rank
-from ncrun.theory.symmetry import alike, alike_by_class
-from ncrun.theory.theorem import BIAS, NONNEGATIVE, ONE_LAYER, Theorem, kind
+from ncrun.theory.symmetry import alike, alike_by_class, kinds_of
+from ncrun.theory.theorem import (
+    ADJUSTED,
+    BIAS,
+    NO_BIAS,
+    NONNEGATIVE,
+    ONE_LAYER,
+    PLAIN_LOSS,
+    Theorem,
+    kind_with_options,
+)
 
 SOURCE = "convex program over non-negative features, solved with a duality gap: docs/proofs.md"
 LARGEST_GAP = 1e-6  # of the objective: what is further from its bound is no certificate
@@ -30,10 +39,8 @@ BISECTED = 1e-3
 def _optimum(problem: Problem) -> Prediction:
     assert problem.feature_decay is not None
     if problem.num_classes > MOST_AT_ALL:
-        return Prediction(
-            problem, "none", "", note=f"features after a ReLU with a bias: solved for up to {MOST_AT_ALL} classes"
-        )
-    posed = _posed(problem)
+        return Prediction(problem, "none", "", note=f"features after a ReLU: solved for up to {MOST_AT_ALL} classes")
+    posed = ConvexProblem.of(problem)
     own = own_directions(posed)
     few = problem.num_classes <= MOST_CLASSES
     solution = solve(posed) if few and not _is_certified(own, TOLERANCE) else own
@@ -44,7 +51,7 @@ def _optimum(problem: Problem) -> Prediction:
             note = f"the optimum found needs {needed} features: the objective is that of wider layers, a lower bound"
             return _bound(problem, solution, note)
     if not _is_certified(solution, LARGEST_GAP):
-        note = "features after a ReLU with a bias: the objective is a lower bound; the program was not solved"
+        note = "features after a ReLU: the objective is a lower bound; the program was not solved"
         if not few:
             note += f" (rare classes share directions, which is sought for up to {MOST_CLASSES} classes)"
         return _bound(problem, solution, note)
@@ -58,10 +65,6 @@ def _optimum(problem: Problem) -> Prediction:
 
 def _bound(problem: Problem, solution: GaugeSolution, note: str) -> Prediction:
     return Prediction(problem, "none", SOURCE, objective=solution.lower_bound, note=note)
-
-
-def _posed(problem: Problem) -> GaugeProblem:
-    return GaugeProblem(problem.loss, np.asarray(problem.counts, dtype=float), mean_decay(problem), problem.bias)
 
 
 def _is_certified(solution: GaugeSolution, tolerance: float) -> bool:
@@ -78,25 +81,27 @@ def _shaped(certified: Prediction, solution: GaugeSolution) -> Prediction:
     weight_gram = ratio * (atoms.weights / sizes) @ atoms.weights.T
     root = np.sqrt(counts)
     feature_gram = (atoms.directions.T * sizes) @ atoms.directions / ratio / np.outer(root, root)
-    feature_gram = alike(feature_gram, counts)
+    kinds = kinds_of(problem)
+    feature_gram = alike(feature_gram, kinds)
     return replace(
         certified,
-        layers=(LayerTarget(alike(weight_gram, counts), feature_gram),),
-        logits=alike(solution.logits / root, counts),
-        bias=alike_by_class(atoms.bias, counts),
+        layers=(LayerTarget(alike(weight_gram, kinds), feature_gram),),
+        logits=alike(solution.logits / root, kinds),
+        bias=alike_by_class(atoms.bias, kinds),
         mean_rank=centred_rank(feature_gram, counts),
         note=_sharing_in_words(solution),
     )
 
 
-def _is_unique(posed: GaugeProblem, solution: GaugeSolution) -> bool:
+def _is_unique(posed: ConvexProblem, solution: GaugeSolution) -> bool:
     """Whether Gram matrices, logits and bias are the same at every optimum. Proof: docs/proofs.md."""
-    A, s, root = solution.slopes, posed.strength, np.sqrt(posed.counts)
+    A, s, root = solution.slopes, posed.strength, posed.root
     groups = linked_groups(A.T @ A, least=-NEARLY)
-    if any(_rank(A[:, group]) < len(group) for group in groups):
+    dependent = max(len(group) - _rank(A[:, group]) for group in groups)
+    if not posed.bias or posed.bias_decay:
+        return dependent <= 1
+    if dependent:
         return False
-    if not posed.bias:
-        return True
     pulls = np.column_stack([A[:, group] @ root[list(group)] for group in groups])
     idle = [
         np.linalg.norm(pull) < s * (1 - NEARLY) * np.linalg.norm(root[list(group)])
@@ -129,18 +134,23 @@ def _sharing_in_words(solution: GaugeSolution) -> str:
     return f"classes {named} and {sharing[-1]} share feature directions: theirs are not orthogonal to each other"
 
 
+def with_imbalance(problem: Problem, power: float) -> Problem:
+    """The same with counts n_k^power, scaled to the same N: from equal counts at 0 through these at 1."""
+    counts = np.asarray(problem.counts, dtype=float)
+    moved = counts**power
+    return replace(problem, counts=tuple((moved * (counts.sum() / moved.sum())).tolist()))
+
+
 def imbalance_of_sharing(problem: Problem) -> float | None:
     """n_min/n_max at which classes begin to share directions, on the way from equal counts through these and beyond.
 
-    The counts go through n_k^t, scaled to the same N, t from 0 to FURTHEST. None where they never begin to, or where
+    The counts go through those of with_imbalance, t from 0 to FURTHEST. None where they never begin to, or where
     the counts are equal. problem: one that `THEOREMS` covers.
     """
-    posed = _posed(problem)
-    ratio = float(posed.counts.min() / posed.counts.max())
+    ratio = min(problem.counts) / max(problem.counts)
 
     def shares(t: float) -> bool:
-        counts = posed.counts**t
-        through = replace(posed, counts=counts * (posed.counts.sum() / counts.sum()))
+        through = ConvexProblem.of(with_imbalance(problem, t))
         return not _is_certified(own_directions(through), TOLERANCE)
 
     low, high = (0.0, 1.0) if shares(1.0) else (1.0, FURTHEST)
@@ -165,7 +175,9 @@ def sharing_in_words(problem: Problem) -> str:
     )
 
 
-THEOREMS = tuple(
-    Theorem(f"relu-features-bias-{loss}", (*kind(loss, "linear", "features", NONNEGATIVE), ONE_LAYER, BIAS), _optimum)
-    for loss in ("ce", "mse")
+CE, MSE = (kind_with_options(loss, "linear", "features", NONNEGATIVE) for loss in ("ce", "mse"))
+THEOREMS = (
+    Theorem("relu-features-bias-ce", (*CE, ONE_LAYER, BIAS), _optimum),
+    Theorem("relu-features-bias-mse", (*MSE, ONE_LAYER, BIAS, PLAIN_LOSS), _optimum),
+    Theorem("relu-features-adjusted", (*CE, ONE_LAYER, NO_BIAS, ADJUSTED), _optimum),
 )

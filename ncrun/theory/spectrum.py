@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, LayerTarget, Prediction, Tie
 from ncrun.theory.products import mean_decay, running_products
-from ncrun.theory.symmetry import alike
+from ncrun.theory.symmetry import alike, kinds_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def assemble(
     per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
 
     def gram(axes: Array, powers: Array) -> Array:
-        return alike((axes * (powers * fixed)) @ axes.T, counts)
+        return alike((axes * (powers * fixed)) @ axes.T, kinds_of(problem))
 
     layers = tuple(
         LayerTarget(gram(spectrum.left, w), gram(per_sample, h))
@@ -96,7 +96,7 @@ def assemble(
             tuple(float(h[kept_one]) / count for h in feature_powers),
             float(kept[kept_one]) / count**0.5,
         )
-    logits = alike((spectrum.left * (kept * fixed)) @ per_sample.T, counts)
+    logits = alike((spectrum.left * (kept * fixed)) @ per_sample.T, kinds_of(problem))
     mean_rank = None if tie is not None else centred_rank(layers[0].feature_gram, counts)
     return Prediction(problem, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
 

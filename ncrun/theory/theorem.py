@@ -118,11 +118,15 @@ EITHER_SIGN = Condition("features of a known sign", lambda p: p.feature_sign in 
 BIAS = Condition("a bias", lambda problem: problem.bias)
 UNDECAYED_BIAS = Condition("a bias without decay", lambda problem: not problem.bias_decay)
 PLAIN_LOSS = Condition("a loss without weights, smoothing and adjustment", lambda problem: problem.has_plain_loss)
+# Adjustment of equal counts adds one number to all scores, which changes nothing.
+UNADJUSTED = Condition(
+    "a loss without adjustment, or equal class counts", lambda p: not p.logit_adjustment or p.is_balanced
+)
+ADJUSTED = Condition("logit adjustment of unequal class counts", lambda p: not UNADJUSTED.holds(p))
 NO_BIAS = Condition("no bias", lambda problem: not problem.bias)
 ONE_LAYER = Condition("a single layer", lambda problem: problem.depth == 1)
 DEEP = Condition("two layers or more", lambda problem: problem.depth > 1)
 BALANCED = Condition("equal class counts", lambda problem: problem.is_balanced)
-UNEQUAL = Condition("unequal class counts", lambda problem: not problem.is_balanced)
 WIDE = Condition("layers at least as wide as there are classes", lambda p: min(p.widths) >= p.num_classes)
 WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.widths) >= p.num_classes - 1)
 

@@ -5,6 +5,7 @@ import pytest
 from posed import free, times
 
 from ncrun.theory import Problem, convex_program, predict
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import class_margins
 from ncrun.theory.report import as_json
 
@@ -13,9 +14,7 @@ DIGITS = 1e-3  # what is promised of a border that has to be sought
 
 def margins(problem: Problem) -> np.ndarray:
     """From a solution of its own, to a gap of 1e-13: margins beyond 1e-11 are no rounding."""
-    assert problem.feature_decay is not None
-    strength = np.sqrt(problem.weight_decays[0] * problem.feature_decay)
-    solution = convex_program.solve(np.array(problem.counts), strength, problem.bias, tolerance=1e-13)
+    solution = convex_program.solve(ConvexProblem.of(problem), tolerance=1e-13)
     return class_margins(solution.logits + solution.bias[:, None])
 
 

@@ -7,8 +7,10 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
+from ncrun.losses import CrossEntropy
 from ncrun.theory import convex_program
-from ncrun.theory.convex_program import Solution, solve
+from ncrun.theory.convex_problem import ConvexProblem
+from ncrun.theory.convex_program import Solution
 from ncrun.theory.prediction import Array
 
 # The solver's default relative gap is 1e-11. Rounding adds about 1e-14 to it at the smallest strengths.
@@ -28,6 +30,10 @@ def step_counts(large_classes: int, small_classes: int, large: int, small: int) 
 def strength_above_zero(counts: Array, fraction: float) -> float:
     """A strength relative to sqrt(max n) / N, which bounds every column of A and so roughly where all logits vanish."""
     return fraction * float(np.sqrt(counts.max()) / counts.sum())
+
+
+def solve(counts: Array, strength: float, bias: bool, **options: Any) -> Solution:
+    return convex_program.solve(ConvexProblem(CrossEntropy(), counts, strength, bias), **options)
 
 
 def relative_gap(solution: Solution) -> float:
@@ -256,7 +262,7 @@ def test_a_failing_decomposition_is_taken_of_the_transpose(monkeypatch: pytest.M
 
 
 def test_probabilities_outside_the_dual_bound_nothing() -> None:
-    instance = convex_program._Problem(np.array([0.5, 0.5]), np.ones(2), 10.0, False, 1.0)
+    instance = ConvexProblem(CrossEntropy(), np.ones(2), 10.0, False)
     every_sample_wrong = np.array([[-1.0, 1.0], [1.0, -1.0]])
-    assert convex_program._dual_value(instance, every_sample_wrong) == 0
-    assert convex_program._dual_value(instance, -0.5 * every_sample_wrong) == 0  # a probability above one
+    assert instance.lower_bound(every_sample_wrong, np.linalg.norm) == 0
+    assert instance.lower_bound(-0.5 * every_sample_wrong, np.linalg.norm) == 0  # a probability above one

@@ -47,6 +47,7 @@ def objective(logits: Array, bias: Array, posed: Posed) -> float:
     """The problem itself, in the logits."""
     scores = logits + bias[:, None]
     data = np.log(np.exp(scores).sum(axis=0)) - np.diag(scores)
+    data += posed.smoothing * (np.diag(scores) - scores.mean(axis=0)) + posed.bias_decay / 2 * bias @ bias
     singular = math.sqrt(posed.count) * np.linalg.svd(logits, compute_uv=False)
     return float(data.mean() + posed.penalty * (singular[singular > 1e-9 * singular[0]] ** posed_power(posed)).sum())
 
@@ -70,10 +71,11 @@ def smoothed(flat: Array, posed: Posed, smoothing: float) -> tuple[float, Array]
     return float(value), np.concatenate([(slope + (left * pulled) @ right).ravel(), by_bias])
 
 
+@pytest.mark.parametrize("options", [{}, {"smoothing": 0.2, "bias_decay": 0.1}], ids=["plain", "options"])
 @pytest.mark.parametrize("mixture", MIXTURES, ids=str)
-def test_value_and_slope_are_those_of_the_logits(mixture: Mixture) -> None:
+def test_value_and_slope_are_those_of_the_logits(mixture: Mixture, options: dict[str, float]) -> None:
     rng = np.random.default_rng(3)
-    posed = Posed(K, 20.0, 0.01, 3, bias=True)
+    posed = Posed(K, 20.0, 0.01, 3, bias=True, **options)
     values, only = Values([mixture], posed), np.array([0])
     point = rng.standard_normal(2 * len(mixture.kinds) * (1 + mixture.rank))
     assert values(point[None], only)[0][0] == pytest.approx(objective(*logits_of(mixture, point), posed), rel=1e-10)

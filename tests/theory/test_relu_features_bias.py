@@ -6,8 +6,9 @@ from free_feature_problems import random_setting
 from free_features import Array, Instance
 from posed import free
 
+from ncrun.losses import LOSSES, CrossEntropy
 from ncrun.theory import predict
-from ncrun.theory.atom_program import GaugeProblem
+from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.gauge_program import own_directions, solve
 from ncrun.theory.polar import polar
 from ncrun.theory.relu_features_bias import imbalance_of_sharing
@@ -43,7 +44,7 @@ def test_without_a_bias_it_is_the_closed_form() -> None:
         counts = np.round(np.exp(rng.uniform(0, 6, int(rng.integers(2, 9)))))
         weight, feature = np.exp(rng.uniform(-9, -3, 2))
         known = predict(free("ce", counts.tolist(), (weight, feature), feature_sign="nonnegative"))
-        found = own_directions(GaugeProblem("ce", counts, float(np.sqrt(weight * feature)), False))
+        found = own_directions(ConvexProblem(CrossEntropy(), counts, float(np.sqrt(weight * feature)), False))
         assert found.objective == pytest.approx(known.objective, rel=1e-13)
         assert found.duality_gap <= 1e-12 * found.objective
         assert known.logits is not None
@@ -88,7 +89,7 @@ def test_rare_classes_share_directions_from_the_border_on(loss: str) -> None:
     for factor, shared in ((1.003, False), (0.997, True)):
         power = np.log(border * factor) / np.log(counts.min() / counts.max())
         through = counts**power * counts.sum() / (counts**power).sum()
-        posed = GaugeProblem(loss, through, 5e-3, True)
+        posed = ConvexProblem(LOSSES[loss], through, 5e-3, True)
         own, best = own_directions(posed), solve(posed)
         assert best.duality_gap <= 1e-11 * best.objective
         assert (own.duality_gap > 1e-11 * own.objective) == shared
