@@ -31,11 +31,11 @@ class Objective:
     @classmethod
     def of(cls, problem: Problem) -> "Objective":
         """What a run descends so that its optimum is the one that theory predicts for the problem."""
-        samples = round(sum(problem.counts))
+        samples = round(problem.num_samples)
         return cls(loss_of(problem), problem.decay_mode, problem.weight_decays, problem.feature_decay, samples)
 
     def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The data term of (B, K) logits, summed over samples (divide by B or N)."""
+        """The data term of (B, K) logits, summed over samples (divide by B or N). labels: (B,), or (B, q) targets."""
         return self.loss.data_sum(logits, labels)
 
     def penalty(

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ncrun.targets import Targets
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -11,7 +13,8 @@ class Problem:
     L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2, the data term being that of `loss` over N samples.
 
     loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory may be asked about one that it does not know.
-    counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class).
+    counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class). () of a
+    problem with targets, which has no classes: what is about classes fails there, and does not take outputs for them.
     widths: the features' dimension d, then the head's M-1 hidden widths.
     weight_decays: lam_W_1 .. lam_W_M, W_1 being the layer that reads the features.
     feature_decay: lam_H; None when decay_mode is "parameters".
@@ -22,6 +25,7 @@ class Problem:
     bias_decay: lam_b of a term lam_b/2 ||b||^2; 0 without one.
     label_smoothing, class_weights, logit_adjustment: of the cross-entropy, as ncrun.losses.CrossEntropy says; () where
     all classes weigh 1.
+    targets: the moments of targets y that are vectors of numbers, in place of classes: Y of the squared loss is theirs.
     """
 
     loss: str
@@ -38,6 +42,7 @@ class Problem:
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
     logit_adjustment: float = 0.0
+    targets: Targets | None = None
 
     @property
     def depth(self) -> int:
@@ -46,8 +51,18 @@ class Problem:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K; 0 of a problem with targets."""
         return len(self.counts)
+
+    @property
+    def num_outputs(self) -> int:
+        """What the head puts out: K logits, or q numbers."""
+        return len(self.counts) if self.targets is None else self.targets.num_outputs
+
+    @property
+    def num_samples(self) -> float:
+        """N."""
+        return sum(self.counts) if self.targets is None else self.targets.num_samples
 
     @property
     def is_balanced(self) -> bool:
@@ -85,6 +100,8 @@ class Problem:
         """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again. An entry that
         came later is left out at the value that earlier problems had."""
         plain = {key: value for key, value in asdict(self).items() if key not in ADDED or value != ADDED[key]}
+        if self.targets is not None:
+            plain["targets"] = self.targets.as_json()
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
     @classmethod
@@ -100,10 +117,12 @@ class Problem:
         for key in content:
             if key not in known:
                 raise ValueError(f"{key}: is no entry of a problem")
+        targets = _targets(content)
+        counts = range(0 if targets is not None else _length(content, "counts"))
         decays = tuple(_number(content, "weight_decays", m) for m in range(_length(content, "weight_decays")))
         return cls(
             loss=_word(content, "loss"),
-            counts=tuple(_number(content, "counts", k, above=True) for k in range(_length(content, "counts"))),
+            counts=tuple(_number(content, "counts", k, above=True) for k in counts),
             widths=tuple(_width(content, m) for m in range(_length(content, "widths", len(decays)))),
             bias=_flag(content, "bias"),
             weight_decays=decays,
@@ -116,11 +135,18 @@ class Problem:
             label_smoothing=_number(content, "label_smoothing"),
             class_weights=_class_weights(content),
             logit_adjustment=_number(content, "logit_adjustment"),
+            targets=targets,
         )
 
 
 # Entries that earlier problems did not have, and what they then were.
-ADDED: dict[str, Any] = {"bias_decay": 0.0, "label_smoothing": 0.0, "class_weights": (), "logit_adjustment": 0.0}
+ADDED: dict[str, Any] = {
+    "bias_decay": 0.0,
+    "label_smoothing": 0.0,
+    "class_weights": (),
+    "logit_adjustment": 0.0,
+    "targets": None,
+}
 
 
 def _length(content: dict[str, Any], key: str, expected: int | None = None, each: str = "layer") -> int:
@@ -147,6 +173,19 @@ def _class_weights(content: dict[str, Any]) -> tuple[float, ...]:
         return ()
     number = _length(content, "class_weights", len(content["counts"]), "class")
     return tuple(_number(content, "class_weights", k, above=True) for k in range(number))
+
+
+def _targets(content: dict[str, Any]) -> Targets | None:
+    """With targets, counts are an empty list."""
+    if content["targets"] is None:
+        return None
+    try:
+        found = Targets.from_json(content["targets"])
+    except ValueError as error:
+        raise ValueError(f"targets: {error}") from None
+    if not isinstance(content["counts"], list | tuple) or len(content["counts"]):
+        raise ValueError(f"counts: must be an empty list beside targets, found {_short(content['counts'])}")
+    return found
 
 
 def _width(content: dict[str, Any], at: int) -> int:

@@ -19,6 +19,7 @@ from free_feature_problems import KINDS, random_setting
 from free_features import Array, Instance, Point
 
 from ncrun.theory import Prediction, predict
+from ncrun.theory.directions import Directions
 
 LARGEST_ERROR = 1e-6  # the search stops at a small gradient, not at the exact optimum
 LARGEST_UNDERCUT = 1e-8  # rounding only: a claimed minimum cannot be undercut
@@ -62,8 +63,10 @@ def gram(matrix: Array) -> Array:
     return np.asarray(matrix.T @ matrix)
 
 
-def matrix_distances(geometry: Prediction, best: Point) -> list[float]:
+def matrix_distances(geometry: Prediction, best: Point, targets: Array | None) -> list[float]:
     """Of the logits and of every Gram matrix that the claim determines; none near a border, none of zeros."""
+    if geometry.directions is not None and targets is not None:
+        return direction_distances(geometry, geometry.directions, best, targets)
     borders = geometry.decay_to_collapse
     if not geometry.determined or geometry.logits is None or not np.linalg.norm(geometry.logits) > 0:
         return []
@@ -78,15 +81,29 @@ def matrix_distances(geometry: Prediction, best: Point) -> list[float]:
     return [distance(found, target) for found, target in pairs]
 
 
+def direction_distances(geometry: Prediction, found: Directions, best: Point, targets: Array) -> list[float]:
+    """The same of a problem with targets, (q, N)."""
+    assert geometry.bias is not None
+    if not found.kept.any() or np.any(np.abs(found.decay_to_collapse - 1) < NEAR_COLLAPSE):
+        return []
+    centred = targets - geometry.bias[:, None]
+    pairs = [(best.logits(), found.output_map() @ centred)]
+    for m in range(geometry.problem.depth):
+        pairs.append((gram(best.suffix(m).T), found.weight_gram(m)))
+        pairs.append((gram(best.layer_input(m)), gram(found.feature_root(m) @ centred)))
+    return [distance(measured, target) for measured, target in pairs]
+
+
 def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> list[str]:
     """Search one random setting and add it to its claim's tally. Returns what has to be told: failures, discoveries."""
     problem = random_setting(rng, kind)
     geometry = predict(problem)
-    found = Instance.by_class(problem).search(rng, geometry.logits)
+    instance = Instance.of(problem, rng)
+    found = instance.search(rng, geometry.logits)
     tally = tallies.setdefault(geometry.claim, Tally())
     tally.settings += 1
     tally.searches += len(found)
-    tally.collapsed += any(geometry.collapsed())
+    tally.collapsed += any(geometry.collapsed()) or (geometry.directions is not None and 0 in geometry.directions.kept)
     if geometry.objective is None:
         return []
     relative = found[0].value / geometry.objective - 1
@@ -97,7 +114,7 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
     below = 1 - found[0].value / lowest_value
     tally.below += below > LARGEST_UNDERCUT
     if geometry.claim in ("proven", "certified"):
-        distances = matrix_distances(geometry, found[0])
+        distances = matrix_distances(geometry, found[0], instance.targets)
         tally.compared += bool(distances)
         tally.distance = max(tally.distance, *distances, 0.0)
         tally.gap = max(tally.gap, (geometry.duality_gap or 0.0) / geometry.objective)

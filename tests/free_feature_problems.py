@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ncrun.targets import Targets
 from ncrun.theory import Problem
 
 
@@ -33,6 +34,31 @@ def random_mse(rng: np.random.Generator) -> Problem:
         bias=bool(rng.random() < 0.5),
         weight_decays=tuple(decays[1:].tolist()),
         feature_decay=float(decays[0]),
+    )
+
+
+def random_targets(rng: np.random.Generator) -> Problem:
+    """Targets of 1..4 numbers, correlated and far from centred, for 6..14 samples: M = 1..4, unequal decays, bias or
+    not, a bottleneck or not. The strongest direction sits between far below and somewhat beyond its collapse."""
+    q, M, N = int(rng.integers(1, 5)), int(rng.integers(1, 5)), int(rng.integers(6, 15))
+    bias = bool(rng.random() < 0.5)
+    spread = np.exp(rng.uniform(-1.5, 1.5, q))
+    moments = Targets.of(rng.standard_normal((N, q)) * spread @ rng.standard_normal((q, q)) + rng.standard_normal(q))
+    widths = rng.integers(q, q + 3, M)
+    if q > 1 and rng.random() < 0.3:
+        widths[rng.integers(M)] = rng.integers(1, q)
+    strongest = N * np.linalg.eigvalsh(moments.moment(bias))[-1]
+    strength = np.exp(rng.uniform(np.log(0.01), np.log(0.7)))
+    drawn = rng.uniform(-1.5, 1.5, M + 1)
+    decays = strength * strongest ** (M / (M + 1)) / N * np.exp(drawn - drawn.mean())
+    return Problem(
+        loss="mse",
+        counts=(),
+        widths=tuple(widths.tolist()),
+        bias=bias,
+        weight_decays=tuple(decays[1:].tolist()),
+        feature_decay=float(decays[0]),
+        targets=moments,
     )
 
 
@@ -116,6 +142,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "ce-relu-options": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative", options=OPTIONS[:3]).draw,
     "ce-relu-b-options": Kind("ce", (2, 6), (1, 1), 100, True, "nonnegative", options=OPTIONS).draw,
     "mse-relu-b-decay": Kind("mse", (2, 6), (1, 1), 50, True, "nonnegative", options=("bias_decay",)).draw,
+    "mse-targets": random_targets,
 }
 
 

@@ -52,11 +52,30 @@ class Point:
 
 @dataclass(frozen=True)
 class Instance:
-    """A setting with its columns written out. repeats, labels: (J,), samples that a column stands for and its class."""
+    """A setting with its columns written out. repeats, labels: (J,), samples that a column stands for and its class.
+    targets: (q, J), in place of classes."""
 
     problem: Problem
     repeats: Array
     labels: NDArray[np.int64]
+    targets: Array | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, rng: np.random.Generator) -> "Instance":
+        """The fewest columns that the problem can be written out with."""
+        return cls.by_class(problem) if problem.targets is None else cls.on_targets(problem, rng)
+
+    @classmethod
+    def on_targets(cls, problem: Problem, rng: np.random.Generator) -> "Instance":
+        """One column per sample: targets with the moments of the problem, which does not know their order."""
+        moments = problem.targets
+        assert moments is not None
+        N, q = moments.num_samples, moments.num_outputs
+        # Orthonormal columns, all of them orthogonal to the vector of ones: coordinates of mean 0 and covariance I / N.
+        columns = np.linalg.qr(np.column_stack([np.ones(N), rng.standard_normal((N, q))]))[0][:, 1:]
+        variances, axes = np.linalg.eigh(np.array(moments.covariance))
+        values = (axes * np.sqrt(np.maximum(variances, 0) * N)) @ columns.T + np.array(moments.mean)[:, None]
+        return cls(problem, np.ones(N), np.zeros(N, dtype=np.int64), values)
 
     @classmethod
     def by_class(cls, problem: Problem) -> "Instance":
@@ -71,13 +90,15 @@ class Instance:
 
     @property
     def one_hot(self) -> Array:
-        """Y, (K, J)."""
+        """Y, (K, J); of a problem with targets, those."""
+        if self.targets is not None:
+            return self.targets
         return np.asarray(np.eye(self.problem.num_classes)[:, self.labels])
 
     def shapes(self) -> list[tuple[int, int]]:
         """Of H, W_1, .., W_M."""
         inner = list(self.problem.widths)
-        return list(zip([*inner, self.problem.num_classes], [len(self.labels), *inner], strict=True))
+        return list(zip([*inner, self.problem.num_outputs], [len(self.labels), *inner], strict=True))
 
     def scales(self) -> list[Array]:
         """In units of these every factor has the penalty 1/2 ||X||^2, which L-BFGS likes better."""
@@ -128,9 +149,11 @@ class Instance:
 
     def start_bias(self) -> Array:
         """The best bias while the rest of the network is silent: the class shares, or their logarithms."""
-        shares = np.array(self.problem.counts) / sum(self.problem.counts)
         if not self.problem.bias:
-            return np.zeros(self.problem.num_classes)
+            return np.zeros(self.problem.num_outputs)
+        if self.targets is not None:
+            return np.asarray(self.targets.mean(axis=1))
+        shares = np.array(self.problem.counts) / sum(self.problem.counts)
         return shares if self.problem.loss == "mse" else np.asarray(np.log(shares) - np.log(shares).mean())
 
     def balanced_factors(self, logits: Array, rng: np.random.Generator) -> list[Array]:
@@ -168,7 +191,7 @@ class Instance:
 
     def structured_starts(self, rng: np.random.Generator) -> list[list[Array]]:
         """Factors of shapes that somebody could think of, the plainest first; only their shape matters."""
-        problem, K = self.problem, self.problem.num_classes
+        problem, K = self.problem, self.problem.num_outputs
         if problem.head == "relu":
             return [self.spread(start) for start in relu_starts(K, problem.widths, rng)]
         shift = np.full(K, 1 / K) if problem.loss == "ce" else self.start_bias()

@@ -19,11 +19,13 @@ class Loss(ABC):
 
     key: the name that users type. words: what captions and tables call it, such as "squared loss". takes_options:
     whether `with_options` heeds label_smoothing, class_weights and logit_adjustment, which users may then set.
+    takes_targets: whether `data_sum` also takes (B, q) targets of floats in place of labels.
     """
 
     key: str
     words: str
     takes_options: bool = False
+    takes_targets: bool = False
 
     def with_options(self, problem: Problem) -> "Loss":
         """This loss with the options that a problem sets; a loss without options is what it is."""
@@ -40,8 +42,8 @@ class Loss(ABC):
     def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor] | None":
         """The gradient of data_sum / N, written out for R sets of free features at once, and what `value` needs.
 
-        logits: (R, K, N), may be overwritten. targets: (R, K, N), the one-hot labels. None if it is not written out:
-        then autograd finds it from data_sum.
+        logits: (R, K, N), may be overwritten. targets: (R, K, N), the one-hot labels, or targets of
+        numbers. None if it is not written out: then autograd finds it from data_sum.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Half the squared distance of the logits to the one-hot labels: 1/(2N) ||Z - Y||^2."""
+"""Half the squared distance of the logits to the one-hot labels, or to targets of numbers: 1/(2N) ||Z - Y||^2."""
 
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 class SquaredLoss(Loss):
     key = "mse"
     words = "squared loss"
+    takes_targets = True
 
     def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
+        if labels.is_floating_point():
+            return (logits - labels).square().sum() / 2
         # ||z - e_y||^2 without building the one-hot matrix
         own = logits.gather(1, labels[:, None])
         return (logits.square().sum() - 2 * own.sum() + len(labels)) / 2

@@ -6,7 +6,7 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.registry import Registry
-from ncrun.theory import cross_entropy, relu_features, relu_features_bias, relu_head, seli, squared_loss
+from ncrun.theory import any_targets, cross_entropy, relu_features, relu_features_bias, relu_head, seli, squared_loss
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.theorem import Theorem, uncovered
 
@@ -14,6 +14,7 @@ THEOREMS: Registry[Theorem] = Registry(
     "theorem",
     (
         *squared_loss.THEOREMS,
+        *any_targets.THEOREMS,
         *cross_entropy.THEOREMS,
         *seli.THEOREMS,
         *relu_features.THEOREMS,
@@ -51,12 +52,14 @@ def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
             geometry = theorem.predict(problem)
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return _beyond_floats(theorem, problem, str(error))
+    powers = geometry.directions.weight_powers + geometry.directions.feature_powers if geometry.directions else ()
     named: list[tuple[str, Array | float | None]] = [
         ("the objective", geometry.objective),
         ("the logits", geometry.logits),
         ("the bias", geometry.bias),
         *(("a Gram matrix of the classifier", layer.weight_gram) for layer in geometry.layers),
         *(("a Gram matrix of the class means", layer.feature_gram) for layer in geometry.layers),
+        *(("a squared singular value", each) for each in powers),
     ]
     for name, value in named:
         if value is not None and not np.isfinite(value).all():

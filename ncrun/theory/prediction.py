@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ncrun.losses import loss_of
 from ncrun.problem import Problem
+from ncrun.theory.directions import Directions
 
 Array = NDArray[np.float64]
 
@@ -89,6 +90,8 @@ class Prediction:
     decay_to_vanish: (K,), the factor up to which a local minimum with the class remains, beyond its collapse at the
     optimum; None where there is no such minimum, or none is known.
     mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
+    directions: of a problem with targets, the optimum along their principal directions; layers, logits and all that is
+    by class are then empty.
     note: one sentence that a reader of the numbers must know, or "".
     """
 
@@ -108,6 +111,7 @@ class Prediction:
     decay_to_collapse: Array | None = None
     decay_to_vanish: Array | None = None
     mean_rank: int | None = None
+    directions: Directions | None = None
     note: str = ""
 
     @property
@@ -122,6 +126,8 @@ class Prediction:
 
     def data_term(self) -> float | None:
         """The loss' data term at the optimum, or None where the optimum does not determine it."""
+        if self.directions is not None and not self.scale_free:
+            return self.directions.squared_error() / (2 * self.problem.num_samples)
         if not self.determined or self.logits is None or self.bias is None:
             return None
         counts = np.asarray(self.problem.counts)

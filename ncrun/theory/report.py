@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.losses import described
+from ncrun.problem import Problem
 from ncrun.theory.prediction import CLAIMS, Array, Prediction
 from ncrun.theory.relu_features_bias import sharing_in_words
+from ncrun.theory.target_report import directions_json, directions_table
 
 
 def as_json(geometry: Prediction) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
             }
         )
     matrices = geometry.layers and geometry.tie is None
+    of_targets = {} if geometry.problem.targets is None else {"directions": directions_json(geometry)}
     return {
         "claim": geometry.claim,
         "source": geometry.source,
@@ -59,6 +62,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
         "logits": geometry.logits.tolist() if matrices and geometry.logits is not None else None,
         "best_known": vars(geometry.best_known) if geometry.best_known is not None else None,
         "references": [vars(reference) for reference in geometry.references],
+        **of_targets,
     }
 
 
@@ -135,12 +139,11 @@ def _power_in_words(base: float, exponent: float, times: float = 1.0) -> str:
 def as_table(geometry: Prediction) -> str:
     """The same for people: class by class, then the nearest threshold in plain words."""
     problem = geometry.problem
-    total = sum(problem.counts)
     bias = "last-layer bias" if problem.bias else "no bias"
     kind = "ReLU head" if problem.head == "relu" else f"{problem.head} head"
     sign = ", features >= 0" if problem.feature_sign == "nonnegative" else ""
     lines = [
-        f"{problem.num_classes} classes, {total:.0f} samples, {kind} of depth {problem.depth},"
+        f"{_outputs(problem)}, {problem.num_samples:.0f} samples, {kind} of depth {problem.depth},"
         f" {described(problem)}, {bias}{sign}",
         f"decays: {_decays(geometry)}",
         f"claim: {geometry.claim} ({CLAIMS[geometry.claim]})",
@@ -160,6 +163,8 @@ def as_table(geometry: Prediction) -> str:
         if geometry.best_known is None or reference.name != geometry.best_known.name:
             value = f"{reference.objective:.8g}" if reference.objective is not None else "a direction only"
             lines.append(f"reference: {value} ({reference.name}; {reference.source})")
+    if geometry.directions is not None:
+        return "\n".join([*lines, "", *directions_table(geometry)])
     if not geometry.layers:
         return "\n".join(lines)
     lines += [
@@ -179,6 +184,10 @@ def as_table(geometry: Prediction) -> str:
         lines.append(f"{k:>5} {count:>7.0f} {numbers}  {_distance_in_words(geometry, k, collapsed[k])}")
     lines += ["", _summary(geometry, collapsed), *filter(None, [sharing_in_words(problem)])]
     return "\n".join(lines)
+
+
+def _outputs(problem: Problem) -> str:
+    return f"{problem.num_classes} classes" if problem.targets is None else f"targets of {problem.num_outputs} numbers"
 
 
 def _decays(geometry: Prediction) -> str:

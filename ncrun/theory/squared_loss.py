@@ -118,20 +118,25 @@ def limit(problem: Problem) -> Prediction:
     """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
     bias."""
     counts = np.asarray(problem.counts, dtype=float)
-    M = problem.depth
     spectrum = label_spectrum(counts, problem.bias)
     rank = min(problem.num_classes, *problem.widths)
     kept = np.where(np.arange(len(spectrum.values)) < rank, spectrum.values, 0.0)
     kept = kept / kept.max()
-    weight_powers = [kept ** (2 * (M - m) / (M + 1)) for m in range(M)]
-    feature_powers = [kept ** (2 * (m + 1) / (M + 1)) for m in range(M)]
     return replace(
-        assemble(problem, spectrum, kept, weight_powers, feature_powers, rank),
+        assemble(problem, spectrum, kept, *limit_powers(kept, problem.depth), rank),
         claim="transferred",
         source=LIMIT_SOURCE,
         scale_free=True,
         note="plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale",
     )
+
+
+def limit_powers(values: Array, depth: int) -> tuple[list[Array], list[Array]]:
+    """Squared singular values of each suffix W_M..W_m and of its input times sqrt(n_k), for m = 1..M, up to a factor,
+    at vanishing decay. values: those of the logits times sqrt(n_k)."""
+    weights = [values ** (2 * (depth - m) / (depth + 1)) for m in range(depth)]
+    features = [values ** (2 * (m + 1) / (depth + 1)) for m in range(depth)]
+    return weights, features
 
 
 def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank: int) -> Array:

@@ -24,12 +24,20 @@ class Condition:
 
 
 def _is_posed(problem: Problem) -> bool:
-    counts, widths = problem.counts, problem.widths
-    samples = len(counts) >= 2 and all(0 < count < math.inf for count in counts)
-    return samples and 0 < len(widths) == problem.depth and min(widths) >= 1
+    counts = problem.counts
+    classes = len(counts) >= 2 and all(0 < count < math.inf for count in counts)
+    return classes and problem.targets is None and _has_widths(problem)
+
+
+def _has_widths(problem: Problem) -> bool:
+    return 0 < len(problem.widths) == problem.depth and min(problem.widths) >= 1
 
 
 POSED = Condition("two classes or more, each with samples, and a width for each layer", _is_posed)
+POSED_ON_TARGETS = Condition(
+    "targets in place of classes, and a width for each layer",
+    lambda problem: problem.targets is not None and not problem.counts and _has_widths(problem),
+)
 
 
 @dataclass(frozen=True)
@@ -37,23 +45,24 @@ class Theorem:
     """Covers the problems that are `POSED` and meet all of its conditions. No other theorem may cover one of them.
 
     key: its name in messages. prediction: of a problem that is covered. bound_only: whether that is a bound or a
-    direction under claim "none".
+    direction under claim "none". posed: `POSED`, or POSED_ON_TARGETS of a theorem about targets in place of classes.
     """
 
     key: str
     conditions: tuple[Condition, ...]
     prediction: Callable[[Problem], Prediction]
     bound_only: bool = False
+    posed: Condition = POSED
 
     def lacks(self, problem: Problem) -> list[Condition]:
         """The conditions that the problem does not meet."""
-        if not POSED.holds(problem):
-            return [POSED]
+        if not self.posed.holds(problem):
+            return [self.posed]
         return [condition for condition in self.conditions if not condition.holds(problem)]
 
     def covers(self, problem: Problem) -> bool:
         """Whether `predict` answers for this problem."""
-        return POSED.holds(problem) and all(condition.holds(problem) for condition in self.conditions)
+        return self.posed.holds(problem) and all(condition.holds(problem) for condition in self.conditions)
 
     def predict(self, problem: Problem) -> Prediction:
         """Raises ValueError, with the reasons, for a problem that is not covered."""
@@ -64,10 +73,13 @@ class Theorem:
 
 def uncovered(problem: Problem, theorems: Iterable[Theorem]) -> Prediction:
     """Claim "none": the problem in words, and what the theorems that miss it by one condition would have needed."""
-    if not POSED.holds(problem):
-        return Prediction(problem, "none", "", note=f"no theorem covers a problem without {POSED.words}")
+    posed = POSED if problem.targets is None else POSED_ON_TARGETS
+    if not posed.holds(problem):
+        return Prediction(problem, "none", "", note=f"no theorem covers a problem without {posed.words}")
     needs: dict[str, None] = {}
     for theorem in theorems:
+        if theorem.posed is not posed:
+            continue
         lacking = theorem.lacks(problem)
         if len(lacking) == 1 and not lacking[0].kind and not theorem.bound_only:
             needs[lacking[0].words] = None
@@ -82,22 +94,29 @@ def _in_words(problem: Problem) -> str:
     head = heads.get(problem.head, f"head '{problem.head}'")
     if problem.depth > 1:
         head += f" of {problem.depth} layers"
-    narrowest = min(problem.widths)
+    narrowest, outputs = min(problem.widths), problem.num_outputs
+    each = "classes" if problem.targets is None else "outputs"
     parts = [
         words_of(problem.loss),
         head if head != "linear head" else "",
         signs.get(problem.feature_sign, f"features '{problem.feature_sign}'"),
         "with a bias" if problem.bias else "no bias",
         modes.get(problem.decay_mode, f"decay mode '{problem.decay_mode}'"),
-        "equal class counts" if problem.is_balanced else "unequal class counts",
+        _outputs_in_words(problem),
         "a decayed bias" if problem.bias_decay else "",
         "label smoothing" if problem.label_smoothing else "",
         "class weights" if problem.class_weights else "",
         "logit adjustment" if problem.logit_adjustment else "",
         "a decay of zero" if 0 in (*problem.weight_decays, problem.feature_decay) else "",
-        f"a layer of width {narrowest} for {problem.num_classes} classes" if narrowest < problem.num_classes else "",
+        f"a layer of width {narrowest} for {outputs} {each}" if narrowest < outputs else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def _outputs_in_words(problem: Problem) -> str:
+    if problem.targets is not None:
+        return f"targets of {problem.num_outputs} numbers"
+    return "equal class counts" if problem.is_balanced else "unequal class counts"
 
 
 # --- conditions that several theorems share --------------------------------------------------------------------------

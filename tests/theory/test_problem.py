@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from ncrun.losses import LOSSES
 from ncrun.objective import Objective
 from ncrun.problem import ADDED, Problem
+from ncrun.targets import Targets
 
 PROBLEM = Problem("mse", (50.0, 20.5, 1.0), (7, 4), True, (5e-4, 0.1), 1e-300)
 
@@ -62,6 +63,7 @@ FIT = {  # the junk that is a value of that entry after all
     "label_smoothing": [0, 1.5],
     "class_weights": [[]],
     "logit_adjustment": [0, 1.5],
+    "targets": [None],
 }
 
 
@@ -99,6 +101,44 @@ def test_what_is_no_problem_is_refused_by_the_name_of_its_entry(key: str) -> Non
 def test_lists_are_looked_into(key: str, value: list[Any]) -> None:
     with pytest.raises(ValueError, match=f"^{key}: "):
         Problem.from_json({**PROBLEM.as_json(), key: value})
+
+
+ON_TARGETS = replace(PROBLEM, counts=(), targets=Targets.of(np.random.default_rng(0).standard_normal((9, 3)) + 5))
+
+
+def test_targets_in_place_of_classes() -> None:
+    """Nothing of them is lost in a file; what is about classes fails."""
+    content = json.loads(json.dumps(ON_TARGETS.as_json(), allow_nan=False))
+    assert Problem.from_json(content) == ON_TARGETS
+    assert (ON_TARGETS.num_outputs, ON_TARGETS.num_samples, ON_TARGETS.num_classes) == (3, 9, 0)
+    assert Objective.of(ON_TARGETS).num_samples == 9
+    with pytest.raises(ValueError, match="empty"):
+        assert ON_TARGETS.is_balanced
+    with pytest.raises(ZeroDivisionError):
+        ON_TARGETS.balanced()
+    with pytest.raises(ValueError, match=r"^counts: must be an empty list"):
+        Problem.from_json({**content, "counts": [3, 3]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_samples", 0),
+        ("num_samples", 9.0),
+        ("mean", []),
+        ("mean", [1.0, 2.0]),
+        ("mean", [1.0, 2.0, float("nan")]),
+        ("covariance", [[1.0] * 3] * 2),
+        ("covariance", [[1.0] * 2] * 3),
+        ("covariance", [[1.0, 2.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        ("covariance", [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        ("colour", "red"),
+    ],
+)
+def test_what_are_no_moments_is_refused(key: str, value: Any) -> None:
+    content = ON_TARGETS.as_json()
+    with pytest.raises(ValueError, match=r"^targets: "):
+        Problem.from_json({**content, "targets": {**content["targets"], key: value}})
 
 
 @pytest.mark.parametrize("content", [*JUNK, [1, 2]])

@@ -1,0 +1,84 @@
+"""What theory needs to know of targets that are vectors of numbers: regression, several labels at once, soft labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Beyond it, squares and their sums would leave the range of floats.
+LARGEST_TARGET = 1e100
+# The matrix below has so many rows, and a record holds it.
+MOST_OUTPUTS = 500
+
+
+@dataclass(frozen=True)
+class Targets:
+    """N targets y_i of q numbers each. The squared loss' optimum depends on their first two moments only.
+
+    mean: (q,). covariance: (q, q), the mean of (y - mean)(y - mean)^T, divided by N.
+    """
+
+    num_samples: int
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> "Targets":
+        """values: (N, q), finite numbers. In two passes: the mean may be large beside the deviations."""
+        numbers = np.asarray(values, dtype=np.float64)
+        mean = numbers.mean(axis=0)
+        centred = numbers - mean
+        covariance = centred.T @ centred / len(numbers)
+        return cls(len(numbers), tuple(mean.tolist()), tuple(map(tuple, covariance.tolist())))
+
+    @property
+    def num_outputs(self) -> int:
+        """q."""
+        return len(self.mean)
+
+    def moment(self, centred: bool) -> Array:
+        """(q, q): the covariance, or the mean of y y^T."""
+        mean = np.array(self.mean)
+        return np.array(self.covariance) + (0.0 if centred else np.outer(mean, mean))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers and lists."""
+        return {
+            "num_samples": self.num_samples,
+            "mean": list(self.mean),
+            "covariance": [list(row) for row in self.covariance],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Targets":
+        """Raises ValueError for what `as_json` does not write."""
+        if not isinstance(content, dict) or content.keys() != {"num_samples", "mean", "covariance"}:
+            raise ValueError("expected num_samples, mean and covariance")
+        number, mean, covariance = content["num_samples"], content["mean"], content["covariance"]
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError("num_samples must be a whole number from 1 on")
+        if not (_is_row(mean) and 1 <= len(mean) <= MOST_OUTPUTS):
+            raise ValueError(f"mean must be a list of 1 to {MOST_OUTPUTS} numbers")
+        if not (isinstance(covariance, list) and len(covariance) == len(mean) and all(map(_is_row, covariance))):
+            raise ValueError("covariance must have a row for each entry of mean")
+        if {len(row) for row in covariance} != {len(mean)}:
+            raise ValueError("covariance must be square")
+        matrix = np.array(covariance, dtype=float)
+        size = np.abs(matrix).max()
+        if not (np.allclose(matrix, matrix.T, rtol=0, atol=1e-12 * size) and _is_positive(matrix, float(size))):
+            raise ValueError("covariance must be symmetric, with no negative variance in any direction")
+        return cls(number, tuple(map(float, mean)), tuple(tuple(map(float, row)) for row in covariance))
+
+
+def _is_row(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) and abs(each) <= LARGEST_TARGET**2
+        for each in values
+    )
+
+
+def _is_positive(matrix: Array, size: float) -> bool:
+    return size == 0 or bool(np.linalg.eigvalsh(matrix / size).min() >= -1e-9)
