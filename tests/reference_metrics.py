@@ -99,9 +99,31 @@ def to_etf(gram: Array) -> float | None:
 
 
 def numerical_rank(means: Array) -> int:
-    """Singular values above a thousandth of the largest, as roots of the Gram matrix' eigenvalues."""
-    values = np.linalg.eigvalsh(means @ means.T)
-    return int(np.sum(values > 1e-6 * values[-1]))
+    """Singular values above a thousandth of the largest and before the first gap of a factor of 30."""
+    return before_gap(np.linalg.svd(means, compute_uv=False))
+
+
+def before_gap(singular: Array) -> int:
+    """Counted one by one."""
+    if singular.size == 0 or singular[0] == 0:
+        return 0
+    number = 1
+    while number < len(singular) and singular[number] > max(1e-3 * singular[0], singular[number - 1] / 30):
+        number += 1
+    return number
+
+
+def effective_nc1(
+    means: Array, overall: Array, sigma_w: Array, rank: int, scores: Array | None
+) -> tuple[float | None, int]:
+    """tr(Sigma_W P) / K over the effective ones of the `rank` directions, P their pseudo-inverse from eigenvectors of
+    Sigma_B; and their number. scores: (K, K), the class means' logits without a bias; None where nothing reads them."""
+    _, singular, axes = np.linalg.svd(means - overall)
+    number = before_gap(singular[:rank])
+    spread = None if scores is None else float(np.abs(scores - scores.mean(axis=1)[:, None]).max())
+    if rank == 0 or (spread is not None and spread <= 1e-8):
+        return None, number
+    return sum(float(axes[i] @ sigma_w @ axes[i]) / singular[i] ** 2 for i in range(number)), number
 
 
 def frame(vectors: Array) -> tuple[float | None, float | None]:

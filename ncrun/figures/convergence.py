@@ -15,6 +15,8 @@ from ncrun.metrics import words_of
 from ncrun.records.read import Record
 
 SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
+# NC1 and effective NC1 are drawn as one where they differ by less, relatively.
+SAME = 0.01
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
 MARK: dict[str, Any] = {
@@ -48,6 +50,7 @@ def convergence(records: Sequence[Record]) -> Figure:
 def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **style: Any) -> None:
     """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
     are not balanced; a diamond where the training error is gone."""
+    key = telling(key, [record for curve in found for record in curve.records])
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
     ax.set_title(words_of(key))
     if not drawn:
@@ -61,6 +64,17 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **styl
             mark_zero_error(ax, curve, key)
     panels.tidy_log(ax.yaxis)
     panels.tidy_log(ax.xaxis)
+
+
+def telling(key: str, records: Sequence[Record]) -> str:
+    """For NC1 the effective NC1, where the two differ: where classes share directions, NC1 divides by what training
+    left in the others. Not where a record is too old to have it."""
+    beside = "nc1_effective"
+    if key != "nc1" or not all(beside in record.metrics for record in records):
+        return key
+    pairs = (record.metrics[[key, beside]].to_numpy(dtype=float) for record in records)
+    alike = (np.allclose(pair[:, 0], pair[:, 1], rtol=SAME, atol=0, equal_nan=True) for pair in pairs)
+    return key if all(alike) else beside
 
 
 def is_defined(record: Record, key: str) -> bool:

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.figures import panels, wording
+from ncrun.figures.convergence import telling
 from ncrun.figures.plot_predictions import along_path
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -60,13 +61,22 @@ def run_curves(record: Record) -> Figure:
     _lines(loss, record, {"loss": "measured"}, "loss")
     _optimum(loss, record)
     _margins(margins, record)
-    _lines(spread, record, {"nc1": "train", "test.nc1": "test"}, "NC1: within-class spread")
+    _lines(spread, record, _spreads(record), "NC1: within-class spread")
     if record.theory["claim"] == "none":
         _lines(distance, record, ETF_DISTANCES, "distance to a simplex ETF")
     else:
         _lines(distance, record, DISTANCES, "distance to the prediction")
     panels.caption(figure, wording.setting_words(record))
     return figure
+
+
+def _spreads(record: Record) -> dict[str, str]:
+    """NC1 of both splits, and beside it the effective NC1 where that is another number."""
+    if telling("nc1", [record]) == "nc1":
+        return {"nc1": "train", "test.nc1": "test"}
+    kinds = {"nc1": "all directions", "nc1_effective": "effective directions"}
+    splits = {"": "train", "test.": "test"}
+    return {f"{prefix}{key}": f"{split}, {words}" for key, words in kinds.items() for prefix, split in splits.items()}
 
 
 def _is_path(record: Record) -> bool:

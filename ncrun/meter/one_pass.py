@@ -188,7 +188,7 @@ def _spread(directions: BetweenDirections, class_trace: Any, scatter: Tensor | N
     """At the input of a head layer, the layers `below` between it and the features."""
     if scatter is None:
         trace = missing(SCATTER) if below else float(class_trace.sum())
-        return Spread(missing(SCATTER), trace, missing(BY_CLASS), class_trace)
+        return Spread(missing(SCATTER), missing(SCATTER), trace, missing(BY_CLASS), class_trace)
     if below:
         through = below[0]
         for weight in below[1:]:
@@ -196,7 +196,9 @@ def _spread(directions: BetweenDirections, class_trace: Any, scatter: Tensor | N
         trace = _quadratic(scatter, through.T)
     else:
         trace = float(class_trace.sum())
-    return Spread(_quadratic(scatter, directions.pulled_back(below)), trace, missing(BY_CLASS), class_trace)
+    columns = directions.pulled_back(below)
+    within, effective = (_quadratic(scatter, part) for part in (columns, columns[:, : directions.effective]))
+    return Spread(within, effective, trace, missing(BY_CLASS), class_trace)
 
 
 def _quadratic(scatter: Tensor, columns: Tensor) -> float:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ncrun.metrics.distance import etf_distance, shape_distance
+from ncrun.metrics.effective import GAP, SMALLEST_SHARE
 from ncrun.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
 # At every layer, whatever lies above it.
 EVERYWHERE = ("run", "head", "relu", "tap")
 RANKS = "directions of the class means that `nc1` was measured in, and the number that theory predicts"
+EFFECTIVE = (
+    "`nc1` in the effective directions alone, and their number: those whose singular value is above"
+    f" {SMALLEST_SHARE:g} of the largest and before the first that is {GAP} times smaller than the one before it. Where"
+    " classes share directions, `nc1` divides by what training left in the others, and says nothing of collapse. Null"
+    " where the class means differ by nothing, or by what moves no logit by 1e-8"
+)
 DISTANCES = (
     "distance of W W^T, Hbar^T Hbar, W Hbar to the prediction, each divided by its Frobenius norm. W is the product of"
     " the head's layers, Hbar the class means, centred by the sample-weighted mean in settings with a bias on features"
@@ -26,6 +33,12 @@ ETF = (
 
 def nc1(measured: "Layer") -> float | None:
     return measured.within / measured.num_samples / measured.num_classes if measured.alive else None
+
+
+def nc1_effective(measured: "Layer") -> float | None:
+    if not measured.moves_loss:
+        return None
+    return measured.spread.within_effective / measured.num_samples / measured.num_classes
 
 
 def nc1_trace(measured: "Layer") -> float | None:
@@ -65,6 +78,22 @@ COLLAPSE = (
         "tr Sigma_W / tr Sigma_B: also sees spread outside the class means' span, which decides where K = 2. DNC1 of"
         " Sukenik, Mondelli and Lampert 2023",
         nc1_trace,
+        (*EVERYWHERE, "test"),
+    ),
+    Metric(
+        "nc1_effective",
+        "effective NC1: within-class spread",
+        r"$\mathrm{NC1}$ (effective)",
+        EFFECTIVE,
+        nc1_effective,
+        (*EVERYWHERE, "test"),
+    ),
+    Metric(
+        "nc1_effective_rank",
+        "effective directions of the class means",
+        "effective rank",
+        EFFECTIVE,
+        lambda measured: measured.directions.effective,
         (*EVERYWHERE, "test"),
     ),
     Metric(

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ncrun.metrics.collapse import EVERYWHERE
+from ncrun.metrics.effective import GAP, SMALLEST_SHARE, num_effective
 from ncrun.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
 
     from ncrun.metrics.measured import Layer
 
-NUMERICAL_RANK = 1e-3
 FRAME = (
     "of the classifier's rows as they are, and of the class means, centred by their unweighted mean (Papyan, Han and"
     " Donoho 2020)"
@@ -47,8 +47,7 @@ def cdnv(measured: "Layer") -> float | None:
 
 def rank(measured: "Layer") -> int:
     """0 if all are zero."""
-    singular = measured.singular_values
-    return int((singular > NUMERICAL_RANK * singular[0]).sum())
+    return num_effective(measured.singular_values)
 
 
 def condition(singular: "Tensor", num_classes: int, eps: float) -> float | None:
@@ -77,7 +76,8 @@ RANK = Metric(
     "rank",
     "rank of the class means",
     r"rank of $\bar H$",
-    "singular values of the class means above 1e-3 of the largest",
+    f"singular values of the class means above {SMALLEST_SHARE:g} of the largest and before the first that is {GAP}"
+    " times smaller than the one before it; records of earlier versions count those beyond such a gap, too",
     rank,
     EVERYWHERE,
 )

@@ -22,6 +22,10 @@ Array = NDArray[np.float64]
 Distances = tuple[float | None, float | None, float | None]
 
 
+# Where the classes' logits differ by less, the network is dead: they move a loss by less than 1e-8 of itself.
+DEAD = 1e-8
+
+
 def as_array(tensor: Tensor) -> Array:
     return np.asarray(tensor.detach().cpu(), dtype=np.float64)
 
@@ -80,6 +84,12 @@ class Layer(Collected):
     def alive(self) -> bool:
         """Whether the class means differ by more than rounding."""
         return self.directions.rank > 0
+
+    @property
+    def moves_loss(self) -> bool:
+        """Whether what the class means say is more than rounding to what reads them; of a layer by itself nothing
+        reads them."""
+        return self.alive
 
     @property
     def eps(self) -> float:
@@ -192,6 +202,11 @@ class Measured(Layer):
     def scores(self) -> Array:
         """(K, K): column k the scores of class k's mean, not centred, with the bias."""
         return as_array(self.means.means @ self.weight.T + self.bias).T
+
+    @property
+    def moves_loss(self) -> bool:
+        offsets = self.means.means @ self.weight.T
+        return self.alive and float((offsets - offsets.mean(dim=0)).abs().max()) > DEAD
 
     @cached_property
     def to_prediction(self) -> Distances:

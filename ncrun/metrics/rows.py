@@ -187,17 +187,19 @@ def layer_of(
     """One pass over (N, d) points for the metrics of a layer by itself. Raises ValueError if a class has no sample."""
     means = class_means(points, labels, num_classes)
     directions = between_directions(means, precision)
-    axes = directions.pulled_back()
+    axes, effective = directions.pulled_back(), 0.0
     within, trace = (torch.zeros(num_classes, dtype=torch.float64, device=points.device) for _ in range(2))
     for y, deviation in deviations(points, labels, means.means):
-        add_by_class(within, y, (deviation @ axes).square().sum(dim=1))
+        squares = (deviation @ axes).square_()
+        add_by_class(within, y, squares.sum(dim=1))
+        effective += float(squares[:, : directions.effective].sum())
         add_by_class(trace, y, torch.linalg.vector_norm(deviation, dim=1).square())
     return Layer(
         inputs=points,
         labels=labels,
         means=means,
         directions=directions,
-        spread=Spread(float(within.sum()), float(trace.sum()), within, trace),
+        spread=Spread(float(within.sum()), effective, float(trace.sum()), within, trace),
         precision=precision,
         reader=reader,
         below=below,

@@ -45,10 +45,12 @@ class Head:
 class Spread(Collected):
     """Deviations from the class means at the input of a layer, summed over the samples. float64.
 
-    within: sum of dev^T pinv(Sigma_B) dev. trace: sum of squares. class_within, class_trace: (K,), the same by class.
+    within: sum of dev^T pinv(Sigma_B) dev; within_effective: the same in the effective directions alone. trace: sum of
+    squares. class_within, class_trace: (K,), the same by class.
     """
 
     within: float
+    within_effective: float
     trace: float
     class_within: Tensor
     class_trace: Tensor
@@ -118,7 +120,7 @@ class Pass:
         self.hidden = [weight.to(precision).T for weight in head.weights[:-1]]
 
         self.within = torch.zeros(K, depth, dtype=torch.float64, device=means.means.device)
-        self.trace = torch.zeros_like(self.within)
+        self.trace, self.within_effective = torch.zeros_like(self.within), self.within.new_zeros(depth)
         self.correct = self.within.new_zeros(K)
         self.logit_deviation_sq = self.within.new_zeros(())
         self.data_sum, self.disagree, self.tied = (torch.zeros_like(self.logit_deviation_sq) for _ in range(3))
@@ -131,7 +133,9 @@ class Pass:
                 deviation @ self.projection, self.widths, dim=1
             )
             for m, projected in enumerate(into_directions):
-                add_by_class(self.within[:, m], y, projected.square().sum(dim=1))
+                squares = projected.square_()
+                add_by_class(self.within[:, m], y, squares.sum(dim=1))
+                self.within_effective[m] += squares[:, : self.directions[m].effective].sum()
             norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
             add_by_class(self.trace[:, 0], y, norm_sq)
             inner = deviation.to(
@@ -157,6 +161,7 @@ class Pass:
         """All that `add` adds to, so that passes over parts of the samples can be added up."""
         return [
             self.within,
+            self.within_effective,
             self.trace,
             self.correct,
             self.logit_deviation_sq,
@@ -168,8 +173,8 @@ class Pass:
     def split(self) -> Split:
         """What was found."""
         spread = [
-            Spread(float(within.sum()), float(trace.sum()), within, trace)
-            for within, trace in zip(self.within.T, self.trace.T, strict=True)
+            Spread(float(within.sum()), float(effective), float(trace.sum()), within, trace)
+            for within, effective, trace in zip(self.within.T, self.within_effective, self.trace.T, strict=True)
         ]
         return Split(
             self.own,

@@ -10,10 +10,13 @@ because the allocator hands every temporary array of that size back to the syste
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ncrun.metrics.effective import num_effective
 
 BLOCK_NUMBERS = 2**18  # of float64: 2 MB, about a core's cache
 FEWEST_ROWS, MOST_ROWS = 256, 8192  # fewer would slow the products down
@@ -100,6 +103,11 @@ class BetweenDirections:
     values: Tensor
     trace: float
     rank: int
+
+    @cached_property
+    def effective(self) -> int:
+        """How many of them, the first ones, are a shape and not what training left."""
+        return num_effective(self.values.sqrt())
 
     def pulled_back(self, weights: Sequence[Tensor] = ()) -> Tensor:
         """(d, r): columns on which a deviation's squared projections are NC1 terms at once, seen from below the linear

@@ -12,6 +12,8 @@ ROUNDING = 1e-12
 FITTED = 0.999
 # A network that keeps no class counts as arrived where its loss is so near, relatively, to an optimum that keeps none.
 NEAR_ZERO = 1e-2
+# NC1 is told beside the effective NC1 where it is more than so many times larger.
+TELLING = 2
 # More classes than this are counted instead of named.
 MOST_NAMED = 8
 LEDGER_WORDS = {
@@ -28,9 +30,10 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
     "0.0003 from the predicted geometry (0.36 from the balanced one); loss 0.02 % above the proven optimum, most of it
     within-class spread; no class lost".
 
-    A distance is the largest of nc2_w, nc2_h and nc3.
+    A distance is the largest of nc2_w, nc2_h and nc3. NC1 is named where it says something else than the effective
+    NC1, as with classes that share directions.
     """
-    parts = [_distance(row, theory), _gap(row, theory), _lost(row, theory)]
+    parts = [_distance(row, theory), _gap(row, theory), _lost(row, theory), _spread(row)]
     return "; ".join(part for part in parts if part)
 
 
@@ -100,6 +103,17 @@ def _lost(row: dict[str, Any], theory: dict[str, Any]) -> str:
         return f"{_classes(found, theory)} without a margin so far{beside.replace('predicted', 'predicted lost')}"
     as_predicted = " as predicted" if known and found == expected else ""
     return f"{_classes(found, theory)} lost{as_predicted} (minority collapse){beside}"
+
+
+def _spread(row: dict[str, Any]) -> str:
+    """Nothing where the two agree to a factor, or where a record is too old to have both."""
+    nc1, effective = row.get("nc1"), row.get("nc1_effective")
+    if nc1 is None or "nc1_effective" not in row or (effective is not None and nc1 <= TELLING * effective):
+        return ""
+    if effective is None:
+        return f"NC1 of {nc1:.2g} is that of a dead network, whose class means move no logit"
+    kept, directions = row["nc1_effective_rank"], row["nc1_rank"]
+    return f"effective NC1 {effective:.2g} in {kept} directions (NC1 {nc1:.2g} in {directions})"
 
 
 def _is_judged(row: dict[str, Any], theory: dict[str, Any], found: set[int]) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from figure_runs import DIRECT, Runs, caption_of
+from figure_runs import DIRECT, Runs, caption_of, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.figures import DRAWINGS, dang2023, panels
@@ -165,3 +165,14 @@ def test_three_classes_in_space(runs: Runs) -> None:
     assert "L-BFGS" in text
     plt.close(dang2023.geometry_3d(runs[:1]))
     plt.close(figure)
+
+
+def test_effective_nc1_is_drawn_where_it_is_another_number(runs: Runs) -> None:
+    (run,) = runs.of("dang2023/direct-balanced", "model.width=6", "epochs=30", "counts=[4,4,4,4]", "head.depth=1")
+    small = with_metrics(run, nc1_effective=list(run.metrics["nc1"] / 100))
+    old = with_metrics(run, nc1_effective=[None] * len(run.metrics))
+    old.metrics.pop("nc1_effective")
+    for records, title in (([run], "NC1"), ([small], "effective NC1"), ([small, old], "NC1")):
+        figure = dang2023.direct_balanced(records)
+        assert figure.axes[0].get_title() == f"{title}: within-class spread"
+        plt.close(figure)

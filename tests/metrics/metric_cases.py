@@ -15,6 +15,7 @@ from reference_metrics import (
     class_distance_variance,
     class_means,
     distance,
+    effective_nc1,
     frame,
     nearest_mean,
     numerical_rank,
@@ -178,8 +179,11 @@ def layer_metrics(
     gram_input = as_compared(case, means, overall)
     ww, hh, wh = suffix @ suffix.T, gram_input @ gram_input.T, suffix @ gram_input.T
     nc2_w, nc2_h, nc3 = to_target(target, m, ww, hh, wh)
+    effective, number = effective_nc1(means, overall, sigma_w, rank, suffix @ means.T)
     values = {
         "nc1": float(np.trace(sigma_w @ inverse)) / K if rank else None,
+        "nc1_effective": effective,
+        "nc1_effective_rank": number,
         "nc1_rank": rank,
         "nc1_trace": float(np.trace(sigma_w) / np.trace(sigma_b)) if rank else None,
         "nc2_w": nc2_w,
@@ -245,6 +249,8 @@ def reference_transfer(case: Case, target: Prediction) -> Values:
     return {
         "test_accuracy": float(np.mean([accuracies[y] for y in case.test_labels])),
         "test.nc1": own["nc1"],
+        "test.nc1_effective": own["nc1_effective"],
+        "test.nc1_effective_rank": own["nc1_effective_rank"],
         "test.nc1_train_means": float(np.trace(about_train @ inverse)) / K if rank else None,
         "test.nc1_trace": own["nc1_trace"],
         "test.nc2_h": own["nc2_h"],

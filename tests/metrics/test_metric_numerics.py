@@ -1,12 +1,13 @@
 """The collapse metrics of degenerate inputs, and where float32 misleads."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from metric_cases import case_of, deviations, measured, problem, random_case, reference, torch_head
+from metric_cases import Case, case_of, deviations, measured, problem, random_case, reference, torch_head
 from reference_metrics import between, class_means, within
 
 from ncrun.metrics.scan import scan
@@ -256,3 +257,51 @@ def test_shapes_do_not_depend_on_the_scale(size: float) -> None:
         values = measured(scaled)
         for key in ("nc2_w", "nc2_h", "nc3", "etf_w", "etf_h", "duality"):
             assert values[key] == pytest.approx(plain[key], rel=1e-12), key
+
+
+def means_with_spread(singular: list[float], spread: float) -> Case:
+    """Class means whose differences have these singular values (with equal counts), samples `spread` apart from them in
+    every direction."""
+    K = len(singular) + 1
+    # Orthonormal columns that sum to zero.
+    centred, _ = np.linalg.qr(np.eye(K)[:, : K - 1] - 1 / K)
+    means = 3 * np.sqrt(K) * (centred * singular)
+    features, labels = [], []
+    for k, direction in itertools.product(range(K), range(K - 1)):
+        for sign in (1, -1):
+            features.append(means[k] + sign * spread * np.eye(K - 1)[direction])
+            labels.append(k)
+    return case_of(np.array(features), labels, [np.eye(K)[:, : K - 1]])
+
+
+@pytest.mark.parametrize(
+    ("singular", "number"),
+    [
+        ([1.0, 0.9, 0.8], 3),
+        ([1.0, 0.9, 0.031], 3),  # 29 times smaller
+        ([1.0, 0.9, 0.029], 2),  # 31 times
+        ([1.0, 0.1, 0.01], 3),  # no gap, however far it falls
+        ([1.0, 0.1, 0.01, 0.00101], 4),
+        ([1.0, 0.1, 0.01, 0.00099], 3),  # below a thousandth
+        ([1.0, 1e-7, 9e-8], 1),  # what lies beyond a gap is residue, however alike
+    ],
+)
+def test_effective_nc1_counts_directions_before_the_gap(singular: list[float], number: int) -> None:
+    """In each direction the spread's variance s^2 / (K - 1) over the eigenvalue 9 s_i^2, over K. 1e-9: the qr's
+    rounding over the smallest value."""
+    K, spread = len(singular) + 1, 1e-9
+    values = measured(means_with_spread(singular, spread))
+    terms = [spread**2 / (K - 1) / (9 * s**2) / K for s in singular]
+    assert values["nc1_effective_rank"] == number
+    assert values["nc1_effective"] == pytest.approx(sum(terms[:number]), rel=1e-5)
+    assert values["nc1"] == pytest.approx(sum(terms), rel=1e-5)
+
+
+@pytest.mark.parametrize(("size", "dead"), [(1e-7, False), (1e-9, True), (1e-24, True)])
+def test_dead_class_means_have_no_effective_nc1(size: float, dead: bool) -> None:
+    """The two linear layers see means of `size`, whose spread relative to them is a perfect collapse."""
+    alive = means_with_spread([1.0, 0.9], 1e-3)
+    case = case_of(alive.features * size, alive.labels.tolist(), [np.eye(3)[:, :2]])
+    values = measured(case)
+    assert values["nc1"] is not None
+    assert (values["nc1_effective"] is None) == dead

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from reference_metrics import Array, between, class_distance_variance, class_means, distance, to_etf, within
+from reference_metrics import (
+    Array,
+    before_gap,
+    between,
+    class_distance_variance,
+    class_means,
+    distance,
+    effective_nc1,
+    to_etf,
+    within,
+)
 
 from ncrun.losses import LOSSES
 from ncrun.metrics.rows import training_metrics
@@ -103,10 +113,12 @@ def reference(case: Case) -> dict[str, Any]:
         means, overall = class_means(points, case.labels, K)
         sigma_b, inverse, rank = between(means, overall, case.eps)
         sigma_w, _ = within(points, case.labels, means)
-        singular = np.linalg.svd(means, compute_uv=False)
         predicted = grams[layer] if grams else None
+        effective, number = effective_nc1(means, overall, sigma_w, rank, None)
         found = {
             "nc1": float(np.trace(sigma_w @ inverse)) / K if rank else None,
+            "nc1_effective": effective,
+            "nc1_effective_rank": number,
             "nc1_rank": rank,
             "nc1_trace": float(np.trace(sigma_w) / np.trace(sigma_b)) if rank else None,
             "cdnv": class_distance_variance(points, case.labels, means, case.eps) if rank else None,
@@ -114,7 +126,7 @@ def reference(case: Case) -> dict[str, Any]:
             "dnc2": condition(means, case.eps),
             "dnc3": row_angles(weight, means),
             "nc2_h": None if predicted is None else distance(means @ means.T, predicted),
-            "rank": int((singular > 1e-3 * singular[0]).sum()),
+            "rank": before_gap(np.linalg.svd(means, compute_uv=False)),
         }
         if raw is not None:
             found["pre_dnc2"] = condition(class_means(raw, case.labels, K)[0], case.eps)

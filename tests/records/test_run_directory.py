@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -264,3 +265,25 @@ def test_summary_without_a_prediction() -> None:
     row = {**ROW, "nc3": None, "gap": None}
     line = describe(row, theory([20] * 3, [None] * 3, note="nothing is proven here"))
     assert line.startswith("nothing is proven here; 0.5 from a simplex ETF; loss 0.1; ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"nc1": 161.7, "nc1_rank": 9, "nc1_effective": 4.2e-5, "nc1_effective_rank": 5},
+            "; effective NC1 4.2e-05 in 5 directions (NC1 1.6e+02 in 9)",
+        ),
+        ({"nc1": 1e-3, "nc1_rank": 9, "nc1_effective": 1e-3, "nc1_effective_rank": 9}, ""),
+        (
+            {"nc1": 2.5e-4, "nc1_rank": 9, "nc1_effective": None, "nc1_effective_rank": 9},
+            "; NC1 of 0.00025 is that of a dead network, whose class means move no logit",
+        ),
+        ({"nc1": None, "nc1_rank": 0, "nc1_effective": None, "nc1_effective_rank": 0}, ""),
+        ({"nc1": 161.7, "nc1_rank": 9}, ""),  # an older record
+    ],
+)
+def test_summary_names_nc1_where_it_misleads(columns: dict[str, Any], words: str) -> None:
+    plain = {key: value for key, value in ROW.items() if not key.startswith("nc1")}
+    line = describe({**plain, **columns}, theory([20] * 3, [False] * 3))
+    assert line == describe(plain, theory([20] * 3, [False] * 3)) + words
