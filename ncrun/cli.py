@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from ncrun.errors import UserError
+from ncrun.errors import UserError, printable
 
 HELP = """\
 ncrun: train networks to neural collapse, beside the geometry that theory predicts for exactly that run
@@ -21,6 +21,9 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun plot RUN ... y=METRIC [x=KEY] [hue=KEY]   draw a metric of your own runs over time or over a setting
   ncrun plot RUN ... kind=KIND            draw them as the papers' figures do: classes, grams, ledger, ...
   ncrun table RUN ... [--format FORMAT]   final numbers of your own runs, a row for each configuration
+  ncrun runs [DIR ...] [--state STATE] [--where KEY=VALUE] [--sort NAME] [--json] [--watch]
+                                          every run below a folder: its state, progress, last numbers and verdict
+  ncrun runs --diff A B                   what two runs differ in;    ncrun runs --rm --state failed   removes runs
   ncrun verify RUN ...                    whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
 
@@ -35,7 +38,7 @@ for example
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
-COMMANDS = ("train", "theory", "figures", "plot", "table", "verify", "measure")
+COMMANDS = ("train", "theory", "figures", "plot", "table", "runs", "verify", "measure")
 LONGEST_MESSAGE = 2000
 BUG = 70  # EX_SOFTWARE: neither success nor a mistake that the user can mend
 
@@ -97,10 +100,10 @@ def _refuse_other_text(arguments: Sequence[str]) -> None:
 
 def _refuse(message: str) -> int:
     """One line of a length that can be read, whatever is in the message; returns the exit status."""
-    printable = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
-    if len(printable) > LONGEST_MESSAGE:
-        printable = f"{printable[: LONGEST_MESSAGE // 2]} ... {printable[-LONGEST_MESSAGE // 2 :]}"
-    print(f"ncrun: {printable}", file=sys.stderr)
+    shown = printable(message)
+    if len(shown) > LONGEST_MESSAGE:
+        shown = f"{shown[: LONGEST_MESSAGE // 2]} ... {shown[-LONGEST_MESSAGE // 2 :]}"
+    print(f"ncrun: {shown}", file=sys.stderr)
     return 2
 
 

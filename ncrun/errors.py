@@ -15,6 +15,11 @@ class UserError(ValueError):
         super().__init__(" ".join(message.split()))  # what libraries say may have several lines
 
 
+def printable(text: str) -> str:
+    """What a terminal shows as it is: characters that would steer it are written out, such as \\x1b."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 # What people type who come from elsewhere, and what it is called here.
 SYNONYMS = {
     "learning_rate": "optimizer.lr",

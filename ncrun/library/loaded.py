@@ -11,7 +11,7 @@ from ncrun.errors import UserError
 from ncrun.library.prediction import Forecast
 from ncrun.notebook import face
 from ncrun.records.groups import seal_warning
-from ncrun.records.places import Place, is_archive, runs_below
+from ncrun.records.places import one_place
 from ncrun.records.read import Record, load_record
 
 if TYPE_CHECKING:
@@ -120,30 +120,8 @@ def load(path: str | Path) -> LoadedRun:
     Warns of files that were changed since the run was finished.
     Raises UserError if there is no run, if there are several, or if a file is not what a run writes.
     """
-    place = Path(path).expanduser()
-    if (place / "manifest.json").is_file():
-        return _loaded(place)
-    archive = next((each for each in (place, *place.parents) if is_archive(each)), None)
-    if archive is None and not place.is_dir():
-        raise UserError(f"{path}: no such run directory")
-    names = []
-    for found in runs_below(archive or place):
-        if found.path == place:
-            return _loaded(found)
-        names.append(str(found.path))
-    if not names:
-        raise UserError(f"{path}: is not a run directory, and holds no run")
-    if archive not in (None, place):
-        raise UserError(f"{path}: no such run in the archive; it holds {_some(names)}")
-    raise UserError(f"{path}: holds {len(names)} run{'s' * (len(names) > 1)}; load one of them: {_some(names)}")
-
-
-def _loaded(place: Path | Place) -> LoadedRun:
-    record = load_record(place)
+    with one_place(Path(path)) as place:
+        record = load_record(place)
     if warning := seal_warning([record]):
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, stacklevel=2)
     return LoadedRun.of(record)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,9 +1,9 @@
 """Runs beside each other: which configuration keys tell them apart, and which of them differ in their seed alone."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ncrun.errors import UserError, nearest
 from ncrun.records.places import is_archive
@@ -68,7 +68,17 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
     return list(found.values())
 
 
-def seal_warning(records: Sequence[Record]) -> str | None:
+class Sealed(Protocol):
+    """A run of which is known whether its files were changed."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def broken(self) -> tuple[str, ...] | None: ...
+
+
+def seal_warning(records: Sequence[Sealed]) -> str | None:
     """What a reader of these runs should say of files that were changed since the runs were finished; None: nothing."""
     changed = [record for record in records if record.broken]
     if not changed:
@@ -82,13 +92,13 @@ def seal_warning(records: Sequence[Record]) -> str | None:
 
 def settings_of(record: Record) -> dict[str, Any]:
     """The configuration by dotted keys, such as head.depth; a group that is left empty counts as its name."""
-    return dict(_dotted(record.config))
+    return dict(dotted(record.config))
 
 
-def _dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
             yield (f"{key}.name" if not prefix and key in GROUPS else prefix + key), value
 
@@ -96,8 +106,13 @@ def _dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def key_of(word: str, option: str, records: Sequence[Record]) -> str:
     """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any word that is no
     key of these runs."""
+    return known_key(word, option, map(settings_of, records))
+
+
+def known_key(word: str, option: str, settings: Iterable[Mapping[str, Any]]) -> str:
+    """The same of configurations by dotted keys."""
     key = f"{word}.name" if word in GROUPS else word
-    known = sorted({known for record in records for known in settings_of(record)})
+    known = sorted({known for each in settings for known in each})
     if key not in known:
         raise UserError(f"{option}={word}: no such configuration key in these runs{nearest(word, known)}")
     return key
@@ -112,9 +127,14 @@ def unknown_metric(option: str, name: str, known: Sequence[str]) -> UserError:
 def differing_keys(records: Sequence[Record]) -> list[str]:
     """Keys other than the seed that hold different values, the best names first. A key that some runs lack counts by
     those that have it."""
+    return differing(map(settings_of, records))
+
+
+def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The same of configurations by dotted keys."""
     values: dict[str, set[Any]] = {}
-    for record in records:
-        for key, value in settings_of(record).items():
+    for each in settings:
+        for key, value in each.items():
             values.setdefault(key, set()).add(_hashable(value))
     found = [key for key, seen in values.items() if len(seen) > 1 and key not in NOT_COMPARED]
     return sorted(found, key=lambda key: NAMING.index(key) if key in NAMING else len(NAMING))
@@ -136,21 +156,21 @@ def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...
     for record in records:
         settings = settings_of(record)
         parts.setdefault(tuple(_hashable(settings.get(key)) for key in keys), []).append(record)
-    return dict(sorted(parts.items(), key=lambda item: [_rank(value) for value in item[0]]))
+    return dict(sorted(parts.items(), key=lambda item: [rank(value) for value in item[0]]))
 
 
 def ranks(record: Record, keys: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
     """What records are sorted by, in ascending order of their values of some keys."""
     settings = settings_of(record)
-    return tuple(_rank(_hashable(settings.get(key))) for key in keys)
+    return tuple(rank(_hashable(settings.get(key))) for key in keys)
 
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
-def _rank(value: Any) -> tuple[int, float, str]:
-    """Nothing first, then numbers by size, then words."""
+def rank(value: Any) -> tuple[int, float, str]:
+    """What values of any kind are sorted by: nothing first, then numbers by size, then words."""
     if value is None:
         return 0, 0.0, ""
     return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))

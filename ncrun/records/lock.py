@@ -29,7 +29,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ class Lock:
         the place is given up."""
         alone = False
         try:
-            if all(path == own or dead.get(path) == inode for path, inode in self._locks().items()):
+            if all(path == own or dead.get(path) == inode for path, inode in _locks(self._folder).items()):
                 for path in dead:
                     _discard(path)
                 self._sweep()
@@ -141,39 +141,19 @@ class Lock:
             raise
         return file
 
-    def _locks(self) -> dict[Path, int]:
-        """Every lock in the folder, and the inode of its holder's file (0: it has none)."""
-        found = {}
-        for name in os.listdir(self._folder):
-            if LOCK.fullmatch(name):
-                path, inode = self._folder / name, 0
-                with contextlib.suppress(OSError):
-                    inode = _holder_file(path).stat().st_ino
-                if inode or path.exists():
-                    found[path] = inode
-        return found
-
     def _dead(self) -> dict[Path, int]:
         """The locks of dead holders. Raises UserError if a living one is there."""
-        found = self._locks()
+        found = _locks(self._folder)
         for path, inode in found.items():
             if inode:
                 self._refuse_if_living(path)
         return found
 
     def _refuse_if_living(self, path: Path) -> None:
-        file = os.open(_holder_file(path), os.O_RDONLY)
-        try:
-            # Shared: others that only look are not in our way, nor we in theirs.
-            holder, free = _holder(file), _is_free(file, fcntl.LOCK_SH)
-            if free is False:
-                raise self._refusal(holder)
-            if holder and not (free and holder.get("kernel") == _kernel()):
-                age = self._now() - os.fstat(file).st_mtime
-                if age < DEAD_AFTER_SECONDS:
-                    raise self._refusal(holder, f"; it gave a sign of life {max(age, 0):.0f} s ago")
-        finally:
-            os.close(file)
+        signs = _signs_of_life(path, self._now)
+        if signs is not None:
+            holder, age = signs
+            raise self._refusal(holder, "" if age is None else f"; it gave a sign of life {max(age, 0):.0f} s ago")
 
     def _refusal(self, holder: dict[str, Any], more: str = "") -> UserError:
         who = f" (process {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ""
@@ -240,9 +220,53 @@ class Lock:
                 folder.rmdir()
 
 
+def holder_of(folder: Path) -> dict[str, Any] | None:
+    """Who holds a folder now: `pid` and `host`, as far as its lock says them; None if nobody does. Nothing is written,
+    so that the age of another host's heartbeat is told by this one's clock. Raises OSError."""
+    for path, inode in _locks(folder).items():
+        signs = None
+        if inode:
+            with contextlib.suppress(FileNotFoundError):  # released in this moment
+                signs = _signs_of_life(path, time.time)
+        if signs is not None:
+            return signs[0]
+    return None
+
+
 def is_lock(path: Path) -> bool:
     """Whether a file or folder is a lock, or is on its way to be one, or no longer is."""
     return bool(LOCK.fullmatch(path.name) or UNPLACED.fullmatch(path.name))
+
+
+def _locks(folder: Path) -> dict[Path, int]:
+    """Every lock in a folder, and the inode of its holder's file (0: it has none)."""
+    found = {}
+    for name in os.listdir(folder):
+        if LOCK.fullmatch(name):
+            path, inode = folder / name, 0
+            with contextlib.suppress(OSError):
+                inode = _holder_file(path).stat().st_ino
+            if inode or path.exists():
+                found[path] = inode
+    return found
+
+
+def _signs_of_life(path: Path, now: Callable[[], float]) -> tuple[dict[str, Any], float | None] | None:
+    """Of a lock's holder: who it is, and how many seconds ago it was heard of, None where the kernel vouches for it.
+    None if it is dead. now: by the clock that dates the lock file."""
+    file = os.open(_holder_file(path), os.O_RDONLY)
+    try:
+        # Shared: others that only look are not in our way, nor we in theirs.
+        holder, free = _holder(file), _is_free(file, fcntl.LOCK_SH)
+        if free is False:
+            return holder, None
+        if holder and not (free and holder.get("kernel") == _kernel()):
+            age = now() - os.fstat(file).st_mtime
+            if age < DEAD_AFTER_SECONDS:
+                return holder, age
+        return None
+    finally:
+        os.close(file)
 
 
 def _discard(path: Path) -> None:

@@ -1,10 +1,11 @@
 """Where a run's files lie: in a folder, or in a .zip archive of such folders, which is read in place."""
 
 import hashlib
+import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -33,6 +34,10 @@ class Place(Protocol):
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None if there is none. Raises UserError if it is too large or damaged."""
 
+    def part(self, name: str, size: int) -> bytes | None:
+        """At most so many bytes from a file's beginning, or of -size from its end; None if there is no file. Raises
+        UserError as read does."""
+
     def sha256(self, name: str) -> str | None:
         """Of the file's bytes, in hexadecimal; None if there is none. Raises UserError, OSError."""
 
@@ -52,6 +57,18 @@ class Folder:
             return file.read_bytes()
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+
+    def part(self, name: str, size: int) -> bytes | None:
+        path = self.path / name
+        try:
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                if size < 0:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) + size))
+                return file.read(abs(size))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
     def sha256(self, name: str) -> str | None:
         """Of a file of any size."""
@@ -89,6 +106,9 @@ class Archived:
             raise UserError(f"{path}: is damaged in its archive (its size does not fit)")
         return content
 
+    def part(self, name: str, size: int) -> bytes | None:
+        return _part(self.read(name), size)
+
     def sha256(self, name: str) -> str | None:
         content = self.read(name)
         return None if content is None else hashlib.sha256(content).hexdigest()
@@ -107,9 +127,16 @@ class Kept:
             self._contents[name] = self._place.read(name)
         return self._contents[name]
 
+    def part(self, name: str, size: int) -> bytes | None:
+        return _part(self.read(name), size)
+
     def sha256(self, name: str) -> str | None:
         content = self.read(name)
         return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _part(content: bytes | None, size: int) -> bytes | None:
+    return None if content is None else content[size:] if size < 0 else content[:size]
 
 
 def is_archive(path: Path) -> bool:
@@ -122,16 +149,56 @@ def runs_below(root: Path) -> Iterator[Place]:
 
     Raises UserError for an archive that is damaged.
     """
+    for path in holders_below(root):
+        yield from places_of(path)
+
+
+def holders_below(root: Path, unread: Callable[[OSError], object] | None = None) -> list[Path]:
+    """Every folder with a manifest.json and every archive below a folder, in the order of their paths; links to folders
+    are not followed. Of an archive, itself. unread: told of folders that cannot be looked into, each by its error."""
     if is_archive(root):
-        yield from _runs_in(root)
+        return [root]
+    found = []
+    for folder, inside, files in os.walk(root, onerror=unread):
+        inside[:] = [name for name in inside if not name.startswith(".lock.")]
+        here = Path(folder)
+        if "manifest.json" in files:
+            found.append(here)
+        found += [here / name for name in files if name.endswith(".zip") and (here / name).is_file()]
+    return sorted(found)
+
+
+def places_of(path: Path) -> Iterator[Place]:
+    """The runs in an archive, or a folder as the one it is. Raises UserError for an archive that is damaged."""
+    if is_archive(path):
+        yield from _runs_in(path)
+    else:
+        yield Folder(path)
+
+
+@contextmanager
+def one_place(path: Path) -> Iterator[Place]:
+    """The run directory that a user names, or the folder in an archive, "results/dang2023-cpu.zip/FOLDER", to be read
+    inside. Raises UserError if there is no run, or if there are several."""
+    place = path.expanduser()
+    if (place / "manifest.json").is_file():
+        yield Folder(place)
         return
-    found = [path.parent for path in root.rglob("manifest.json")]
-    found += [path for path in root.rglob("*.zip") if path.is_file()]
-    for path in sorted(found):
-        if is_archive(path):
-            yield from _runs_in(path)
-        else:
-            yield Folder(path)
+    archive = next((each for each in (place, *place.parents) if is_archive(each)), None)
+    if archive is None and not place.is_dir():
+        raise UserError(f"{path}: no such run directory")
+    names = []
+    for found in runs_below(archive or place):
+        if found.path == place:
+            yield found
+            return
+        names.append(str(found.path))
+    if not names:
+        raise UserError(f"{path}: is not a run directory, and holds no run")
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    if archive not in (None, place):
+        raise UserError(f"{path}: no such run in the archive; it holds {some}")
+    raise UserError(f"{path}: holds {len(names)} run{'s' * (len(names) > 1)}; name one of them: {some}")
 
 
 def _runs_in(path: Path) -> Iterator[Place]:

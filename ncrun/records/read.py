@@ -1,6 +1,7 @@
 """Reading run directories back: plain JSON, and the metrics as a data frame."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_record(directory: Path | Place) -> Record:
     manifest, theory = _read_json(place, "manifest.json"), _read_json(place, "theory.json")
     if manifest is None or theory is None:
         raise UserError(f"{path}: is not a run directory")
-    config = _read_config(place)
+    config = read_config(place)
     whole.check_config(config, path / "config.yaml")
     whole.check_manifest(manifest, config, path / "manifest.json")
     K = len(manifest["class_counts"])
@@ -67,7 +68,7 @@ def load_record(directory: Path | Place) -> Record:
     if measured is not None:
         whole.check_measured(measured, K, path / "geometry.json")
     problem = None if posed is None else _problem(posed, config, manifest, path / "problem.json")
-    broken = seal.broken(manifest, lambda name: None if name in seal.DISPENSABLE else place.sha256(name))
+    broken = seal.broken_beside(manifest, place.sha256)
     return Record(path, config, manifest, theory, _frame(rows), measured, problem, broken)
 
 
@@ -116,11 +117,12 @@ def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
 def _read_rows(place: Place) -> list[dict[str, Any]]:
     *lines, _ = (place.read("metrics.jsonl") or b"").split(b"\n")
     where = place.path / "metrics.jsonl"
-    return [_parse_row(line, f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
+    return [parse_row(line, f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _parse_row(line: bytes, where: str) -> dict[str, Any]:
-    """A whole number of epochs, and numbers or nulls; lists of them for what there is of each class."""
+def parse_row(line: bytes, where: str) -> dict[str, Any]:
+    """A line of metrics.jsonl: a whole number of epochs, and numbers or nulls; lists of them for what there is of each
+    class. Raises UserError for any other."""
     row = _parse(line, where)
     for key, value in row.items():
         values = value if isinstance(value, list) and key.startswith("class.") else (value,)
@@ -142,16 +144,37 @@ class _PlainYaml(yaml.SafeLoader):  # type: ignore[misc]
         return super().compose_node(parent, index)
 
 
-def _read_config(place: Place) -> dict[str, Any]:
+def read_config(place: Place, known: dict[bytes, Any] | None = None) -> dict[str, Any]:
+    """config.yaml. known: what was read of others, by its text, to be read no second time: the runs of a sweep have
+    most in common, and YAML is slow. Their parts are then the same objects, not to be changed. Raises UserError."""
     path, content = place.path / "config.yaml", place.read("config.yaml")
     if content is None:
         raise UserError(f"{path}: is missing")
+    known = {} if known is None else known
     try:
-        config: Any = yaml.load(content, Loader=_PlainYaml)
+        config = _by_keys(content, known)
+        if config is None:  # no run has written it so, but it may be YAML
+            config = yaml.load(content, Loader=_PlainYaml)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: is damaged") from error
     if not (isinstance(config, dict) and _is_setting(config)):
         raise UserError(f"{path}: is not what a run writes")
+    return config
+
+
+def _by_keys(content: bytes, known: dict[bytes, Any]) -> dict[str, Any] | None:
+    """YAML whose every key of the top level begins a line of its own; None where it is not that."""
+    config: dict[str, Any] = {}
+    for text in re.split(rb"\n(?=\w)", content.strip()):
+        if text not in known:
+            try:
+                known[text] = yaml.load(text, Loader=_PlainYaml)
+            except yaml.YAMLError:
+                return None
+        part = known[text]
+        if not (isinstance(part, dict) and len(part) == 1):
+            return None
+        config |= part
     return config
 
 

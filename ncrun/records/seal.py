@@ -33,6 +33,11 @@ def broken(manifest: Mapping[str, Any], digest_of: Callable[[str], str | None]) 
     return tuple(name for name in FILES if not _fits(digest_of(name), seal["files"].get(name), name))
 
 
+def broken_beside(manifest: Mapping[str, Any], digest_of: Callable[[str], str | None]) -> tuple[str, ...] | None:
+    """The same without looking at what is dispensable and large."""
+    return broken(manifest, lambda name: None if name in DISPENSABLE else digest_of(name))
+
+
 def _fits(found: str | None, sealed: str | None, name: str) -> bool:
     return found == sealed or (found is None and name in DISPENSABLE)
 

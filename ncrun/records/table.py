@@ -5,7 +5,7 @@ seed of several lacks it, so does their mean, which would otherwise be that of t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
     seeds = len(_settings(frame))
     shown = list(range(len(header)))
     if width is not None:
-        shown = [*_naming(cells, seeds), seeds]
+        shown = [*naming(cells, seeds), seeds]
         numbers = range(seeds + 1, len(header))
         for j in [
             *sorted((j for j in numbers if header[j] in TELLING), key=lambda j: TELLING.index(header[j])),
@@ -144,16 +144,22 @@ def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
                 shown.append(j)
             elif j not in shown and header[j] in TELLING:
                 break
-    lines = []
-    for row in (header, *cells):
-        parts = [row[j].ljust(widths[j]) if j < seeds else row[j].rjust(widths[j]) for j in sorted(shown)]
-        lines.append("  ".join(parts).rstrip())
+    lines = aligned([header, *cells], sorted(shown), range(seeds))
     if hidden := [name for j, name in enumerate(header) if j not in shown]:
         lines += ["", f"not shown: {', '.join(hidden)} (--columns=..., or --out FILE for all)"]
     return "\n".join(lines) + "\n"
 
 
-def _naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
+def aligned(rows: Sequence[Sequence[str]], shown: Sequence[int], left: Container[int]) -> list[str]:
+    """A line for each row, of its cells in these columns. left: those that are aligned on the left."""
+    widths = {j: max(len(row[j]) for row in rows) for j in shown}
+    return [
+        "  ".join(row[j].ljust(widths[j]) if j in left else row[j].rjust(widths[j]) for j in shown).rstrip()
+        for row in rows
+    ]
+
+
+def naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
     """Of the first `count` columns those that tell rows apart which the ones before do not."""
     found: list[int] = []
     for j in range(count):

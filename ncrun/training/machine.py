@@ -2,6 +2,7 @@
 
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +71,21 @@ def facts_of(device: torch.device, threads: int) -> dict[str, Any]:
         },
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": threads,
+        "host": socket.gethostname(),
+        "slurm": _slurm_job(),
+    }
+
+
+def _slurm_job() -> dict[str, Any] | None:
+    """The job that this process is in, as squeue names it (17, or of an array 17_3), its partition, and how often it
+    was requeued; None outside Slurm."""
+    job, array, task = (os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"))
+    if not job:
+        return None
+    return {
+        "job": f"{array}_{task}" if array and task else job,
+        "partition": os.environ.get("SLURM_JOB_PARTITION"),
+        "restarts": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
     }
 
 

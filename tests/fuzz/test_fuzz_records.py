@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from ncrun.commands.figures import figures
+from ncrun.commands.runs import runs
 from ncrun.commands.table import table
 from ncrun.errors import UserError
 from ncrun.figures import panels
@@ -40,6 +42,9 @@ def test_damaged_records(data: Data, name: str, finished: Path) -> None:
             assert record.manifest["state"] in STATES
             assert all(isinstance(epoch, int | np.integer) for epoch in record.metrics.get("epoch", []))
             _ = record.problem
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert runs([str(finished), "--json"]) == 0  # damaged or not, a row
+        assert len(json.loads(out.getvalue())) == 1
         with contextlib.suppress(UserError), contextlib.redirect_stdout(io.StringIO()) as out:
             assert table([str(finished)]) == 0
             rows = out.getvalue().partition("\n\n")[0]  # what follows names the columns that do not fit

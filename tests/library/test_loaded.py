@@ -119,7 +119,7 @@ def test_an_archive_is_read_in_place_without_its_checkpoints(trained: Path, tmp_
     assert names == [str(archive / "network"), str(archive / "relu-head")]
     run = package.load(names[0])
     assert run.metrics.equals(package.load(trained / "network").metrics)
-    with pytest.raises(UserError, match=r"all\.zip: holds 2 runs; load one of them: .*/network, .*/relu-head$"):
+    with pytest.raises(UserError, match=r"all\.zip: holds 2 runs; name one of them: .*/network, .*/relu-head$"):
         package.load(archive)
     with pytest.raises(UserError, match=r"nosuch: no such run in the archive; it holds "):
         package.load(archive / "nosuch")
@@ -142,7 +142,7 @@ def test_refused_places(trained: Path, tmp_path: Path) -> None:
         (tmp_path / "nowhere", r"nowhere: no such run directory$"),
         (trained / "network" / "config.yaml", r"config\.yaml: no such run directory$"),
         (tmp_path / "empty", r"empty: is not a run directory, and holds no run$"),
-        (trained, r": holds 2 runs; load one of them: .*/network, .*/relu-head$"),
+        (trained, r": holds 2 runs; name one of them: .*/network, .*/relu-head$"),
     ):
         with pytest.raises(UserError, match=line):
             package.load(place)

@@ -1,0 +1,251 @@
+"""A run at a glance: what manifest, configuration and the last measured row say of it, and whether it is alive.
+
+Thousands are looked at in a second, so that nothing else is read: whether the rest is whole, `ncrun verify` says.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ncrun.errors import UserError
+from ncrun.records import seal, whole
+from ncrun.records.groups import dotted
+from ncrun.records.lock import holder_of
+from ncrun.records.places import Folder, Place, holders_below, is_archive, one_place, places_of
+from ncrun.records.read import parse_row, read_config, read_manifest
+from ncrun.records.summary import distance
+from ncrun.theory.prediction import CLAIMS
+
+# What a run's folder is in, those that want something of the user first. "damaged": a file of it cannot be read, or is
+# not what a run writes; "not begun": killed before its first files were written.
+STATES = ("running", "interrupted", "failed", "damaged", "not begun", "done")
+# Bytes of a row that are read at first; one with lists for a hundred classes has more.
+ROW = 1 << 14
+
+
+@dataclass(frozen=True)
+class Glance:
+    """path: as `ncrun.load` takes it. state: one of STATES. words: how the run ended, why it did not, or what is wrong.
+    claim: how far its prediction is to be trusted. settings: the configuration by dotted keys. row: the last of
+    metrics.jsonl. holder: `pid` and `host` of the process that trains it. All are empty as far as they are not known.
+    seen: when, in seconds since 1970; touched: when the last row was written. broken: as Record has it, () where it was
+    not asked for."""
+
+    path: Path
+    state: str
+    words: str = ""
+    claim: str | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    row: dict[str, Any] = field(default_factory=dict)
+    holder: dict[str, Any] = field(default_factory=dict)
+    seen: float = 0.0
+    touched: float = 0.0
+    broken: tuple[str, ...] | None = ()
+
+    @property
+    def host(self) -> str | None:
+        """Where it runs, or ran last."""
+        found = self.holder.get("host") or self.manifest.get("host")
+        return found if isinstance(found, str) else None
+
+    @property
+    def slurm(self) -> str | None:
+        """The job that it runs in, or ran in last, as squeue names it: 17 or, of an array, 17_3."""
+        found = self.manifest.get("slurm")
+        return found["job"] if isinstance(found, dict) and isinstance(found.get("job"), str) else None
+
+    @property
+    def epoch(self) -> int | None:
+        """That was measured last."""
+        return self.row.get("epoch")
+
+    @property
+    def epochs(self) -> int | None:
+        """How many it is to train; None where that is not known before: L-BFGS ends when the gradient is gone."""
+        return None if self.settings.get("optimizer.name") == "lbfgs" else self.settings.get("epochs")
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training and measuring so far, as of the last measured row."""
+        found = self.manifest.get("wall_seconds") if self.state == "done" else None
+        return self.row.get("seconds") if found is None else found
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of a run that is alive, at the speed that it had so far; None if that is not known."""
+        if self.state != "running" or not self.epoch or self.epochs is None or self.seconds is None:
+            return None
+        since = max(0.0, self.seen - self.touched)
+        return max(0.0, self.seconds * (self.epochs / self.epoch - 1) - since)
+
+    @property
+    def distance(self) -> float | None:
+        """To the predicted geometry: the largest of nc2_w, nc2_h, nc3."""
+        return distance(self.row)
+
+    @property
+    def verdict(self) -> str | None:
+        """Of free features its word; of a network what its summary says at the end: of classes that are lost."""
+        if self.state != "done":
+            return None
+        judged = self.manifest.get("verdict")
+        return str(judged["word"]) if judged is not None else self.words.rpartition("; ")[2] or None
+
+
+class Overview:
+    """Looks at runs again and again. What has ended is read once, as long as its manifest stays the same file.
+
+    sealed: look as well whether files were changed since their run was finished, for which all of them are read.
+    """
+
+    def __init__(self, sealed: bool = False) -> None:
+        self._sealed = sealed
+        self._parts: dict[bytes, Any] = {}
+        self._ended: dict[Path, tuple[tuple[int, ...], Glance]] = {}
+
+    def look(self, roots: Sequence[Path]) -> list[Glance]:
+        """Every run in these folders and archives and below, in their order and each once. What cannot be read is
+        damaged. Raises UserError for one that is no folder nor archive."""
+        found: dict[Path, Glance] = {}
+        for root in roots:
+            if not root.is_dir() and not is_archive(root):
+                raise UserError(f"{root}: no such folder, nor a .zip archive")
+            for glance in self._below(root):
+                found.setdefault(glance.path.resolve() if len(roots) > 1 else glance.path, glance)
+        return list(found.values())
+
+    def _below(self, root: Path) -> Iterator[Glance]:
+        unreadable: list[OSError] = []
+        for path in holders_below(root, unreadable.append):
+            try:
+                for place in places_of(path):
+                    glance = self._again(place)
+                    if glance is not None:
+                        yield glance
+            except UserError as error:  # an archive
+                yield Glance(path, "damaged", _without(path, error))
+        for folder in unreadable:
+            yield Glance(Path(folder.filename), "damaged", f"cannot be read ({folder.strerror})")
+
+    def _again(self, place: Place) -> Glance | None:
+        stamp = _stamp(place)
+        known = self._ended.get(place.path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        glance = glance_at(place, self._parts, self._sealed)
+        if glance is not None and glance.state == "done":
+            self._ended[place.path] = (stamp, glance)
+        return glance
+
+
+def one_run(path: Path) -> Glance:
+    """The one run in a directory, or in an archive as ARCHIVE.zip/FOLDER. Raises UserError if there is none there, or
+    if it cannot be read."""
+    with one_place(path) as place:
+        found = glance_at(place)
+    if found is None:
+        raise UserError(f"{path}: is not a run directory")
+    if found.state == "damaged":
+        raise UserError(f"{path}: {found.words}")
+    return found
+
+
+def glance_at(place: Place, known: dict[bytes, Any] | None = None, sealed: bool = False) -> Glance | None:
+    """What a place says of its run; None if there is none (any more). known: as read_config has it. sealed: as Overview
+    has it."""
+    path = place.path
+    try:
+        manifest = read_manifest(place)
+        if manifest is None or _is_strangers(manifest, place):
+            return None
+        claim = _claim(place)
+        if claim is None:
+            return _not_begun(place, manifest)
+        config = read_config(place, known)
+        whole.check_config(config, path / "config.yaml")
+        whole.check_manifest(manifest, config, path / "manifest.json")
+        row, touched = _last_row(place)
+        broken = seal.broken_beside(manifest, place.sha256) if sealed else ()
+    except UserError as error:
+        return Glance(path, "damaged", _without(path, error))
+    said = str(manifest.get("summary") or manifest.get("reason") or "")
+    state, words, holder = _alive(place, str(manifest["state"]), said)
+    return Glance(path, state, words, claim, manifest, dict(dotted(config)), row, holder, time.time(), touched, broken)
+
+
+def _alive(place: Place, state: str, words: str) -> tuple[str, str, dict[str, Any]]:
+    """The state beside what the lock says: a killed process could write nothing, and one that takes a run up has not
+    yet."""
+    holder = None
+    if isinstance(place, Folder) and state != "done":
+        try:
+            holder = holder_of(place.path)
+        except OSError as error:
+            return state, f"its lock cannot be read ({error.strerror})", {}
+    if holder is not None:
+        return "running", "", holder
+    if state == "running":
+        return "interrupted", "was killed; the same command continues it", {}
+    return state, words, {}
+
+
+def _is_strangers(manifest: dict[str, Any], place: Place) -> bool:
+    """Other programs write a manifest.json, too."""
+    return "state" not in manifest and "identity" not in manifest and place.part("config.yaml", 1) is None
+
+
+def _claim(place: Place) -> str | None:
+    """What theory.json begins with; it may hold matrices of megabytes. None where it is not written yet."""
+    begin = place.part("theory.json", 100)
+    if begin is None:
+        return None
+    found = re.match(rb'\s*\{\s*"claim":\s*"(\w+)"', begin)
+    claim = found[1].decode() if found else (read_manifest(place, "theory.json") or {}).get("claim")
+    if claim not in CLAIMS:
+        raise UserError("theory.json: is not what a run writes: claim is missing, or of another kind")
+    return str(claim)
+
+
+def _not_begun(place: Place, manifest: dict[str, Any]) -> Glance:
+    state, _, holder = _alive(place, "running", "")
+    if state == "running":
+        return Glance(place.path, state, manifest=manifest, holder=holder)
+    return Glance(place.path, "not begun", "has no theory.json yet; the same command starts it")
+
+
+def _last_row(place: Place) -> tuple[dict[str, Any], float]:
+    """The last whole line of metrics.jsonl, and when it was written; nothing if no epoch is measured."""
+    size = ROW
+    while True:
+        tail = place.part("metrics.jsonl", -size)
+        *lines, _ = (tail or b"").split(b"\n")  # a torn last line, of a run that is being written, is left out
+        if len(lines) > 1 or tail is None or len(tail) < size:
+            break
+        size *= 8
+    if not lines:
+        return {}, 0.0
+    path, touched = place.path / "metrics.jsonl", 0.0
+    with contextlib.suppress(OSError):  # in an archive, or removed in this moment
+        touched = path.stat().st_mtime
+    return parse_row(lines[-1], f"{path}, last line"), touched
+
+
+def _stamp(place: Place) -> tuple[int, ...]:
+    """Changes whenever a manifest is written; of archives nothing is known but their own."""
+    path = place.path / "manifest.json"
+    archive = next((each for each in path.parents if is_archive(each)), None) if not isinstance(place, Folder) else None
+    try:
+        found = (archive or path).stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _without(path: Path, error: UserError) -> str:
+    """An error's words without the folder that they begin with."""
+    return str(error).removeprefix(f"{path}/").removeprefix(f"{path}: ")
