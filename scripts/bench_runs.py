@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # What `ncrun runs` never reads is not copied either.
 LEFT_OUT = ("checkpoint.pt", "curves.png")
-WAYS = ([], ["--json"], ["--csv"], ["--sort", "gap"], ["--where", "head.depth=3"])
+WAYS: tuple[list[str], ...] = ([], ["--json"], ["--csv"], ["--sort", "gap"], ["--where", "head.depth=3"])
 
 
 def copies(folder: Path, number: int) -> None:
