@@ -5,7 +5,7 @@ apart.
 
 Per metric: the largest deviation over all cases and head layers, relative, or absolute for distances and ledger
 terms, which are numbers of order 1. Exit status 1 if any exceeds its tolerance (the reasons for the tolerances
-stand in the reference).
+stand in the reference), or if NC1 exceeds its bound.
 """
 
 import argparse
@@ -31,16 +31,28 @@ def main() -> int:
     torch.set_num_threads(1)  # the matrices are tiny
     started = time.perf_counter()
     worst: dict[str, float] = {}
+    above: dict[str, list[float]] = {"nc1": [], "nc1_trace": []}  # by how much their bounds are higher
     failures: list[str] = []
     for seed in range(arguments.seed, arguments.seed + arguments.cases):
         case = random_case(np.random.default_rng(seed))
-        for key, deviation in deviations(measured(case), reference(case)).items():
+        found = measured(case)
+        for key, factors in above.items():
+            if found.get(f"{key}_bound") is not None:
+                value = found[f"head.{len(case.weights)}.{key}"]
+                factors.append(found[f"{key}_bound"] / value if value else np.inf)
+                if factors[-1] < 1 - tolerance(f"{key}_bound", case):
+                    failures.append(f"case {seed}: {key} exceeds its bound")
+        for key, deviation in deviations(found, reference(case)).items():
             name = re.sub(r"^head\.\d+", "head.m", key)
             worst[name] = max(worst.get(name, 0.0), deviation)
             if not deviation <= tolerance(key, case):
                 failures.append(f"case {seed}: {key} is off by {deviation:.2g}")
     for name, deviation in worst.items():
         print(f"{name:<26} {deviation:.1e}")
+    for key, factors in above.items():
+        if factors:
+            ends = f"at least {min(factors):.2f}, median {np.median(factors):.1f}"
+            print(f"{key}_bound over {key}: {ends} ({len(factors)} cases)")
     seconds = time.perf_counter() - started
     print(f"{arguments.cases} cases, {len(worst)} metrics, {len(failures)} beyond tolerance, {seconds:.0f} s")
     for line in failures[:20]:

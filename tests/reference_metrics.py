@@ -204,3 +204,36 @@ def reference_balance(weights: list[Array], decays: tuple[float, ...]) -> float 
         above = decays[m + 1] * np.einsum("ji,jk->ik", weights[m + 1], weights[m + 1])
         found.append(math.sqrt(float(((above - below) ** 2).sum())) / math.sqrt(float((below**2).sum())))
     return max(found) if found else None
+
+
+def reference_nc1_bounds(
+    weights: list[Array], features: Array, labels: NDArray[np.int64], K: int, eps: float
+) -> dict[str, float | None]:
+    """What tr(Sigma_W pinv(Sigma_B)) / K and tr Sigma_W / tr Sigma_B of the last layer's input cannot exceed: the
+    smallest of their bounds, each made of explicit projections on the largest right singular vectors of W_M."""
+    *below, last = weights
+    inputs = features.astype(np.float64)
+    for weight in below[:-1]:
+        inputs = np.array([weight @ x for x in inputs])
+
+    def spread(points: Array) -> float:
+        means, _ = class_means(points, labels, K)
+        return sum(float((x - means[y]) @ (x - means[y])) for x, y in zip(points, labels, strict=True))
+
+    top = np.array([below[-1] @ x for x in inputs])
+    means, overall = class_means(top, labels, K)
+    sigma_b, _, rank = between(means, overall, eps)
+    if rank == 0:
+        return {"nc1_bound": None, "nc1_trace_bound": None}
+    smallest = np.sort(np.linalg.eigvalsh(sigma_b))[-rank]
+    unbalanced = np.linalg.norm(last.T @ last - below[-1] @ below[-1].T, ord=2)
+    right = np.linalg.svd(last)[2]
+    bounds = []
+    for j in range(min(last.shape) + 1):
+        outside = np.eye(len(right)) - right[:j].T @ right[:j]
+        rest = np.linalg.norm(last @ outside, ord=2) ** 2 + unbalanced
+        inside = np.linalg.pinv(last @ right[:j].T @ right[:j], rcond=1e-14) if j else np.zeros_like(last.T)
+        logits = spread(np.array([last @ x for x in top]))
+        bounds.append(np.linalg.norm(inside, ord=2) ** 2 * logits + rest * spread(inputs))
+    largest = float(min(bounds)) / len(labels)
+    return {"nc1_bound": largest / K / float(smallest), "nc1_trace_bound": largest / float(np.trace(sigma_b))}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ncrun.figures import panels, wording
 from ncrun.figures.convergence import telling
-from ncrun.figures.plot_predictions import along_path
+from ncrun.figures.plot_predictions import along_path, bound_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
 
@@ -61,7 +61,7 @@ def run_curves(record: Record) -> Figure:
     _lines(loss, record, {"loss": "measured"}, "loss")
     _optimum(loss, record)
     _margins(margins, record)
-    _lines(spread, record, _spreads(record), "NC1: within-class spread")
+    _spread(spread, record)
     if record.theory["claim"] == "none":
         _lines(distance, record, ETF_DISTANCES, "distance to a simplex ETF")
     else:
@@ -77,6 +77,17 @@ def _spreads(record: Record) -> dict[str, str]:
     kinds = {"nc1": "all directions", "nc1_effective": "effective directions"}
     splits = {"": "train", "test.": "test"}
     return {f"{prefix}{key}": f"{split}, {words}" for key, words in kinds.items() for prefix, split in splits.items()}
+
+
+def _spread(ax: Axes, record: Record) -> None:
+    """NC1 of the features, and where there is a bound on NC1 before the head's last layer, that and the bound."""
+    last = f"head.{record.config['head']['depth']}.nc1"
+    bounded = bound_of(record, last)
+    before = {last: "before the last layer"} if bounded else {}
+    _lines(ax, record, _spreads(record) | before, "NC1: within-class spread")
+    if bounded:
+        panels.line(ax, record.metrics["epoch"], record.metrics[bounded], **panels.PREDICTION | {"label": "its bound"})
+        _legend(ax)
 
 
 def _is_path(record: Record) -> bool:

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from ncrun.errors import UserError
 from ncrun.figures import convergence, panels, wording
 from ncrun.figures.plot_lines import TIMES, Array, Curve, Lines, Request, Say, Values, is_finished
+from ncrun.figures.plot_predictions import bound_of
 from ncrun.metrics import words_of
 from ncrun.records.groups import differing_keys, naming_keys, settings_of, split, words
 from ncrun.records.read import Record
@@ -29,6 +30,7 @@ WIDE = 10.0
 SEED_ALPHA = 0.25
 # Of a prediction's colour, from that of what was measured.
 DARKER = 0.5
+BOUND = Line2D([], [], **panels.PREDICTION, label="its proven bound")
 # What a caption names of the configuration, as far as the runs have it in common.
 IN_CAPTION = (
     "experiment",
@@ -57,8 +59,9 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     """The figure. say: is told, line by line, what a reader has to know of single runs.
 
     A metric has a panel; one with a number for each class has one for each hue, and a colour for each class. Dashed is
-    what theory predicts, dotted the distance to its prediction for equal counts. Raises UserError for a metric or key
-    that these runs do not have, and for more curves than can be told apart.
+    what theory predicts, or a bound that holds of these very networks, dotted the distance to its prediction for equal
+    counts. Raises UserError for a metric or key that these runs do not have, and for more curves than can be told
+    apart.
     """
     lines = Lines(records, request, say)
     drawings = [(y, hue) for y in request.y for hue in (lines.hues if lines.is_list(y) else (None,))]
@@ -120,7 +123,10 @@ def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | 
         ax.yaxis.set_major_locator(LogLocator(numticks=8))
     if not lines.over_time:
         _tick_values(ax, np.unique(np.concatenate([curve.points["x"] for _, curve in curves])), logx)
-    predicted = {"predicted": panels.DASHED} if any(curve.predicted for curve in shown) else {}
+    dashed = (
+        {"bound": BOUND} if any(bound_of(record, metric) for record in lines.records) else {"predicted": panels.DASHED}
+    )
+    predicted = dashed if any(curve.predicted for curve in shown) else {}
     return predicted | ({"balanced": convergence.DOTTED} if baselines else {})
 
 

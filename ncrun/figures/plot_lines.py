@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures.plot_predictions import along_path, has_baseline, prediction_of
+from ncrun.figures.plot_predictions import along_path, bound_of, has_baseline, prediction_of
 from ncrun.records.groups import differing_keys, key_of, naming_keys, settings_of, split, unknown_metric, words
 from ncrun.records.read import Record
 
@@ -145,7 +145,13 @@ class Lines:
         return found
 
     def _predicted(self, group: Sequence[Record], metric: str, k: int | None) -> list[tuple[Array, Array]]:
-        """Over time a level for each prediction among the runs, over a key, or along a path of decays, one line."""
+        """Over time a level for each prediction among the runs, over a key, or along a path of decays, one line; a
+        bound of each run as it was measured."""
+        if self.over_time and (bounded := [r for r in group if bound_of(r, metric)]):
+            return [
+                (r.metrics[self.x].to_numpy(dtype=float), _numbers(r.metrics[bound_of(r, metric)], None))
+                for r in bounded
+            ]
         if self.x == "factor":
             factors, objectives, margins = along_path(group[0])
             along = {"loss": objectives, "class.margin": None if k is None else margins[:, k]}.get(metric)

@@ -43,6 +43,12 @@ def prediction_of(record: Record, metric: str, k: int | None = None) -> float:
     return np.nan if value is None else float(value)
 
 
+def bound_of(record: Record, metric: str) -> str:
+    """The column that a metric cannot exceed in a run; "" where none is known."""
+    bound = f"{metric.rpartition('.')[2]}_bound"
+    return bound if metric.startswith(f"head.{record.config['head']['depth']}.") and bound in record.metrics else ""
+
+
 def along_path(record: Record) -> tuple[Array, Array, Array]:
     """Of a path of decays: its factors (n,), and at each the predicted objective (n,) and margins (n, K); nan where
     there is none."""

@@ -13,6 +13,7 @@ from ncrun.metrics.collapse import AGAINST_BALANCED, COLLAPSE
 from ncrun.metrics.decisions import DECISIONS
 from ncrun.metrics.frames import DEEP_COLLAPSE, FRAMES, RANK
 from ncrun.metrics.metric import Metric
+from ncrun.metrics.nc1_bound import NC1_BOUNDS
 from ncrun.metrics.optimum import BALANCE, OPTIMUM
 from ncrun.registry import Registry
 
@@ -31,6 +32,7 @@ METRICS: Registry[Metric] = Registry(
         *AGAINST_BALANCED,
         *DECISIONS,
         BALANCE,
+        *NC1_BOUNDS,
         *DEEP_COLLAPSE,
         *FREE_FEATURES,
     ),

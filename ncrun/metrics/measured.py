@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ncrun.metrics.collected import Collected
 from ncrun.metrics.distance import shape_distance, target_distances
+from ncrun.metrics.last_layer import largest_spread
 from ncrun.metrics.ledger import Ledger, squared_loss_ledger
 from ncrun.metrics.scan import Head, Split, Spread
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans
@@ -168,6 +169,12 @@ class Measured(Layer):
     def loss(self) -> float | None:
         """The full objective, None on a test split."""
         return None if self.penalty is None or self.data_term is None else self.data_term + self.penalty
+
+    @cached_property
+    def largest_spread(self) -> float:
+        """What the sum of squared deviations at the input of the head's last layer cannot exceed: of two or more."""
+        *_, below, last = self.head.weights
+        return largest_spread(last, below, self.scan.logit_deviation_sq, self.scan.spread[-2].trace)
 
     @cached_property
     def gram_input(self) -> Tensor:

@@ -33,7 +33,7 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
     A distance is the largest of nc2_w, nc2_h and nc3. NC1 is named where it says something else than the effective
     NC1, as with classes that share directions.
     """
-    parts = [_distance(row, theory), _gap(row, theory), _lost(row, theory), _spread(row)]
+    parts = [_distance(row, theory), _gap(row, theory), _bounded(row), _lost(row, theory), _spread(row)]
     return "; ".join(part for part in parts if part)
 
 
@@ -86,6 +86,17 @@ def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
     if theory["best_known"] is not None:
         words += f", {100 * (row['loss'] / theory['best_known']['objective'] - 1):+.2g} % from the lowest known"
     return words
+
+
+def _bounded(row: dict[str, Any]) -> str:
+    """Of plain weight decay: how far NC1 at the last layer of the head is below what is proven of this network."""
+    bound = row.get("nc1_bound")
+    if bound is None:
+        return ""
+    last = max(int(key.split(".")[1]) for key in row if key.startswith("head."))
+    nc1 = row[f"head.{last}.nc1"]
+    below = f", {bound / nc1:.2g} times below its proven bound" if nc1 else ""
+    return f"NC1 before the last layer {nc1:.2g}{below}"
 
 
 def _lost(row: dict[str, Any], theory: dict[str, Any]) -> str:

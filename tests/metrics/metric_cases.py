@@ -22,6 +22,7 @@ from reference_metrics import (
     reference_balance,
     reference_data_term,
     reference_loss,
+    reference_nc1_bounds,
     to_etf,
     to_target,
     whole_head,
@@ -307,6 +308,8 @@ def reference(case: Case) -> Values:
         case.problem.loss, whole_head(case.weights), case.bias, case.features, case.labels
     )
     values["loss"] = reference_loss(case.problem, case.weights, case.bias, case.features, case.labels)
+    if case.problem.decay_mode == "parameters" and len(case.weights) > 1:
+        values |= reference_nc1_bounds(case.weights, case.features, case.labels, case.problem.num_classes, case.eps)
     return values | {"balance": reference_balance(case.weights, case.problem.weight_decays)}
 
 
@@ -361,11 +364,13 @@ def tolerance(key: str, case: Case) -> float:
     """How far the two may be apart.
 
     1e-7 for distances: the reference takes the root of 2 - 2 cos near zero. 1e-5 for the traces of the deeper head
-    layers on float32 features, whose deviations go through the layers in the training precision. 1e-8 for the rest:
+    layers on float32 features, and what is made of them: their deviations go through the layers in the training
+    precision. 1e-8 for the rest:
     the reference pays for its explicit Sigma_B with the square of the condition number.
     """
     if key.endswith(("nc2_w", "nc2_h", "nc3")):
         return 1e-7
-    if key.endswith("nc1_trace") and key.startswith("head.") and case.features.dtype == np.float32:
+    deep_trace = key in ("nc1_bound", "nc1_trace_bound") or (key.endswith("nc1_trace") and key.startswith("head."))
+    if deep_trace and case.features.dtype == np.float32:
         return 1e-5
     return 1e-8

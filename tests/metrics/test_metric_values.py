@@ -42,6 +42,27 @@ def test_head_1_equals_the_top_level() -> None:
         assert first == {key: values[key] for key in first}
 
 
+def test_nc1_before_the_last_layer_is_within_its_bound() -> None:
+    """Whatever the head: of any rank, with a bias, under either loss. 1e-6: float32 deviations. It is reached by
+    balanced layers and a spread along the class means' difference: variance 0.04 over 4 (1e-12: rounding)."""
+    for seed in range(3000, 3120):
+        case = random_case(np.random.default_rng(seed))
+        M = len(case.weights)
+        plain = replace(case.problem, weight_decays=(1e-3,) * M, feature_decay=None, decay_mode="parameters")
+        values = measured(replace(case, problem=plain))
+        assert ("nc1_bound" in values) == (M > 1)
+        if M > 1 and values["nc1_bound"] is not None:
+            for key in ("nc1", "nc1_trace"):
+                assert values[f"head.{M}.{key}"] <= values[f"{key}_bound"] * (1 + 1e-6), seed
+    points = [[1.1, 0.0], [0.9, 0.0], [-1.1, 0.0], [-0.9, 0.0]]
+    reached = case_of(points, [0, 0, 1, 1], [np.diag([2.0, 1.0]), np.diag([2.0, 1.0])])
+    values = measured(replace(reached, problem=replace(reached.problem, feature_decay=None, decay_mode="parameters")))
+    for key in ("head.2.nc1", "nc1_bound"):
+        assert values[key] == pytest.approx(0.01 / 2, rel=1e-12)
+    for key in ("head.2.nc1_trace", "nc1_trace_bound"):
+        assert values[key] == pytest.approx(0.01, rel=1e-12)
+
+
 # --- the predicted optimum
 
 
