@@ -11,10 +11,11 @@ def train(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     if keys := asked_for(arguments):
         return print_help(keys, arguments)
-    return run_composed(arguments, _train, _check, _train_all)
+    return run_composed(arguments, train_job, _check, _train_all)
 
 
-def _train(job: Job) -> int:
+def train_job(job: Job) -> int:
+    """Train one job, or continue it; returns the exit status. Raises UserError."""
     from ncrun.training.runs import train
 
     return train([job])

@@ -55,3 +55,10 @@ def parse(overrides: Sequence[str]) -> "list[Override]":
         return list(OverridesParser.create().parse_overrides(list(overrides)))
     except Exception as error:
         raise explain(error, composing=True) from error
+
+
+def refuse_sweeps(typed: Sequence[str], what: str) -> None:
+    """Raises UserError for several values of a key. what: trains one run."""
+    for each in parse(typed):
+        if each.is_sweep_override():
+            raise UserError(f"{each.input_line}: several values are a sweep, and {what} trains one run")

@@ -8,7 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ncrun.config import extensions
-from ncrun.config.compose import parse
+from ncrun.config.compose import refuse_sweeps
 from ncrun.config.doors import check_overrides
 from ncrun.config.experiments import recipe
 from ncrun.config.planning import job_of
@@ -40,9 +40,7 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
         if each.startswith("-"):
             raise UserError(f"{each}: no flag has a meaning here; give overrides, such as epochs=5")
     check_overrides(overrides)
-    for override in parse(overrides):
-        if override.is_sweep_override():
-            raise UserError(f"{override.input_line}: several values are a sweep, and ncrun.train trains one run")
+    refuse_sweeps(overrides, "ncrun.train")
     # What a command may remember, a program may not that goes on for days while its user's files change.
     opened.cache_clear()
     recipe.cache_clear()
