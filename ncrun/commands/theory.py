@@ -10,6 +10,7 @@ from ncrun.run import Job
 HELP = """\
 ncrun theory [KEY=VALUE ...] [--json]       what a network of this configuration converges to; trains nothing
 ncrun theory -m KEY=V1,V2 ... [--json]      the same of a grid; with --json a document a line, `typed` first
+ncrun theory --remedies [KEY=VALUE ...]     class weights and logit adjustment that help its rare classes, too
 ncrun theory --help KEY ...                 what keys mean, such as head.depth, decay or model
 
 Printed are the claim (how far to trust it), the objective at the optimum, and for each class
@@ -27,6 +28,8 @@ for example
   ncrun theory model=ufm_relu counts=[50,30,2,1] decay.weight=2e-2 decay.feature=5e-3
   ncrun theory -m model=ufm counts=[50,20,5] head.depth=1,2,3 --json
 
+  --remedies      for cross-entropy with one linear layer: the class weights, or the logit adjustment, that give every
+                  class the same margin, and below how many samples the rarest class is lost; takes seconds
   --json          print theory.json: what is not determined is null; a lost class is `collapsed` there
   --cfg job       every key with its value and meaning
 """
@@ -39,18 +42,20 @@ def theory(arguments: Sequence[str]) -> int:
     if any(word in ("-h", "--help") for word in arguments):
         print(HELP, end="")
         return 0
-    print_json = "--json" in arguments
+    print_json, with_remedies = "--json" in arguments, "--remedies" in arguments
 
     def each(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
-        return max(_predict(job, print_json, typed) for typed, job in jobs)
+        return max(_predict(job, print_json, with_remedies, typed) for typed, job in jobs)
 
-    rest = [word for word in arguments if word != "--json"]
-    return run_composed(rest, lambda job: _predict(job, print_json), sweep=each)
+    rest = [word for word in arguments if word not in ("--json", "--remedies")]
+    return run_composed(rest, lambda job: _predict(job, print_json, with_remedies), sweep=each)
 
 
-def _predict(job: Job, print_json: bool, typed: Sequence[str] | None = None) -> int:
+def _predict(job: Job, print_json: bool, with_remedies: bool, typed: Sequence[str] | None = None) -> int:
     """typed: of a sweep, the overrides that make this job; its document is a line, and says them."""
     from ncrun.theory import predict
+    from ncrun.theory.remedies import may_help, remedies
+    from ncrun.theory.remedies_report import remedies_as_json, remedies_in_words
     from ncrun.theory.report import as_json, as_table
 
     run = job.runs[0]
@@ -58,11 +63,18 @@ def _predict(job: Job, print_json: bool, typed: Sequence[str] | None = None) -> 
         stated = f"model.width={run.problem.widths[0]} model.feature_sign={run.problem.feature_sign}"
         print(f"ncrun: {said}; {stated} say so without building it", file=sys.stderr)
     prediction = predict(run.problem)
+    helping = remedies(run.problem) if with_remedies else None
     if print_json:
         import json
 
         found = as_json(prediction)
+        if with_remedies:
+            found["remedies"] = remedies_as_json(helping)
         print(json.dumps(found, indent=1) if typed is None else json.dumps({"typed": list(typed)} | found), flush=True)
     else:
         print(as_table(prediction), flush=True)
+        if with_remedies:
+            print(f"\n{remedies_in_words(helping)}", flush=True)
+        elif may_help(run.problem) and any(prediction.collapsed()):
+            print("What would keep them: ncrun theory --remedies", flush=True)
     return 0

@@ -13,6 +13,7 @@ from ncrun.stated import stated
 from ncrun.theory import Prediction
 from ncrun.theory import predict as predict_problem
 from ncrun.theory.prediction import CLAIMS, Array
+from ncrun.theory.remedies import Remedies, remedies
 from ncrun.theory.report import as_json, as_table, nearest_threshold
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Forecast(Prediction):
     def as_json(self) -> dict[str, Any]:
         """Plain containers: what `ncrun theory --json` prints and theory.json holds."""
         return as_json(self)
+
+    def remedies(self) -> Remedies | None:
+        """The class weights, or the logit adjustment, that give every class the same margin, and where the rarest class
+        is lost. Takes seconds. None except for cross-entropy, one linear layer, decayed features and unequal counts."""
+        return remedies(self.problem)
 
     def table(self) -> "pd.DataFrame":
         """A row for each class, its columns the entries of `classes` in theory.json; None where not determined."""

@@ -141,9 +141,20 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 
 
 def _certified(problem: Problem) -> Prediction:
-    """One layer, any counts: solve the convex program and read the balanced factors off its solution."""
-    counts, posed = np.asarray(problem.counts, dtype=float), ConvexProblem.of(problem)
-    solution = convex_program.solve(posed, tolerance=1e-13)
+    """One layer, any counts, with the borders of its classes."""
+    geometry = _without_borders(problem)
+    if geometry.claim != "certified" or problem.bias_decay or not problem.has_plain_loss:
+        return geometry
+    assert geometry.logits is not None
+    assert geometry.bias is not None
+    alive = ~without_margin(geometry.logits + geometry.bias[:, None])
+    return replace(geometry, decay_to_collapse=decay_to_collapse(ConvexProblem.of(problem), alive))
+
+
+def _without_borders(problem: Problem) -> Prediction:
+    """Solve the convex program and read the balanced factors off its solution."""
+    counts = np.asarray(problem.counts, dtype=float)
+    solution = convex_program.solve(ConvexProblem.of(problem), tolerance=1e-13)
     if not solution.duality_gap <= LARGEST_GAP * solution.objective:
         note = f"the convex program was solved only to a duality gap of {solution.duality_gap:.1g} at these decays"
         return Prediction(problem, "none", SOURCE_CERTIFIED, note=note)
@@ -158,11 +169,6 @@ def _certified(problem: Problem) -> Prediction:
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
     bias = alike_by_class(solution.bias, kinds_of(problem))
     geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
-    assert geometry.logits is not None
-    scores = geometry.logits + bias[:, None]
-    borders = None
-    if problem.has_plain_loss and not problem.bias_decay:
-        borders = decay_to_collapse(posed, ~without_margin(scores))
     return replace(
         geometry,
         claim="certified",
@@ -170,7 +176,6 @@ def _certified(problem: Problem) -> Prediction:
         objective=solution.objective,
         duality_gap=solution.duality_gap,
         bias=bias,
-        decay_to_collapse=borders,
         references=references,
     )
 
@@ -181,8 +186,11 @@ UNLIKE = Condition(
     "unequal class counts, or class weights",
     lambda problem: not (BALANCED.holds(problem) and UNWEIGHTED.holds(problem)),
 )
+ANY_COUNTS = Theorem("cross-entropy-one-layer", (*FINITE, UNLIKE, ONE_LAYER), _certified)
+WITHOUT_BORDERS = replace(ANY_COUNTS, prediction=_without_borders)  # for those who ask for many optima
+ALL_ALIKE = Theorem("cross-entropy-balanced", (*FINITE, BALANCED, UNWEIGHTED, WIDE_FOR_SIMPLEX), _balanced)
 THEOREMS = (
-    Theorem("cross-entropy-balanced", (*FINITE, BALANCED, UNWEIGHTED, WIDE_FOR_SIMPLEX), _balanced),
-    Theorem("cross-entropy-one-layer", (*FINITE, UNLIKE, ONE_LAYER), _certified),
+    ALL_ALIKE,
+    ANY_COUNTS,
     Theorem("cross-entropy-limit", (*kind("ce", "linear", "parameters", FREE), BALANCED, WIDE_FOR_SIMPLEX), _limit),
 )

@@ -71,9 +71,10 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
 
 # Orthogonal features need a dimension for each class.
 WHERE = (ONE_LAYER, NO_BIAS, WIDE)
+OPTIMUM = Theorem(
+    "relu-features", (*kind_with_options("ce", "linear", "features", NONNEGATIVE), *WHERE, UNADJUSTED), _optimum
+)
 THEOREMS = (
-    Theorem(
-        "relu-features", (*kind_with_options("ce", "linear", "features", NONNEGATIVE), *WHERE, UNADJUSTED), _optimum
-    ),
+    OPTIMUM,
     Theorem("relu-features-limit", (*kind("ce", "linear", "parameters", NONNEGATIVE), *WHERE), _limit),
 )

@@ -64,6 +64,17 @@ def test_theory_of_a_grid_is_a_document_a_line(ncrun: Command, workdir: Path) ->
         assert {key: value for key, value in document.items() if key != "typed"} == alone
 
 
+def test_theory_tells_remedies_where_they_are_asked_for(ncrun: Command, workdir: Path) -> None:
+    posed = ["theory", "model=ufm", "loss=ce", "counts=[60,20,4]", "decay.weight=4e-2", "decay.feature=4e-2"]
+    assert ncrun(*posed).out.endswith("What would keep them: ncrun theory --remedies\n")
+    assert "one margin for all classes: class_weights=[" in ncrun(*posed, "--remedies").out
+    found = json.loads(ncrun(*posed, "--remedies", "--json").out)["remedies"]
+    margins = found["equal_margin_weights"]["margins"]
+    assert max(margins) - min(margins) <= 1e-5 * max(margins)  # what is promised
+    assert found["as_it_is"]["collapsed"] == [False, False, True]
+    assert "remedies" not in json.loads(ncrun(*posed, "--json").out)
+
+
 def test_info_lists_the_config_path(ncrun: Command, workdir: Path) -> None:
     result = ncrun("train", "--info", "searchpath")
     assert result.status == 0
