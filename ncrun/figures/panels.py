@@ -139,6 +139,8 @@ def from_start(ax: Axes, times: Array) -> None:
     if len(powers) <= 2:
         powers = np.outer(powers, [1.0, 2.0, 5.0]).ravel()
     ticks = powers[(powers >= later.min()) & (powers <= later.max())]
+    if not len(ticks):  # a single time, such as of a run that is measured at its end alone
+        ticks = later[:1]
     ax.set_xticks([0.0, *ticks[:: int(np.ceil(len(ticks) / 6))]])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e4 else f"$10^{{{np.log10(x):.0f}}}$"))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -1,5 +1,7 @@
 """curves.png of one run."""
 
+from dataclasses import replace
+
 import pytest
 from figure_runs import DIRECT, DUFM, Runs, caption_of, panel
 from matplotlib import pyplot as plt
@@ -29,6 +31,16 @@ def test_the_start_has_a_place_left_of_the_first_epoch(runs: Runs) -> None:
         assert [label.get_text() for label in ax.get_xticklabels()[:2]] == ["0", "1"]
     loss = figure.axes[0].get_lines()[0]
     assert (loss.get_xdata()[0], loss.get_ydata()[0]) == (0, run.metrics["loss"][0])
+    plt.close(figure)
+
+
+def test_a_run_that_is_measured_at_its_end_alone_is_drawn(runs: Runs) -> None:
+    """Its one time is the one number on the axis, beside the start."""
+    (run,) = runs("M1-0")
+    ends = replace(run, metrics=run.metrics.iloc[[0, 3]].assign(epoch=[0, 53]))
+    figure = run_curves(ends)
+    figure.canvas.draw()
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "53"]
     plt.close(figure)
 
 

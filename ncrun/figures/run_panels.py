@@ -1,0 +1,164 @@
+"""What the curves of one run are: panels with their lines and predictions, for its picture and for the report."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.figures.convergence import telling
+from ncrun.figures.plot_predictions import along_path, bound_of
+from ncrun.records.read import Record
+
+Array = NDArray[np.float64]
+
+# Columns of metrics.jsonl with their labels, in the order of their colours.
+DISTANCES = {
+    "nc2_w": "NC2 classifier",
+    "nc2_h": "NC2 means",
+    "nc3": "NC3",
+    "balanced.nc2_w": "NC2 to balanced",
+}
+ETF_DISTANCES = {"etf_w": "classifier", "etf_h": "means"}
+# What the objective of theory.json is called, by its claim.
+OPTIMUM_WORDS = {
+    "proven": "optimum, proven",
+    "certified": "optimum, certified",
+    "open": "claimed optimum, open",
+    "refuted": "claimed optimum, refuted",
+    "none": "lower bound",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """column: of metrics.jsonl. colour: its place in the palette. member: of a column that is a list, the class.
+    is_error: drawn is 1 - value. is_baseline: a distance to another prediction than the run's own. is_bound: a bound
+    that was measured at every epoch, drawn as a prediction."""
+
+    column: str
+    label: str
+    colour: int = 0
+    member: int | None = None
+    is_error: bool = False
+    is_baseline: bool = False
+    is_bound: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A prediction at x (n,): y (n,), nan where there is none. member: the class. is_rival: a lower value known than
+    the predicted one."""
+
+    label: str
+    x: Array
+    y: Array
+    member: int | None = None
+    is_rival: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """lines, levels: none where nothing is defined. of_classes: a line for each class, whose colours tell them apart.
+    is_share: from 0 to 1."""
+
+    title: str
+    lines: tuple[Line, ...]
+    levels: tuple[Level, ...] = ()
+    log: bool = False
+    of_classes: bool = False
+    is_share: bool = False
+
+
+def is_path(record: Record) -> bool:
+    """Whether the run settled at one decay after the other."""
+    return "factor" in record.metrics
+
+
+def abscissa(record: Record) -> str:
+    """The column that the curves run over: epochs, or the factor on all decays."""
+    return "factor" if is_path(record) else "epoch"
+
+
+def panels_of(record: Record) -> tuple[Panel, ...]:
+    """Over epochs, of a path of decays over their factor: loss with the optimum, errors, the margin of each class with
+    the predicted one, NC1, distances to prediction and baseline, and the test accuracy of each class; of free features
+    neither errors nor accuracies. A record without a measured epoch has none."""
+    if record.metrics.empty:
+        return ()
+    xs, objectives, margins = predictions(record)
+    classes = range(len(record.manifest["class_counts"]))
+    loss = Panel("loss", (Line("loss", "measured"),), tuple(_optimum(record, xs, objectives)), log=True)
+    margin = Panel(
+        "margin of each class",
+        tuple(Line("class.margin", f"class {k}", k, k) for k in classes),
+        tuple(Level("predicted", xs, margins[:, k], k) for k in classes),
+        of_classes=True,
+    )
+    spread = Panel("NC1: within-class spread", tuple(_spread(record)), log=True)
+    is_none = record.theory["claim"] == "none"
+    distance = Panel(
+        "distance to a simplex ETF" if is_none else "distance to the prediction",
+        tuple(_lines(record, ETF_DISTANCES if is_none else DISTANCES)),
+        log=True,
+    )
+    if record.config["dataset"] is None:
+        return loss, margin, spread, distance
+    splits = enumerate(("train", "test"))
+    error = Panel(
+        "classification error",
+        tuple(Line(f"{split}_accuracy", split, n, is_error=True) for n, split in splits),
+    )
+    return loss, error, margin, spread, distance, _accuracies(record)
+
+
+def predictions(record: Record) -> tuple[Array, Array, Array]:
+    """Where the predicted objective (n,) and margins (n, K) are drawn, and these; nan where there is none."""
+    if is_path(record):
+        return along_path(record)
+    ends = record.metrics["epoch"].iloc[[0, -1]].to_numpy(dtype=float)
+    margins = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
+    objective = np.array(record.theory["objective"], dtype=float)
+    return ends, np.repeat(objective, 2), np.tile(margins, (2, 1))
+
+
+def _optimum(record: Record, xs: Array, objectives: Array) -> Iterator[Level]:
+    theory = record.theory
+    if np.isfinite(objectives).any():
+        yield Level(OPTIMUM_WORDS.get(theory["claim"], theory["claim"]), xs, objectives)
+    if theory.get("best_known") is not None and not is_path(record):
+        lowest = np.full(len(xs), theory["best_known"]["objective"])
+        yield Level("lowest value known", xs, lowest, is_rival=True)
+
+
+def _spread(record: Record) -> Iterator[Line]:
+    """NC1 of both splits, beside it the effective NC1 where that is another number; and where there is a bound on NC1
+    before the head's last layer, that and the bound."""
+    keys = {"nc1": "train", "test.nc1": "test"}
+    if telling("nc1", [record]) != "nc1":
+        kinds = {"nc1": "all directions", "nc1_effective": "effective directions"}
+        splits = {"": "train", "test.": "test"}
+        keys = {
+            f"{prefix}{key}": f"{split}, {words}" for key, words in kinds.items() for prefix, split in splits.items()
+        }
+    last = f"head.{record.config['head']['depth']}.nc1"
+    bound = bound_of(record, last)
+    yield from _lines(record, keys | ({last: "before the last layer"} if bound else {}))
+    if bound:
+        yield Line(bound, "its bound", is_bound=True)
+
+
+def _lines(record: Record, keys: Mapping[str, str]) -> Iterator[Line]:
+    """Those that the record has; the balanced baseline only where it is another prediction."""
+    balanced = len(set(record.manifest["class_counts"])) == 1
+    for n, (key, label) in enumerate(keys.items()):
+        is_baseline = key.startswith("balanced")
+        if key in record.metrics and not record.metrics[key].isna().all() and not (is_baseline and balanced):
+            yield Line(key, label, 0 if is_baseline else n, is_baseline=is_baseline)
+
+
+def _accuracies(record: Record) -> Panel:
+    key, classes = "class.test_accuracy", range(len(record.manifest["class_counts"]))
+    known = key in record.metrics and bool(record.metrics[key].notna().any())
+    lines = tuple(Line(key, f"class {k}", k, k) for k in classes) if known else ()
+    return Panel("test accuracy of each class", lines, of_classes=True, is_share=True)
