@@ -25,6 +25,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
                                           every run below a folder: its state, progress, last numbers and verdict
   ncrun runs --diff A B                   what two runs differ in;    ncrun runs --rm --state failed   removes runs
   ncrun rerun RUN [KEY=VALUE ...]         train a recorded configuration again, or with some keys changed
+  ncrun report RUN ... [--out FILE] [--serve]     a page of your runs for the browser, without a network; or live
   ncrun verify RUN ...                    whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
 
@@ -39,7 +40,7 @@ for example
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
-COMMANDS = ("train", "theory", "figures", "plot", "table", "runs", "rerun", "verify", "measure")
+COMMANDS = ("train", "theory", "figures", "plot", "table", "runs", "rerun", "report", "verify", "measure")
 LONGEST_MESSAGE = 2000
 BUG = 70  # EX_SOFTWARE: neither success nor a mistake that the user can mend
 

@@ -83,22 +83,21 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: st
     relative to their mean over the classes."""
     for curve in curves:
         first = curve.records[0]
-        scale = _relative if first.theory["scale_free"] else _as_is
         counts = _counts(first)
         order = np.argsort(counts, kind="stable")
-        predicted = scale(_predicted(first, entry))
+        predicted = scaled(first, predicted_values(first, entry))
         if np.isfinite(predicted).any():
             ax.plot(counts[order], predicted[order], color=_predicted_colour(curves, curve), **PREDICTED)
-        values = [scale(np.array(record.metrics[metric].iloc[-1], dtype=float)) for record in curve.records]
+        values = [scaled(record, np.array(record.metrics[metric].iloc[-1], dtype=float)) for record in curve.records]
         every = np.concatenate([_counts(record) for record in curve.records])
         ax.plot(every, np.concatenate(values), color=curve.colour, **MEASURED)
-    ax.set_title(f"{title} / mean" if curves[0].records[0].theory["scale_free"] else title)
+    ax.set_title(scaled_title(curves[0].records[0], title))
     _size_axis(ax, curves)
     if "norm" in metric:
         ax.set_ylim(bottom=0)
 
 
-def _predicted(record: Record, name: str) -> Array:
+def predicted_values(record: Record, name: str) -> Array:
     """(K,) of theory.json's classes; a shape without a scale, for which they are null, has it in its matrices."""
     values = np.array([entry[name] for entry in record.theory["classes"]], dtype=float)
     # With a bias the matrices are centred, the norms and margins that are measured are not.
@@ -205,13 +204,15 @@ def _counts(record: Record) -> Array:
     return np.array(record.manifest["class_counts"], dtype=float)
 
 
-def _relative(values: Array) -> Array:
-    found: Array = values / values.mean()
+def scaled(record: Record, values: Array) -> Array:
+    """Numbers of the classes as they are; where theory fixes shapes only, relative to their mean."""
+    found: Array = values / values.mean() if record.theory["scale_free"] else values
     return found
 
 
-def _as_is(values: Array) -> Array:
-    return values
+def scaled_title(record: Record, title: str) -> str:
+    """What `scaled` numbers are called."""
+    return f"{title} / mean" if record.theory["scale_free"] else title
 
 
 def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "samples in the class") -> None:

@@ -14,6 +14,7 @@ from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 TITLES = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$", "logits": "$W \\bar{H}$"}
+COLOURS = "PuOr_r"
 # With more rows, of each architecture and data set the deepest head only.
 MOST_ROWS = 6
 # With more classes their numbers would not be readable.
@@ -75,7 +76,7 @@ def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> No
     predicted, measured = both(record, name)
     extent = float(np.abs([predicted, measured]).max()) or 1.0
     for ax, matrix in zip(axes, (predicted, measured), strict=True):
-        drawn = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
+        drawn = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
         class_ticks(ax, len(matrix))
     axes[1].set_yticklabels([])
     axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}", fontsize=TYPE)

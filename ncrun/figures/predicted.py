@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ncrun.errors import UserError
 from ncrun.figures import panels
-from ncrun.figures.matrices import TITLES, TYPE, class_ticks
+from ncrun.figures.matrices import COLOURS, TITLES, TYPE, class_ticks
 from ncrun.losses import described
 from ncrun.theory import Prediction
 from ncrun.theory.prediction import CLAIMS
@@ -38,7 +38,7 @@ def predicted(prediction: Prediction) -> Figure:
 
 def _matrix(figure: Figure, ax: Axes, matrix: NDArray[np.float64]) -> None:
     extent = float(np.abs(matrix).max()) or 1.0
-    image = ax.imshow(matrix, cmap="PuOr_r", vmin=-extent, vmax=extent)
+    image = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
     class_ticks(ax, len(matrix))
     bar = figure.colorbar(image, ax=ax, shrink=0.75, aspect=14, pad=0.02)
     bar.ax.tick_params(labelsize=TYPE - 1)

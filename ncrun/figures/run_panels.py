@@ -34,7 +34,7 @@ OPTIMUM_WORDS = {
 class Line:
     """column: of metrics.jsonl. colour: its place in the palette. member: of a column that is a list, the class.
     is_error: drawn is 1 - value. is_baseline: a distance to another prediction than the run's own. is_bound: a bound
-    that was measured at every epoch, drawn as a prediction."""
+    that was measured at every epoch, drawn as a prediction. over: what is drawn is the value over this."""
 
     column: str
     label: str
@@ -43,6 +43,7 @@ class Line:
     is_error: bool = False
     is_baseline: bool = False
     is_bound: bool = False
+    over: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""`ncrun report`: runs as one page that a browser shows without a network, or live while they train."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ncrun.commands.arguments import Parser, following
+from ncrun.errors import UserError
+from ncrun.records.files import write_text
+
+OUT = Path("report.html")
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status. Raises UserError."""
+    parser = Parser(
+        prog="ncrun report",
+        description="One page of runs: their table, and of each its curves with the prediction, class by class and"
+        " matrix by matrix. It is one file that opens without a network; --serve follows trainings instead.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, .zip archives, or folders that hold some"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to write the page; left out: {OUT}")
+    parser.add_argument("--title", metavar="TEXT", help="its heading; left out: the names of what is shown")
+    parser.add_argument("--serve", action="store_true", help="show it live, to browsers on this machine alone")
+    parser.add_argument("--port", type=int, metavar="N", help="of --serve; left out: any free one")
+    options = parser.parse_args(list(arguments))
+    title = options.title or f"ncrun: {', '.join(str(run) for run in options.runs)}"
+    if options.serve:
+        if options.out is not None:
+            raise UserError("--out: has no effect with --serve, which writes nothing")
+        return _serve(options.runs, title, options.port)
+    if options.port is not None:
+        raise UserError("--port: has no effect without --serve")
+    return _write(options.runs, title, options.out or OUT)
+
+
+def completions(word: str, before: str) -> list[str]:
+    """What may follow in the shell."""
+    return following(word, before, {"--out": (), "--title": (), "--serve": (), "--port": ()})
+
+
+def _write(folders: Sequence[Path], title: str, out: Path) -> int:
+    from ncrun.report.gathered import gather, refuse_no_run
+    from ncrun.report.page import library, page
+
+    library()  # refused before hundreds of runs are read
+    if out.is_dir():
+        raise UserError(f"--out={out}: is a folder; name a file")
+    gathered = gather(folders)
+    refuse_no_run(folders, gathered)
+    text = page(gathered, title)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be written ({error.strerror})") from error
+    runs = len(gathered.records) + len(gathered.unread)
+    print(f"{out}: {runs} run{'' if runs == 1 else 's'}, {len(text.encode()) / 1e6:.1f} MB")
+    return 0
+
+
+def _serve(folders: Sequence[Path], title: str, port: int | None) -> int:
+    from ncrun.report.live import Server
+    from ncrun.report.page import library
+
+    if port is not None and not 1 <= port <= 65535:
+        raise UserError(f"--port={port}: must be in [1, 65535]")
+    library()
+    with Server(folders, title, port or 0) as server:
+        print(f"{server.address} (Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0

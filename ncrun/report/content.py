@@ -1,0 +1,144 @@
+"""All that the page says of one run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ncrun.figures import wording
+from ncrun.figures.run_panels import OPTIMUM_WORDS
+from ncrun.records.groups import settings_of, words
+from ncrun.records.read import Record
+from ncrun.records.verdict import WORDS as VERDICT_WORDS
+from ncrun.report.classes import classes_of, matrices_of
+from ncrun.report.curves import class_colours, curves_of
+from ncrun.report.packed import rounded, shown
+from ncrun.theory.prediction import CLAIMS
+
+Rows = list[tuple[str, str]]
+# Entries of the manifest that the page says elsewhere, or that are no environment.
+ELSEWHERE = (
+    "state",
+    "summary",
+    "reason",
+    "verdict",
+    "seal",
+    "caption",
+    "words",
+    "class_counts",
+    "class_names",
+    "environment_changes",
+)
+# Digits of a value of the theory, as `ncrun theory` prints them.
+THEORY_DIGITS = 8
+# Of many classes, the lost ones are counted.
+MOST_NAMED = 20
+
+
+def content_of(record: Record, name: str, numbers: int) -> dict[str, Any]:
+    """name: of the run on the page. numbers: how many it may have, of which its matrices take at most half."""
+    matrices = matrices_of(record, numbers // 2)
+    taken = sum(3 * len(each["predicted"]) ** 2 for each in matrices["shown"])
+    curves = curves_of(record, numbers - taken)
+    known = (wording.setting_words(record), wording.prediction_words([record]), wording.source_words(record))
+    return {
+        "name": name,
+        "path": shown(record.path),
+        "state": record.manifest["state"],
+        "said": shown(record.manifest.get("summary") or record.manifest.get("reason") or ""),
+        "words": [shown(each) for each in known if each],
+        "warnings": list(_warnings(record, curves)),
+        "curves": curves,
+        "class_colours": class_colours(record),
+        "classes": classes_of(record),
+        "matrices": matrices,
+        "theory": _shown(theory_words(record)),
+        "config": _shown((key, words(value)) for key, value in settings_of(record).items()),
+        "environment": _shown(_environment(record)),
+    }
+
+
+def theory_words(record: Record) -> Iterator[tuple[str, str]]:
+    """What theory.json says, for people: the grade first, then the values, then classes and references."""
+    theory = record.theory
+    yield "grade", f"{theory['claim']}: {CLAIMS[theory['claim']]}"
+    for key in ("source", "note"):
+        if theory.get(key):
+            yield key, theory[key]
+    if theory["objective"] is not None:
+        words = OPTIMUM_WORDS.get(theory["claim"], theory["claim"])
+        gap = theory.get("duality_gap")
+        yield words, _number(theory["objective"]) + (f" (duality gap {gap:.1g})" if gap is not None else "")
+    if theory["best_known"] is not None:
+        yield "lower value known", _reference(theory["best_known"])
+    for reference in theory.get("references", []):
+        if reference != theory["best_known"]:
+            yield "reference", _reference(reference)
+    if theory["data_term"] is not None:
+        yield "data term there", _number(theory["data_term"])
+    if theory.get("mean_rank") is not None:
+        yield "rank of the class means", str(theory["mean_rank"])
+    yield "lost classes", _lost(theory)
+    if theory.get("threshold"):
+        yield "threshold", theory["threshold"]
+    if theory["metastable"]:
+        yield "metastable", f"classes {_named(theory['metastable'])}: a local minimum still keeps them"
+    if not theory["attainable"]:
+        yield "attainable", "no: these features are not free, and the optimum is a lower bound alone"
+    if theory["scale_free"]:
+        yield "scale", "theory fixes shapes only"
+    if verdict := record.manifest.get("verdict"):
+        yield "verdict", f"{verdict['word']}: {VERDICT_WORDS[verdict['word']]}"
+
+
+def _lost(theory: dict[str, Any]) -> str:
+    states = [entry["collapsed"] for entry in theory["classes"]]
+    if None in states:
+        return "not determined"
+    lost = [k for k, state in enumerate(states) if state]
+    if not lost:
+        return "none"
+    return "all" if len(lost) == len(states) else f"{len(lost)} of {len(states)}: {_named(lost)}"
+
+
+def _named(classes: list[int]) -> str:
+    words = ", ".join(map(str, classes[:MOST_NAMED]))
+    return f"{words}, ..." if len(classes) > MOST_NAMED else words
+
+
+def _reference(reference: dict[str, Any]) -> str:
+    value = reference.get("objective")
+    number = "a direction only" if value is None else _number(value)
+    return f"{number} ({'; '.join(str(reference[key]) for key in ('name', 'source') if reference.get(key))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.{THEORY_DIGITS}g}"
+
+
+def _environment(record: Record) -> Iterator[tuple[str, str]]:
+    for key, value in _flat(record.manifest):
+        if key.split(".")[0] not in ELSEWHERE:
+            yield key, words(rounded(value) if isinstance(value, float) else value)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _warnings(record: Record, curves: dict[str, Any]) -> Iterator[str]:
+    for change in record.manifest.get("environment_changes") or []:
+        yield shown(f"Continued with another environment: {change}.")
+    if record.broken:
+        yield shown(f"Changed since the run was finished: {', '.join(record.broken)}.")
+    kept, measured = curves["rows"]
+    if kept < measured:
+        yield f"Curves show {kept} of {measured} measured epochs."
+    if curves.get("without_classes"):
+        yield "Of each class the last epoch alone is shown: a report of fewer runs has its curves, too."
+
+
+def _shown(rows: Any) -> Rows:
+    return [(shown(key), shown(value)) for key, value in rows]

@@ -1,0 +1,121 @@
+"""The curves of a run as the page draws them: its columns, its panels, and what theory predicts for a column."""
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+
+from ncrun.figures import panels, wording
+from ncrun.figures.dang2023 import COLOURS, LEDGER
+from ncrun.figures.plot_lines import TIMES
+from ncrun.figures.plot_predictions import prediction_of
+from ncrun.figures.run_panels import Level, Line, Panel, abscissa, is_path, panels_of
+from ncrun.records.read import Record
+from ncrun.report.packed import FEWEST_ROWS, MOST_ROWS, rounded, thinned
+
+
+def curves_of(record: Record, numbers: int) -> dict[str, Any]:
+    """numbers: how many the run may have in all; where they do not suffice, fewer epochs are shown, and where that
+    would leave too few, of each class the last value alone. The page says so.
+
+    columns: by name, a value for each row, or of each class a list of them. x: the column that curves run over.
+    panels: as figures.run_panels has them. predicted: by column, a number or one for each class.
+    """
+    frame = record.metrics
+    if frame.empty:
+        return {"columns": {}, "panels": [], "predicted": {}, "rows": [0, 0], "x": "epoch", "xlabel": ""}
+    K = len(record.manifest["class_counts"])
+    lists = [name for name in frame if name.startswith("class.")]
+    single = [name for name in frame if name not in lists]
+    with_classes = numbers // (len(single) + K * len(lists))
+    over_time = with_classes >= FEWEST_ROWS or len(frame) <= with_classes
+    most = with_classes if over_time else numbers // len(single)
+    kept = thinned(frame, min(MOST_ROWS, max(FEWEST_ROWS, most)))
+    columns: dict[str, Any] = {name: [rounded(value) for value in kept[name].tolist()] for name in single}
+    if over_time:
+        columns |= {name: _by_class(kept[name].tolist(), K) for name in lists}
+    known = [panel for panel in (*panels_of(record), *_ledger(record)) if _is_there(panel, columns)]
+    xlabel = wording.time_word([record]) if not is_path(record) else TIMES["factor"]
+    return {
+        "columns": columns,
+        "x": abscissa(record),
+        "xlabel": xlabel,
+        "rows": [len(kept), len(frame)],
+        "without_classes": not over_time,
+        "panels": [_panel(panel) for panel in known],
+        "predicted": {name: value for name in columns if (value := _predicted(record, name, K)) is not None},
+    }
+
+
+def palette() -> list[str]:
+    """The colours of lines, in the order of their places."""
+    with plt.style.context(panels.STYLE):
+        return [to_hex(colour) for colour in mpl.rcParams["axes.prop_cycle"].by_key()["color"]]
+
+
+def class_colours(record: Record) -> list[str]:
+    with plt.style.context(panels.STYLE):
+        return [to_hex(colour) for colour in panels.class_colours(record.manifest["class_counts"])]
+
+
+def _by_class(rows: list[Any], K: int) -> list[list[Any]]:
+    """From a list with a number of each class for each row, to a list of each class."""
+    return [[rounded(row[k]) if isinstance(row, list) else None for row in rows] for k in range(K)]
+
+
+def _is_there(panel: Panel, columns: dict[str, Any]) -> bool:
+    return all(line.column in columns for line in panel.lines)
+
+
+def _ledger(record: Record) -> list[Panel]:
+    """Where the gap to the optimum comes from, in units of the optimum; of squared loss on a linear head alone."""
+    frame, optimum = record.metrics, record.theory["objective"]
+    parts = [key for key in LEDGER if key in frame and frame[key].notna().any()]
+    if not parts or not optimum:
+        return []
+    lines = [Line("gap", "gap: (loss − optimum) / optimum", -1)]
+    lines += [Line(key, LEDGER[key], int(COLOURS[key][1:]), over=optimum) for key in parts]
+    return [Panel("where the gap comes from: its parts / optimum", tuple(lines), log=True)]
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    return {
+        "title": panel.title,
+        "log": panel.log,
+        "classes": panel.of_classes,
+        "lines": [_line(line) for line in panel.lines],
+        "levels": [_level(level) for level in panel.levels],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    found: dict[str, Any] = {"column": line.column, "label": line.label, "colour": line.colour}
+    if line.member is not None:
+        found["member"] = line.member
+    if line.is_error:
+        found["error"] = True
+    if line.is_baseline:
+        found["baseline"] = True
+    if line.over != 1:
+        found["over"] = line.over
+    return found
+
+
+def _level(level: Level) -> dict[str, Any]:
+    found: dict[str, Any] = {"label": level.label, "x": rounded(level.x), "y": rounded(level.y)}
+    if level.member is not None:
+        found["member"] = level.member
+    if level.is_rival:
+        found["rival"] = True
+    return found
+
+
+def _predicted(record: Record, column: str, K: int) -> Any:
+    """A number, of each class a list, or None where theory says nothing of the column."""
+    if not column.startswith("class."):
+        value = prediction_of(record, column)
+        return rounded(value) if math.isfinite(value) else None
+    values = [prediction_of(record, column, k) for k in range(K)]
+    return rounded(values) if any(map(math.isfinite, values)) else None

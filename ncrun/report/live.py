@@ -1,0 +1,145 @@
+"""The page as a server on this machine's loopback shows it: read anew while trainings go on."""
+
+import threading
+import time
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from ncrun.errors import UserError
+from ncrun.records.read import Record
+from ncrun.report.content import content_of
+from ncrun.report.gathered import Gathered, gather
+from ncrun.report.overview import overview_of
+from ncrun.report.packed import compact, numbers_of_each
+from ncrun.report.page import about, live_page
+
+LOOPBACK = "127.0.0.1"
+# The folders are looked through at most so often, however many pages are open.
+SECONDS_BETWEEN_LOOKS = 1.0
+# By whose change a run is read again.
+WATCHED = ("manifest.json", "metrics.jsonl", "theory.json", "geometry.json")
+
+
+class Followed:
+    """Runs below some folders, as they are now. A run keeps its number while the server lives, and one whose folder is
+    removed stays as it was last. Safe in threads."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._lock = threading.Lock()
+        self._records: dict[Path, Record] = {}  # in the order in which they were first seen
+        self._stamps: dict[Path, str] = {}
+        self._unread: dict[Path, str] = {}
+        self._looked = 0.0
+        self.look()
+
+    def look(self) -> Gathered:
+        """The runs, read again where they have changed since. Raises UserError for a folder that is gone."""
+        with self._lock:
+            if time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
+                # Stamped before they are read: what is written meanwhile is read the next time.
+                stamps = {path: _stamp(path) for path in self._records}
+                same = {path: self._records[path] for path, stamp in stamps.items() if stamp == self._stamps[path]}
+                found = gather(self._folders, same)
+                for record in found.records:
+                    path = record.path.resolve()
+                    if path not in same:
+                        self._records[path] = record
+                        self._stamps[path] = stamps.get(path, "")  # of a new one: read once more
+                self._unread = {path: said for path, said in found.unread.items() if path not in self._records}
+                self._looked = time.monotonic()
+            return Gathered(tuple(self._records.values()), self._unread)
+
+    def stamps(self) -> list[str]:
+        """Of each run, what changes when it does."""
+        with self._lock:
+            return list(self._stamps.values())
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a run's files do; of a run in an archive always the same."""
+    parts = []
+    for name in WATCHED:
+        try:
+            found = (path / name).stat()
+            parts.append(f"{found.st_mtime_ns}.{found.st_size}")
+        except OSError:
+            parts.append("")
+    return " ".join(parts)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the page of some folders. port: 0 for any free one. Raises UserError where the port cannot be had."""
+
+    daemon_threads = True
+
+    def __init__(self, folders: Sequence[Path], title: str, port: int = 0) -> None:
+        self.title = title
+        self.followed = Followed(folders)
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except OSError as error:
+            raise UserError(f"--port={port}: cannot be served at ({error.strerror})") from error
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOOPBACK}:{self.server_port}/"
+
+    def overview(self) -> dict[str, Any]:
+        gathered = self.followed.look()
+        stamps = self.followed.stamps()
+        found = about(gathered, self.title) | overview_of(gathered) | {"stamps": stamps}
+        return found | {"stamp": str(hash((tuple(stamps), tuple(gathered.unread))))}
+
+    def run(self, number: int) -> dict[str, Any] | None:
+        gathered = self.followed.look()
+        if number >= len(gathered.records):
+            return None
+        name = overview_of(gathered)["rows"][number]["name"]
+        return content_of(gathered.records[number], name, numbers_of_each(1))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """The page, the table (nothing if it is as the page has seen it), or a run."""
+        # A page of another origin that had its name resolved to this machine would give that name.
+        known = (f"{LOOPBACK}:{self.server.server_port}", f"localhost:{self.server.server_port}")
+        if self.headers.get("Host") not in known:
+            return self._answer(403, "text/plain", "this page is for this machine alone")
+        asked = urlsplit(self.path)
+        try:
+            if asked.path == "/":
+                page = live_page(self.server.followed.look(), self.server.title)
+                return self._answer(200, "text/html; charset=utf-8", page)
+            if asked.path == "/overview":
+                found = self.server.overview()
+                if parse_qs(asked.query).get("seen") == [found["stamp"]]:
+                    return self._answer(204, "application/json", "")
+                return self._answer(200, "application/json", compact(found))
+            kind, _, number = asked.path.removeprefix("/").partition("/")
+            if kind == "run" and number.isdecimal() and (run := self.server.run(int(number))) is not None:
+                return self._answer(200, "application/json", compact(run))
+        except UserError as error:
+            return self._answer(410, "text/plain; charset=utf-8", str(error))
+        return self._answer(404, "text/plain", "no such page")
+
+    def _answer(self, status: int, kind: str, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing: a line every two seconds would hide what trainings say in the same terminal."""

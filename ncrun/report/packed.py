@@ -1,0 +1,71 @@
+"""What a page holds, small: numbers of five digits, few enough rows, packed."""
+
+import base64
+import gzip
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Significant digits: more than a screen shows.
+DIGITS = 5
+# Bytes of all runs' numbers together, of which the library comes on top (2 MB), and what a number takes, measured on
+# the records in results/.
+BUDGET = 6_500_000
+BYTES_PER_NUMBER = 3.2
+# Of a run: however many there are, and however few.
+MOST_ROWS, FEWEST_ROWS = 400, 24
+
+
+def numbers_of_each(runs: int) -> int:
+    """How many numbers each of so many runs may have."""
+    return int(BUDGET / BYTES_PER_NUMBER / max(runs, 1))
+
+
+def rounded(value: Any) -> Any:
+    """A number of DIGITS digits, and None for one that is not finite; lists and arrays of them likewise. Whole numbers
+    stay."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [rounded(each) for each in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    short = float(f"{number:.{DIGITS}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def thinned(frame: "pd.DataFrame", most: int) -> "pd.DataFrame":
+    """At most so many of the rows, first and last among them: half evenly spaced, half on a logarithmic scale, which is
+    how they are looked at."""
+    if len(frame) <= most:
+        return frame
+    return frame.iloc[_places(len(frame), most)]
+
+
+def _places(rows: int, most: int) -> NDArray[np.int64]:
+    even = np.linspace(0, rows - 1, most // 2)
+    logarithmic = np.geomspace(1, rows, most - most // 2) - 1
+    return np.unique(np.concatenate([even, logarithmic]).round().astype(np.int64))
+
+
+def packed(text: str) -> str:
+    """Compressed (gzip, RFC 1952), and in letters that need no escape in a page. The same text gives the same bytes."""
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
+
+
+def compact(content: Any) -> str:
+    """JSON without spaces. Raises ValueError for a number that JSON does not know."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def shown(text: object) -> str:
+    """Text that a name, a configuration or a message holds: what cannot be printed, such as a mark that turns the
+    direction of writing round, as its escape."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))

@@ -1,0 +1,100 @@
+"""The page itself: one file that holds its data, its style, its script and the library that draws."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from ncrun import __version__
+from ncrun.errors import UserError
+from ncrun.figures.matrices import COLOURS as MATRIX_COLOURS
+from ncrun.metrics import words_of
+from ncrun.report.content import content_of
+from ncrun.report.curves import palette
+from ncrun.report.gathered import Gathered
+from ncrun.report.overview import overview_of
+from ncrun.report.packed import compact, numbers_of_each, packed, shown
+
+# In the order in which they are put together.
+SCRIPTS = ("unpack.js", "plots.js", "panels.js", "table.js", "run.js", "main.js")
+MISSING = "the report is drawn by plotly, which is not installed: pip install 'plotly>=6'"
+
+
+@cache
+def library() -> str:
+    """plotly.js, as the Python package brings it. Raises UserError, with the command, where that is not installed."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise UserError(MISSING) from error
+    return str(get_plotlyjs())
+
+
+def page(gathered: Gathered, title: str) -> str:
+    """HTML that opens without a network. Raises UserError where plotly is not installed."""
+    overview = overview_of(gathered)
+    contents = [
+        packed(compact(content)) for content in contents_of(gathered, [row["name"] for row in overview["rows"]])
+    ]
+    return _rendered(about(gathered, title) | {"live": False}, overview, contents)
+
+
+def live_page(gathered: Gathered, title: str) -> str:
+    """The same, which asks the server that it came from for its runs, again and again."""
+    return _rendered(about(gathered, title) | {"live": True}, overview_of(gathered), [])
+
+
+def contents_of(gathered: Gathered, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Of every run, in the order of the records, what the page says of it."""
+    numbers = numbers_of_each(len(gathered.records))
+    return [content_of(record, name, numbers) for record, name in zip(gathered.records, names, strict=True)]
+
+
+def about(gathered: Gathered, title: str) -> dict[str, Any]:
+    """What the page has to know besides runs: its title, colours, and what columns mean."""
+    columns = dict.fromkeys(column for record in gathered.records for column in record.metrics)
+    return {
+        "title": shown(title),
+        "made": f"ncrun {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+        "palette": palette(),
+        "diverging": _diverging(),
+        "words": {column: words for column in columns if (words := words_of(column))},
+    }
+
+
+def _diverging() -> list[str]:
+    """Colours of a matrix, evenly from the most negative to the most positive number."""
+    return [to_hex(colormaps[MATRIX_COLOURS](share)) for share in np.linspace(0, 1, 9)]
+
+
+def _rendered(about: dict[str, Any], overview: dict[str, Any], contents: list[str]) -> str:
+    script = "\n".join(_own(name) for name in SCRIPTS)
+    # The page runs these two scripts and no other, and asks nobody for anything but, in live mode, its own server.
+    hashes = " ".join(f"'sha256-{_digest(each)}'" for each in (script, library()))
+    environment = Environment(loader=PackageLoader("ncrun.report"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html").render(
+        title=about["title"],
+        hashes=hashes,
+        asked="'self'" if about["live"] else "'none'",
+        style=_own("page.css"),
+        script=script,
+        library=packed(library()),
+        content=about | overview,
+        runs=contents,
+    )
+
+
+def _own(name: str) -> str:
+    return files("ncrun.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
