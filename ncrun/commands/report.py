@@ -1,5 +1,6 @@
 """`ncrun report`: runs as one page that a browser shows without a network, or live while they train."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,9 +45,8 @@ def _write(folders: Sequence[Path], title: str, out: Path) -> int:
     from ncrun.report.gathered import gather, refuse_no_run
     from ncrun.report.page import library, page
 
-    library()  # refused before hundreds of runs are read
-    if out.is_dir():
-        raise UserError(f"--out={out}: is a folder; name a file")
+    _refuse_unwritable(out)  # and what is missing, before hundreds of runs are read
+    library()
     gathered = gather(folders)
     refuse_no_run(folders, gathered)
     text = page(gathered, title)
@@ -58,6 +58,14 @@ def _write(folders: Sequence[Path], title: str, out: Path) -> int:
     runs = len(gathered.records) + len(gathered.unread)
     print(f"{out}: {runs} run{'' if runs == 1 else 's'}, {len(text.encode()) / 1e6:.1f} MB")
     return 0
+
+
+def _refuse_unwritable(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"--out={out}: is a folder; name a file")
+    there = next(parent for parent in out.absolute().parents if parent.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"--out={out}: cannot be written ({there} is no folder that you may write to)")
 
 
 def _serve(folders: Sequence[Path], title: str, port: int | None) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from ncrun.figures import matrices, wording
 from ncrun.figures.classes import PER_CLASS, predicted_values, scaled, scaled_title
 from ncrun.records.read import Record
+from ncrun.report.curves import MATRIX_NUMBERS
 from ncrun.report.packed import rounded, shown
 
 # matrices.TITLES in letters.
@@ -61,7 +62,7 @@ def matrices_of(record: Record, numbers: int) -> dict[str, Any]:
     K = len(record.manifest["class_counts"])
     known = [name for name in TITLES if record.theory[name] is not None]
     measured = record.measured
-    if 3 * len(known) * K * K > numbers:
+    if numbers < MATRIX_NUMBERS * K * K:
         return {"shown": [], "words": f"Left out of a report of so many runs: each has {K} x {K} numbers."}
     found = []
     for name in known:
@@ -87,7 +88,7 @@ def _words(record: Record, is_predicted: bool) -> str:
         return "Theory determines no matrix in this setting."
     words = []
     if record.measured is None:
-        words.append("Matrices are measured when a run of up to 200 classes is finished; these are predicted.")
+        words.append("These are predicted; they are measured at the end of a run, of up to 200 classes.")
     elif record.theory["scale_free"]:
         words.append("Each is divided by its Frobenius norm, for theory fixes shapes only.")
     if wording.centres_means(record):

@@ -15,20 +15,32 @@ from ncrun.figures.run_panels import Level, Line, Panel, abscissa, is_path, pane
 from ncrun.records.read import Record
 from ncrun.report.packed import FEWEST_ROWS, MOST_ROWS, rounded, thinned
 
+# Of K x K: predicted, measured and their difference, of three matrices.
+MATRIX_NUMBERS = 9
+NO_CURVES: dict[str, Any] = {
+    "columns": {},
+    "panels": [],
+    "undefined": [],
+    "predicted": {},
+    "rows": [0, 0],
+    "x": "epoch",
+    "xlabel": "",
+}
+
 
 def curves_of(record: Record, numbers: int) -> dict[str, Any]:
     """numbers: how many the run may have in all; where they do not suffice, fewer epochs are shown, and where that
     would leave too few, of each class the last value alone. The page says so.
 
     columns: by name, a value for each row, or of each class a list of them. x: the column that curves run over.
-    panels: as figures.run_panels has them. predicted: by column, a number or one for each class.
+    panels: as figures.run_panels has them; undefined: the titles of those without a line. predicted: by
+    column, a number or one for each class.
     """
     frame = record.metrics
     if frame.empty:
-        return {"columns": {}, "panels": [], "predicted": {}, "rows": [0, 0], "x": "epoch", "xlabel": ""}
+        return NO_CURVES
     K = len(record.manifest["class_counts"])
-    lists = [name for name in frame if name.startswith("class.")]
-    single = [name for name in frame if name not in lists]
+    single, lists = _kinds(record)
     with_classes = numbers // (len(single) + K * len(lists))
     over_time = with_classes >= FEWEST_ROWS or len(frame) <= with_classes
     most = with_classes if over_time else numbers // len(single)
@@ -36,7 +48,7 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
     columns: dict[str, Any] = {name: [rounded(value) for value in kept[name].tolist()] for name in single}
     if over_time:
         columns |= {name: _by_class(kept[name].tolist(), K) for name in lists}
-    known = [panel for panel in (*panels_of(record), *_ledger(record)) if _is_there(panel, columns)]
+    every = [panel for panel in (*panels_of(record), *_ledger(record)) if _is_there(panel, columns)]
     xlabel = wording.time_word([record]) if not is_path(record) else TIMES["factor"]
     return {
         "columns": columns,
@@ -44,9 +56,23 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
         "xlabel": xlabel,
         "rows": [len(kept), len(frame)],
         "without_classes": not over_time,
-        "panels": [_panel(panel) for panel in known],
+        "panels": [_panel(panel) for panel in every if panel.lines],
+        "undefined": [panel.title for panel in every if not panel.lines],
         "predicted": {name: value for name in columns if (value := _predicted(record, name, K)) is not None},
     }
+
+
+def numbers_of(record: Record) -> int:
+    """How many numbers its curves and matrices have, if none is left out."""
+    K = len(record.manifest["class_counts"])
+    single, lists = _kinds(record)
+    return min(len(record.metrics), MOST_ROWS) * (len(single) + K * len(lists)) + 2 * MATRIX_NUMBERS * K * K
+
+
+def _kinds(record: Record) -> tuple[list[str], list[str]]:
+    """The columns with a number, and those with one for each class."""
+    lists = [name for name in record.metrics if name.startswith("class.")]
+    return [name for name in record.metrics if name not in lists], lists
 
 
 def palette() -> list[str]:
@@ -72,7 +98,7 @@ def _is_there(panel: Panel, columns: dict[str, Any]) -> bool:
 def _ledger(record: Record) -> list[Panel]:
     """Where the gap to the optimum comes from, in units of the optimum; of squared loss on a linear head alone."""
     frame, optimum = record.metrics, record.theory["objective"]
-    parts = [key for key in LEDGER if key in frame and frame[key].notna().any()]
+    parts = [key for key in LEDGER if key in frame and (frame[key] > 0).any()]
     if not parts or not optimum:
         return []
     lines = [Line("gap", "gap: (loss − optimum) / optimum", -1)]

@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 from ncrun.errors import UserError
 from ncrun.records.read import Record
 from ncrun.report.content import content_of
+from ncrun.report.curves import numbers_of
 from ncrun.report.gathered import Gathered, gather
 from ncrun.report.overview import overview_of
-from ncrun.report.packed import compact, numbers_of_each
+from ncrun.report.packed import compact
 from ncrun.report.page import about, live_page
 
 LOOPBACK = "127.0.0.1"
@@ -98,8 +99,9 @@ class Server(ThreadingHTTPServer):
         gathered = self.followed.look()
         if number >= len(gathered.records):
             return None
+        record = gathered.records[number]
         name = overview_of(gathered)["rows"][number]["name"]
-        return content_of(gathered.records[number], name, numbers_of_each(1))
+        return content_of(record, name, numbers_of(record))
 
 
 class _Handler(BaseHTTPRequestHandler):

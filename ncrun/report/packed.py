@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +23,15 @@ BYTES_PER_NUMBER = 3.2
 MOST_ROWS, FEWEST_ROWS = 400, 24
 
 
-def numbers_of_each(runs: int) -> int:
-    """How many numbers each of so many runs may have."""
-    return int(BUDGET / BYTES_PER_NUMBER / max(runs, 1))
+def shares(wanted: Sequence[int]) -> list[int]:
+    """How many numbers each run may have, that wants so many: all of them, or as many as any other that wants more than
+    there are."""
+    left, found = BUDGET / BYTES_PER_NUMBER, [0] * len(wanted)
+    by_size = sorted(range(len(wanted)), key=lambda n: wanted[n])
+    for place, n in enumerate(by_size):
+        found[n] = min(wanted[n], int(left / (len(wanted) - place)))
+        left -= found[n]
+    return found
 
 
 def rounded(value: Any) -> Any:

@@ -18,13 +18,14 @@ from ncrun.errors import UserError
 from ncrun.figures.matrices import COLOURS as MATRIX_COLOURS
 from ncrun.metrics import words_of
 from ncrun.report.content import content_of
-from ncrun.report.curves import palette
+from ncrun.report.curves import numbers_of, palette
 from ncrun.report.gathered import Gathered
 from ncrun.report.overview import overview_of
-from ncrun.report.packed import compact, numbers_of_each, packed, shown
+from ncrun.report.packed import compact, packed, shares, shown
 
 # In the order in which they are put together.
 SCRIPTS = ("unpack.js", "plots.js", "panels.js", "table.js", "run.js", "main.js")
+SECONDS_BETWEEN_QUESTIONS = 2.0
 MISSING = "the report is drawn by plotly, which is not installed: pip install 'plotly>=6'"
 
 
@@ -48,14 +49,16 @@ def page(gathered: Gathered, title: str) -> str:
 
 
 def live_page(gathered: Gathered, title: str) -> str:
-    """The same, which asks the server that it came from for its runs, again and again."""
-    return _rendered(about(gathered, title) | {"live": True}, overview_of(gathered), [])
+    """The same, which asks the server that it came from for its runs, every so many seconds."""
+    return _rendered(
+        about(gathered, title) | {"live": True, "seconds": SECONDS_BETWEEN_QUESTIONS}, overview_of(gathered), []
+    )
 
 
 def contents_of(gathered: Gathered, names: Sequence[str]) -> list[dict[str, Any]]:
     """Of every run, in the order of the records, what the page says of it."""
-    numbers = numbers_of_each(len(gathered.records))
-    return [content_of(record, name, numbers) for record, name in zip(gathered.records, names, strict=True)]
+    numbers = shares([numbers_of(record) for record in gathered.records])
+    return [content_of(*each) for each in zip(gathered.records, names, numbers, strict=True)]
 
 
 def about(gathered: Gathered, title: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 // The page comes to life: the run that the address names, and in live mode what changes.
 
-const SECONDS_BETWEEN_LOOKS = 2;
 const FIRST_TICKED = 6;
 let drawing = Promise.resolve();
 
@@ -48,7 +47,7 @@ async function follow() {
   } catch (error) {
     told.textContent = `The server of this page does not answer (${error.message}); what is shown is the last that it told.`;
   }
-  setTimeout(follow, 1000 * SECONDS_BETWEEN_LOOKS);
+  setTimeout(follow, 1000 * content.seconds);
 }
 
 function tickFirst() {

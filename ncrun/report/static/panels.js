@@ -28,7 +28,6 @@ function className(run, k) {
 
 function panelPlot(run, panel) {
   const { columns, x, xlabel } = run.curves;
-  const words = panel.lines.length ? "" : "not defined in this setting";
   const traces = (xlog) => {
     const drawn = [];
     for (const line of panel.lines) {
@@ -50,7 +49,7 @@ function panelPlot(run, panel) {
     }
     return drawn;
   };
-  return new Plot({ title: panel.title, words, log: panel.log, xlog: isWide(columns[x]), xlabel, traces });
+  return new Plot({ title: panel.title, log: panel.log, xlog: isWide(columns[x]), xlabel, traces });
 }
 
 // A prediction reaches from the first to the last x that the axis shows.

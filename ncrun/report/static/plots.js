@@ -4,15 +4,14 @@ const FONT = { family: 'system-ui, "DejaVu Sans", sans-serif', size: 12, color: 
 const PREDICTED = { dash: "dash", width: 1.5 };
 const BASELINE = { dash: "dot", width: 1.2 };
 const ZOOM = 0.6;
-const MODEBAR = ["lasso2d", "select2d", "sendDataToCloud", "autoScale2d"];
 // A legend of more lines than this would hide the plot; the ticks below it name them all.
 const MOST_IN_LEGEND = 9;
 // Epochs that span more than this factor are looked at on a logarithmic axis.
 const WIDE = 30;
 
-// Plotly reads a few tags in text; names are to be seen as they are.
+// Plotly reads a few tags, and formulas between dollars, in text; names are to be seen as they are.
 function plain(text) {
-  return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;");
 }
 
 function number(value) {
@@ -39,6 +38,7 @@ class Plot {
       ["←", "move left", () => this.move(-0.25)],
       ["→", "move right", () => this.move(0.25)],
       ["all", "show all", () => this.whole()],
+      ["PNG", "save as a picture", () => this.save()],
     ]) {
       buttons.append(element("button", { type: "button", "aria-label": `${label}: ${options.title}`, title: label, onclick: act }, sign));
     }
@@ -68,20 +68,20 @@ class Plot {
     const axis = { gridcolor: "#e3e3e3", zerolinecolor: "#c3c9d0", linecolor: "#8b949e", automargin: true, exponentformat: "power" };
     const layout = {
       font: FONT,
-      margin: { l: 55, r: 12, t: 8, b: 42 },
+      margin: { l: 55, r: 12, t: 12, b: 42 },
       paper_bgcolor: "#fff",
       plot_bgcolor: "#fff",
       hovermode: "closest",
       hoverlabel: { font: FONT, namelength: -1 },
       showlegend: this.names.length > 1 && this.names.length <= MOST_IN_LEGEND,
-      legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0, font: { size: 11 } },
+      legend: { orientation: "h", y: 1.01, yanchor: "bottom", x: 0, font: { size: 11 } },
       uirevision: `${this.xlog}${this.ylog}`,
       ...this.options.layout,
     };
-    const logarithmic = (on) => (on ? { type: "log", dtick: undefined } : {});
+    const logarithmic = (on) => (on ? { type: "log" } : {});
     layout.xaxis = { ...axis, title: { text: plain(this.options.xlabel || "") }, ...logarithmic(this.xlog), ...(this.options.layout?.xaxis || {}) };
     layout.yaxis = { ...axis, ...logarithmic(this.ylog), ...(this.options.layout?.yaxis || {}) };
-    const config = { responsive: true, displaylogo: false, showTips: false, modeBarButtonsToRemove: MODEBAR, scrollZoom: false };
+    const config = { responsive: true, displayModeBar: false, showTips: false }; // its buttons lie on the lines
     await Plotly.react(this.area, traces, layout, config);
     this.listLines();
   }
@@ -122,6 +122,12 @@ class Plot {
 
   whole() {
     return Plotly.relayout(this.area, { "xaxis.autorange": true, "yaxis.autorange": this.options.layout?.yaxis?.autorange || true });
+  }
+
+  save() {
+    const { width, height } = this.area.getBoundingClientRect();
+    const filename = this.options.title.replaceAll(/[^\w.-]+/g, "-");
+    return Plotly.downloadImage(this.area, { format: "png", width, height, scale: 2, filename });
   }
 
   remove() {

@@ -51,6 +51,7 @@ async function drawRun(run) {
   for (const plot of plots) plot.remove();
   plots = [];
   const panels = run.curves.panels.map((panel) => panelPlot(run, panel));
+  const without = run.curves.undefined.length ? [`Not defined in this setting: ${run.curves.undefined.join(", ")}.`] : [];
   const measures = run.classes.measures.filter((measure) => measure.measured || measure.predicted).map((measure) => measurePlot(run, measure));
   const heats = run.matrices.shown.flatMap((matrix) => {
     const extent = largest(matrix.predicted, matrix.measured);
@@ -65,7 +66,7 @@ async function drawRun(run) {
     element("p", {}, element("span", { class: `state ${run.state}` }, run.state), run.said ? ` ${run.said}` : ""),
     ...run.words.map((each) => element("p", { class: "soft" }, each)),
     ...run.warnings.map((each) => element("p", { class: "notice" }, each)),
-    isMeasured ? section("Curves, with the prediction dashed", "", [], panels) : element("p", {}, "No epoch is measured yet."),
+    isMeasured ? section("Curves, with the prediction dashed", "", without, panels) : element("p", {}, "No epoch is measured yet."),
     section("Class by class at the last epoch", "", [], measures),
     classTable(run),
     section("Matrices of all classes", "heat", [run.matrices.words].filter(Boolean), heats),
@@ -95,6 +96,7 @@ async function drawComparison() {
   const name = select.value;
   const values = measured.flatMap((run) => run.curves.columns[name] || []);
   const xs = measured.flatMap((run) => run.curves.columns[run.curves.x]);
+  const label = shortNames(measured.map((run) => run.name));
   const labels = [...new Set(measured.map((run) => run.curves.xlabel))];
   comparison = new Plot({
     title: name,
@@ -102,7 +104,7 @@ async function drawComparison() {
     log: isPositive(values),
     xlog: isWide(xs),
     xlabel: labels.join(" or "),
-    traces: (xlog) => measured.flatMap((run, n) => columnTraces(run, name, xlog, { label: run.name, colour: colourOf(n) })),
+    traces: (xlog) => measured.flatMap((run, n) => columnTraces(run, name, xlog, { label: label[n], colour: colourOf(n) })),
   });
   box.replaceChildren(comparison.figure);
   await comparison.draw();

@@ -3,6 +3,12 @@
 const state = { sorted: null, descending: false, ticked: new Set(), chosen: null };
 const MOST_TICKED = 8; // as many colours as can be told apart
 
+// The last parts of paths, where they tell runs apart.
+function shortNames(names) {
+  const last = names.map((name) => name.split("/").at(-1));
+  return new Set(last).size === names.length ? last : names;
+}
+
 function cellsOf(row) {
   return [row.name, row.state, ...row.values];
 }
@@ -60,11 +66,11 @@ function tableHead() {
   return element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { title: "drawn beside each other below" }, "+")), ...heads, element("th", { scope: "col" }, "in words")));
 }
 
-function tableRow({ row, n }) {
+function tableRow({ row, n }, label) {
   const box = element("input", { type: "checkbox", "aria-label": `draw ${row.name} beside others` });
   box.checked = state.ticked.has(n);
   box.addEventListener("change", () => tick(n, box));
-  const link = element("a", { href: `#run-${n}` }, row.name);
+  const link = element("a", { href: `#run-${n}`, title: row.name }, label);
   const cells = content.columns.map((column, place) => element("td", { class: column.setting ? "" : "number" }, number(row.values[place])));
   const line = element("tr", { class: n === state.chosen ? "chosen" : "" }, element("td", {}, box), element("td", {}, link), element("td", {}, element("span", { class: `state ${row.state}` }, row.state)), ...cells, element("td", { class: "wide" }, row.said));
   line.dataset.run = n;
@@ -84,7 +90,8 @@ function tick(n, box) {
 
 function drawTable() {
   const rows = shownRows();
-  document.getElementById("table").replaceChildren(tableHead(), element("tbody", {}, ...rows.map(tableRow)));
+  const labels = shortNames(content.rows.map((row) => row.name));
+  document.getElementById("table").replaceChildren(tableHead(), element("tbody", {}, ...rows.map((each) => tableRow(each, labels[each.n]))));
   const all = content.rows.length;
   document.getElementById("count").textContent = rows.length === all ? `${all} run${all === 1 ? "" : "s"}` : `${rows.length} of ${all} runs`;
   document.getElementById("unread").replaceChildren(
