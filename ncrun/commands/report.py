@@ -42,21 +42,19 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def _write(folders: Sequence[Path], title: str, out: Path) -> int:
-    from ncrun.report.gathered import gather, refuse_no_run
+    from ncrun.report.gathered import gather
     from ncrun.report.page import library, page
 
     _refuse_unwritable(out)  # and what is missing, before hundreds of runs are read
     library()
-    gathered = gather(folders)
-    refuse_no_run(folders, gathered)
-    text = page(gathered, title)
+    runs = gather(folders)
+    text = page(runs, title)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
     except OSError as error:
         raise UserError(f"--out={out}: cannot be written ({error.strerror})") from error
-    runs = len(gathered.records) + len(gathered.unread)
-    print(f"{out}: {runs} run{'' if runs == 1 else 's'}, {len(text.encode()) / 1e6:.1f} MB")
+    print(f"{out}: {len(runs)} run{'s' * (len(runs) > 1)}, {len(text.encode()) / 1e6:.1f} MB")
     return 0
 
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from ncrun.errors import printable
 from ncrun.figures import matrices, wording
 from ncrun.figures.classes import PER_CLASS, predicted_values, scaled, scaled_title
 from ncrun.records.read import Record
 from ncrun.report.curves import MATRIX_NUMBERS
-from ncrun.report.packed import rounded, shown
+from ncrun.report.packed import rounded
 
 # matrices.TITLES in letters.
 TITLES = {"weight_gram": "W Wᵀ", "feature_gram": "H̄ᵀ H̄", "logits": "W H̄"}
@@ -28,7 +29,7 @@ def names_of(record: Record) -> list[str]:
         names = [names[k] for k in chosen]
     if not isinstance(names, list) or len(names) != len(counts):
         return [str(k) for k in range(len(counts))]
-    return [shown(name) for name in names]
+    return [printable(str(name)) for name in names]
 
 
 def classes_of(record: Record) -> dict[str, Any]:

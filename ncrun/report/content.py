@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ncrun.errors import printable
 from ncrun.figures import wording
 from ncrun.figures.run_panels import OPTIMUM_WORDS
+from ncrun.records.glance import Glance
 from ncrun.records.groups import settings_of, words
 from ncrun.records.read import Record
 from ncrun.records.verdict import WORDS as VERDICT_WORDS
 from ncrun.report.classes import classes_of, matrices_of
 from ncrun.report.curves import class_colours, curves_of
-from ncrun.report.packed import rounded, shown
+from ncrun.report.packed import rounded
 from ncrun.theory.prediction import CLAIMS
 
 Rows = list[tuple[str, str]]
@@ -33,7 +35,7 @@ THEORY_DIGITS = 8
 MOST_NAMED = 20
 
 
-def content_of(record: Record, name: str, numbers: int) -> dict[str, Any]:
+def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[str, Any]:
     """name: of the run on the page. numbers: how many it may have, of which its matrices take at most half."""
     matrices = matrices_of(record, numbers // 2)
     taken = sum(3 * len(each["predicted"]) ** 2 for each in matrices["shown"])
@@ -41,10 +43,10 @@ def content_of(record: Record, name: str, numbers: int) -> dict[str, Any]:
     known = (wording.setting_words(record), wording.prediction_words([record]), wording.source_words(record))
     return {
         "name": name,
-        "path": shown(record.path),
-        "state": record.manifest["state"],
-        "said": shown(record.manifest.get("summary") or record.manifest.get("reason") or ""),
-        "words": [shown(each) for each in known if each],
+        "path": printable(str(record.path)),
+        "state": glance.state,
+        "said": printable(glance.words),
+        "words": [printable(each) for each in known if each],
         "warnings": list(_warnings(record, curves)),
         "curves": curves,
         "class_colours": class_colours(record),
@@ -130,9 +132,9 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _warnings(record: Record, curves: dict[str, Any]) -> Iterator[str]:
     for change in record.manifest.get("environment_changes") or []:
-        yield shown(f"Continued with another environment: {change}.")
+        yield printable(f"Continued with another environment: {change}.")
     if record.broken:
-        yield shown(f"Changed since the run was finished: {', '.join(record.broken)}.")
+        yield printable(f"Changed since the run was finished: {', '.join(record.broken)}.")
     kept, measured = curves["rows"]
     if kept < measured:
         yield f"Curves show {kept} of {measured} measured epochs."
@@ -141,4 +143,4 @@ def _warnings(record: Record, curves: dict[str, Any]) -> Iterator[str]:
 
 
 def _shown(rows: Any) -> Rows:
-    return [(shown(key), shown(value)) for key, value in rows]
+    return [(printable(str(key)), printable(str(value))) for key, value in rows]

@@ -124,6 +124,8 @@ def _line(line: Line) -> dict[str, Any]:
         found["error"] = True
     if line.is_baseline:
         found["baseline"] = True
+    if line.is_bound:
+        found["bound"] = True
     if line.over != 1:
         found["over"] = line.over
     return found

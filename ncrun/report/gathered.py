@@ -1,53 +1,78 @@
-"""Which runs a report shows: all that can be read, and by name those that cannot."""
+"""Which runs a report shows: what a glance says of each, and the record of those that can be read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ncrun.errors import UserError
-from ncrun.records.places import Place, is_archive, runs_below
+from ncrun.records.glance import Glance, Overview
+from ncrun.records.places import one_place
 from ncrun.records.read import Record, load_record
+
+# By whose change a run is read again.
+WATCHED = ("manifest.json", "metrics.jsonl", "theory.json", "geometry.json")
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """records: in the order of the folders and of the paths below them, each once. unread: what is wrong with runs that
-    cannot be shown, by their path."""
+class Shown:
+    """record: None of a run that is not begun or cannot be read; then the glance says why. stamp: of the files as they
+    were when they were read."""
 
-    records: tuple[Record, ...]
-    unread: dict[Path, str]
-
-
-def gather(folders: Sequence[Path], known: Mapping[Path, Record] | None = None) -> Gathered:
-    """Every run in these folders and archives and below. known: records that have not changed since they were read, by
-    their resolved paths. Raises UserError for a folder or archive that is not there."""
-    records: dict[Path, Record] = {}
-    unread: dict[Path, str] = {}
-    for folder in folders:
-        if not folder.is_dir() and not is_archive(folder):
-            raise UserError(f"{folder}: no such folder, nor a .zip archive")
-        for place in runs_below(folder):
-            path = place.path.resolve()
-            if path not in records and path not in unread:
-                found = (known or {}).get(path) or _read(place)
-                if isinstance(found, str):
-                    unread[path] = found
-                else:
-                    records[path] = found
-    return Gathered(tuple(records.values()), unread)
+    glance: Glance
+    record: Record | None
+    stamp: str
 
 
-def refuse_no_run(folders: Sequence[Path], gathered: Gathered) -> None:
-    """Raises UserError if nothing was found."""
-    if not gathered.records and not gathered.unread:
+class Reader:
+    """Reads the runs below some folders, and again as often as is asked for; then of what has not changed only whether
+    it is alive."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._overview = Overview()
+        self._known: dict[Path, Shown] = {}
+
+    def look(self) -> list[Shown]:
+        """Every run, in the order of the folders and of the paths below them, each once. Raises UserError for a folder
+        or archive that is not there."""
+        found = [self._shown(glance) for glance in self._overview.look(self._folders)]
+        self._known = {each.glance.path: each for each in found}
+        return found
+
+    def _shown(self, glance: Glance) -> Shown:
+        stamp, known = _stamp(glance.path), self._known.get(glance.path)  # before it is read
+        if known is not None and known.stamp == stamp:
+            return replace(known, glance=glance)
+        if glance.claim is None:  # damaged, or its first files are not written yet
+            return Shown(glance, None, stamp)
+        try:
+            with one_place(glance.path) as place:
+                return Shown(glance, load_record(place), stamp)
+        except UserError as error:
+            words = str(error).removeprefix(f"{glance.path}/").removeprefix(f"{glance.path}: ")
+            return Shown(replace(glance, state="damaged", words=words), None, stamp)
+
+
+def gather(folders: Sequence[Path]) -> list[Shown]:
+    """The runs in these folders and archives and below. Raises UserError if there is none."""
+    found = Reader(folders).look()
+    if not found:
         raise UserError(f"{', '.join(map(str, folders))}: holds no run")
+    return found
 
 
-def _read(place: Place) -> Record | str:
-    """The record, or what is wrong with it."""
-    try:
-        if place.read("theory.json") is None:
-            return "is not begun: its first files are not written yet"
-        return load_record(place)
-    except UserError as error:
-        return str(error).removeprefix(f"{place.path}/").removeprefix(f"{place.path}: ")
+def records_of(runs: Sequence[Shown]) -> list[tuple[Glance, Record]]:
+    """Those that can be read."""
+    return [(run.glance, run.record) for run in runs if run.record is not None]
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a run's files do; of a run in an archive nothing."""
+    parts = []
+    for name in WATCHED:
+        try:
+            found = (path / name).stat()
+            parts.append(f"{found.st_mtime_ns}.{found.st_size}")
+        except OSError:
+            parts.append("")
+    return " ".join(parts)

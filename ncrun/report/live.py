@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ncrun.errors import UserError
-from ncrun.records.read import Record
 from ncrun.report.content import content_of
 from ncrun.report.curves import numbers_of
-from ncrun.report.gathered import Gathered, gather
+from ncrun.report.gathered import Reader, Shown, records_of
 from ncrun.report.overview import overview_of
 from ncrun.report.packed import compact
 from ncrun.report.page import about, live_page
@@ -20,8 +19,6 @@ from ncrun.report.page import about, live_page
 LOOPBACK = "127.0.0.1"
 # The folders are looked through at most so often, however many pages are open.
 SECONDS_BETWEEN_LOOKS = 1.0
-# By whose change a run is read again.
-WATCHED = ("manifest.json", "metrics.jsonl", "theory.json", "geometry.json")
 
 
 class Followed:
@@ -29,47 +26,22 @@ class Followed:
     removed stays as it was last. Safe in threads."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
+        self._reader = Reader(folders)
         self._lock = threading.Lock()
-        self._records: dict[Path, Record] = {}  # in the order in which they were first seen
-        self._stamps: dict[Path, str] = {}
-        self._unread: dict[Path, str] = {}
+        self._runs: dict[Path, Shown] = {}  # that could be read, in the order in which they were first seen
+        self._unread: list[Shown] = []
         self._looked = 0.0
         self.look()
 
-    def look(self) -> Gathered:
+    def look(self) -> list[Shown]:
         """The runs, read again where they have changed since. Raises UserError for a folder that is gone."""
         with self._lock:
             if time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
-                # Stamped before they are read: what is written meanwhile is read the next time.
-                stamps = {path: _stamp(path) for path in self._records}
-                same = {path: self._records[path] for path, stamp in stamps.items() if stamp == self._stamps[path]}
-                found = gather(self._folders, same)
-                for record in found.records:
-                    path = record.path.resolve()
-                    if path not in same:
-                        self._records[path] = record
-                        self._stamps[path] = stamps.get(path, "")  # of a new one: read once more
-                self._unread = {path: said for path, said in found.unread.items() if path not in self._records}
+                found = self._reader.look()
+                self._runs |= {run.glance.path: run for run in found if run.record is not None}
+                self._unread = [run for run in found if run.record is None and run.glance.path not in self._runs]
                 self._looked = time.monotonic()
-            return Gathered(tuple(self._records.values()), self._unread)
-
-    def stamps(self) -> list[str]:
-        """Of each run, what changes when it does."""
-        with self._lock:
-            return list(self._stamps.values())
-
-
-def _stamp(path: Path) -> str:
-    """What changes when a run's files do; of a run in an archive always the same."""
-    parts = []
-    for name in WATCHED:
-        try:
-            found = (path / name).stat()
-            parts.append(f"{found.st_mtime_ns}.{found.st_size}")
-        except OSError:
-            parts.append("")
-    return " ".join(parts)
+            return [*self._runs.values(), *self._unread]
 
 
 class Server(ThreadingHTTPServer):
@@ -89,19 +61,22 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://{LOOPBACK}:{self.server_port}/"
 
+    def page(self) -> str:
+        return live_page(self.followed.look(), self.title)
+
     def overview(self) -> dict[str, Any]:
-        gathered = self.followed.look()
-        stamps = self.followed.stamps()
-        found = about(gathered, self.title) | overview_of(gathered) | {"stamps": stamps}
-        return found | {"stamp": str(hash((tuple(stamps), tuple(gathered.unread))))}
+        """The table, with a stamp of each run, and of all, that changes when it does."""
+        runs = self.followed.look()
+        stamps = [f"{run.stamp} {run.glance.state}" for run in runs]
+        return about(runs, self.title) | overview_of(runs) | {"stamps": stamps, "stamp": str(hash(tuple(stamps)))}
 
     def run(self, number: int) -> dict[str, Any] | None:
-        gathered = self.followed.look()
-        if number >= len(gathered.records):
+        runs = self.followed.look()
+        records = records_of(runs)
+        if number >= len(records):
             return None
-        record = gathered.records[number]
-        name = overview_of(gathered)["rows"][number]["name"]
-        return content_of(record, name, numbers_of(record))
+        glance, record = records[number]
+        return content_of(record, glance, overview_of(runs)["rows"][number]["name"], numbers_of(record))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,8 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         try:
             if asked.path == "/":
-                page = live_page(self.server.followed.look(), self.server.title)
-                return self._answer(200, "text/html; charset=utf-8", page)
+                return self._answer(200, "text/html; charset=utf-8", self.server.page())
             if asked.path == "/overview":
                 found = self.server.overview()
                 if parse_qs(asked.query).get("seen") == [found["stamp"]]:

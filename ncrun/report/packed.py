@@ -70,9 +70,3 @@ def packed(text: str) -> str:
 def compact(content: Any) -> str:
     """JSON without spaces. Raises ValueError for a number that JSON does not know."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def shown(text: object) -> str:
-    """Text that a name, a configuration or a message holds: what cannot be printed, such as a mark that turns the
-    direction of writing round, as its escape."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))

@@ -14,14 +14,14 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from ncrun import __version__
-from ncrun.errors import UserError
+from ncrun.errors import UserError, printable
 from ncrun.figures.matrices import COLOURS as MATRIX_COLOURS
 from ncrun.metrics import words_of
 from ncrun.report.content import content_of
 from ncrun.report.curves import numbers_of, palette
-from ncrun.report.gathered import Gathered
+from ncrun.report.gathered import Shown, records_of
 from ncrun.report.overview import overview_of
-from ncrun.report.packed import compact, packed, shares, shown
+from ncrun.report.packed import compact, packed, shares
 
 # In the order in which they are put together.
 SCRIPTS = ("unpack.js", "plots.js", "panels.js", "table.js", "run.js", "main.js")
@@ -39,33 +39,28 @@ def library() -> str:
     return str(get_plotlyjs())
 
 
-def page(gathered: Gathered, title: str) -> str:
+def page(runs: Sequence[Shown], title: str) -> str:
     """HTML that opens without a network. Raises UserError where plotly is not installed."""
-    overview = overview_of(gathered)
+    overview, records = overview_of(runs), records_of(runs)
+    numbers = shares([numbers_of(record) for _, record in records])
     contents = [
-        packed(compact(content)) for content in contents_of(gathered, [row["name"] for row in overview["rows"]])
+        packed(compact(content_of(record, glance, row["name"], most)))
+        for (glance, record), row, most in zip(records, overview["rows"], numbers, strict=True)
     ]
-    return _rendered(about(gathered, title) | {"live": False}, overview, contents)
+    return _rendered(about(runs, title) | {"live": False}, overview, contents)
 
 
-def live_page(gathered: Gathered, title: str) -> str:
+def live_page(runs: Sequence[Shown], title: str) -> str:
     """The same, which asks the server that it came from for its runs, every so many seconds."""
-    return _rendered(
-        about(gathered, title) | {"live": True, "seconds": SECONDS_BETWEEN_QUESTIONS}, overview_of(gathered), []
-    )
+    content = about(runs, title) | {"live": True, "seconds": SECONDS_BETWEEN_QUESTIONS}
+    return _rendered(content, overview_of(runs), [])
 
 
-def contents_of(gathered: Gathered, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Of every run, in the order of the records, what the page says of it."""
-    numbers = shares([numbers_of(record) for record in gathered.records])
-    return [content_of(*each) for each in zip(gathered.records, names, numbers, strict=True)]
-
-
-def about(gathered: Gathered, title: str) -> dict[str, Any]:
+def about(runs: Sequence[Shown], title: str) -> dict[str, Any]:
     """What the page has to know besides runs: its title, colours, and what columns mean."""
-    columns = dict.fromkeys(column for record in gathered.records for column in record.metrics)
+    columns = dict.fromkeys(column for _, record in records_of(runs) for column in record.metrics)
     return {
-        "title": shown(title),
+        "title": printable(title),
         "made": f"ncrun {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
         "palette": palette(),
         "diverging": _diverging(),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from test_report_page import ARCHIVES, runs_in
 from ncrun.records.read import load_record
 from ncrun.report import live
 from ncrun.report import page as report_page
-from ncrun.report.gathered import Gathered, gather
+from ncrun.report.gathered import Shown, gather, records_of
 from ncrun.report.page import page
 
 pytest.importorskip("plotly")
@@ -40,14 +39,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def gathered() -> Gathered:
+def gathered() -> list[Shown]:
     """Real records: heads of one and three layers, both losses, a ReLU head."""
-    found = gather(ARCHIVES)
-    return replace(found, records=found.records[::4])
+    return gather(ARCHIVES)[::4]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory, gathered: Gathered) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, gathered: list[Shown]) -> Path:
     path = tmp_path_factory.mktemp("report") / "page.html"
     path.write_text(page(gathered, "papers at real scale"))
     return path
@@ -107,7 +105,7 @@ def test_lines_are_the_numbers_of_the_record(browser: Browser, report: Path) -> 
     assert after[1] - after[0] == pytest.approx((before[1] - before[0]) / 2)
 
 
-def test_everything_is_reached_by_keys(browser: Browser, report: Path, gathered: Gathered) -> None:
+def test_everything_is_reached_by_keys(browser: Browser, report: Path, gathered: list[Shown]) -> None:
     """Tab goes through the whole page in its order; Enter sorts the table, chooses a run and zooms; what has the focus
     is outlined."""
     browser.size(DESKTOP)
@@ -151,7 +149,7 @@ def test_everything_is_reached_by_keys(browser: Browser, report: Path, gathered:
     browser.run("document.getElementById('filter').focus()")
     browser.type("depth=3")
     count = browser.run("document.querySelectorAll('#table tbody tr').length")
-    depths = [row.config["head"]["depth"] for row in gathered.records]
+    depths = [record.config["head"]["depth"] for _, record in records_of(gathered)]
     assert 0 < count == depths.count(3) < len(depths)
 
 

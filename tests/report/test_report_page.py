@@ -17,7 +17,7 @@ from conftest import Command, Refused, write_run
 from ncrun.records.read import load_record
 from ncrun.records.table import last_row
 from ncrun.report import packed
-from ncrun.report.gathered import gather
+from ncrun.report.gathered import gather, records_of
 from ncrun.report.packed import rounded, shares, thinned
 from ncrun.report.page import page
 
@@ -45,9 +45,9 @@ def test_a_page_holds_the_numbers_of_its_records() -> None:
     gathered = gather(ARCHIVES)
     text = page(gathered, "ours")
     table, runs = table_in(text), runs_in(text)
-    assert len(gathered.records) == len(runs) == len(table["rows"]) == 10
+    assert len(gathered) == len(runs) == len(table["rows"]) == 10
     keys = [column["key"] for column in table["columns"]]
-    for record, run, row in zip(gathered.records, runs, table["rows"], strict=True):
+    for (_, record), run, row in zip(records_of(gathered), runs, table["rows"], strict=True):
         last, columns = last_row(record), run["curves"]["columns"]
         assert set(columns) == set(record.metrics)
         for key, value in last.items():
@@ -108,7 +108,7 @@ def test_a_large_report_keeps_below_its_size(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(packed, "BUDGET", 60_000)
     small = page(gathered, "ours")
     assert len(small) < len(whole) - 200_000
-    for run, record in zip(runs_in(small), gathered.records, strict=True):
+    for run, (_, record) in zip(runs_in(small), records_of(gathered), strict=True):
         assert run["curves"]["rows"][0] < run["curves"]["rows"][1] == len(record.metrics)
         assert run["curves"]["columns"]["epoch"][-1] == record.metrics["epoch"].iloc[-1]
         assert any("measured epochs" in said for said in run["warnings"])
@@ -126,8 +126,8 @@ def test_what_cannot_be_read_is_named_beside_the_others(ncrun: Command, workdir:
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("deep/er/page.html: 4 runs, ")
     table = table_in((workdir / "deep/er/page.html").read_text())
-    assert [(row["name"], row["state"]) for row in table["rows"]] == [("going", "running"), ("whole", "done")]
-    assert [each["name"] for each in table["unread"]] == ["begun", "torn"]
+    assert [(row["name"], row["state"]) for row in table["rows"]] == [("going", "interrupted"), ("whole", "done")]
+    assert [(each["name"], each["state"]) for each in table["unread"]] == [("begun", "not begun"), ("torn", "damaged")]
     assert load_record(whole).metrics["epoch"].tolist() == [0, 1]
 
 

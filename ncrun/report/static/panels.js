@@ -1,6 +1,7 @@
 // From what a run holds to the lines of its plots.
 
 // After the palette come Okabe and Ito's black and a grey, for runs beside each other.
+const DARK = "#3f4650"; // of predictions that belong to no line
 const MORE_COLOURS = ["#000000", "#999999"];
 
 function colourOf(place) {
@@ -36,12 +37,13 @@ function panelPlot(run, panel) {
       let ys = line.member === undefined ? columns[line.column] : columns[line.column][line.member];
       if (line.error) ys = ys.map((y) => (y === null ? null : 1 - y));
       if (line.over) ys = ys.map((y) => (y === null ? null : y / line.over));
-      drawn.push(trace(columns[x], ys, xlog, { name, legendgroup: name, line: { color: colour, width: 1.6, ...(line.baseline ? BASELINE : {}) } }));
+      const look = line.bound ? { color: DARK, ...PREDICTED } : { color: colour, width: 1.6, ...(line.baseline ? BASELINE : {}) };
+      drawn.push(trace(columns[x], ys, xlog, { name, legendgroup: name, line: look }));
     }
     for (const level of panel.levels) {
       const isOfClass = level.member !== undefined;
       const name = plain(isOfClass ? className(run, level.member) : level.label);
-      const colour = isOfClass ? run.class_colours[level.member] : level.rival ? colourOf(1) : "#3f4650";
+      const colour = isOfClass ? run.class_colours[level.member] : level.rival ? colourOf(1) : DARK;
       const style = level.rival ? BASELINE : PREDICTED;
       const label = isOfClass ? `predicted, ${name}` : name;
       if (level.y.every((y) => y === null)) continue;
@@ -92,7 +94,7 @@ function measurePlot(run, measure) {
   const point = (ys, name, marker) => ({ type: "scatter", mode: "markers", x: places, y: ys, name, text: about, marker, hovertemplate: "%{text}: %{y:.5g}" });
   const traces = () => {
     const drawn = [];
-    if (measure.predicted) drawn.push(point(measure.predicted, "predicted", { symbol: "line-ew-open", size: 15, line: { width: 2.5 }, color: "#3f4650" }));
+    if (measure.predicted) drawn.push(point(measure.predicted, "predicted", { symbol: "line-ew-open", size: 15, line: { width: 2.5 }, color: DARK }));
     if (measure.measured) drawn.push(point(measure.measured, "measured", { symbol: "circle", size: 7, color: colourOf(0) }));
     return drawn;
   };

@@ -14,7 +14,7 @@ function cellsOf(row) {
 }
 
 function columnsOf() {
-  return [{ key: "run", words: "path of the run", setting: true }, { key: "state", words: "running, done, failed or interrupted", setting: true }, ...content.columns];
+  return [{ key: "run", words: "path of the run", text: true }, { key: "state", words: "running, interrupted, failed, or done", text: true }, ...content.columns];
 }
 
 // Every word has to be there: as part of a cell, or KEY=VALUE of a column.
@@ -61,7 +61,7 @@ function tableHead() {
       document.querySelectorAll("#table thead button")[n].focus();
     };
     const button = element("button", { type: "button", title: column.words || column.key, onclick: sort }, column.key + sign);
-    return element("th", { scope: "col", "aria-sort": direction, class: column.setting ? "" : "number" }, button);
+    return element("th", { scope: "col", "aria-sort": direction, class: column.text ? "" : "number" }, button);
   });
   return element("thead", {}, element("tr", {}, element("th", { scope: "col" }, element("span", { title: "drawn beside each other below" }, "+")), ...heads, element("th", { scope: "col" }, "in words")));
 }
@@ -71,7 +71,7 @@ function tableRow({ row, n }, label) {
   box.checked = state.ticked.has(n);
   box.addEventListener("change", () => tick(n, box));
   const link = element("a", { href: `#run-${n}`, title: row.name }, label);
-  const cells = content.columns.map((column, place) => element("td", { class: column.setting ? "" : "number" }, number(row.values[place])));
+  const cells = content.columns.map((column, place) => element("td", { class: column.text ? "" : "number" }, number(row.values[place])));
   const line = element("tr", { class: n === state.chosen ? "chosen" : "" }, element("td", {}, box), element("td", {}, link), element("td", {}, element("span", { class: `state ${row.state}` }, row.state)), ...cells, element("td", { class: "wide" }, row.said));
   line.dataset.run = n;
   return line;
@@ -95,6 +95,6 @@ function drawTable() {
   const all = content.rows.length;
   document.getElementById("count").textContent = rows.length === all ? `${all} run${all === 1 ? "" : "s"}` : `${rows.length} of ${all} runs`;
   document.getElementById("unread").replaceChildren(
-    ...content.unread.map((run) => element("p", { class: "notice" }, element("span", { class: "state damaged" }, "not read"), ` ${run.name}: ${run.said}`)),
+    ...content.unread.map((run) => element("p", { class: "notice" }, element("span", { class: "state damaged" }, run.state), ` ${run.name}: ${run.said}`)),
   );
 }
