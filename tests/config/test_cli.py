@@ -85,7 +85,7 @@ def test_info_lists_the_config_path(ncrun: Command, workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["trian"], ["trian", "train, theory, figures, plot, table, runs, report, verify, measure"]),
+        (["trian"], ["trian", "train, theory, figures, plot, table, runs, rerun, report, verify, measure"]),
         (["--bogus"], ["--bogus"]),
         (["figures", "nosuch"], ["nosuch", "dang2023/mlp-balanced"]),
         (["figures", "dang2023/mlp-balance"], ["'dang2023/mlp-balanced'"]),
@@ -182,7 +182,7 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
         ("ncrun train head.", ["head.bias=", "head.depth=", "head.frozen=", "head.relu=", "head.width="]),
         ("ncrun train data", ["data_dir=", "dataset.", "dataset="]),
         ("/usr/bin/ncrun train scale=c", ["scale=cpu"]),
-        ("ncrun ", ["train", "theory", "figures", "plot", "table", "runs", "report", "verify", "measure"]),
+        ("ncrun ", ["train", "theory", "figures", "plot", "table", "runs", "rerun", "report", "verify", "measure"]),
         ("ncrun plot runs/a hu", ["hue="]),
         ("ncrun plot runs/a hue=head.d", ["hue=head.depth"]),
         ("ncrun plot runs/a style=loss,epo", ["style=loss,epochs"]),
