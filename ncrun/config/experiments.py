@@ -23,7 +23,8 @@ SCALES = ("cpu", "real", "paper")
 
 @dataclass(frozen=True)
 class Recipe:
-    """grid: values of each swept key, as typed after -m. scales: by name, what each changes; `grid` in it, what it
+    """grid: values of each swept key, as typed after -m. cases: where runs are no product of values, what each one
+    sets; each is trained on all of the grid. scales: by name, what each changes; `grid` in it, what it
     changes of the grid. figures: drawings by their keys, the main one first. caption: its words, and how the setting at
     scale paper relates to them. core: its place among the figures that are drawn without names; None if it is not.
     """
@@ -35,6 +36,7 @@ class Recipe:
     caption: Mapping[str, str] | None = None
     needs: tuple[str, ...] = ()
     core: int | None = None
+    cases: tuple[Mapping[str, Any], ...] = ({},)
 
     def scale(self, wanted: str) -> str:
         """The scale that is meant: an experiment without scales is small enough to be the same at each.
@@ -48,9 +50,11 @@ class Recipe:
             raise UserError(f"scale={wanted}: {self.name} has none, only {', '.join(sorted(choices))}")
         raise UserError(f"scale={wanted}: not one of {', '.join(choices)}{nearest(wanted, choices)}")
 
-    def grid_at(self, scale: str) -> dict[str, Any]:
-        """The grid at a scale."""
-        return {**self.grid, **(self.scales.get(scale, {}).get("grid") or {})}
+    def grids_at(self, scale: str) -> list[list[str]]:
+        """The grid at a scale, as one would type it; once for each case."""
+        grid = {**self.grid, **(self.scales.get(scale, {}).get("grid") or {})}
+        typed = [f"{key}={values}" for key, values in grid.items()]
+        return [[*typed, *as_typed(case)] for case in self.cases]
 
 
 @cache
@@ -61,7 +65,7 @@ def recipe(experiment: str) -> Recipe:
     found = OmegaConf.to_container(composed.recipe) if isinstance(composed.recipe, DictConfig) else {}
     assert isinstance(found, dict)
     parts: dict[str, Any] = {str(key): value for key, value in found.items()}
-    known = ("shows", "scales", "figures", "caption", "needs", "core")
+    known = ("shows", "scales", "figures", "caption", "needs", "core", "cases")
     for key in parts:
         if key not in known:
             raise UserError(
@@ -70,6 +74,9 @@ def recipe(experiment: str) -> Recipe:
     scales = parts.get("scales") or {}
     if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
         raise UserError(f"experiment={experiment}: recipe.scales: must hold overrides by the name of each scale")
+    cases = parts.get("cases") or [{}]
+    if not isinstance(cases, list) or not all(isinstance(each, dict) for each in cases):
+        raise UserError(f"experiment={experiment}: recipe.cases: must be a list of overrides by their keys")
     return Recipe(
         experiment,
         {str(key): values for key, values in grid.items()},
@@ -78,6 +85,7 @@ def recipe(experiment: str) -> Recipe:
         parts.get("caption"),
         tuple(parts.get("needs") or ()),
         parts.get("core"),
+        tuple(cases),
     )
 
 
@@ -109,7 +117,7 @@ def with_scale(typed: Sequence[str]) -> list[str]:
     changes = found.scales.get(found.scale(chosen.get("scale", "paper")), {})
     if "dataset" in chosen:
         changes = {key: value for key, value in changes.items() if key.split(".")[0] != "dataset"}
-    added = [f"{key}={_typed(value)}" for key, value in changes.items() if key != "grid"]
+    added = as_typed({key: value for key, value in changes.items() if key != "grid"})
     check_overrides(added)
     return [*added, *typed]
 
@@ -118,6 +126,10 @@ def last_values(typed: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     """What is typed of some keys, the last of each."""
     relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] in keys]
     return {override.key_or_group: override.get_value_element_as_str() for override in parse(relevant)}
+
+
+def as_typed(overrides: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={_typed(value)}" for key, value in overrides.items()]
 
 
 def _typed(value: Any) -> str:

@@ -24,13 +24,11 @@ def expand(typed: Sequence[str]) -> list[list[str]]:
     jobs = []
     for combination in _product(choices):
         one = last_values(combination, ("experiment", "scale"))
-        grid: dict[str, object] = {}
+        grids: list[list[str]] = [[]]
         if one.get("experiment") not in (None, "null"):
             found = recipe(one["experiment"])
-            grid = found.grid_at(found.scale(one.get("scale", "paper")))
-        jobs += [
-            [*combination, *job] for job in _product([*(f"{key}={values}" for key, values in grid.items()), *rest])
-        ]
+            grids = found.grids_at(found.scale(one.get("scale", "paper")))
+        jobs += [[*combination, *job] for grid in grids for job in _product([*grid, *rest])]
     return jobs
 
 

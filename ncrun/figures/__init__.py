@@ -78,6 +78,11 @@ DRAWINGS = Registry(
             "angles of classifier rows and class means over the class size, beside the formula",
         ),
         _built_in(
+            "remedies",
+            "remedies.remedies",
+            "margins and test accuracies over the class size: weights, adjustment, smoothing, beside the prediction",
+        ),
+        _built_in(
             "collapse",
             "minority.collapse",
             "neural collapse over training; minority collapse: which classes are lost, beside the border",

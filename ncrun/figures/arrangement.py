@@ -84,22 +84,23 @@ COLOURING: tuple[Facet, ...] = (
     (class_ratio, lambda r: f"ratio {class_ratio(r):.3g}", ()),
     (_width, lambda r: f"width {_width(r):g}", ()),
 )
+LOSS: Facet = (wording.loss_words, wording.loss_words, ())
 FACETS: tuple[Facet, ...] = (
     *COLOURING,
-    (wording.loss_words, wording.loss_words, ()),
+    LOSS,
     (lambda r: r.config["decay"]["mode"], lambda r: f"decay of {r.config['decay']['mode']}", ()),
     (lambda r: r.config.get("random_labels", 0), lambda r: f"{r.config.get('random_labels', 0):.0%} random labels", ()),
     (lambda r: r.config["head"]["bias"], _bias_words, ()),
 )
 
 
-def arrange(records: Sequence[Record], styled: Sequence[str] = ()) -> list[Row]:
+def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> list[Row]:
     """Rows and curves in the order of their facets. Keys that no facet tells apart, such as a decay, make one more; but
-    for `styled` ones, which the drawing itself shows.
+    for `styled` keys and facets, which the drawing itself shows.
 
     Raises UserError for more rows than fit on a page.
     """
-    telling = _telling(records)
+    telling = _telling(records, [facet for facet in FACETS if facet not in styled])
     groups = [[r for r in records if _key(telling, r) == key] for key in {_key(telling, r) for r in records}]
     others = tuple(dict.fromkeys(key for group in groups for key in naming_keys(group) if key not in styled))
     rest = _settings_facet(others)
@@ -126,11 +127,11 @@ def only_row(records: Sequence[Record], styled: Sequence[str] = ()) -> Row:
     return rows[0]
 
 
-def _telling(records: Sequence[Record]) -> list[Facet]:
-    """The facets that tell runs apart which the facets before do not: with each architecture its own width, the
+def _telling(records: Sequence[Record], facets: Sequence[Facet]) -> list[Facet]:
+    """Those facets that tell runs apart which the facets before do not: with each architecture its own width, the
     architecture says all."""
     telling: list[Facet] = []
-    for facet in FACETS:
+    for facet in facets:
         parts = {_key(telling, record) for record in records}
         if len({_key([*telling, facet], record) for record in records}) > len(parts):
             telling.append(facet)
