@@ -24,9 +24,10 @@ SCALES = ("cpu", "real", "paper")
 @dataclass(frozen=True)
 class Recipe:
     """grid: values of each swept key, as typed after -m. cases: where runs are no product of values, what each one
-    sets; each is trained on all of the grid. scales: by name, what each changes; `grid` in it, what it
-    changes of the grid. figures: drawings by their keys, the main one first. caption: its words, and how the setting at
-    scale paper relates to them. core: its place among the figures that are drawn without names; None if it is not.
+    sets; each is trained on all of the grid. scales: by name, what each changes; `grid` in it, what it changes of the
+    grid, and `cases`, what comes to them. figures: drawings by their keys, the main one first. caption: its words, and
+    how the setting at scale paper relates to them. core: its place among the figures that are drawn without names; None
+    if it is not.
     """
 
     name: str
@@ -54,7 +55,8 @@ class Recipe:
         """The grid at a scale, as one would type it; once for each case."""
         grid = {**self.grid, **(self.scales.get(scale, {}).get("grid") or {})}
         typed = [f"{key}={values}" for key, values in grid.items()]
-        return [[*typed, *as_typed(case)] for case in self.cases]
+        cases = [*self.cases, *(self.scales.get(scale, {}).get("cases") or [])]
+        return [[*typed, *as_typed(case)] for case in cases]
 
 
 @cache
@@ -75,8 +77,12 @@ def recipe(experiment: str) -> Recipe:
     if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
         raise UserError(f"experiment={experiment}: recipe.scales: must hold overrides by the name of each scale")
     cases = parts.get("cases") or [{}]
-    if not isinstance(cases, list) or not all(isinstance(each, dict) for each in cases):
-        raise UserError(f"experiment={experiment}: recipe.cases: must be a list of overrides by their keys")
+    in_scales = {
+        f"scales.{name}.cases": changes["cases"] for name, changes in scales.items() if "cases" in (changes or {})
+    }
+    for key, each in {"cases": cases, **in_scales}.items():
+        if not isinstance(each, list) or not all(isinstance(case, dict) for case in each):
+            raise UserError(f"experiment={experiment}: recipe.{key}: must be a list of overrides by their keys")
     return Recipe(
         experiment,
         {str(key): values for key, values in grid.items()},
@@ -117,7 +123,7 @@ def with_scale(typed: Sequence[str]) -> list[str]:
     changes = found.scales.get(found.scale(chosen.get("scale", "paper")), {})
     if "dataset" in chosen:
         changes = {key: value for key, value in changes.items() if key.split(".")[0] != "dataset"}
-    added = as_typed({key: value for key, value in changes.items() if key != "grid"})
+    added = as_typed({key: value for key, value in changes.items() if key not in ("grid", "cases")})
     check_overrides(added)
     return [*added, *typed]
 
