@@ -83,8 +83,9 @@ def _finish(line: Any, records: Sequence[Record], has_plain: bool) -> None:
             panels.tidy_log(ax.xaxis)
     line[0].axhline(0, color="0.7", linewidth=0.8, zorder=1)
     line[1].set_ylim(-0.03, 1.03)
-    line[2].axhline(0, color="0.7", linewidth=0.8, zorder=1)
-    if not has_plain:
+    if has_plain:
+        line[2].axhline(0, color="0.7", linewidth=0.8, zorder=1)
+    else:
         panels.nothing_to_draw(line[2])
 
 

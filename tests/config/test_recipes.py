@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command, Refused, RunOf
 from original_files import small_set
 
 from ncrun.config.experiments import SCALES, recipe
 from ncrun.config.folders import experiments
+from ncrun.config.grid import expand
 from ncrun.config.planning import PlannedJob, job_of, plan
 from ncrun.data import SOURCES
 from ncrun.data.request import DataRequest
 from ncrun.data.sources.own import OwnData
 from ncrun.records.read import load_record
 from ncrun.run import SGD, Job, Run
+from ncrun.theory import predict
 from ncrun.training.runs import train
 
 EXPERIMENTS = experiments()
@@ -93,11 +96,12 @@ def test_every_scale_composes_and_trains(
 
 
 def test_scale_cpu_needs_no_files_and_few_runs() -> None:
-    """Three seeds of networks without convolutions and one of the others: at most 60 runs."""
+    """Three seeds of networks without convolutions and one of the others: of the papers at most 60 runs."""
     names = [name for name in EXPERIMENTS if recipe(name).scales and name not in NEEDS]
     runs = [run_of_job(planned) for name in names for planned in grid(name, "cpu")]
     assert {dataset_of(run) for run in runs} == {"digits"}
-    assert sum(3 if run.model.name == "mlp" else 1 for run in runs) + 3 * len(NEEDS) <= 60
+    of_papers = [run for run in runs if not run.about["experiment"].startswith("beyond/")]
+    assert sum(3 if run.model.name == "mlp" else 1 for run in of_papers) + 3 * len(NEEDS) <= 60
 
 
 @pytest.mark.parametrize(
@@ -133,9 +137,7 @@ def nominal_2024(run: Run) -> tuple[float, float]:
     return 2 * 1e-4, 2 * 1e-5 / steps(run)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, scale in AT_SCALES if scale == "paper" and not name.startswith("sukenik")]
-)
+@pytest.mark.parametrize("name", [name for name, scale in AT_SCALES if scale == "paper" and name.startswith("dang")])
 def test_decays_are_the_converted_nominal_ones(name: str) -> None:
     """3e-3: the recipes give three digits."""
     for planned in grid(name, "paper"):
@@ -173,6 +175,34 @@ def test_feature_decay_of_a_relu_head_goes_with_the_samples(scale: str, head: No
         for planned in plan(name, scale):
             run = run_of_job(planned)
             assert run.data.counts[0] * (run.problem.feature_decay or 0) == pytest.approx(2.5e-2)
+
+
+# ---------------------------------------------------------------- what is no product of values
+
+
+def test_cases_are_trained_on_all_of_the_grid_and_what_is_typed_wins() -> None:
+    """Those of all scales, then the scale's own; a typed key takes the place of a case's."""
+    start = ["experiment=beyond/imbalance-remedies", "scale=cpu"]
+    cases = [job[2:] for job in expand([*start, "head.bias=true,false"])]
+    assert [job[0] for job in cases] == ["dataset=digits"] * 10
+    assert cases[:4:2] == [
+        ["dataset=digits", "head.bias=True"],
+        ["dataset=digits", "class_weights=balanced", "head.bias=True"],
+    ]
+    smoothed = expand([*start, "label_smoothing=0.2"])
+    assert [job[-1] for job in smoothed] == ["label_smoothing=0.2"] * 5
+
+
+def test_the_weights_of_equal_margins_are_those_that_theory_finds() -> None:
+    """To the four digits that the experiment has of them, with which margins are equal to 1e-3."""
+    for scale in SCALES:
+        run = run_of_job(grid("beyond/imbalance-remedies", scale)[-1])
+        margins = predict(run.problem).margins()
+        assert margins is not None
+        assert np.ptp(margins) < 1e-3 * margins.max()
+        assert sum(w * n for w, n in zip(run.problem.class_weights, run.data.counts, strict=True)) == pytest.approx(
+            run.data.num_samples, rel=1e-3
+        )
 
 
 # ---------------------------------------------------------------- a typed data set
