@@ -34,7 +34,7 @@ class CheckedSweeper(BasicSweeper):
         assert self.launcher is not None
         typed = expand(arguments)
         jobs = [self._resolved(job) for job in typed]
-        for key in ("jobs", "together"):
+        for key in ("jobs", "together", "dry_run"):
             if len({job.config[key] for job in jobs}) > 1:
                 raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
         _refuse_shared_directories(typed, jobs)

@@ -15,6 +15,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
 
   ncrun train [KEY=VALUE ...]             train one network; records go to runs/
   ncrun train -m KEY=V1,V2 ...            train a grid of them
+  ncrun train dry_run=true ...            where each run stands, what is predicted and what it would cost; no training
   ncrun theory [KEY=VALUE ...] [--json]   what the theorem predicts for that configuration; trains nothing
   ncrun figures [NAME ...] [--scale cpu|real|paper] [--seeds N] [--from DIR] [--list]
                                           draw an experiment's figures, training what is missing

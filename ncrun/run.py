@@ -137,7 +137,8 @@ class Job:
     """What one command line trains: a run, or with restarts several that differ in their seed.
 
     directory, identity, config: of the whole; of a single run they are its own. at_once: of a sweep, how many jobs are
-    trained side by side (0: one for each core); together: a whole sweep in as few programs as its shapes allow.
+    trained side by side (0: one for each core); together: a whole sweep in as few programs as its shapes allow;
+    dry_run: nothing is trained, only said what would be.
     """
 
     runs: tuple[Run, ...]
@@ -146,6 +147,7 @@ class Job:
     config: dict[str, Any]
     at_once: int
     together: bool
+    dry_run: bool
 
     @property
     def is_group(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ncrun.commands.composed import run_composed
+from ncrun.commands.dry_run import dry_run
 from ncrun.commands.keys import asked_for, print_help
 from ncrun.run import Job
 
@@ -16,18 +17,24 @@ def train(arguments: Sequence[str]) -> int:
 
 def train_job(job: Job) -> int:
     """Train one job, or continue it; returns the exit status. Raises UserError."""
+    if job.dry_run:
+        return dry_run([((), job)])
     from ncrun.training.runs import train
 
     return train([job])
 
 
 def _check(job: Job) -> None:
+    if job.dry_run:  # which looks itself
+        return
     from ncrun.training.runs import check
 
     check(job)
 
 
 def _train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+    if jobs[0][1].dry_run:
+        return dry_run(jobs)
     from ncrun.engines.sweeps import train_sweep
 
     return train_sweep(jobs)

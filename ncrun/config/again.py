@@ -19,7 +19,7 @@ from ncrun.records.groups import GROUPS
 from ncrun.run import Job
 
 # What a record says of the command that it came from, and what stands for it in a rerun.
-OF_ONE_RUN = {"jobs": 1, "together": False, "run_dir": None}
+OF_ONE_RUN = {"jobs": 1, "together": False, "dry_run": False, "run_dir": None}
 # Recorded as null where they have no effect, and they take no null.
 NEVER_NULL = ("imbalance_profile", "class_order", "subset")
 

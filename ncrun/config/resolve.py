@@ -143,7 +143,7 @@ def _job(
             for seed in range(given.seed, given.seed + given.restarts)
         )
     at_once = 0 if given.jobs == "auto" else int(given.jobs)
-    return Job(runs, whole.directory, whole.identity, whole.config, at_once, given.together)
+    return Job(runs, whole.directory, whole.identity, whole.config, at_once, given.together, given.dry_run)
 
 
 def _descent(given: Settings, N: int) -> Descent:

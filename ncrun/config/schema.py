@@ -125,6 +125,7 @@ class Settings:
         "of -m: runs trained side by side, each with its share of the cores: a number, or auto: one for each core"
     )
     together: bool = _key("of -m, free features with sgd or adam: runs of equal shapes in one batched program")
+    dry_run: bool = _key("say of each run what it would predict and cost, and where it stands; train and write nothing")
     progress: Any = _key("a live display: auto (in a terminal), true or false")
     data_dir: str | None = _key("where the data sets lie; left out: $NCRUN_DATA, else a cache folder of the user")
     run_dir: str | None = _key("where the records go; left out: runs/<name>-<hash of this configuration>")

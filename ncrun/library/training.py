@@ -47,6 +47,9 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
     typed = extensions.extended(overrides)
     for key in ("jobs", "together"):
         Typed(typed).refuse(key, "ncrun.train trains one run")
+    Typed(typed).refuse(
+        "dry_run", "ncrun.train returns a trained run; `ncrun train dry_run=true` says what it would be"
+    )
     job = job_of(typed)
     if job.is_group:
         raise UserError("restarts: are several runs, and ncrun.train trains one; loop over seed=0, seed=1, ...")

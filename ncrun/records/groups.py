@@ -19,6 +19,7 @@ WITHOUT_EFFECT = (
     "cuda_graphs",
     "jobs",
     "together",
+    "dry_run",
     "progress",
     "data_dir",
     "run_dir",

@@ -136,6 +136,23 @@ def _power_in_words(base: float, exponent: float, times: float = 1.0) -> str:
     return f"{10 ** (digits - whole):.3g}e{whole:+03d}"
 
 
+def as_line(geometry: Prediction) -> str:
+    """The claim, the objective that it is about, and how many classes are lost; of what is not predicted, why."""
+    words: list[str] = [geometry.claim]
+    if geometry.objective is not None:
+        at = {"none": "a lower bound", "refuted": "at the claim", "open": "at the claim"}.get(
+            geometry.claim, "at the optimum"
+        )
+        words[0] += f", objective {geometry.objective:.6g} {at}"
+    if geometry.best_known is not None:
+        words.append(f"lower value known: {geometry.best_known.objective:.6g}")
+    if geometry.layers and geometry.directions is None:
+        words.append(_lost_in_words(geometry, geometry.collapsed()))
+    elif geometry.note:
+        words.append(geometry.note)
+    return "; ".join(words)
+
+
 def as_table(geometry: Prediction) -> str:
     """The same for people: class by class, then the nearest threshold in plain words."""
     problem = geometry.problem
@@ -222,18 +239,23 @@ def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> 
 
 
 def _summary(geometry: Prediction, collapsed: list[bool | None]) -> str:
+    start = _lost_in_words(geometry, collapsed)
+    known = not geometry.scale_free and geometry.tie is None
+    threshold = nearest_threshold(geometry) if known else ""
+    return " ".join(f"{each[0].upper()}{each[1:]}." for each in (start, threshold) if each)
+
+
+def _lost_in_words(geometry: Prediction, collapsed: list[bool | None]) -> str:
     if geometry.scale_free:
-        return "Relative norms only: the limit fixes shapes, not scales."
+        return "relative norms only: the limit fixes shapes, not scales"
     if geometry.tie is not None:
-        return "More classes of one size than the narrowest layer can hold: which of them survive is not determined."
+        return "more classes of one size than the narrowest layer can hold: which of them survive is not determined"
     count, K = sum(bool(c) for c in collapsed), geometry.problem.num_classes
-    start = "No class is lost."
-    if count:
-        start = f"{count} of {K} classes {'is' if count == 1 else 'are'} lost (minority collapse)."
     if count == K:
-        start = "All classes are lost: the optimum is zero."
-    threshold = nearest_threshold(geometry)
-    return f"{start} {threshold[:1].upper()}{threshold[1:]}{'.' if threshold else ''}".strip()
+        return "all classes are lost: the optimum is zero"
+    if count:
+        return f"{count} of {K} classes {'is' if count == 1 else 'are'} lost (minority collapse)"
+    return "no class is lost"
 
 
 def _number(value: float | Array | None) -> float | None:

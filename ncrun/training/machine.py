@@ -60,6 +60,10 @@ def placed(network: M, device: torch.device, dtype: torch.dtype, precision: str)
     return network.to(device=device, dtype=dtype, memory_format=order)  # type: ignore[call-overload, no-any-return]
 
 
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+
+
 def facts_of(device: torch.device, threads: int) -> dict[str, Any]:
     """What the manifest says of the code and the machine."""
     return {
@@ -69,7 +73,7 @@ def facts_of(device: torch.device, threads: int) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "numpy", "hydra-core")},
         },
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "threads": threads,
         "host": socket.gethostname(),
         "slurm": _slurm_job(),

@@ -18,8 +18,8 @@ def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
     """Raises UserError, with the numbers and what to make smaller, for runs side by side that this machine cannot
     hold. Activations are not counted: what passes may still turn out too large."""
     first = runs[0]
-    parameters, data = _parameters(first), _data(first)
-    needed = len(runs) * (parameters * _copies(first) + data) * getattr(torch, first.descent.dtype).itemsize
+    parameters, data = num_parameters(first), _data(first)
+    needed = needed_bytes(runs)
     there = _memory(device)
     if needed <= there:
         return
@@ -34,7 +34,15 @@ def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
     )
 
 
-def _parameters(run: Run) -> int:
+def needed_bytes(runs: Sequence[Run]) -> int:
+    """Of runs side by side: parameters, what the optimiser keeps of each, and the training set. No activations."""
+    first = runs[0]
+    numbers = num_parameters(first) * _copies(first) + _data(first)
+    return len(runs) * numbers * int(getattr(torch, first.descent.dtype).itemsize)
+
+
+def num_parameters(run: Run) -> int:
+    """Without biases of the head."""
     problem = run.problem
     head = sum(inputs * outputs for inputs, outputs in pairwise([*problem.widths, problem.num_classes]))
     if isinstance(run.data, DataRequest):

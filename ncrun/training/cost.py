@@ -1,0 +1,88 @@
+"""What a run would cost: counted on two samples, in the code that would train it."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ncrun.data.request import DataRequest
+from ncrun.models.network import Network
+from ncrun.objective import Objective
+from ncrun.run import LBFGS, Run
+from ncrun.training.gradients import gradients_of
+from ncrun.training.memory import needed_bytes
+from ncrun.training.program import network_of
+
+# BatchNorm needs more than one.
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters: numbers that are trained. flop: of the matrix products and convolutions of training once through,
+    measuring not counted; where the number of iterations is not known before (lbfgs), of a single one. memory: bytes of
+    parameters, optimiser, training set, and of what one batch's backward pass needs."""
+
+    parameters: int
+    flop: float
+    is_of_iteration: bool
+    memory: float
+
+
+class Costs:
+    """Counts the same network once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, float, float]] = {}
+
+    def of(self, run: Run) -> Cost:
+        """Builds the network, and takes one gradient on two random samples; of free features on all of them. Raises
+        UserError as training would."""
+        shape = run.data.image_shape if isinstance(run.data, DataRequest) else tuple(map(int, run.problem.counts))
+        asked = (run.model, run.problem.widths, run.problem.num_classes, run.problem.bias, run.problem.head, shape)
+        key = repr((*asked, run.problem.loss, run.descent.dtype, str(run.frozen_head)))
+        if key not in self._known:
+            self._known[key] = _counted(run)
+        parameters, flop, kept = self._known[key]
+        once = isinstance(run.descent.optimizer, LBFGS)
+        descent, N = run.descent, run.data.num_samples
+        passes = 1 if once else descent.epochs
+        samples, batch = (1, 1) if run.is_free else (N, descent.batch_size)
+        return Cost(parameters, passes * samples * flop, once, needed_bytes([run]) + batch * kept)
+
+
+def _counted(run: Run) -> tuple[int, float, float]:
+    """Trained parameters, and FLOP and bytes kept for the backward pass: of a sample, of free features of all."""
+    dtype: torch.dtype = getattr(torch, run.descent.dtype)
+    with torch.random.fork_rng(devices=[]):
+        network = network_of(run).to(dtype)
+        network.train()
+        if isinstance(run.data, DataRequest):
+            images = torch.randn(SAMPLES, *run.data.image_shape, dtype=dtype)
+            labels = torch.arange(SAMPLES) % run.problem.num_classes
+        else:
+            images = labels = torch.repeat_interleave(torch.tensor(run.data.counts))
+        counter, kept = FlopCounterMode(display=False), _Kept(network)
+        with counter, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            gradients_of(network, [Objective.of(run.problem)], [labels])(images, labels)
+    share = SAMPLES if isinstance(network, Network) else 1
+    parameters = sum(each.numel() for each in network.parameters() if each.requires_grad)
+    return parameters, counter.get_total_flops() / share, kept.total / share
+
+
+class _Kept:
+    """Bytes that autograd keeps between the forward and the backward pass, parameters apart."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self._seen = {each.untyped_storage().data_ptr() for each in network.parameters()}
+        self.total = 0
+
+    def pack(self, tensor: Tensor) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += prod(tensor.shape) * tensor.element_size()
+        return tensor
