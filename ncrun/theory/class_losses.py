@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ncrun.losses import CrossEntropy, Loss, SquaredLoss
+from ncrun.theory.exchangeable import Entries, Kinds
 from ncrun.theory.prediction import Array
 
 LARGEST_EXPONENT = 700.0  # an exponential beyond it overflows
@@ -48,21 +49,26 @@ def class_losses(loss: Loss, scores: Array) -> ClassLosses:
 def cross_entropy(loss: CrossEntropy, scores: Array) -> tuple[Array, Array]:
     """(K,) losses and (K, K) errors p_k - q_k; without smoothing to a relative rounding error even where p_kk is 1 in
     floating point."""
-    K, smoothing = len(scores), loss.label_smoothing
+    values, errors = cross_entropy_of_kinds(loss, Entries.of(scores), Kinds(np.arange(len(scores))))
+    np.fill_diagonal(errors.off, errors.own)
+    return values, errors.off
+
+
+def cross_entropy_of_kinds(loss: CrossEntropy, scores: Entries, kinds: Kinds) -> tuple[Array, Entries]:
+    """The same of G kinds of classes: (G,) losses, and errors. loss: its offsets are those of the kinds, (G,)."""
+    smoothing, K = loss.label_smoothing, len(kinds.of_class)
+    off, own = scores.off, scores.own
     if loss.offsets:
-        scores = scores + np.asarray(loss.offsets)[:, None]
-    relative = scores - np.diag(scores)
-    beyond = np.maximum(relative.max(axis=0) - LARGEST_EXPONENT, 0)
-    odds, own = np.exp(relative - beyond), np.exp(-beyond)
-    np.fill_diagonal(odds, 0)
-    others = odds.sum(axis=0)
-    values, errors = np.log1p(others + (own - 1)) + beyond, odds / (own + others)
+        off, own = off + np.asarray(loss.offsets)[:, None], own + np.asarray(loss.offsets)
+    relative = off - own
+    beyond = np.maximum(np.where(kinds.others > 0, relative, 0).max(axis=0) - LARGEST_EXPONENT, 0)
+    odds, own_odds = np.exp(np.minimum(relative - beyond, LARGEST_EXPONENT)), np.exp(-beyond)
+    others = (kinds.others * odds).sum(axis=0)
+    values, errors = np.log1p(others + (own_odds - 1)) + beyond, odds / (own_odds + others)
     if smoothing:
-        values = values + smoothing * (np.diag(scores) - scores.mean(axis=0))
+        values = values - smoothing * (kinds.others * relative).sum(axis=0) / K
         errors -= smoothing / K
-        np.fill_diagonal(errors, 0)
-    np.fill_diagonal(errors, -errors.sum(axis=0))
-    return values, errors
+    return values, Entries(errors, -(kinds.others * errors).sum(axis=0))
 
 
 def dual_values(loss: Loss, errors: Array) -> Array:
@@ -74,13 +80,17 @@ def dual_values(loss: Loss, errors: Array) -> Array:
     if isinstance(loss, SquaredLoss):
         return np.asarray(-(errors**2).sum(axis=0) / 2 - np.diag(errors))
     assert isinstance(loss, CrossEntropy)
-    others = errors + loss.label_smoothing / len(errors)
-    np.fill_diagonal(others, 0)
-    given_away = others.sum(axis=0)
-    possible = (others.min(axis=0) >= 0) & (given_away < 1)
-    entropies = -(others * np.log(np.where(others > 0, others, 1))).sum(axis=0)
+    return dual_values_of_kinds(loss, Entries.of(errors), Kinds(np.arange(len(errors))))
+
+
+def dual_values_of_kinds(loss: CrossEntropy, errors: Entries, kinds: Kinds) -> Array:
+    """The same of G kinds of classes, (G,). loss: its offsets are those of the kinds, (G,)."""
+    p = np.where(kinds.others > 0, errors.off + loss.label_smoothing / len(kinds.of_class), 0)
+    given_away = (kinds.others * p).sum(axis=0)
+    possible = (p.min(axis=0) >= 0) & (given_away < 1)
+    entropies = -(kinds.others * p * np.log(np.where(p > 0, p, 1))).sum(axis=0)
     own = np.where(possible, given_away, 0)
     values = entropies - (1 - own) * np.log1p(-own)
     if loss.offsets:
-        values = values + np.asarray(loss.offsets) @ errors
+        values = values + np.asarray(loss.offsets) @ kinds.sums(errors)
     return np.asarray(np.where(possible, values, -np.inf))

@@ -44,8 +44,13 @@ class ConvexProblem:
     @cached_property
     def shares(self) -> Array:
         """(K,): w_k n_k / N."""
+        return np.asarray(self.counts * self.weights / self.counts.sum())
+
+    @property
+    def weights(self) -> Array:
+        """(K,): w_k."""
         weights = self.loss.weights if isinstance(self.loss, CrossEntropy) else ()
-        return np.asarray(self.counts * (weights or 1.0) / self.counts.sum())
+        return np.asarray(weights or (1.0,) * len(self.counts))
 
     @cached_property
     def root(self) -> Array:

@@ -4,6 +4,9 @@ Source: Hong & Ling 2023, arXiv 2309.09725, for the plain loss with or without a
 convex_problem.py with the nuclear norm of X = Z diag(sqrt n), where column k of Z holds the logits of class k; g*(A) is
 the largest singular value. Weights, smoothing, adjustment and a decayed bias only change the losses and the bias' part.
 
+Classes of equal count and weight are exchangeable, so everything below is a matter of their kinds (exchangeable.py):
+matrices are packed, (G+1, G), and a thousand classes of two kinds cost no more than two classes.
+
 Method: the bias is minimised out, and A at p_k = softmax(z_k + b) is then the gradient of the loss at X. X is optimal
 iff it is the soft-thresholding of the singular values of Y = X - step * A. Newton's method on this equation in Y (its
 "normal map") settles the rank and converges in about ten steps: the loss is strictly convex up to shifts of the logits.
@@ -18,14 +21,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ncrun.losses import CrossEntropy
-from ncrun.theory.class_losses import cross_entropy
+from ncrun.theory.class_losses import cross_entropy_of_kinds, dual_values_of_kinds
 from ncrun.theory.convex_problem import ConvexProblem
+from ncrun.theory.exchangeable import Entries, Kinds
 from ncrun.theory.prediction import Array
 from ncrun.theory.spectrum import full_svd
 
 LARGEST_MOVE = 10.0  # per Newton step, in logits: exponentials leave their quadratic model within a few units
 CG_TOLERANCE = 1e-2  # each Newton step gains this factor; a better one costs more than another step
 SHORTENINGS = 6
+MANY_KINDS = 100  # of more, first those are solved for whose counts and weights are alike to about NEARLY
+NEARLY, START_TOLERANCE = 0.1, 1e-6
 MOST_STALLED = 10  # steps that neither lower the objective nor raise the bound: what is left is rounding
 ROUNDING = 1e-14  # an objective counts as not raised if it rises by less than this, relatively
 
@@ -49,27 +55,62 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class _Problem(ConvexProblem):
-    """step: any positive number; the conditioning of the systems rests on it."""
+class _Problem:
+    """The problem of G kinds of classes. loss: with the offsets of the kinds, its weights left out. shares, root: (G,),
+    w_k n_k/N and sqrt n_k of one class. step: any positive number; the conditioning of the systems rests on it."""
 
-    step: float = 1.0
+    loss: CrossEntropy
+    kinds: Kinds
+    shares: Array
+    root: Array
+    strength: float
+    bias: bool
+    bias_decay: float
+    step: float
+
+    @classmethod
+    def of(cls, problem: ConvexProblem) -> "_Problem":
+        assert isinstance(problem.loss, CrossEntropy)
+        kinds = Kinds.of(np.column_stack((problem.counts, problem.shares)))
+        offsets = tuple(np.asarray(problem.loss.offsets)[kinds.members]) if problem.loss.offsets else ()
+        loss = replace(problem.loss, weights=(), offsets=offsets)
+        shares, root = problem.shares[kinds.members], problem.root[kinds.members]
+        posed = cls(loss, kinds, shares, root, float(problem.strength), problem.bias, problem.bias_decay, 1.0)
+        # About what they are at the optimum.
+        curvatures = np.minimum(posed.pulls, 1) * shares / root**2
+        return replace(posed, step=float(kinds.sizes.sum() / (kinds.sizes @ curvatures)))
 
     @property
-    def cross_entropy(self) -> CrossEntropy:
-        assert isinstance(self.loss, CrossEntropy)
-        return self.loss
+    def pulls(self) -> Array:
+        """(G,): about the probability that a class gives away at the optimum."""
+        return np.asarray(self.strength * self.root / self.shares + self.loss.label_smoothing)
 
-    def probabilities(self, errors: Array) -> Array:
-        """(K, K), column k is p_k."""
-        smoothing, K = self.cross_entropy.label_smoothing, len(errors)
-        return np.asarray(errors + (1 - smoothing) * np.eye(K) + smoothing / K)
+    def losses(self, logits: Entries, bias: Array) -> tuple[Array, Entries]:
+        return cross_entropy_of_kinds(self.loss, Entries(logits.off + bias[:, None], logits.own + bias), self.kinds)
+
+    def logits(self, X: Array) -> Entries:
+        found = self.kinds.unpacked(X)
+        return Entries(found.off / self.root, found.own / self.root)
+
+    def slopes(self, errors: Entries) -> Array:
+        """A, packed: the derivative of the data term by X."""
+        weights = self.shares / self.root
+        return self.kinds.packed(Entries(errors.off * weights, errors.own * weights))
+
+    def totals(self, errors: Entries) -> Array:
+        """(G,): sum_k w_k n_k/N e_k, summed over the classes of each kind."""
+        return np.asarray(self.kinds.sums(errors) @ (self.kinds.sizes * self.shares))
+
+    def probabilities(self, errors: Entries) -> Entries:
+        smoothed = self.loss.label_smoothing / len(self.kinds.of_class)
+        return Entries(errors.off + smoothed, errors.own + smoothed + (1 - self.loss.label_smoothing))
 
 
 @dataclass(frozen=True)
 class _Point:
-    """Y = left diag(values) right_t and what follows from its soft-thresholding X.
+    """Y, whose block is left diag(values) right_t, and what follows from its soft-thresholding X.
 
-    errors: (K, K), column k is p_k - q_k. residual: zero iff X is optimal.
+    errors: of class k p_k - q_k. residual: zero iff X is optimal. Y, X, residual: packed.
     """
 
     Y: Array
@@ -78,7 +119,7 @@ class _Point:
     right_t: Array
     X: Array
     bias: Array
-    errors: Array
+    errors: Entries
     residual: Array
     objective: float
 
@@ -92,50 +133,81 @@ def solve(
     """
     assert problem.strength > 0
     assert min(problem.counts) > 0
-    # About the probability that a class gives away at the optimum.
-    pulls = problem.strength * problem.root / problem.shares
-    problem = _Problem(problem.loss, problem.counts, float(problem.strength), problem.bias, problem.bias_decay)
-    pulls = pulls + problem.cross_entropy.label_smoothing
-    curvature = float((np.minimum(pulls, 1) * problem.shares / problem.counts).mean())  # about that at the optimum
-    problem = replace(problem, step=1 / curvature)
-    point = _first_point(problem, _balanced_start(pulls))
+    posed = _Problem.of(problem)
+    kinds = posed.kinds
+    if start is None and len(kinds.sizes) > MANY_KINDS:
+        start = _start_from_alike(problem)
+    point = _first_point(posed, _balanced_start(posed))
     if start is not None:
-        point = min(point, _first_point(problem, start), key=lambda candidate: candidate.objective)
+        point = min(point, _first_point(posed, kinds.entries(start)), key=lambda candidate: candidate.objective)
     lower_bound, iterations = 0.0, 0
     gap, stalled = math.inf, 0
     while True:
-        lower_bound = max(lower_bound, problem.lower_bound(point.errors, _largest_singular_value))
+        lower_bound = max(lower_bound, _lower_bound(posed, point.errors))
         before, gap = gap, point.objective - lower_bound
         stalled = 0 if gap < before - ROUNDING * point.objective else stalled + 1
         if gap <= tolerance * point.objective or iterations == max_iterations or stalled == MOST_STALLED:
             break
-        following = _improve(problem, point)
+        following = _improve(posed, point)
         if following is None:
             break
         point, iterations = following, iterations + 1
-    centred = point.bias - point.bias.mean()
-    return Solution(point.X / problem.root, centred, point.objective, lower_bound, iterations)
+    bias = point.bias[kinds.of_class]
+    return Solution(kinds.matrix(posed.logits(point.X)), bias - bias.mean(), point.objective, lower_bound, iterations)
 
 
-def _largest_singular_value(A: Array) -> float:
-    return float(np.linalg.norm(A, 2))
+def _start_from_alike(problem: ConvexProblem) -> Array:
+    """(K, K): the logits of the problem in which counts and weights that are nearly alike are the same, which has few
+    kinds of classes and is solved at once: half of the steps are saved."""
+    counts, weights = (np.exp(np.round(np.log(each) / NEARLY) * NEARLY) for each in (problem.counts, problem.weights))
+    assert isinstance(problem.loss, CrossEntropy)
+    loss = replace(problem.loss, weights=tuple(weights))
+    return solve(replace(problem, loss=loss, counts=counts), START_TOLERANCE).logits
 
 
-def _balanced_start(pulls: Array) -> Array:
-    """(K, K): the logits of balanced classes, each class with the scale that its own count would give to all."""
-    K = len(pulls)
-    return np.asarray(np.log(np.maximum(K / pulls - K + 1, 1)) * (np.eye(K) - 1 / K))
+def _lower_bound(problem: _Problem, errors: Entries) -> float:
+    """What no point can undercut, from the slopes at one: convex_problem.py."""
+    kinds, each = problem.kinds, problem.kinds.sizes * problem.shares
+    if problem.bias and not problem.bias_decay:
+        # What rounding has left of a sum that has to be zero.
+        left = problem.totals(errors) / kinds.sizes / each.sum()
+        errors = Entries(errors.off - left[:, None], errors.own - left)
+    A = problem.slopes(errors)
+    apart = np.abs(A[-1]) / np.where(kinds.sizes > 1, kinds.rest, 1)
+    largest = max(float(np.linalg.norm(A[:-1], 2)), float(apart.max()))
+    # Smaller slopes along the same line are feasible: probabilities nearer to the labels.
+    share = min(1.0, problem.strength / max(largest, 1e-300))
+    feasible = Entries(errors.off * share, errors.own * share)
+    bound = float(each @ dual_values_of_kinds(problem.loss, feasible, kinds))
+    if problem.bias and problem.bias_decay:
+        bound -= float(problem.totals(feasible) ** 2 @ (1 / kinds.sizes)) / (2 * problem.bias_decay)
+    return max(bound, 0.0)
 
 
-def _first_point(problem: _Problem, logits: Array) -> _Point:
+def _balanced_start(problem: _Problem) -> Entries:
+    """The logits of balanced classes, each class with the scale that its own count would give to all."""
+    K = len(problem.kinds.of_class)
+    gains = np.log(np.maximum(K / problem.pulls - K + 1, 1))
+    return Entries(np.tile(-gains / K, (len(gains), 1)), gains * (1 - 1 / K))
+
+
+def _first_point(problem: _Problem, logits: Entries) -> _Point:
     """One proximal gradient step away from the given logits."""
+    kinds = problem.kinds
+    K, each = len(kinds.of_class), kinds.sizes * problem.root**2
     # The loss does not notice either shift, and both lower the nuclear norm.
-    logits = logits - logits.mean(axis=0)
+    logits = _shifted(logits, -kinds.sums(logits).sum(axis=0) / K, axis=0)
     if problem.bias:
-        logits = logits - (logits @ problem.counts / problem.counts.sum())[:, None]
-    favoured = np.log(problem.shares) - np.array(problem.cross_entropy.offsets or 0.0)
-    _, errors, bias = _fit_bias(problem, logits, (favoured - favoured.mean()) * problem.bias)
-    return _point(problem, logits * problem.root - problem.step * problem.slopes(errors), bias)
+        logits = _shifted(logits, -kinds.sums(logits) @ each / kinds.sizes / each.sum(), axis=1)
+    favoured = np.log(problem.shares) - np.array(problem.loss.offsets or 0.0)
+    _, errors, bias = _fit_bias(problem, logits, (favoured - favoured @ kinds.sizes / K) * problem.bias)
+    X = kinds.packed(Entries(logits.off * problem.root, logits.own * problem.root))
+    return _point(problem, X - problem.step * problem.slopes(errors), bias)
+
+
+def _shifted(logits: Entries, by: Array, axis: int) -> Entries:
+    """by: (G,), what is added to all entries of a column (axis 0) or of a row (axis 1)."""
+    return Entries(logits.off + (by if axis == 0 else by[:, None]), logits.own + by)
 
 
 def _improve(problem: _Problem, point: _Point) -> _Point | None:
@@ -158,47 +230,52 @@ def _improve(problem: _Problem, point: _Point) -> _Point | None:
 
 
 def _point(problem: _Problem, Y: Array, bias: Array) -> _Point:
-    """bias: (K,), where to start the search for the best one."""
-    left, values, right_t = full_svd(Y)
-    kept = np.maximum(values - problem.step * problem.strength, 0)
-    X = np.asarray((left * kept) @ right_t)
-    loss, errors, bias = _fit_bias(problem, X / problem.root, bias)
+    """bias: (G,), where to start the search for the best one."""
+    rest, threshold = problem.kinds.rest, problem.step * problem.strength
+    left, values, right_t = full_svd(Y[:-1])
+    kept = np.maximum(values - threshold, 0)
+    apart = np.sign(Y[-1]) * np.maximum(np.abs(Y[-1]) - threshold * rest, 0)
+    X = np.vstack(((left * kept) @ right_t, apart))
+    loss, errors, bias = _fit_bias(problem, problem.logits(X), bias)
     residual = problem.slopes(errors) + (Y - X) / problem.step
-    return _Point(Y, left, values, right_t, X, bias, errors, residual, loss + problem.strength * float(kept.sum()))
+    nuclear = float(kept.sum() + rest @ np.abs(apart))
+    return _Point(Y, left, values, right_t, X, bias, errors, residual, loss + problem.strength * nuclear)
 
 
-def _fit_bias(problem: _Problem, logits: Array, bias: Array) -> tuple[float, Array, Array]:
-    """The loss with the bias' penalty, its (K, K) errors p_k - q_k and the (K,) bias that minimises it; without a bias,
-    the given one."""
-    loss = problem.cross_entropy
-    losses, errors = cross_entropy(loss, logits + bias[:, None])
+def _fit_bias(problem: _Problem, logits: Entries, bias: Array) -> tuple[float, Entries, Array]:
+    """The loss with the bias' penalty, its errors p_k - q_k and the (G,) bias that minimises it; without a bias, the
+    given one."""
+    sizes, decay = problem.kinds.sizes, problem.bias_decay
+    losses, errors = problem.losses(logits, bias)
     for _ in range(50 if problem.bias else 0):
-        change = -_inverse_bias_curvature(problem, errors) @ problem.bias_slope(errors, bias)
+        slope = problem.totals(errors) + decay * sizes * bias
+        change = -_inverse_bias_curvature(problem, errors) @ slope
         move = float(np.ptp(change))
         if not move > 1e-13:  # rounding of the logits
             break
         # Along a line the curvature grows at most like exp(move * t): this length lowers the loss in any case.
         bias = bias + change * (np.log1p(move) / move)
-        losses, errors = cross_entropy(loss, logits + bias[:, None])
-    return float(problem.shares @ losses) + problem.bias_penalty(bias), errors, bias
+        losses, errors = problem.losses(logits, bias)
+    return float((sizes * problem.shares) @ losses + decay / 2 * sizes @ bias**2), errors, bias
 
 
-def _inverse_bias_curvature(problem: _Problem, errors: Array) -> Array:
-    """(K, K): the inverse of sum_k w_k n_k/N (diag p_k - p_k p_k^T) + lam_b on vectors of sum zero."""
-    K = len(errors)
-    p = problem.probabilities(errors)
-    mixed = (p * problem.shares) @ p.T
+def _inverse_bias_curvature(problem: _Problem, errors: Entries) -> Array:
+    """(G, G): the inverse of sum_k w_k n_k/N (diag p_k - p_k p_k^T) + lam_b, from sums over the kinds' classes whose
+    own sum is zero to the kinds' biases, whose sum over all classes is zero."""
+    sizes = problem.kinds.sizes
+    p = problem.kinds.sums(problem.probabilities(errors))
+    mixed = (p * (sizes * problem.shares)) @ p.T
     np.fill_diagonal(mixed, 0)
-    root = np.sqrt(np.maximum(mixed.sum(axis=1) + problem.bias_decay, 1e-300))
+    root = np.sqrt(np.maximum(mixed.sum(axis=1) + problem.bias_decay * sizes, 1e-300))
     constant = root / np.linalg.norm(root)
     # A Laplacian scaled to a unit diagonal: rare classes do not spoil its condition. Far from the optimum classes can
     # lose touch with each other; the 1e-14 keeps it invertible there.
-    laplacian = (1 + 1e-14) * np.eye(K) - mixed / np.outer(root, root) + np.outer(constant, constant)
+    laplacian = (1 + 1e-14) * np.eye(len(root)) - mixed / np.outer(root, root) + np.outer(constant, constant)
     inverse = np.linalg.inv(laplacian) / np.outer(root, root)
     if problem.bias_decay:
         # What was added for the constants is taken back: the result has the sum zero.
         lifted = inverse @ root**2
-        inverse = inverse - np.outer(lifted, inverse.sum(axis=0)) / lifted.sum()
+        inverse = inverse - np.outer(lifted, sizes @ inverse) / (sizes @ lifted)
     return np.asarray(inverse)
 
 
@@ -206,22 +283,28 @@ def _newton_direction(problem: _Problem, point: _Point) -> tuple[Array, float]:
     """The change of Y to the zero of the linearised residual, and the largest change of a logit difference with it.
 
     In the singular bases the derivative of the soft-thresholding multiplies the symmetric and the antisymmetric part
-    of a change of Y elementwise, by factors in [0, 1]; R below multiplies by their square roots. The equation
-    step * R curvature R u + (1 - factors) u = -step * R residual is then symmetric, and R u is the change of X.
+    of a change of Y's block elementwise, by factors in [0, 1], and the row below it by 0 or 1; R below multiplies by
+    their square roots. The equation  step * R curvature R u + (1 - factors) u = -step * R residual  is then symmetric,
+    and R u is the change of X.
     """
-    symmetric, antisymmetric = _thresholding_factors(point.values, problem.step * problem.strength)
+    threshold = problem.step * problem.strength
+    symmetric, antisymmetric = _thresholding_factors(point.values, threshold)
+    alive = (np.abs(point.Y[-1]) > threshold * problem.kinds.rest).astype(float)
     roots = np.sqrt(symmetric), np.sqrt(antisymmetric)
     curvature = _curvature(problem, point.errors)
 
     def to_change(u: Array) -> Array:
-        return np.asarray(point.left @ _by_parts(*roots, u) @ point.right_t)
+        return np.vstack((point.left @ _by_parts(*roots, u[:-1]) @ point.right_t, alive * u[-1]))
 
     def from_gradient(gradient: Array) -> Array:
-        return _by_parts(*roots, point.left.T @ gradient @ point.right_t.T)
+        block = _by_parts(*roots, point.left.T @ gradient[:-1] @ point.right_t.T)
+        return np.vstack((block, alive * gradient[-1]))
 
     def system(u: Array) -> Array:
         kept = problem.step * from_gradient(curvature(to_change(u))[0])
-        return kept + _by_parts(1 - symmetric, 1 - antisymmetric, u)
+        kept[:-1] += _by_parts(1 - symmetric, 1 - antisymmetric, u[:-1])
+        kept[-1] += (1 - alive) * u[-1]
+        return kept
 
     change = to_change(_conjugate_gradients(system, -problem.step * from_gradient(point.residual)))
     force, move = curvature(change)
@@ -229,7 +312,7 @@ def _newton_direction(problem: _Problem, point: _Point) -> tuple[Array, float]:
 
 
 def _thresholding_factors(values: Array, threshold: float) -> tuple[Array, Array]:
-    """(K, K) each: divided differences (f(y_i) -+ f(y_j)) / (y_i -+ y_j) of f(y) = max(y - threshold, 0)."""
+    """(G, G) each: divided differences (f(y_i) -+ f(y_j)) / (y_i -+ y_j) of f(y) = max(y - threshold, 0)."""
     kept = np.maximum(values - threshold, 0)
     alive = kept > 0
     apart = alive[:, None] != alive
@@ -244,20 +327,24 @@ def _by_parts(symmetric: Array, antisymmetric: Array, u: Array) -> Array:
     return np.asarray((symmetric + antisymmetric) / 2 * u + (symmetric - antisymmetric) / 2 * u.T)
 
 
-def _curvature(problem: _Problem, errors: Array) -> Callable[[Array], tuple[Array, float]]:
+def _curvature(problem: _Problem, errors: Entries) -> Callable[[Array], tuple[Array, float]]:
     """From a change of X to that of the loss' gradient, and the largest change of a difference between two logits."""
-    p = problem.probabilities(errors)
+    kinds, p = problem.kinds, problem.probabilities(errors)
     inverse = _inverse_bias_curvature(problem, errors) if problem.bias else None
+    there_are = kinds.others > 0
 
-    def change_of_p(scores: Array) -> Array:
-        relative = scores - np.diag(scores)  # without this, p_kk near 1 would cost digits
-        return np.asarray(p * (relative - (p * relative).sum(axis=0)))
+    def change_of_p(scores: Entries) -> Entries:
+        relative = scores.off - scores.own  # without this, p_kk near 1 would cost digits
+        mean = (kinds.others * p.off * relative).sum(axis=0)
+        return Entries(p.off * (relative - mean), -p.own * mean)
 
     def apply(X: Array) -> tuple[Array, float]:
-        scores = X / problem.root
+        scores = problem.logits(X)
         if inverse is not None:
-            scores = scores - (inverse @ (change_of_p(scores) @ problem.shares))[:, None]
-        return problem.slopes(change_of_p(scores)), float(np.ptp(scores, axis=0).max())
+            scores = _shifted(scores, -inverse @ problem.totals(change_of_p(scores)), axis=1)
+        relative = np.where(there_are, scores.off - scores.own, 0)
+        move = np.maximum(relative.max(axis=0), 0) - np.minimum(relative.min(axis=0), 0)
+        return problem.slopes(change_of_p(scores)), float(move.max())
 
     return apply
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import null_space
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
@@ -11,6 +12,7 @@ from ncrun.losses import CrossEntropy
 from ncrun.theory import convex_program
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.convex_program import Solution
+from ncrun.theory.exchangeable import Entries, Kinds
 from ncrun.theory.prediction import Array
 
 # The solver's default relative gap is 1e-11. Rounding adds about 1e-14 to it at the smallest strengths.
@@ -179,6 +181,54 @@ def test_a_hundred_classes(counts: Array, bias: bool) -> None:
     solution = solve(counts, strength_above_zero(counts, 1e-3), bias)
     assert -ROUNDING < relative_gap(solution) < GAP
     assert solution.iterations <= 20
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(0.1, (1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 5.0, 5.0))])
+def test_kinds_of_classes_are_a_short_way_to_the_same_optimum(loss: CrossEntropy, bias: bool) -> None:
+    """With counts that differ by 1e-9 no two classes are exchangeable any more, and all K^2 entries are solved for. The
+    optimum moves by as much."""
+    counts = np.array([90.0, 90.0, 35.0, 35.0, 35.0, 35.0, 8.0, 8.0, 8.0])
+    decay = 0.01 * bias
+    short, whole = (
+        convex_program.solve(ConvexProblem(loss, each, 1e-3, bias, decay), tolerance=1e-13)
+        for each in (counts, counts * (1 + 1e-9 * np.arange(9)))
+    )
+    assert short.objective == pytest.approx(whole.objective, rel=1e-8)
+    assert short.lower_bound == pytest.approx(short.objective, rel=1.1e-13)
+    np.testing.assert_allclose(short.logits, whole.logits, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(short.bias, whole.bias, rtol=0, atol=1e-6)
+
+
+def test_a_thousand_classes_of_three_kinds_are_solved_as_three() -> None:
+    """Against the same program written down for the whole matrices. 1e-11: its sum of a thousand singular values."""
+    counts = np.repeat([500.0, 50.0, 5.0], [400, 400, 200])
+    solution = solve(counts, 1e-5, bias=True)
+    assert relative_gap(solution) < GAP
+    assert value(counts, 1e-5, solution.logits, solution.bias) == pytest.approx(solution.objective, rel=1e-11)
+
+
+@pytest.mark.parametrize("kinds", [[0, 0, 1, 0, 2, 1], [0, 1, 2], [0, 0, 0]])
+def test_packed_matrices_keep_inner_products_and_singular_values(kinds: list[int]) -> None:
+    """1e-13: rounding."""
+    found = Kinds(np.array(kinds))
+    rng = np.random.default_rng(0)
+    G = len(found.sizes)
+    indicators = np.array([(found.of_class == a) / np.sqrt(size) for a, size in enumerate(found.sizes)])
+    basis = np.hstack((indicators.T, null_space(indicators)))
+    both = [Entries(rng.normal(size=(G, G)), rng.normal(size=G)) for _ in range(2)]
+    matrices, packed = [found.matrix(each) for each in both], [found.packed(each) for each in both]
+    assert (packed[0] * packed[1]).sum() == pytest.approx((matrices[0] * matrices[1]).sum(), rel=1e-13)
+    again = found.unpacked(packed[0])
+    np.testing.assert_allclose(found.matrix(again), matrices[0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found.matrix(found.entries(matrices[0])), matrices[0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(len(kinds)), rtol=0, atol=1e-13)
+    block = basis.T @ matrices[0] @ basis
+    np.testing.assert_allclose(block[:G, :G], packed[0][:-1], rtol=0, atol=1e-13)
+    assert (block[G:, G:] ** 2).sum() == pytest.approx((packed[0][-1] ** 2).sum(), rel=1e-13, abs=1e-25)
+    np.testing.assert_allclose(
+        found.sums(both[0])[:, found.of_class], [matrices[0][found.of_class == a].sum(axis=0) for a in range(G)]
+    )
 
 
 @pytest.mark.parametrize("bias", [False, True])
