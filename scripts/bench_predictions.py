@@ -23,6 +23,12 @@ PROBLEMS = {
     ),
     "cross-entropy, one layer, ten class sizes": f"model=ufm loss=ce {TEN}",
     "the same with a bias": f"model=ufm loss=ce {TEN} head.bias=true",
+    "the same, a thousand classes of two sizes": (
+        f"model=ufm loss=ce counts=[{','.join(['500'] * 500 + ['50'] * 500)}] head.bias=true model.width=1000"
+    ),
+    "the same, a thousand classes of a thousand sizes": (
+        f"model=ufm loss=ce counts=[{','.join(map(str, range(1000, 2000)))}] head.bias=true model.width=1000"
+    ),
     "cross-entropy, three layers, seven classes": "model=ufm loss=ce counts=[20,20,20,20,20,20,20] head.depth=3",
     "the same with a bias, ten classes": (
         f"model=ufm loss=ce counts=[{','.join(['20'] * 10)}] head.depth=3 head.bias=true"
