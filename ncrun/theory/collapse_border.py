@@ -1,13 +1,13 @@
 """Cross-entropy with one linear layer, any class counts: the factor on all decays at which each class' margin vanishes.
 
-Classes of one size are one from N s >= sqrt(n) on (Hong and Ling 2023; docs/proofs.md). With a bias their margin
-against larger classes may vanish before, and the margin of a class that is alone with its size always does so by
-itself: these are followed through the convex program, to three digits.
+Classes of one size are one from N s >= (1 - d) sqrt(n) on, d being the label smoothing (Hong and Ling 2023 for d = 0;
+docs/proofs.md). With a bias their margin against larger classes may vanish before, and the margin of a class that is
+alone with its size always does so by itself: these are followed through the convex program, to three digits.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ LEAST_FACTOR = 1e-12  # of the decays, where the search for a collapsed class' r
 def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array:
     """(K,): the factor on all decays at which each class' margin reaches zero; inf: at none; nan: it was not sought.
 
-    problem: of the plain loss. alive: (K,), whether the class' margin is positive at these decays.
+    problem: without class weights and adjustment, with which a class may come and go. alive: (K,), whether the class'
+    margin is positive at these decays.
     Of up to MOST_CLASSES the border of the next class to collapse, and of the next one to come back, are sought.
     """
     counts, strength = problem.counts, problem.strength
@@ -35,9 +36,11 @@ def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array
     path = _Path(problem, members, AFFORDABLE // len(counts) ** 2)
     living = alive[members]
     together = np.bincount(of_class) > 1
-    merging = np.where(together, np.sqrt(sizes) / (counts.sum() * strength), np.inf)
-    # At the latest all is gone once s is as large as the gradient can be at Z = 0.
-    end = 1.001 * math.sqrt(sizes[-1]) / (counts.sum() * strength)
+    merged = (1 - problem.label_smoothing) * np.sqrt(sizes) / (counts.sum() * strength)
+    merging = np.where(together, merged, np.inf)
+    # At the latest all is gone once s is as large as the gradient (1 - d)/N (p 1^T - I) D can be at Z = 0: p is n/N or
+    # 1/K, or with a decayed bias something between.
+    end = 1.001 * float(merged[-1]) * (math.sqrt(len(counts)) if problem.bias_decay else 1)
     borders = np.full(len(sizes), np.nan)
     if problem.bias and not together[-1] and living[-1]:
         borders[-1] = np.inf  # the bias favours the largest class even where nothing else is left
@@ -68,7 +71,7 @@ class _Path:
         """(C,)."""
         if factor not in self.known:
             self.left -= 1
-            posed = replace(self.problem, strength=factor * self.problem.strength)
+            posed = self.problem.scaled(factor)
             solution = convex_program.solve(posed, DIGITS**3, self.logits)
             self.logits = solution.logits
             scores = solution.logits + solution.bias[:, None]

@@ -9,7 +9,7 @@ where an undecayed bias needs that sum to be zero, and without a bias it is left
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,14 @@ class ConvexProblem:
     def of(cls, problem: Problem) -> "ConvexProblem":
         counts = np.asarray(problem.counts, dtype=float)
         return cls(loss_of(problem), counts, mean_decay(problem), problem.bias, problem.bias_decay)
+
+    def scaled(self, factor: float) -> "ConvexProblem":
+        """The same with all decays times a factor."""
+        return replace(self, strength=factor * self.strength, bias_decay=factor * self.bias_decay)
+
+    @property
+    def label_smoothing(self) -> float:
+        return self.loss.label_smoothing if isinstance(self.loss, CrossEntropy) else 0.0
 
     @property
     def blind_to_shifts(self) -> bool:

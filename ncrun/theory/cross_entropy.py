@@ -143,7 +143,7 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts, with the borders of its classes."""
     geometry = _without_borders(problem)
-    if geometry.claim != "certified" or problem.bias_decay or not problem.has_plain_loss:
+    if geometry.claim != "certified" or problem.class_weights or problem.logit_adjustment:
         return geometry
     assert geometry.logits is not None
     assert geometry.bias is not None

@@ -20,6 +20,7 @@ SAME = 1e-5  # relative: margins are known to about 1e-6
 MOST_STEPS = 40
 LARGEST_ADJUSTMENT = 16.0
 CLOSE = 1e-4  # relative, of an adjustment and of the power of the counts
+SAMPLED = 4  # powers of the counts on either side of a border that are looked at
 TYPICAL_SMOOTHING = 0.1  # what a problem without smoothing is compared with
 THEOREMS = (
     cross_entropy.ALL_ALIKE,
@@ -164,9 +165,14 @@ def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
     try:
         if is_lost(low) or not is_lost(high):
             return None
+        last = high
         while high - low > CLOSE * high:
             middle = (low + high) / 2
             low, high = (low, middle) if is_lost(middle) else (middle, high)
+        # With class weights or adjustment a class may come and go: then there is no one border to tell.
+        before, after = np.linspace(0, low, SAMPLED + 2)[1:-1], np.linspace(high, last, SAMPLED + 2)[1:-1]
+        if any(map(is_lost, before)) or not all(map(is_lost, after)):
+            return None
     except NotTold:
         return None
     count = least(high)

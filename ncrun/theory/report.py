@@ -118,6 +118,9 @@ def _decay_in_words(geometry: Prediction, factor: float, verb: str) -> str:
     weights' alone."""
     problem = geometry.problem
     depth = problem.depth
+    if problem.bias and problem.bias_decay:
+        change = f"grow {factor:.3g}" if factor >= 1 else f"shrink {1 / factor:.3g}"
+        return f"all decays, that of the bias among them, {change}-fold"
     decays = [_power_in_words(factor, (depth + 1) / depth, decay) for decay in problem.weight_decays]
     both = f"the product of all decays grows {_power_in_words(factor, depth + 1)}-fold"
     if factor < 1:

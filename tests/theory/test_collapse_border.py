@@ -1,8 +1,10 @@
 """Cross-entropy, one layer, any counts: the printed borders against the program itself on both sides of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from posed import free, times
+from posed import free
 
 from ncrun.theory import Problem, convex_program, predict
 from ncrun.theory.convex_problem import ConvexProblem
@@ -26,11 +28,12 @@ def drawn(rng: np.random.Generator, bias: bool) -> Problem:
     return free("ce", list(counts), np.sqrt(product), bias=bias)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_every_border_is_where_the_margin_vanishes(bias: bool) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(("bias", "bias_decay"), [(False, 0.0), (True, 0.0), (True, 0.02)])
+def test_every_border_is_where_the_margin_vanishes(bias: bool, bias_decay: float, smoothing: float) -> None:
     rng = np.random.default_rng(14)
-    for _ in range(25):
-        problem = drawn(rng, bias)
+    for _ in range(9 if smoothing or bias_decay else 25):
+        problem = replace(drawn(rng, bias), label_smoothing=smoothing, bias_decay=bias_decay)
         geometry = predict(problem)
         factors, collapsed = geometry.decay_to_collapse, geometry.collapsed()
         assert factors is not None
@@ -38,10 +41,10 @@ def test_every_border_is_where_the_margin_vanishes(bias: bool) -> None:
             if np.isinf(factor):  # only a bias favours a class without end: the largest, if it is alone
                 assert bias
                 assert [n for n in problem.counts if n >= problem.counts[k]] == [problem.counts[k]]
-                assert margins(times(problem, 1e3))[k] > 1e-11
+                assert margins(problem.scaled(1e3))[k] > 1e-11
                 continue
-            assert margins(times(problem, factor * (1 - DIGITS)))[k] > 1e-11, (problem, k, factor)
-            assert margins(times(problem, factor * (1 + DIGITS)))[k] <= 1e-11, (problem, k, factor)
+            assert margins(problem.scaled(factor * (1 - DIGITS)))[k] > 1e-11, (problem, k, factor)
+            assert margins(problem.scaled(factor * (1 + DIGITS)))[k] <= 1e-11, (problem, k, factor)
             assert collapsed[k] == (factor <= 1), (problem, k, factor)
 
 
@@ -66,6 +69,6 @@ def test_more_sizes_than_can_be_followed(bias: bool) -> None:
     assert factors is not None
     assert np.isnan(factors).any()
     following = float(np.nanmin(factors))
-    assert (margins(times(problem, following * (1 - DIGITS))) > 1e-11).all()
-    after = margins(times(problem, following * (1 + DIGITS)))
+    assert (margins(problem.scaled(following * (1 - DIGITS))) > 1e-11).all()
+    after = margins(problem.scaled(following * (1 + DIGITS)))
     assert after[int(np.nanargmin(factors))] <= 1e-11
