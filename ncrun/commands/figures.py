@@ -14,9 +14,9 @@ from ncrun.config.planning import PlannedJob, plan
 from ncrun.engines.processes import run_side_by_side
 from ncrun.errors import UserError, nearest
 from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels
+from ncrun.records.paper_table import write_tables
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
-from ncrun.records.table import write_tables
 
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ncrun.commands.train import train_job
 from ncrun.config.again import job_again
+from ncrun.config.schema import choices, known_keys
 from ncrun.errors import UserError
 from ncrun.records.places import Folder, one_place
 from ncrun.records.read import read_config, read_manifest
@@ -43,3 +44,12 @@ def rerun(arguments: Sequence[str]) -> int:
     assert manifest is not None
     check_config(config, path / "config.yaml")
     return train_job(job_again(path, config, manifest, changes, in_place))
+
+
+def completions(word: str, before: str) -> list[str]:
+    """What may follow in the shell: keys, and the choices of a group. A word that begins like none of them is a run
+    directory, which the shell completes."""
+    group, equals, start = word.partition("=")
+    if equals:
+        return [f"{group}={name}" for name in choices().get(group, ()) if name.startswith(start)]
+    return [f"{key}=" for key in dict.fromkeys([*choices(), *known_keys()]) if word and key.startswith(word)]

@@ -74,8 +74,18 @@ def _parser() -> Parser:
 
 def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell."""
-    words = ("--where", "--reverse", "--json", "--csv", "--watch", "--diff", "--rm", "--yes")
-    options = {"--state": STATES, "--sort": list(FACTS), **dict.fromkeys(words, ())}
+    keys = []
+    if before == "--where":
+        from ncrun.config.schema import known_keys  # with what Hydra imports, which listing does without
+
+        keys = [f"{key}=" for key in known_keys()]
+    words = ("--reverse", "--json", "--csv", "--watch", "--diff", "--rm", "--yes")
+    options = {
+        "--state": [state for state in STATES if " " not in state],
+        "--where": keys,
+        "--sort": list(FACTS),
+        **dict.fromkeys(words, ()),
+    }
     return following(word, before, options)
 
 

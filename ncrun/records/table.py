@@ -6,12 +6,10 @@ seed of several lacks it, so does their mean, which would otherwise be that of t
 
 import math
 from collections.abc import Callable, Container, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncrun.errors import UserError
 from ncrun.metrics import METRICS
-from ncrun.records.files import write_text
 from ncrun.records.groups import differing_keys, split, unknown_metric, words
 from ncrun.records.read import Record
 from ncrun.records.summary import distance
@@ -130,7 +128,7 @@ def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
     all of them."""
     header, cells = _readable(frame, lambda number: number, " ± ")
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    seeds = len(_settings(frame))
+    seeds = len(settings_in(frame))
     shown = list(range(len(header)))
     if width is not None:
         shown = [*naming(cells, seeds), seeds]
@@ -172,7 +170,7 @@ def naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
 def as_markdown(frame: "pd.DataFrame") -> str:
     """A table of the kind that GitHub shows, numbers right-aligned."""
     header, cells = _readable(frame, lambda number: number, " ± ")
-    lines = [header, [("---" if name in _settings(frame) else "---:") for name in header], *cells]
+    lines = [header, [("---" if name in settings_in(frame) else "---:") for name in header], *cells]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
 
 
@@ -181,7 +179,7 @@ def as_latex(frame: "pd.DataFrame") -> str:
     import pandas as pd
 
     header, cells = _readable(frame, _latex_number, r" \pm ")
-    settings = _settings(frame)
+    settings = settings_in(frame)
     escaped = [
         [_latex_text(cell) if j < len(settings) else _in_math(cell) for j, cell in enumerate(row)] for row in cells
     ]
@@ -199,25 +197,7 @@ WRITERS: dict[str, Callable[["pd.DataFrame"], str]] = {
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex"}
 
 
-def write_tables(records: Sequence[Record], path: Path) -> list[Path]:
-    """The table of a paper's experiments as .csv, .md and .tex; path without a suffix. Returns what was written.
-
-    A row is named by its experiment, its scale if several are there, and what differs within an experiment: what an
-    experiment's runs have in common, its name says.
-    """
-    within = {key for members in split(records, ["experiment", "scale"]).values() for key in differing_keys(members)}
-    scales = len(split(records, ["scale"])) > 1
-    keys = ["experiment", *(["scale"] if scales else []), *(key for key in differing_keys(records) if key in within)]
-    frame = final_table(records, named_by=keys)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix, form in SUFFIXES.items():
-        written.append(path.with_name(path.name + suffix))
-        write_text(written[-1], WRITERS[form](frame))
-    return written
-
-
-def _settings(frame: "pd.DataFrame") -> list[str]:
+def settings_in(frame: "pd.DataFrame") -> list[str]:
     """The columns before the number of seeds: configuration keys."""
     return [str(name) for name in frame.columns[: frame.columns.get_loc(SEEDS)]]
 
@@ -230,7 +210,7 @@ def _readable(
     frame: "pd.DataFrame", number: Callable[[str], str], plus_minus: str
 ) -> tuple[list[str], list[list[str]]]:
     """Header and cells as people read them: a mean and its standard deviation in one cell."""
-    settings = _settings(frame)
+    settings = settings_in(frame)
     header = [str(name) for name in frame if name in settings or not str(name).endswith(STD)]
     rows = []
     for _, row in frame.iterrows():

@@ -176,6 +176,10 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
     [
         ("ncrun train dataset=", DATA_SETS),
         ("ncrun theory dataset=", DATA_SETS),
+        ("ncrun rerun runs/a head.f", ["head.frozen="]),
+        ("ncrun rerun runs/a dataset=c", ["dataset=cifar10", "dataset=cifar100"]),
+        ("ncrun runs --state d", ["damaged", "done"]),
+        ("ncrun runs --where head.f", ["head.frozen="]),
         ("ncrun train dataset=c", ["dataset=cifar10", "dataset=cifar100"]),
         ("ncrun train epochs=3 dataset=d", ["dataset=digits"]),
         ("ncrun train  optimizer=", ["optimizer=adam", "optimizer=lbfgs", "optimizer=sgd"]),

@@ -70,8 +70,8 @@ def test_redrawing_gives_the_same_bytes(ncrun: Command, workdir: Path, own: Path
         assert result.status == 0, result
         assert f"drew {out}/mine/unequal-cpu.png" in result.out
     table = (workdir / "one/mine/table-cpu.csv").read_text().splitlines()
-    assert table[0].startswith("experiment,head.depth,seeds,loss,")
-    assert [line.split(",")[:3] for line in table[1:]] == [["mine/unequal", depth, "1"] for depth in ("1", "3")]
+    assert table[0].startswith("experiment,scale,head.depth,seeds,loss,")
+    assert [line.split(",")[:4] for line in table[1:]] == [["mine/unequal", "cpu", depth, "1"] for depth in ("1", "3")]
     for suffix in (".png", ".pdf", "-angles.png", "-angles.pdf"):
         first, second = (workdir / out / f"mine/unequal-cpu{suffix}" for out in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()

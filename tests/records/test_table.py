@@ -14,7 +14,8 @@ import pytest
 from conftest import PATIENCE_S, Command, Refused, write_run
 
 from ncrun.records.groups import differing_keys, gather, naming_keys, split
-from ncrun.records.table import as_csv, as_latex, as_markdown, as_text, final_table, write_tables
+from ncrun.records.paper_table import write_tables
+from ncrun.records.table import as_csv, as_latex, as_markdown, as_text, final_table
 
 
 def row(epoch: int, **values: Any) -> dict[str, Any]:
@@ -137,8 +138,29 @@ def test_a_papers_table_names_the_experiment_and_what_differs_within_one(tmp_pat
     written = write_tables(gather([tmp_path]), tmp_path / "out" / "table-cpu")
     assert [path.name for path in written] == ["table-cpu.md", "table-cpu.csv", "table-cpu.tex"]
     frame = pd.read_csv(written[1])
-    assert list(frame)[:3] == ["experiment", "head.depth", "seeds"]  # the width follows from the experiment
+    assert list(frame)[:4] == ["experiment", "scale", "head.depth", "seeds"]  # the width follows from the experiment
+    assert written[0].read_text().startswith("| experiment | head.depth | seeds |")  # one scale, which the name says
     assert list(frame["experiment"]) == ["p/a", "p/a", "p/b"]
+
+
+def test_a_papers_table_keeps_what_was_written_of_other_experiments(tmp_path: Path) -> None:
+    """One experiment after the other is all of them at once, but for what only some of them name; the last one wins."""
+    for name, scale, depth, loss in (("p/b", "cpu", 1, 0.1), ("p/b", "cpu", 3, 1 / 3), ("p/a", "paper", 1, 0.25)):
+        write_run(tmp_path / f"{name}-{depth}", [row(3, loss=loss)], experiment=name, scale=scale, head__depth=depth)
+    together, table = tmp_path / "together", tmp_path / "out" / "table-cpu"
+    write_tables(gather([tmp_path / "p"]), together)
+    write_tables(gather([tmp_path / "p" / "b-1"]), table)  # of another time
+    b_runs = gather([tmp_path / "p" / "b-1", tmp_path / "p" / "b-3"])
+    for runs in (b_runs, gather([tmp_path / "p" / "a-1"]), b_runs):
+        write_tables(runs, table)
+    expected, found = (pd.read_csv(f"{path}.csv").sort_values("loss") for path in (together, table))
+    assert list(found["experiment"]) == ["p/b", "p/a", "p/b"]
+    assert list(found["scale"]) == ["cpu", "paper", "cpu"]
+    pd.testing.assert_frame_equal(found.drop(columns="head.depth"), expected.drop(columns="head.depth"))
+    assert "| p/a | paper |" in table.with_suffix(".md").read_text()
+    table.with_suffix(".csv").write_text("mine\n1\n")
+    write_tables(b_runs, table)
+    assert list(pd.read_csv(table.with_suffix(".csv"))["experiment"]) == ["p/b", "p/b"]
 
 
 def test_command_prints_text_and_writes_by_the_ending(ncrun: Command, workdir: Path) -> None:
