@@ -3,9 +3,9 @@ it is not, and the certified optimum of one linear layer for any class counts.
 
 Sources: Dang et al. 2023, Theorem 2 (balanced; claimed for every depth). Garrod and Keating 2024, Theorem 1, refute it
 for (M = 2, K >= 6) and (M >= 3, K >= 4); other structures refute more. Hong and Ling 2023: with one layer the problem
-is convex in the class means' logits. Two facts with short proofs in docs/proofs.md: K = 2 is proven at every depth,
-and so is zero once decay is strong enough. All of this holds with label smoothing, a decayed bias and an adjustment of
-equal counts too, and the program with class weights and any adjustment.
+is convex in the class means' logits. Facts with short proofs in docs/proofs.md: K = 2 is proven at every depth, so is
+zero once decay is strong enough, and with label smoothing the simplex once it is weak enough. All of this holds with a
+decayed bias and an adjustment of equal counts, too, and the program with smoothing, class weights and any adjustment.
 """
 
 import math
@@ -51,6 +51,7 @@ SOURCE_NO_BIAS = "Dang et al. 2023, Theorem 2, whose bias is zero at the optimum
 SOURCE_TWO = "two balanced classes: docs/proofs.md (the value of Dang et al. 2023, Theorem 2)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_OPTIONS = "balanced classes with label smoothing or a decayed bias: docs/proofs.md"
+SOURCE_SMOOTHED = "the simplex is optimal with label smoothing at decays this weak: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
 
@@ -86,6 +87,8 @@ def _balanced(problem: Problem) -> Prediction:
         return replace(geometry, claim="proven", source=SOURCE_TWO)
     if _zero_is_proven(problem, penalty):
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
+    if _simplex_is_proven(problem, penalty, gain):
+        return replace(geometry, claim="proven", source=SOURCE_SMOOTHED)
     posed = Posed(K, count, penalty, M, problem.bias, problem.label_smoothing, problem.bias_decay)
     looked = "scripts/search_cross_entropy.py found nothing lower" if was_searched(posed) else NOT_SEARCHED
     note = f"claimed for every depth; false for other K, M or decay, and here {looked}"
@@ -114,6 +117,15 @@ def _zero_is_proven(problem: Problem, penalty: float) -> bool:
     most = math.log(K) - float(dual_values(CrossEntropy(smoothing), np.zeros((K, K)))[0])
     farthest = K * problem.counts[0] ** 0.5 * most / (1 - smoothing)
     return bool(penalty * farthest ** (2 / (M + 1)) >= most)
+
+
+def _simplex_is_proven(problem: Problem, penalty: float, gain: float) -> bool:
+    """Whether label smoothing leaves so little to gain that no logits of lower rank can win: docs/proofs.md."""
+    K, power = problem.num_classes, 2 / (problem.depth + 1)
+    if not (problem.label_smoothing and gain > 0):
+        return False
+    saved = penalty * problem.counts[0] ** (power / 2) * max(power, 1 - power) * gain ** (power - 2)
+    return bool(saved * (2 + math.sqrt(2) * gain) * math.sqrt(K - 1) * K * (math.exp(gain) + K - 1) <= 1)
 
 
 def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:

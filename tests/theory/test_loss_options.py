@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from free_features import Instance
 from posed import free, simplex
 
 from ncrun.losses import CrossEntropy, loss_of
@@ -144,6 +145,39 @@ def test_the_value_is_that_of_the_matrices(sign: str) -> None:
     value += 2e-3 / 2 * np.trace(layer.weight_gram) + 5e-3 / 2 * counts @ np.diag(layer.feature_gram)
     assert found.claim == "certified"
     assert value == pytest.approx(found.objective, rel=1e-11)
+
+
+def border_of_the_proof(problem: Problem) -> float:
+    """The factor on all decays up to which the simplex of a deep head with smoothing is proven."""
+    low, high = 1e-8, 1.0
+    while high > low * (1 + 1e-6):
+        middle = np.sqrt(low * high)
+        proven = predict(problem.scaled(middle)).claim == "proven"
+        low, high = (middle, high) if proven else (low, middle)
+    return float(low)
+
+
+@pytest.mark.parametrize(("K", "depth"), [(3, 2), (4, 3)])
+def test_the_simplex_is_proven_with_smoothing_at_weak_decay(K: int, depth: int) -> None:
+    """At the border of the proof and beyond it no descent is lower, of random logits of every rank and size neither."""
+    rng = np.random.default_rng(4)
+    problem = free("ce", [20.0] * K, 0.01, depth, widths=(K + 1,) * depth, label_smoothing=0.1, bias=True)
+    border = border_of_the_proof(problem)
+    found = predict(problem.scaled(border))
+    assert found.claim == "proven"
+    assert found.objective is not None
+    best = Instance.by_class(found.problem).search(rng, found.logits)[0]
+    assert best.value == pytest.approx(found.objective, rel=1e-8)  # descents stop at a small gradient
+    power, penalty = 2 / (depth + 1), (depth + 1) / 2 * 0.01 * border
+    assert found.logits is not None
+    for _ in range(2000):
+        rank, size = int(rng.integers(1, K + 1)), np.exp(rng.uniform(-6, 2))
+        change = rng.standard_normal((K, rank)) @ rng.standard_normal((rank, K))
+        left, values, right = np.linalg.svd(found.logits + size * change)
+        kept = int(rng.integers(1, K + 1))
+        logits = (left[:, :kept] * values[:kept]) @ right[:kept]
+        value = data_term(problem, logits + size * rng.standard_normal((K, 1)) * (rng.random() < 0.5))
+        assert value + penalty * ((20**0.5 * values[:kept]) ** power).sum() >= found.objective * (1 - ROUNDING)
 
 
 @pytest.mark.parametrize("K", [2, 4, 6])
