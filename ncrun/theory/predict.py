@@ -6,7 +6,16 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.registry import Registry
-from ncrun.theory import any_targets, cross_entropy, relu_features, relu_features_bias, relu_head, seli, squared_loss
+from ncrun.theory import (
+    any_targets,
+    cross_entropy,
+    relu_features,
+    relu_features_bias,
+    relu_features_bias_limit,
+    relu_head,
+    seli,
+    squared_loss,
+)
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.theorem import Theorem, uncovered
 
@@ -19,6 +28,7 @@ THEOREMS: Registry[Theorem] = Registry(
         *seli.THEOREMS,
         *relu_features.THEOREMS,
         *relu_features_bias.THEOREMS,
+        *relu_features_bias_limit.THEOREMS,
         *relu_head.THEOREMS,
     ),
 )

@@ -58,9 +58,9 @@ def _optimum(problem: Problem) -> Prediction:
     certified = Prediction(
         problem, "certified", SOURCE, objective=solution.objective, duality_gap=max(solution.duality_gap, 0.0)
     )
-    if not _is_unique(posed, solution):
+    if not is_unique(posed, solution):
         return replace(certified, note="the optimum is not unique: only its value is determined")
-    return _shaped(certified, solution)
+    return shaped(certified, solution, float(np.sqrt(problem.feature_decay / problem.weight_decays[0])))
 
 
 def _bound(problem: Problem, solution: GaugeSolution, note: str) -> Prediction:
@@ -71,29 +71,28 @@ def _is_certified(solution: GaugeSolution, tolerance: float) -> bool:
     return solution.duality_gap <= tolerance * solution.objective
 
 
-def _shaped(certified: Prediction, solution: GaugeSolution) -> Prediction:
-    """With the matrices that follow from the directions: balanced, lam_W |w_i|^2 = lam_H |h_i|^2."""
-    problem = certified.problem
-    assert problem.feature_decay is not None
+def shaped(found: Prediction, solution: GaugeSolution, ratio: float) -> Prediction:
+    """With the matrices that follow from the directions: balanced, |w_i|^2 = ratio |h_i|^2, ratio = sqrt(lam_H/lam_W)
+    where they decay."""
+    problem = found.problem
     counts, atoms = np.asarray(problem.counts, dtype=float), solution.atoms
     sizes = np.linalg.norm(atoms.weights, axis=0)
-    ratio = np.sqrt(problem.feature_decay / problem.weight_decays[0])
     weight_gram = ratio * (atoms.weights / sizes) @ atoms.weights.T
     root = np.sqrt(counts)
     feature_gram = (atoms.directions.T * sizes) @ atoms.directions / ratio / np.outer(root, root)
     kinds = kinds_of(problem)
     feature_gram = alike(feature_gram, kinds)
     return replace(
-        certified,
+        found,
         layers=(LayerTarget(alike(weight_gram, kinds), feature_gram),),
         logits=alike(solution.logits / root, kinds),
         bias=alike_by_class(atoms.bias, kinds),
         mean_rank=centred_rank(feature_gram, counts),
-        note=_sharing_in_words(solution),
+        note="; ".join(filter(None, (found.note, _sharing_in_words(solution)))),
     )
 
 
-def _is_unique(posed: ConvexProblem, solution: GaugeSolution) -> bool:
+def is_unique(posed: ConvexProblem, solution: GaugeSolution) -> bool:
     """Whether Gram matrices, logits and bias are the same at every optimum. Proof: docs/proofs.md."""
     A, s, root = solution.slopes, posed.strength, posed.root
     groups = linked_groups(A.T @ A, least=-NEARLY)

@@ -1,0 +1,55 @@
+"""Plain weight decay, one linear layer with a bias on features that are never negative: the shape at vanishing decay.
+
+Squared loss: the labels interpolated at the least norm (least_norm.py). Cross-entropy: all margins at least one at the
+least norm, which is the same where every multiplier of a margin is positive. It was in all settings that were tried,
+and is looked at in each. Derivation: docs/proofs.md.
+"""
+
+import numpy as np
+
+from ncrun.losses import LOSSES
+from ncrun.problem import Problem
+from ncrun.theory.convex_problem import ConvexProblem
+from ncrun.theory.gauge_program import GaugeSolution
+from ncrun.theory.least_norm import is_found, least_norm
+from ncrun.theory.prediction import Array, Prediction
+from ncrun.theory.relu_features_bias import MOST_CLASSES, NEARLY, is_unique, shaped
+from ncrun.theory.theorem import BIAS, NONNEGATIVE, ONE_LAYER, Theorem, kind
+
+SOURCE = "least norm over non-negative features, solved with a duality gap: docs/proofs.md"
+NOTE = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+
+
+def _limit(problem: Problem) -> Prediction:
+    counts = np.asarray(problem.counts, dtype=float)
+    few = len(counts) <= MOST_CLASSES
+    solution = least_norm(counts, with_sharing=few)
+    missing = _missing(problem, solution, counts, few)
+    if missing:
+        return Prediction(problem, "none", "", note=f"the limit of vanishing decay, features after a ReLU: {missing}")
+    return shaped(Prediction(problem, "transferred", SOURCE, scale_free=True, note=NOTE), solution, 1.0)
+
+
+def _missing(problem: Problem, solution: GaugeSolution, counts: Array, few: bool) -> str:
+    """Why the solution is no target, or ""."""
+    if not is_found(solution):
+        return (
+            "not found" if few else f"rare classes share directions, which is sought for up to {MOST_CLASSES} classes"
+        )
+    needed = len(solution.atoms.directions)
+    if needed > problem.widths[0]:
+        return f"it needs {needed} features"
+    if not is_unique(ConvexProblem(LOSSES["mse"], counts, 1.0, True), solution):
+        return "it is not unique"
+    multipliers = (solution.slopes * np.sqrt(counts))[~np.eye(len(counts), dtype=bool)]
+    if problem.loss == "ce" and multipliers.min() <= NEARLY * multipliers.max():
+        return "not all margins are known to become equal"
+    return ""
+
+
+THEOREMS = tuple(
+    Theorem(
+        f"relu-features-bias-limit-{loss}", (*kind(loss, "linear", "parameters", NONNEGATIVE), ONE_LAYER, BIAS), _limit
+    )
+    for loss in ("ce", "mse")
+)
