@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from free_feature_problems import KINDS, random_setting
 from free_features import Array, Instance, Point
+from least_norm_search import search as least_norm
 
 from ncrun.theory import Prediction, predict
 from ncrun.theory.directions import Directions
@@ -43,7 +44,7 @@ class Tally:
 
     def row(self, kind: str, claim: str) -> str:
         """One line of the table; what was not compared stays empty."""
-        sure = claim in ("proven", "certified")
+        sure = claim in ("proven", "certified", "transferred")
         cells = [f"{kind:18}{claim:11}{self.settings:8}{self.collapsed:10}{self.searches:9}"]
         cells.append(f"{self.error:10.1e}{self.undercut:10.1e}" if claim != "none" else " " * 20)
         cells.append(f"{self.distance:10.1e} ({self.compared})" if self.compared else "")
@@ -98,6 +99,8 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
     """Search one random setting and add it to its claim's tally. Returns what has to be told: failures, discoveries."""
     problem = random_setting(rng, kind)
     geometry = predict(problem)
+    if problem.decay_mode == "parameters":
+        return check_limit(geometry, rng, tallies)
     instance = Instance.of(problem, rng)
     found = instance.search(rng, geometry.logits)
     tally = tallies.setdefault(geometry.claim, Tally())
@@ -130,6 +133,33 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
         return [
             f"{kind} {shape}: {found[0].value:.8g} found, {below:.1e} below the open claim {geometry.objective:.8g}"
         ]
+    return []
+
+
+def check_limit(geometry: Prediction, rng: np.random.Generator, tallies: dict[str, Tally]) -> list[str]:
+    """The same of a shape at vanishing decay. It has no objective: the trace of a Gram matrix, which is the least norm,
+    stands in its place."""
+    problem = geometry.problem
+    counts = np.array(problem.counts)
+    tally = tallies.setdefault(geometry.claim, Tally())
+    tally.settings += 1
+    if not geometry.layers or geometry.logits is None:
+        return []
+    found = least_norm(problem.loss, counts, rng)
+    layer, root = geometry.layers[0], np.sqrt(counts)
+    relative = found.value / float(np.trace(layer.weight_gram)) - 1
+    pairs = [
+        (gram(found.W.T), layer.weight_gram),
+        (gram(found.H / root), layer.feature_gram),
+        (found.W @ found.H / root, geometry.logits),
+    ]
+    farthest = max(distance(measured, target) for measured, target in pairs)
+    tally.searches += found.starts
+    tally.error, tally.undercut = max(tally.error, abs(relative)), max(tally.undercut, -relative)
+    tally.compared += 1
+    tally.distance = max(tally.distance, farthest)
+    if abs(relative) > LARGEST_ERROR or -relative > LARGEST_UNDERCUT or farthest > LARGEST_DISTANCE:
+        return [f"FAILED: relative error {relative:.1e}, distance {farthest:.1e} at {problem}"]
     return []
 
 

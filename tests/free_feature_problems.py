@@ -122,6 +122,20 @@ class Kind:
         return replace(problem, **{name: drawn[name] for name in used})
 
 
+@dataclass(frozen=True)
+class LimitKind:
+    """Plain weight decay with a bias on features after a ReLU: 2 to 5 classes up to 100:1, some of equal size."""
+
+    loss: str
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        K = int(rng.integers(2, 6))
+        counts = np.round(rng.uniform(1, 20) * 100 ** rng.uniform(0, 1, K))
+        if rng.random() < 0.5:
+            counts[K // 2 :] = counts[-1]
+        return Problem(self.loss, tuple(counts.tolist()), (K + 2,), True, (1e-3,), None, "parameters", "nonnegative")
+
+
 OPTIONS = ("label_smoothing", "class_weights", "logit_adjustment", "bias_decay")
 BALANCED_OPTIONS = ("label_smoothing", "logit_adjustment", "bias_decay")
 
@@ -134,6 +148,8 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "ce-relu": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative").draw,
     "ce-relu-bias": Kind("ce", (2, 6), (1, 1), 100, bias=True, feature_sign="nonnegative").draw,
     "mse-relu-bias": Kind("mse", (2, 6), (1, 1), 50, bias=True, feature_sign="nonnegative").draw,
+    "ce-relu-limit": LimitKind("ce").draw,
+    "mse-relu-limit": LimitKind("mse").draw,
     "relu-head-2": Kind("mse", (2, 2), (2, 5), head="relu").draw,
     "relu-head": Kind("mse", (3, 6), (2, 5), head="relu").draw,
     "ce-1-options": Kind("ce", (2, 8), (1, 1), bias=True, options=BALANCED_OPTIONS).draw,

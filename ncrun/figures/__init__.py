@@ -83,6 +83,11 @@ DRAWINGS = Registry(
             "margins and test accuracies over the class size: weights, adjustment, smoothing, beside the prediction",
         ),
         _built_in(
+            "with-bias",
+            "with_bias.with_bias",
+            "features >= 0 with a bias: norms, margins, angles, distances beside the prediction and the bias-free one",
+        ),
+        _built_in(
             "collapse",
             "minority.collapse",
             "neural collapse over training; minority collapse: which classes are lost, beside the border",
@@ -118,6 +123,11 @@ DRAWINGS = Registry(
         ),
         _built_in(
             "phase-relu-head", "phase.relu_head", "which classes are kept, over imbalance ratio and decay: ReLU head"
+        ),
+        _built_in(
+            "sharing-phases",
+            "sharing.sharing_phases",
+            "which classes are orthogonal, share directions or are lost, over imbalance ratio and decay: a bias",
         ),
         _built_in("hysteresis", "hysteresis.hysteresis", "decay swept up and down, class by class"),
         _built_in("direct", "dang2024.direct", "norms, margins and angles over the imbalance ratio"),

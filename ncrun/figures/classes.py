@@ -13,6 +13,7 @@ from ncrun.errors import UserError
 from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
+from ncrun.theory.prediction import class_margins
 
 Array = NDArray[np.float64]
 # Key of the metrics, key of the theory, title.
@@ -100,13 +101,15 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: st
 def predicted_values(record: Record, name: str) -> Array:
     """(K,) of theory.json's classes; a shape without a scale, for which they are null, has it in its matrices."""
     values = np.array([entry[name] for entry in record.theory["classes"]], dtype=float)
-    # With a bias the matrices are centred, the norms and margins that are measured are not.
-    if record.theory["scale_free"] and not record.config["head"]["bias"] and record.theory["logits"] is not None:
-        logits = np.array(record.theory["logits"], dtype=float)
+    # Where the matrices are centred, the norms and margins that are measured are not.
+    if record.theory["scale_free"] and not wording.centres_means(record) and record.theory["logits"] is not None:
+        scores = np.array(record.theory["logits"], dtype=float)
+        if record.theory["bias"] is not None:
+            scores = scores + np.array(record.theory["bias"], dtype=float)[:, None]
         found: Array = {
             "weight_norm_sq": np.diag(np.array(record.theory["weight_gram"], dtype=float)),
             "feature_norm_sq": np.diag(np.array(record.theory["feature_gram"], dtype=float)),
-            "margin": np.diag(logits) - (logits - np.diag(np.full(len(logits), np.inf))).max(axis=0),
+            "margin": class_margins(scores),
         }[name]
         return found
     return values

@@ -82,7 +82,7 @@ def test_gradient_against_finite_differences(loss: str, head: str, bias: bool, d
         assert np.abs(slopes - gradient).max() <= 1e-6 * max(1.0, np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("relu-head")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "relu-head" not in kind and "limit" not in kind])
 def test_search_ends_where_the_gradient_is_gone(kind: str) -> None:
     """In units with the penalty 1/2 ||X||^2, along directions that bounds leave open. ReLU heads may end at a kink.
 

@@ -56,6 +56,10 @@ def grades(problem: Problem) -> tuple[str | None, frozenset[str]]:
             return ("squared-loss-bound", NONE) if problem.bias else ("squared-loss", PROVEN)
         case "mse", "linear", "parameters", "free":
             return "squared-loss-limit", SHAPE
+        case "mse" | "ce", "linear", "parameters", "nonnegative" if problem.bias and one_layer:
+            alone = K == 2 and problem.is_balanced  # feature and bias may split the margin in any way
+            known = NONE if alone else SHAPE | NONE if narrowest <= K else SHAPE
+            return f"relu-features-bias-limit-{problem.loss}", known
         case "mse", "linear", "parameters", "nonnegative":
             return (None, NONE) if problem.bias else ("squared-loss-limit", SHAPE)
         case "ce", "linear", "features", "free" if problem.is_balanced:
