@@ -2,8 +2,8 @@
 
 `ncrun.predict` says what theory predicts for a problem, `ncrun.measure` measures a network that was trained elsewhere,
 beside that prediction; `ncrun.train` trains a run, `ncrun.load` reads one and `ncrun.runs` all (docs/python.md).
-`ncrun.register` adds to ncrun what a user's own file holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem
-or a Drawing (docs/extend.md). Each name brings in what it needs when it is first used.
+`ncrun.register` adds to ncrun what a user's own file holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem,
+a Drawing or a Logger (docs/extend.md). Each name brings in what it needs when it is first used.
 """
 
 from importlib import import_module
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ncrun.library.overview import runs
     from ncrun.library.prediction import Forecast, predict
     from ncrun.library.training import TrainingFailed, train
+    from ncrun.loggers import Logged, Logger, Outcome, Session
     from ncrun.losses import Loss
     from ncrun.measurement import Measurement, measure
     from ncrun.meter import CollapseMeter, SecondPass, watch
@@ -35,15 +36,19 @@ NAMES = {
     "DataSetFacts": "data",
     "Drawing": "figures",
     "Forecast": "library.prediction",
+    "Outcome": "loggers",
     "Prediction": "theory",
     "LabelledImages": "data.splits",
     "LoadedRun": "library.loaded",
+    "Logged": "loggers",
+    "Logger": "loggers",
     "Loss": "losses",
     "Measurement": "measurement",
     "Metric": "metrics",
     "ModelSpec": "models",
     "Problem": "problem",
     "SecondPass": "meter",
+    "Session": "loggers",
     "Source": "data",
     "Theorem": "theory",
     "TrainingFailed": "library.training",
@@ -64,13 +69,17 @@ __all__ = [
     "Forecast",
     "LabelledImages",
     "LoadedRun",
+    "Logged",
+    "Logger",
     "Loss",
     "Measurement",
     "Metric",
     "ModelSpec",
+    "Outcome",
     "Prediction",
     "Problem",
     "SecondPass",
+    "Session",
     "Source",
     "Theorem",
     "TrainingFailed",

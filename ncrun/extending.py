@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from ncrun.data import SOURCES, Source
 from ncrun.errors import UserError
 from ncrun.figures import DRAWINGS, Drawing
+from ncrun.loggers import LOGGERS, Logger
 from ncrun.losses import LOSSES, Loss
 from ncrun.metrics import METRICS, Metric
 from ncrun.models import MODELS, ModelSpec
@@ -18,14 +19,15 @@ KINDS: tuple[tuple[type[Any], Registry[Any]], ...] = (
     (Metric, METRICS),
     (Theorem, THEOREMS),
     (Drawing, DRAWINGS),
+    (Logger, LOGGERS),
 )
 
 T = TypeVar("T")
 
 
 def register(entry: T) -> T:
-    """Add a loss, a model (an instance of its spec, with the defaults), a data set (likewise), a metric, a theorem or a
-    drawing. From then on users choose it by its key, like what is built in. Returns the entry.
+    """Add a loss, a model (an instance of its spec, with the defaults), a data set (likewise), a metric, a theorem, a
+    drawing or a logger. From then on users choose it by its key, like what is built in. Returns the entry.
 
     Raises UserError if its key is taken, or if it is none of these.
     """

@@ -107,7 +107,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Run:
-    """frozen_head: the run directory whose trained head is taken over; taps: layers of the backbone that are measured.
+    """frozen_head: the run directory whose trained head is taken over; taps: layers of the backbone that are measured;
+    loggers: who follows the run beside its record.
 
     directory: where the records go. identity: a hash of all that decides the run's numbers. config: every key with its
     value, as config.yaml holds them. about: what the manifest says of where the run comes from (experiment, scale,
@@ -120,6 +121,7 @@ class Run:
     descent: Descent
     machine: Machine
     taps: tuple[str, ...]
+    loggers: tuple[str, ...]
     frozen_head: Path | None
     directory: Path
     identity: str

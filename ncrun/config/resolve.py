@@ -56,6 +56,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     rules.check_device_options(given, said)
     rules.check_sweep(given)
     rules.check_paths(given)
+    rules.check_loggers(given)
     problem = options.posed(_problem(given, samples, widths), LOSSES[str(given.loss)])
     check_prediction(problem)
     return _job(given, problem, samples, frozen, own, experiment)
@@ -128,6 +129,7 @@ def _job(
             descent=_descent(settings, sum(samples.counts)),
             machine=_machine(settings),
             taps=tuple(settings.taps),
+            loggers=tuple(settings.logger),
             frozen_head=None if frozen is None else frozen.directory,
             directory=directory,
             identity=identity,

@@ -127,6 +127,7 @@ class Settings:
     together: bool = _key("of -m, free features with sgd or adam: runs of equal shapes in one batched program")
     dry_run: bool = _key("say of each run what it would predict and cost, and where it stands; train and write nothing")
     progress: Any = _key("a live display: auto (in a terminal), true or false")
+    logger: list[str] = _key("who follows beside the record: tensorboard, wandb, mlflow; see docs/loggers.md")
     data_dir: str | None = _key("where the data sets lie; left out: $NCRUN_DATA, else a cache folder of the user")
     run_dir: str | None = _key("where the records go; left out: runs/<name>-<hash of this configuration>")
     name: str | None = _key("first part of the run directory's name; left out: data set and model")

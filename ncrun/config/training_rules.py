@@ -8,6 +8,7 @@ from ncrun.config.frozen_head import FrozenHead
 from ncrun.config.schema import DecaySettings, HeadSettings, ScheduleSettings, Settings
 from ncrun.config.typed import Typed, is_whole
 from ncrun.errors import UserError
+from ncrun.loggers import LOGGERS
 from ncrun.losses import LOSSES, Options
 from ncrun.run import LBFGS, SGD, Adam
 
@@ -181,6 +182,14 @@ def check_sweep(given: Settings) -> None:
         raise UserError(
             f"together=true: needs free features with optimizer=sgd or adam, not {what}; jobs=N trains side by side"
         )
+
+
+def check_loggers(given: Settings) -> None:
+    """Each is known, installed, and named once."""
+    for name in given.logger:
+        LOGGERS[name].check()
+    if len(set(given.logger)) < len(given.logger):
+        raise UserError(f"logger=[{','.join(given.logger)}]: names one twice")
 
 
 def check_paths(given: Settings) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class RunDirectory:
         self._metrics_hash = hashlib.sha256()
         # Of what was written, not of what is on the disk, so that a seal does not vouch for damage.
         self._digests: dict[str, str] = {}
+        self.listeners: list[Callable[[dict[str, Any]], object]] = []  # that are told every row once it is written
 
     @property
     def checkpoint(self) -> Path:
@@ -186,6 +188,8 @@ class RunDirectory:
                     file.truncate(before)
                 raise
         self._metrics_hash.update(line)
+        for tell in self.listeners:
+            tell(row)
 
     def last_row(self) -> dict[str, Any]:
         """The last line of metrics.jsonl."""

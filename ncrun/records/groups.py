@@ -21,6 +21,7 @@ WITHOUT_EFFECT = (
     "together",
     "dry_run",
     "progress",
+    "logger",
     "data_dir",
     "run_dir",
     "name",

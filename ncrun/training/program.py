@@ -15,6 +15,7 @@ from torch import Tensor
 from ncrun.data import tensors
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError, nearest
+from ncrun.loggers.following import Following
 from ncrun.models.build import build
 from ncrun.models.free_model import FreeFeatures, stacked
 from ncrun.models.network import Network
@@ -109,7 +110,23 @@ def train_program(sittings: Sequence[Sitting]) -> int:
 
     smaller = "counts or model.width" if first.is_free else "batch_size or model.width"
     smaller += ", or dtype=float32" if first.descent.dtype == "float64" else ""
-    return supervise(title, [each.record for _, each in trained], smaller, work)
+    with _followed([each for _, each in trained]):
+        return supervise(title, [each.record for _, each in trained], smaller, work)
+
+
+@contextmanager
+def _followed(sittings: Sequence[Sitting]) -> Iterator[None]:
+    """The runs' loggers are told every row, and at last, when the records say how they have ended, that."""
+    following = []
+    for each in sittings:
+        if each.run.loggers:
+            following.append(Following(each.run.loggers, each.record.path))
+            each.record.listeners.append(following[-1].row)
+    try:
+        yield
+    finally:
+        for follower in following:
+            follower.end()
 
 
 def _trained_together(sitting: Sitting, here: int) -> int:
