@@ -3,13 +3,11 @@
 It lives here because Hydra takes plugins from this namespace only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
 from ncrun.config import resolve
 from ncrun.config.experiments import with_scale
@@ -19,16 +17,7 @@ from ncrun.run import Job
 
 
 class CheckedSweeper(BasicSweeper):
-    """Expands the grid, resolves every job once, and hands them all to the launcher.
-
-    The task function's attribute `check`, where it has one, is asked about each.
-    """
-
-    task: TaskFunction
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.task = task_function
+    """Expands the grid, resolves every job once, and hands them all to the launcher."""
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.launcher is not None
@@ -38,10 +27,6 @@ class CheckedSweeper(BasicSweeper):
             if len({job.config[key] for job in jobs}) > 1:
                 raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
         _refuse_shared_directories(typed, jobs)
-        check: Callable[[Job], None] | None = getattr(self.task, "check", None)
-        if check is not None:
-            for job in jobs:
-                check(job)
         setattr(self.launcher, "jobs", list(zip(typed, jobs, strict=True)))  # noqa: B010  our own launcher's
         return self.launcher.launch([with_scale(job) for job in typed], initial_job_idx=0)
 

@@ -22,7 +22,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from ncrun.config.planning import job_of
-from ncrun.engines.processes import run_side_by_side
+from ncrun.engines.places import places
+from ncrun.engines.workers import train_in_workers
 from ncrun.run import Job
 from ncrun.training import ending
 from ncrun.training.runs import train
@@ -55,8 +56,8 @@ def together(problem: str, seeds: int, epochs: int, folder: Path) -> None:
 
 
 def processes(problem: str, seeds: int, epochs: int, folder: Path) -> None:
-    commands = [["train", *overrides(problem, seed, epochs, folder)] for seed in range(seeds)]
-    run_side_by_side(commands, PROCESSES, lambda index, status, seconds, left: None, quiet=True)
+    jobs = jobs_of(problem, seeds, epochs, folder)
+    train_in_workers(jobs, places(jobs, PROCESSES), lambda index, how: None)
 
 
 WAYS: dict[str, Callable[[str, int, int, Path], None]] = {

@@ -14,9 +14,10 @@ from types import FrameType
 
 from gpu_cost import Cost, Peaks, readable, run_cost
 
-from ncrun.config.planning import PlannedJob, plan
+from ncrun.config.planning import PlannedJob, job_of, plan
 from ncrun.data import tensors
-from ncrun.engines.processes import run_side_by_side
+from ncrun.engines.places import places
+from ncrun.engines.workers import Ended, train_in_workers
 from ncrun.errors import UserError
 from ncrun.records.read import read_manifest
 from ncrun.run import Run
@@ -165,18 +166,19 @@ class Trainer:
         """Side by side; returns how many failed."""
         failed = 0
 
-        def ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
+        def ended(index: int, how: Ended) -> None:
             nonlocal failed
             each = wave[index]
-            if status:
+            if how.status:
                 failed += 1
-                self.tell(f"{each.label}: failed with exit status {status}")
+                self.tell(f"{each.label}: {how.message or f'failed with exit status {how.status}'}")
                 return
             predicted = each.seconds(self.peaks)
-            self.slower = (self.slower + seconds / predicted) / 2  # the latest count most
-            self.tell(f"{each.label}: {readable(seconds)} ({readable(predicted)} at least): {each.job.summary}")
+            self.slower = (self.slower + how.seconds / predicted) / 2  # the latest count most
+            self.tell(f"{each.label}: {readable(how.seconds)} ({readable(predicted)} at least): {each.job.summary}")
 
-        run_side_by_side([["train", *each.job.typed] for each in wave], self.at_once, ended, quiet=True)
+        jobs = [each.job.job for each in wave]
+        train_in_workers(jobs, places(jobs, self.at_once), ended)
         return failed
 
 
@@ -204,10 +206,9 @@ def best_at_once(found: Sequence[Candidate], peaks: Peaks, seconds: float, tell:
 def _side_by_side(typed: Sequence[str], number: int) -> float:
     """Seconds that the longest of so many trainings took, without their starts."""
     with tempfile.TemporaryDirectory() as folder:
-        places = [Path(folder) / str(n) for n in range(number)]
-        commands = [["train", *typed, f"seed={n}", f"run_dir={place}"] for n, place in enumerate(places)]
-        run_side_by_side(commands, number, lambda *_: None, quiet=True)
-        manifests = [read_manifest(place) for place in places]
+        jobs = [job_of([*typed, f"seed={n}", f"run_dir={Path(folder) / str(n)}"]) for n in range(number)]
+        train_in_workers(jobs, places(jobs, number), lambda index, how: None)
+        manifests = [read_manifest(job.directory) for job in jobs]
     took = [float(each["wall_seconds"]) for each in manifests if each is not None and each["state"] == "done"]
     if len(took) < number:
         raise UserError(f"{number - len(took)} of {number} trial runs failed: {' '.join(typed)}")

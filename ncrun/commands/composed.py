@@ -31,13 +31,12 @@ if TYPE_CHECKING:
 def run_composed(
     arguments: Sequence[str],
     work: Callable[[Job], int],
-    check: Callable[[Job], None] | None = None,
     sweep: Callable[[Sequence[tuple[Sequence[str], Job]]], int] | None = None,
 ) -> int:
     """Hydra's part of a command; returns the exit status, of several jobs the highest.
 
-    work: what is done with a job. check: a sweep asks this of all its jobs before the first one starts. sweep: what is
-    done with all the jobs of -m, each given with the overrides that make it; left out: one after the other.
+    work: what is done with a job. sweep: what is done with all the jobs of -m, each given with the overrides that make
+    it; left out: one after the other.
     Raises UserError.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over, to be told in one line here
@@ -84,7 +83,6 @@ def run_composed(
         except Exception as error:
             failures.append(error)
 
-    task.check = check  # type: ignore[attr-defined]
     task.sweep = train_all  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
         os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml

@@ -1,7 +1,5 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +9,15 @@ from ncrun.commands.changed import warn_of_changed
 from ncrun.config import extensions
 from ncrun.config.experiments import SCALES, own_recipes, recipe
 from ncrun.config.planning import PlannedJob, plan
-from ncrun.engines.processes import run_side_by_side
+from ncrun.engines.places import places
+from ncrun.engines.telling import Telling
+from ncrun.engines.workers import Ended, train_in_workers
 from ncrun.errors import UserError, nearest
 from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels
 from ncrun.records.paper_table import write_tables
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
+from ncrun.training.cores import available_cores
 
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
@@ -67,7 +68,7 @@ def figures(arguments: Sequence[str]) -> int:
         if options.seeds > 1:
             raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed that it finds")
         return _redraw(names, options.scale, options.source, options.out)
-    jobs = options.jobs or (1 if options.scale == "paper" else len(os.sched_getaffinity(0)))
+    jobs = options.jobs or (1 if options.scale == "paper" else available_cores())
     trained = [name for name in names if name not in FROM_THEORY]
     needed = [job for name in trained for need in recipe(name).needs for job in plan(need, options.scale, more=typed)]
     if _train(_in_order([job for job in needed if job.summary is None]), jobs):
@@ -159,19 +160,21 @@ def _train(
     """
     failed = 0
 
-    def one_ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
-        nonlocal failed
-        run, done = runs[index], f"{len(runs) - len(left)} of {len(runs)}"
-        if status:
-            failed += 1
-            print(f"[{done}] {run.label}: failed with exit status {status}", file=sys.stderr, flush=True)
-            return
-        print(f"[{done}] {run.label} ({seconds:.0f} s): {run.summary}", flush=True)
-        ended(run, [runs[each] for each in left])
+    if not runs:
+        return 0
+    at = places([run.job for run in runs], jobs)
+    telling, left = Telling([run.job for run in runs], [run.label for run in runs], len(at)), list(runs)
 
-    # One thread each where several run side by side.
-    share = ["threads=1"] if jobs > 1 else []
-    run_side_by_side([["train", *run.typed, *share] for run in runs], jobs, one_ended, quiet=True)
+    def one_ended(index: int, how: Ended) -> None:
+        nonlocal failed
+        left.remove(runs[index])
+        telling.ended(index, how.status, how.seconds, how.message)
+        if how.status:
+            failed += 1
+        else:
+            ended(runs[index], left)
+
+    train_in_workers([run.job for run in runs], at, one_ended)
     return failed
 
 

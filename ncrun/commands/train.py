@@ -6,30 +6,26 @@ from ncrun.commands.composed import run_composed
 from ncrun.commands.dry_run import dry_run
 from ncrun.commands.keys import asked_for, print_help
 from ncrun.run import Job
+from ncrun.training.finished import is_finished, nothing_to_do
 
 
 def train(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     if keys := asked_for(arguments):
         return print_help(keys, arguments)
-    return run_composed(arguments, train_job, _check, _train_all)
+    return run_composed(arguments, train_job, _train_all)
 
 
 def train_job(job: Job) -> int:
     """Train one job, or continue it; returns the exit status. Raises UserError."""
     if job.dry_run:
         return dry_run([((), job)])
-    from ncrun.training.runs import train
+    if is_finished(job):
+        print(nothing_to_do(job))
+        return 0
+    from ncrun.training.runs import train  # torch
 
     return train([job])
-
-
-def _check(job: Job) -> None:
-    if job.dry_run:  # which looks itself
-        return
-    from ncrun.training.runs import check
-
-    check(job)
 
 
 def _train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:

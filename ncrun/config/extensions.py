@@ -52,6 +52,11 @@ def load(files: Sequence[str]) -> None:
         add_folder(path.parent)
 
 
+def loaded() -> list[Path]:
+    """The files that were imported, in their order."""
+    return list(_loaded)
+
+
 def forget() -> None:
     """As if nothing had been imported; for tests, whose processes live on."""
     _loaded.clear()

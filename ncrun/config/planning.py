@@ -26,13 +26,17 @@ class PlannedJob:
     @property
     def summary(self) -> str | None:
         """What the finished job says of itself in one line; None while it is not finished."""
-        name = "summary.json" if self.job.is_group else "manifest.json"
-        manifest = read_manifest(self.job.directory, name)
-        return str(manifest.get("summary", "done")) if manifest is not None and manifest["state"] == "done" else None
+        return summary_of(self.job)
 
     def records(self) -> list[Record]:
         """The finished run, or with restarts all of them."""
         return find_records(self.job.directory)
+
+
+def summary_of(job: Job) -> str | None:
+    """What a finished job's folder says of it in one line; None while it is not finished."""
+    manifest = read_manifest(job.directory, "summary.json" if job.is_group else "manifest.json")
+    return str(manifest.get("summary", "done")) if manifest is not None and manifest["state"] == "done" else None
 
 
 def job_of(typed: Sequence[str]) -> Job:

@@ -120,9 +120,12 @@ class Settings:
         "every k epochs"
     )
     device: str = _key("auto, cpu or cuda")
-    threads: Any = _key("CPU threads: an integer, or auto: all cores (free features: 1)")
+    threads: Any = _key(
+        "CPU threads: an integer, or auto: OMP_NUM_THREADS, else the cores that this process may use (free features: 1)"
+    )
     jobs: Any = _key(
-        "of -m: runs trained side by side, each with its share of the cores: a number, or auto: one for each core"
+        "of -m: runs trained side by side, each with its share of the cores, or a GPU: a number, or auto: one for each "
+        "of several GPUs, else for each core"
     )
     together: bool = _key("of -m, free features with sgd or adam: runs of equal shapes in one batched program")
     dry_run: bool = _key("say of each run what it would predict and cost, and where it stands; train and write nothing")

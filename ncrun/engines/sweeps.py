@@ -1,58 +1,82 @@
-"""How the jobs of `ncrun train -m` are trained: one after the other, several processes side by side, or free features
-in as few programs as their shapes allow."""
+"""How the jobs of `ncrun train -m` are trained: one after the other, several side by side, or free features in as few
+programs as their shapes allow."""
 
-import os
+import time
 from collections.abc import Sequence
 
-from ncrun.engines.processes import run_side_by_side
+from ncrun.engines.telling import Telling, names_of, print_table
 from ncrun.errors import UserError
 from ncrun.run import Job
+from ncrun.training.finished import is_finished
 
 
 def train_sweep(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
     """Train all jobs, each given with the overrides that make it; returns the exit status, the highest of all.
 
-    A job that is refused leaves the others alone; the first refusal is raised when they have ended, as a UserError.
+    All are checked before the first one starts, which raises UserError. One that is refused then, or that fails, leaves
+    the others alone; a signal ends all.
     """
-    first = jobs[0][1]
-    if first.at_once != 1:
-        return _in_processes(jobs, first.at_once)
+    left = [(typed, job) for typed, job in jobs if not is_finished(job)]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished already", flush=True)
+    status = _train(left) if left else 0
+    if status < 128:
+        print_table([job for _, job in jobs])
+    return status
 
+
+def _train(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+    alone = [job for _, job in jobs]
+    names = names_of([typed for typed, _ in jobs])
+    at_once = 1 if len(jobs) == 1 else alone[0].at_once
+    if at_once != 1:
+        return _side_by_side(alone, names, at_once)
+    _check(alone)
+    if alone[0].together:
+        from ncrun.training.runs import train  # torch
+
+        return train(alone)
+    return _one_by_one(alone, Telling(alone, names, 1))
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    from ncrun.training.runs import check
+
+    for job in jobs:
+        check(job)
+
+
+def _side_by_side(jobs: Sequence[Job], names: Sequence[str], at_once: int) -> int:
+    """In workers."""
+    from ncrun.engines.places import places
+    from ncrun.engines.workers import Ended, train_in_workers
+
+    at = places(jobs, at_once)
+    telling, statuses = Telling(jobs, names, len(at)), [0]
+
+    def ended(index: int, how: Ended) -> None:
+        statuses.append(how.status)
+        telling.ended(index, how.status, how.seconds, how.message)
+
+    train_in_workers(jobs, at, ended, meanwhile=lambda: _check(jobs))
+    telling.all_ended()
+    return max(statuses)
+
+
+def _one_by_one(jobs: Sequence[Job], telling: Telling) -> int:
+    """In this process."""
     from ncrun.training.runs import train
 
-    if first.together:
-        return train([job for _, job in jobs])
-    statuses, refusals = [0], []
-    for _, job in jobs:
+    statuses, message = [0], None
+    for index, job in enumerate(jobs):
+        began = time.monotonic()
         try:
-            statuses.append(train([job]))
+            status, message = train([job], quiet=True), None
         except UserError as error:
-            refusals.append(error)
-        if statuses[-1] >= 128:  # a signal ends the whole sweep, not only this job
+            status, message = 2, str(error)
+        telling.ended(index, status, time.monotonic() - began, message)
+        statuses.append(status)
+        if status >= 128:  # a signal ends the whole sweep, not only this job
             break
-    if refusals:
-        raise refusals[0]
+    telling.all_ended()
     return max(statuses)
-
-
-def _in_processes(jobs: Sequence[tuple[Sequence[str], Job]], wanted: int) -> int:
-    cores = len(os.sched_getaffinity(0))
-    at_once = min(len(jobs), wanted or cores)
-    statuses = [0]
-
-    def ended(index: int, status: int, seconds: float, left: Sequence[int]) -> None:
-        statuses.append(status if status >= 0 else 128 - status)
-
-    run_side_by_side([_arguments(*job, cores // at_once) for job in jobs], at_once, ended, quiet=False)
-    return max(statuses)
-
-
-def _arguments(typed: Sequence[str], job: Job, share: int) -> list[str]:
-    """The command line that trains one job, with its share of the cores unless it says how many threads it wants."""
-    own = [override for override in typed if not override.startswith("jobs=")]
-    machine, more = job.runs[0].machine, []
-    if machine.threads == "auto" and not job.runs[0].is_free:
-        more.append(f"threads={max(1, share)}")
-    if machine.progress == "auto":
-        more.append("progress=false")  # several live displays would overwrite each other
-    return ["train", *own, *more]

@@ -13,11 +13,10 @@ from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.restarts import DIVERGED
 
 # A loss so many times its first value has exploded, even if it is still a number.
 EXPLOSION = 1e6
-# How the reason of a run that has diverged begins.
-DIVERGED = "diverged: "
 
 
 class Diverged(Exception):

@@ -1,6 +1,5 @@
 """What a run trains on: its device and threads, and what of them decides its bits."""
 
-import os
 import platform
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.run import Machine, Run
 from ncrun.training.checkpoint import Search
+from ncrun.training.cores import default_threads
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,13 +38,13 @@ def device_of(machine: Machine, precision: str) -> torch.device:
 
 
 def threads_of(run: Run, before: Mapping[str, Any] | None) -> int:
-    """As before in a run that continues: threads decide the last bits. Else all cores, but free features are too small
-    for more than one to help. before: the environment that it began in."""
+    """As typed; else as before in a run that continues, for threads decide the last bits; else what this process may
+    use, but free features are too small for more than one to help. before: the environment that it began in."""
     if run.machine.threads != "auto":
         return run.machine.threads
     if before is not None:
         return int(before["threads"])
-    return 1 if run.is_free else len(os.sched_getaffinity(0))
+    return 1 if run.is_free else default_threads()
 
 
 def prepare(threads: int) -> None:

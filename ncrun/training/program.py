@@ -48,10 +48,10 @@ class Sitting:
     diverged: str | None = None
 
 
-def train_program(sittings: Sequence[Sitting]) -> int:
+def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
     """Train runs in one program, from where they stand; returns the exit status (1: one diverged).
 
-    Raises UserError before anything is written.
+    quiet: say nothing of those that are done. Raises UserError before anything is written.
     """
     runs, first = [each.run for each in sittings], sittings[0].run
     several = len(runs) > 1
@@ -104,7 +104,7 @@ def train_program(sittings: Sequence[Sitting]) -> int:
             outcome = ending.outcome(each.run, network.of_run(n), evaluators[n], each.record, theories[n])
             each.record.close(state="done", **spent, **outcome)
         drawn = ending.draw([each.record for _, each in left])
-        for _, each in left:
+        for _, each in left if not quiet else ():
             print(f"{each.record.path}: {each.record.summary}")
         return 0 if drawn and len(left) == len(runs) else 1
 

@@ -10,7 +10,9 @@ from ncrun.records.files import TEMPORARY, write_json
 from ncrun.records.lock import is_lock
 from ncrun.records.read import read_manifest, read_metrics
 from ncrun.run import Job
-from ncrun.training.logbook import DIVERGED
+
+# How the reason of a run that has diverged begins.
+DIVERGED = "diverged: "
 
 
 def how_it_diverged(record: RunDirectory) -> str | None:
@@ -52,8 +54,8 @@ class Restarts:
         """Whether every run is done or has diverged."""
         return all(record.state() == "done" or how_it_diverged(record) for record in self._records)
 
-    def close(self) -> int:
-        """Write summary.json, and say what it says; returns the exit status (1: one has diverged).
+    def close(self, quiet: bool = False) -> int:
+        """Write summary.json, and say what it says unless quiet; returns the exit status (1: one has diverged).
 
         All of it follows from the runs' records, so that it may be written again: by a process that slept meanwhile.
         """
@@ -68,7 +70,7 @@ class Restarts:
             "runs": runs,
         }
         write_json(self.path / "summary.json", content)
-        if content["state"] == "done":
+        if content["state"] == "done" and not quiet:
             print(f"{self.path}: {content['summary']}")
         return 0 if words["diverged"] == 0 else 1
 

@@ -9,6 +9,7 @@ from ncrun.losses import Loss, loss_of
 from ncrun.records import RunDirectory
 from ncrun.run import LBFGS, Job, Run
 from ncrun.training.checkpoint import search, step_back
+from ncrun.training.finished import is_finished, nothing_to_do
 from ncrun.training.machine import device_of
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.optimisers import StepRule
@@ -20,17 +21,18 @@ from ncrun.training.supervise import supervise
 MAY_DIFFER = ("seed", "decay", "name", "run_dir", "experiment", "scale")
 
 
-def train(jobs: Sequence[Job]) -> int:
+def train(jobs: Sequence[Job], quiet: bool = False) -> int:
     """Train the runs of jobs, or continue them; returns the exit status, the highest of all (1: one failed).
 
-    A finished run is left alone, and so is one that has diverged, unless all have. Raises UserError before anything is
-    written, such as for a run whose folder holds something else, or that another process trains.
+    quiet: say nothing of what is finished, for the caller does. A finished run is left alone, and so is one that has
+    diverged, unless all have. Raises UserError before anything is written, such as for a run whose folder holds
+    something else, or that another process trains.
     """
     folders = [Restarts(job) for job in jobs if job.is_group]
     told = {folder.path: folder.state() for folder in folders}
     sittings = []
     for job in jobs:
-        left = _unfinished(job, told.get(job.directory))
+        left = _unfinished(job, told.get(job.directory), quiet)
         if left:
             first = left[0].run
             device = device_of(first.machine, first.descent.precision)
@@ -51,7 +53,7 @@ def train(jobs: Sequence[Job]) -> int:
                 print(f"ncrun: {each.record.path}: {each.diverged}", file=sys.stderr)
                 statuses.append(1)
         for program in _programs(sittings):
-            statuses.append(train_program(program))
+            statuses.append(train_program(program, quiet))
             if statuses[-1] >= 128:  # a signal ends all
                 return statuses[-1]
     finally:
@@ -59,7 +61,7 @@ def train(jobs: Sequence[Job]) -> int:
             each.record.release()
     for folder in folders:
         if (again or told[folder.path] is None) and folder.has_ended():
-            statuses.append(_close(folder))
+            statuses.append(_close(folder, quiet))
     return max(statuses)
 
 
@@ -83,26 +85,24 @@ def check(job: Job, of_data: bool = True) -> None:
     check_own(first, device)
 
 
-def _unfinished(job: Job, told: str | None) -> list[Sitting]:
+def _unfinished(job: Job, told: str | None, quiet: bool) -> list[Sitting]:
     """The runs of a job that are not done. told: what the summary of its restarts says, if there is one."""
-    if told == "done":
-        print(f"{job.directory}: finished already; nothing to do")
+    if is_finished(job):
+        if not quiet:
+            print(nothing_to_do(job))
         return []
     found = []
     for run in job.runs:
         record = RunDirectory(run.directory, run.identity)
-        if record.state() == "done":
-            if not job.is_group:
-                print(f"{record.path}: finished already; nothing to do")
-        else:
+        if record.state() != "done":
             found.append(Sitting(run, record, diverged=how_it_diverged(record)))
     if job.is_group and told is None and all(each.diverged for each in found):
         return []  # all have ended, only the summary is to be written
     return found
 
 
-def _close(folder: Restarts) -> int:
-    return supervise(str(folder.path), [], "", lambda stop_requested: folder.close())
+def _close(folder: Restarts, quiet: bool) -> int:
+    return supervise(str(folder.path), [], "", lambda stop_requested: folder.close(quiet))
 
 
 def _holds(sitting: Sitting) -> bool:

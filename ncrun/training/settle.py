@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from ncrun.models.free_gradient import FreeGradient
@@ -122,6 +121,8 @@ def _descend(
 
     Leaves the model at the best point; returns whether that is not the one that it was at last.
     """
+    from scipy.optimize import Bounds, minimize  # takes longer to import than such a run to settle
+
     assert model.num_runs == 1
     assert objective.feature_decay is not None
     factors = [(model.points, objective.feature_decay)]

@@ -24,17 +24,19 @@ def jobs_of_grid() -> list[tuple[Sequence[str], Job]]:
 def test_job_that_another_process_takes_meanwhile_leaves_the_others_alone(
     ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused once the sweep has begun, where the check of all jobs could not tell; told when the others are done."""
+    """Refused once the sweep has begun, where the check of all jobs could not tell; told at once."""
     train = runs.train
 
-    def taking(jobs: Sequence[Job]) -> int:
+    def taking(jobs: Sequence[Job], quiet: bool) -> int:
         if jobs[0].directory.name == "run-1":
             raise UserError("run_dir=run-1: another process is training this run")
-        return train(jobs)
+        return train(jobs, quiet)
 
     monkeypatch.setattr(runs, "train", taking)
     result = ncrun("train", "-m", *TINY, *GRID)
-    assert (result.status, result.err) == (2, "ncrun: run_dir=run-1: another process is training this run\n")
+    assert result.status == 2
+    assert "] seed=1 (1 s): run_dir=run-1: another process is training this run\n" in result.err
+    assert result.err.endswith("ncrun: 1 of 3 failed: seed=1\n")
     assert [state(workdir / f"run-{seed}") for seed in (0, 2)] == ["done", "done"]
 
 
@@ -43,8 +45,8 @@ def test_fault_of_ncrun_ends_a_sweep(ncrun: Command, workdir: Path, monkeypatch:
     """With its traceback: whatever it is, the jobs behind it would meet it, too."""
     train = runs.train
 
-    def faulty(jobs: Sequence[Job]) -> int:
-        return 1 // 0 if jobs[0].directory.name == "run-1" else train(jobs)
+    def faulty(jobs: Sequence[Job], quiet: bool) -> int:
+        return 1 // 0 if jobs[0].directory.name == "run-1" else train(jobs, quiet)
 
     monkeypatch.setattr(runs, "train", faulty)
     result = ncrun("train", "-m", *TINY, *GRID)
@@ -63,7 +65,7 @@ def test_exit_status_is_the_highest(
 ) -> None:
     called: list[Sequence[Job]] = []
 
-    def told(jobs: Sequence[Job]) -> int:
+    def told(jobs: Sequence[Job], quiet: bool) -> int:
         called.append(jobs)
         return statuses[len(called) - 1]
 

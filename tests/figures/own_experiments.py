@@ -1,11 +1,15 @@
 """Experiments in a folder of the user's own, small enough to be trained and drawn in seconds."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_command
+
+from ncrun.engines.workers import Ended
+from ncrun.run import Job, Run
+from ncrun.training.runs import train
 
 Tree = dict[str, Any]
 NETWORK: Tree = {"model": {"depth": 1, "width": 8}, "epochs": 4, "threads": 1}
@@ -29,15 +33,15 @@ def write_experiment(folder: Path, name: str, tree: Tree, grid: Tree | None = No
 
 
 @pytest.fixture
-def trained_here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines of what `ncrun figures` trains, in their order: in this process, one after the other, because
-    starting torch anew takes seconds."""
-    seen: list[list[str]] = []
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """What `ncrun figures` trains, in its order: in this process, one after the other, because starting torch anew
+    takes seconds."""
+    seen: list[Run] = []
 
-    def one_by_one(commands: list[list[str]], at_once: int, ended: Any, quiet: bool) -> None:
-        for index, command in enumerate(commands):
-            seen.append(command)
-            ended(index, run_command(*command).status, 0.0, range(index + 1, len(commands)))
+    def one_by_one(jobs: Sequence[Job], places: object, ended: Callable[[int, Ended], None]) -> None:
+        for index, job in enumerate(jobs):
+            seen.extend(job.runs)
+            ended(index, Ended(train([job], quiet=True), 0.0))
 
-    monkeypatch.setattr("ncrun.commands.figures.run_side_by_side", one_by_one)
+    monkeypatch.setattr("ncrun.commands.figures.train_in_workers", one_by_one)
     return seen

@@ -18,6 +18,7 @@ from ncrun.errors import UserError
 from ncrun.figures import DRAWINGS, FROM_THEORY, Drawing, wording
 from ncrun.records.read import Record, find_records
 from ncrun.registry import Registry
+from ncrun.run import Run
 
 RESULTS = Path(__file__).parents[2] / "results"
 trained_here = own_experiments.trained_here
@@ -96,29 +97,27 @@ def test_missing_runs_are_trained_and_finished_ones_reused(ncrun: Command, workd
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_order_of_training(ncrun: Command, own: Path, trained_here: list[list[str]]) -> None:
+def test_order_of_training(ncrun: Command, own: Path, trained_here: list[Run]) -> None:
     """Each figure's first curve early, then the long runs before the short ones. A figure is drawn after each of its
     runs, a third time with the last one."""
     for name, depths in (("mine/a", "2,1,3"), ("mine/b", "4,1")):
         write_experiment(own, name, NETWORK | {"counts": [6] * 10}, {"head.depth": depths}, QUICK)
     result = ncrun("figures", "mine/a", "mine/b", "--jobs", "1")
     assert result.status == 0, result
-    order = [(command[1].removeprefix("experiment="), int(command[3][-1])) for command in trained_here]
+    order = [(run.config["experiment"], run.problem.depth) for run in trained_here]
     assert sorted(order[:2]) == [("mine/a", 1), ("mine/b", 1)]
     assert order[2:] == [("mine/b", 4), ("mine/a", 3), ("mine/a", 2)]
     assert [result.out.count(f"drew figures/{name}-paper.png") for name in ("mine/a", "mine/b")] == [3, 2]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_run_that_fails_leaves_the_others(
-    ncrun: Command, workdir: Path, own: Path, trained_here: list[list[str]]
-) -> None:
+def test_a_run_that_fails_leaves_the_others(ncrun: Command, workdir: Path, own: Path, trained_here: list[Run]) -> None:
     """At a learning rate of 1e30 it diverges."""
     balanced = NETWORK | {"counts": [6] * 10, "batch_size": "full"}
     write_experiment(own, "mine/rates", balanced, {"optimizer.lr": "1e30,1e-3"}, QUICK)
     result = ncrun("figures", "mine/rates", "--jobs", "1")
     assert result.status == 1
-    assert "optimizer.lr=1e+30: failed with exit status 1" in result.err
+    assert "optimizer.lr=1e+30 (1 s): failed with exit status 1" in result.err
     assert len(trained_here) == 2
     assert result.out.count("drew figures/mine/rates-paper.png") == 1
 
@@ -172,23 +171,23 @@ def under_a_head(own: Path) -> Path:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_figures_train_the_head_first(ncrun: Command, under_a_head: Path, trained_here: list[list[str]]) -> None:
+def test_figures_train_the_head_first(ncrun: Command, under_a_head: Path, trained_here: list[Run]) -> None:
     """For its network cannot be planned before; a finished one is not trained again."""
     write_head(under_a_head, "lbfgs", tolerance=1e9, kicks=0)
     for _ in range(2):
         result = ncrun("figures", "mine/network", "--jobs", "1")
         assert result.status == 0, result
-    assert [command[1] for command in trained_here] == ["experiment=mine/head", "experiment=mine/network"]
+    assert [run.config["experiment"] for run in trained_here] == ["mine/head", "mine/network"]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_figures_stop_if_the_head_fails(
-    ncrun: Command, workdir: Path, under_a_head: Path, trained_here: list[list[str]]
+    ncrun: Command, workdir: Path, under_a_head: Path, trained_here: list[Run]
 ) -> None:
     write_head(under_a_head, "sgd", lr=1e30)
     result = ncrun("figures", "mine/network", "--jobs", "1")
     assert result.status == 1
-    assert [command[1] for command in trained_here] == ["experiment=mine/head"]
+    assert [run.config["experiment"] for run in trained_here] == ["mine/head"]
     assert not (workdir / "figures").exists()
 
 

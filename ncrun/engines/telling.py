@@ -1,0 +1,67 @@
+"""What is said of several jobs while they are trained: a line for each that has ended, how long the others may take,
+and a table at the end."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+from ncrun.config.planning import summary_of
+from ncrun.records.read import find_records
+from ncrun.run import Job
+
+# What a line has room for beside the settings.
+SHOWN = ("loss", "gap", "distance", "nc1", "test_accuracy")
+
+
+class Telling:
+    """Says how each job ended, on stdout, or on stderr where it failed. names: what tells the jobs apart. at_once: so
+    many are trained side by side."""
+
+    def __init__(self, jobs: Sequence[Job], names: Sequence[str], at_once: int) -> None:
+        self._jobs, self._names, self._at_once = jobs, names, at_once
+        self._seconds: list[float] = []
+        self._failed: list[str] = []
+
+    def ended(self, index: int, status: int, seconds: float, message: str | None = None) -> None:
+        """message: what is known of a job that was refused, or whose process was killed."""
+        self._seconds.append(seconds)
+        done, number = len(self._seconds), len(self._jobs)
+        left = math.fsum(self._seconds) / done * (number - done) / self._at_once
+        place = f"{done} of {number}" + (f", about {duration(left)} left" if done < number else "")
+        line = f"[{place}] {self._names[index]} ({duration(seconds)}): "
+        if status == 0:
+            print(line + (summary_of(self._jobs[index]) or "ended"), flush=True)
+            return
+        if status >= 128:
+            message = message or "interrupted"
+        else:
+            self._failed.append(self._names[index])
+        print(line + (message or f"failed with exit status {status}"), file=sys.stderr, flush=True)
+
+    def all_ended(self) -> None:
+        """What failed, once more: its lines may be far above."""
+        if self._failed and len(self._jobs) > 1:
+            words = f"{len(self._failed)} of {len(self._jobs)} failed: {'; '.join(self._failed)}"
+            print(f"ncrun: {words}", file=sys.stderr, flush=True)
+
+
+def print_table(jobs: Sequence[Job]) -> None:
+    """The final numbers of the jobs that are done: a row for each configuration."""
+    from ncrun.records.table import as_text, final_table
+
+    records = [record for job in jobs if summary_of(job) is not None for record in find_records(job.directory)]
+    if len(records) > 1:
+        print(f"\n{as_text(final_table(records, SHOWN))}", end="", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 12 s, 5 min, 3.2 h."""
+    if seconds < 100:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def names_of(typed: Sequence[Sequence[str]]) -> list[str]:
+    """Of each job's overrides those that not all have; of a single job all of them."""
+    common = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
+    return [" ".join(each for each in one if each not in common) or "." for one in typed]

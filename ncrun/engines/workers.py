@@ -1,0 +1,227 @@
+"""Jobs side by side, in worker processes that stay alive from job to job, so that torch is imported once in each.
+
+Each worker is a loky executor of its own: one that is killed, such as where memory runs out, takes no other with it,
+and each has an environment of its own.
+"""
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from ncrun.config import extensions, folders
+from ncrun.errors import UserError
+from ncrun.run import Job
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+# How often a worker looks whether it still has somebody to train for.
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: the exit status of its training; seconds; and what a refusal says, or what became of a worker
+    that did not live to say it."""
+
+    status: int
+    seconds: float
+    message: str | None = None
+
+
+def train_in_workers(
+    jobs: Sequence[Job],
+    places: Sequence[Mapping[str, str]],
+    ended: Callable[[int, Ended], None],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Train jobs, one at a time in each place. places: the environment of each worker. meanwhile: what is done while
+    they start, and raises what is to end it all.
+
+    ended(index, how) is called as each job ends. One that is ended by a signal ends all. Ctrl-C, SIGTERM and SIGUSR2
+    (Slurm's warning) let every training write its checkpoint, and a second one ends them at once; then
+    KeyboardInterrupt or SystemExit is raised, and no worker is left. So it is with a fault of ours.
+    """
+    waiting = list(range(len(jobs)))
+    running: dict[Future[tuple[int, float]], tuple[int, _Worker]] = {}
+    workers = [_Worker(environment) for environment in places]
+    with _Stopping(workers) as stopping:
+        for worker in workers:
+            worker.start()
+        meanwhile()
+        free = list(workers)
+        while waiting or running:
+            while waiting and free:
+                worker, index = free.pop(), waiting.pop(0)
+                running[worker.begin(jobs[index])] = (index, worker)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index, worker = running.pop(future)
+                how = _outcome(future, worker)
+                ended(index, how)
+                free.append(worker)
+                if how.status >= 128 and not stopping.asked:
+                    waiting.clear()
+                    stopping.ask()
+
+
+def _outcome(future: Future[tuple[int, float]], worker: "_Worker") -> Ended:
+    """What a job's training said. Raises what nobody expects: a fault of ours."""
+    try:
+        return Ended(*future.result())
+    except UserError as error:
+        return Ended(2, time.monotonic() - worker.began, str(error))
+    except SystemExit as error:  # a signal, outside of a training
+        return Ended(int(error.code or 0), time.monotonic() - worker.began)
+    except BrokenProcessPool as error:
+        worker.close()
+        by = next((name for name in signal.Signals.__members__ if f"{name}(" in str(error)), None)
+        how = f"was killed ({by})" if by else "ended without a word"
+        return Ended(
+            1,
+            time.monotonic() - worker.began,
+            f"its process {how}; perhaps memory ran out; the same command continues it",
+        )
+
+
+class _Worker:
+    """A process that trains one job after the other. It starts with its first one, and anew after it was killed."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
+        self._executor: ProcessPoolExecutor | None = None
+        self._last: Future[Any] | None = None
+        self.began = 0.0
+
+    def start(self) -> ProcessPoolExecutor:
+        """Let it import, which takes seconds, unless it has begun to."""
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                1, env=self._environment, initializer=_settle_in, initargs=(os.getpid(),)
+            )
+            self._last = self._executor.submit(_import)
+        return self._executor
+
+    def begin(self, job: Job) -> "Future[tuple[int, float]]":
+        executor = self.start()
+        self.began = time.monotonic()
+        own = [str(path) for path in extensions.loaded()], [str(path) for path in folders.OWN]
+        self._last = executor.submit(_train, *own, pickle.dumps(_without_display(job)))
+        return self._last
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal, if there is one."""
+        for process in self._processes():
+            if process.is_alive():
+                os.kill(process.pid, number)
+
+    def close(self) -> None:
+        """Wait until the process has ended what it is at, and let it go."""
+        if self._executor is not None and self._last is not None:
+            wait([self._last])
+            self._executor.shutdown(wait=True, kill_workers=True)  # to leave by itself takes it seconds
+        self._executor = None
+
+    def _processes(self) -> list[Any]:
+        # There is no other way to learn which process it is before it has said anything.
+        return list((self._executor._processes or {}).values()) if self._executor is not None else []
+
+
+class _Stopping:
+    """Whatever ends the work inside, no worker is left: they are asked to stop, and waited for."""
+
+    def __init__(self, workers: Sequence[_Worker]) -> None:
+        self._workers = workers
+        self.asked = 0
+        self._number = signal.SIGTERM
+
+    def ask(self) -> None:
+        """Let the workers write their checkpoints and stop; asked again by who is in a hurry, at once."""
+        self.asked += 1
+        for worker in self._workers:
+            worker.signal(self._number if self.asked < 3 else signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        self._previous = {each: signal.signal(each, self._receive) for each in STOPS}
+        return self
+
+    def _receive(self, number: int, frame: object) -> None:
+        if self.asked:
+            self.ask()
+            return
+        if number == signal.SIGTERM:
+            # Who sends it to a whole group, as Slurm does, has sent it to the workers: twice the same means at once.
+            self._number = signal.SIGUSR2
+        self.ask()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None and not self.asked:
+                self.ask()
+            for worker in self._workers:
+                worker.close()
+        finally:
+            for each, previous in self._previous.items():
+                signal.signal(each, previous)
+
+
+# ---------------------------------------------------------------- in the worker
+
+# Whether it was asked to stop before it came to its job.
+_STOPPED = threading.Event()
+
+
+def _settle_in(parent: int) -> None:
+    """Only its parent stops a worker, and a worker does not outlive it."""
+    os.setsid()  # Ctrl-C in a terminal reaches all that belongs to it
+
+    def stop(number: int, frame: object) -> None:
+        if os.getppid() != parent:
+            os._exit(128 + number)
+        _STOPPED.set()
+        sys.exit(128 + number)
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for each in STOPS:
+        signal.signal(each, stop)
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _import() -> None:
+    import ncrun.training.runs  # noqa: F401
+
+
+def _train(files: Sequence[str], own_folders: Sequence[str], job: bytes) -> tuple[int, float]:
+    """The exit status of a job's training, and how many seconds it took. files: the user's own, which what is pickled
+    may come from."""
+    if _STOPPED.is_set():
+        sys.exit(128 + signal.SIGTERM)
+    parent = os.getppid()
+    extensions.load(files)
+    for folder in own_folders:
+        folders.add_folder(Path(folder))
+    from ncrun.training.runs import train
+
+    began = time.monotonic()
+    status = train([pickle.loads(job)], quiet=True)
+    if os.getppid() != parent:  # nobody is left to be told
+        os._exit(status)
+    return status, time.monotonic() - began
+
+
+def _without_display(job: Job) -> Job:
+    """Several live displays would overwrite each other, and the lines of who started them."""
+    return replace(job, runs=tuple(replace(run, machine=replace(run.machine, progress=False)) for run in job.runs))
