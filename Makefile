@@ -8,13 +8,16 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (7 to 13 minutes on 2 cores)
 	$(BIN)/ncrun figures
 
 test: $(READY) ## the whole test suite except what is marked slow or gpu
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-slurm: $(READY) ## sweeps on a real Slurm of one node, which is started here: as root, with Debian's packages (5 minutes)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/cluster
 
 check: $(READY) ## lint, format, types, and who imports whom
 	@! git grep -nE '^(<<<<<<<|>>>>>>>) '
@@ -54,4 +57,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: help figures test check smoke verify torture bench gpu wheels
+.PHONY: help figures test test-slurm check smoke verify torture bench gpu wheels

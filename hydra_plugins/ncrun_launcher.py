@@ -1,19 +1,23 @@
-"""The launcher behind `ncrun train -m`: it hands the sweep's jobs, as they are resolved, to the command.
+"""The launchers behind `ncrun train -m`: they hand the sweep's jobs, as they are resolved, to the command.
 
-It lives here because Hydra takes plugins from this namespace only.
+They live here because Hydra takes plugins from this namespace only.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
+from ncrun.config.launching import SlurmSettings
 from ncrun.run import Job
 
 
 class SweepLauncher(BasicLauncher):
-    """jobs: what the sweeper has resolved and checked, each with the overrides that make it."""
+    """To be trained on this machine. jobs: what the sweeper has resolved and checked, each with the overrides that make
+    it."""
 
     jobs: Sequence[tuple[Sequence[str], Job]] = ()
 
@@ -23,9 +27,33 @@ class SweepLauncher(BasicLauncher):
         return []
 
 
+class SlurmLauncher(SweepLauncher):
+    """To be submitted to Slurm. given: the keys hydra.launcher.*"""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.given = SlurmSettings(**given)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        submit = getattr(self.task_function, "submit")  # noqa: B009
+        submit(self.jobs, self.given)
+        return []
+
+
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="ncrun",
     node={"_target_": "hydra_plugins.ncrun_launcher.SweepLauncher"},
     provider="ncrun",
 )
+
+
+@dataclass
+class _SlurmNode(SlurmSettings):
+    """As Hydra has it."""
+
+    _target_: str = "hydra_plugins.ncrun_launcher.SlurmLauncher"
+    _convert_: str = "all"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="slurm", node=_SlurmNode, provider="ncrun")

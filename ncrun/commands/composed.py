@@ -20,6 +20,7 @@ from ncrun.config.compose import read_flags
 from ncrun.config.experiments import with_scale
 from ncrun.config.explain import explain
 from ncrun.config.folders import add_folder, config_directory
+from ncrun.config.launching import SlurmSettings
 from ncrun.config.store import store_choices
 from ncrun.errors import UserError
 from ncrun.run import Job
@@ -27,16 +28,19 @@ from ncrun.run import Job
 if TYPE_CHECKING:
     from argparse import Namespace
 
+Jobs = Sequence[tuple[Sequence[str], Job]]
+
 
 def run_composed(
     arguments: Sequence[str],
     work: Callable[[Job], int],
-    sweep: Callable[[Sequence[tuple[Sequence[str], Job]]], int] | None = None,
+    sweep: Callable[[Jobs], int] | None = None,
+    submit: Callable[[Jobs, SlurmSettings], int] | None = None,
 ) -> int:
     """Hydra's part of a command; returns the exit status, of several jobs the highest.
 
     work: what is done with a job. sweep: what is done with all the jobs of -m, each given with the overrides that make
-    it; left out: one after the other.
+    it; left out: one after the other. submit: the same where hydra/launcher=slurm is typed; left out: it is refused.
     Raises UserError.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over, to be told in one line here
@@ -47,6 +51,9 @@ def run_composed(
     doors.check_typed(options)
     typed = list(options.overrides)
     is_sweep = bool(options.multirun)
+    if doors.launcher_of(typed) == "slurm" and not (is_sweep and submit is not None):
+        why = "here, where nothing is trained" if submit is None else "without -m; -m submits a single run, too"
+        raise UserError(f"hydra/launcher=slurm: has no effect {why}")
     for key in ("jobs", "together"):
         if not is_sweep and any(override.startswith(f"{key}=") for override in typed):
             raise UserError(f"{key}: has no effect without -m")
@@ -75,15 +82,18 @@ def run_composed(
         except Exception as error:  # kept, because Hydra would print the whole command before it
             failures.append(explain(error, composing=False))
 
-    def train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> None:
+    def all_of(jobs: Jobs, given: SlurmSettings | None = None) -> None:
         nonlocal started
         started = True
         try:
-            statuses.extend([sweep(jobs)] if sweep is not None else [work(job) for _, job in jobs])
+            if given is not None and submit is not None:
+                statuses.append(submit(jobs, given))
+            else:
+                statuses.extend([sweep(jobs)] if sweep is not None else [work(job) for _, job in jobs])
         except Exception as error:
             failures.append(error)
 
-    task.sweep = train_all  # type: ignore[attr-defined]
+    task.sweep = task.submit = all_of  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
         os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml
         told = io.StringIO()

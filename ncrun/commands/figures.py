@@ -163,12 +163,12 @@ def _train(
     if not runs:
         return 0
     at = places([run.job for run in runs], jobs)
-    telling, left = Telling([run.job for run in runs], [run.label for run in runs], len(at)), list(runs)
+    telling, left = Telling([run.job for run in runs], [run.label for run in runs], at_once=len(at)), list(runs)
 
     def one_ended(index: int, how: Ended) -> None:
         nonlocal failed
         left.remove(runs[index])
-        telling.ended(index, how.status, how.seconds, how.message)
+        telling.ended(index, how.status, how.seconds, how.message, how.held)
         if how.status:
             failed += 1
         else:

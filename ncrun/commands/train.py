@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ncrun.commands.composed import run_composed
 from ncrun.commands.dry_run import dry_run
 from ncrun.commands.keys import asked_for, print_help
+from ncrun.config.launching import SlurmSettings
 from ncrun.run import Job
 from ncrun.training.finished import is_finished, nothing_to_do
 
@@ -13,7 +14,7 @@ def train(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     if keys := asked_for(arguments):
         return print_help(keys, arguments)
-    return run_composed(arguments, train_job, _train_all)
+    return run_composed(arguments, train_job, _train_all, _submit_all)
 
 
 def train_job(job: Job) -> int:
@@ -34,3 +35,11 @@ def _train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
     from ncrun.engines.sweeps import train_sweep
 
     return train_sweep(jobs)
+
+
+def _submit_all(jobs: Sequence[tuple[Sequence[str], Job]], given: SlurmSettings) -> int:
+    if jobs[0][1].dry_run:
+        return dry_run(jobs)
+    from ncrun.engines.slurm import submit_sweep
+
+    return submit_sweep(jobs, given)

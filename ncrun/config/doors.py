@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from ncrun.config.launching import KEYS
 from ncrun.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 # What hydra/launcher= and hydra/sweeper= take.
-LAUNCHERS = ("ncrun",)
+LAUNCHERS = ("ncrun", "slurm")
 SWEEPERS = ("ncrun",)
 CHOICES: Mapping[str, Sequence[str]] = {"hydra/launcher": LAUNCHERS, "hydra/sweeper": SWEEPERS}
+LAUNCHER = "hydra.launcher."
+# Hydra's own, which know nothing of checked grids, statuses and runs that continue: what does the same here.
+IN_PLACE_OF = {
+    "joblib": "jobs=N trains side by side on joblib's workers",
+    "submitit_local": "jobs=N trains side by side on this machine",
+    "submitit_slurm": "hydra/launcher=slurm submits by submitit",
+    "ray": "jobs=N trains side by side on this machine",
+    "rq": "hydra/launcher=slurm submits to a cluster",
+    "optuna": "let Optuna call ncrun.train, see docs/cluster.md",
+    "ax": "let Ax call ncrun.train, as docs/cluster.md shows of Optuna",
+    "nevergrad": "let Nevergrad call ncrun.train, as docs/cluster.md shows of Optuna",
+}
 # The one node of Hydra's that a file may fill: an experiment's grid.
 GRID = ("hydra", "sweeper", "params")
 
@@ -42,12 +55,22 @@ def check_typed(options: "Namespace") -> None:
 
 def check_overrides(typed: Sequence[str]) -> None:
     """The same of overrides alone."""
+    launcher = launcher_of(typed)
     for override in typed:
         if len(override) > LONGEST_OVERRIDE:
             raise UserError(f"{_key(override)[:100]}: is {len(override)} characters long; at most {LONGEST_OVERRIDE}")
-        _check_key(_key(override), override.partition("=")[2].strip())
+        if _key(override).startswith(LAUNCHER):
+            _check_launcher_key(override, launcher)
+        else:
+            _check_key(_key(override), override.partition("=")[2].strip())
     if sum(map(len, typed)) > LONGEST_LINE:
         raise UserError(f"overrides: are {sum(map(len, typed))} characters together; at most {LONGEST_LINE}")
+
+
+def launcher_of(typed: Sequence[str]) -> str:
+    """What hydra/launcher= is typed last."""
+    said = [each.partition("=")[2].strip() for each in typed if _key(each) == "hydra/launcher"]
+    return said[-1] if said else LAUNCHERS[0]
 
 
 def check_file(name: str, group: str, content: bytes) -> None:
@@ -88,6 +111,15 @@ def _is_hydras(key: str) -> bool:
     return re.search(r"(^|[./@:])hydra($|[./@:])", key) is not None
 
 
+def _check_launcher_key(override: str, launcher: str) -> None:
+    """hydra.launcher.KEY=VALUE, of the launcher that is typed."""
+    key, name = _key(override), _key(override).removeprefix(LAUNCHER)
+    if launcher != "slurm":
+        raise UserError(f"{key}: is not allowed; it needs hydra/launcher=slurm")
+    if name not in KEYS and not name.startswith("additional."):
+        raise UserError(f"{key}: is not allowed; hydra/launcher=slurm has {', '.join(KEYS)}{nearest(name, KEYS)}")
+
+
 def _check_key(key: str, value: str | None, where: str = "") -> None:
     """value: None where it is not looked at, and then no key of Hydra's will do."""
     if not _is_hydras(key):
@@ -96,6 +128,8 @@ def _check_key(key: str, value: str | None, where: str = "") -> None:
     if choices is None or value is None:
         raise UserError(f"{where}{key}: is not allowed; of Hydra's own keys there are {', '.join(CHOICES)}")
     if value not in choices:
+        if value in IN_PLACE_OF:
+            raise UserError(f"{where}{key}={value}: is not allowed; {IN_PLACE_OF[value]}")
         raise UserError(f"{where}{key}={value}: not one of {', '.join(choices)}{nearest(value, choices)}")
 
 

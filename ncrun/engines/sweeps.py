@@ -6,37 +6,46 @@ from collections.abc import Sequence
 
 from ncrun.engines.telling import Telling, names_of, print_table
 from ncrun.errors import UserError
+from ncrun.records.lock import Held
 from ncrun.run import Job
 from ncrun.training.finished import is_finished
 
+Jobs = Sequence[tuple[Sequence[str], Job]]
 
-def train_sweep(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+
+def train_sweep(jobs: Jobs, skip_held: bool = False) -> int:
     """Train all jobs, each given with the overrides that make it; returns the exit status, the highest of all.
 
     All are checked before the first one starts, which raises UserError. One that is refused then, or that fails, leaves
-    the others alone; a signal ends all.
+    the others alone; a signal ends all. skip_held: a run that another process is at is no failure.
     """
-    left = [(typed, job) for typed, job in jobs if not is_finished(job)]
-    if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished already", flush=True)
-    status = _train(left) if left else 0
+    left = unfinished(jobs)
+    status = _train(left, skip_held) if left else 0
     if status < 128:
         print_table([job for _, job in jobs])
     return status
 
 
-def _train(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
+def unfinished(jobs: Jobs) -> Jobs:
+    """Those that are to be trained; of the others a line says how many they are. Raises UserError."""
+    left = [(typed, job) for typed, job in jobs if not is_finished(job)]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished already", flush=True)
+    return left
+
+
+def _train(jobs: Jobs, skip_held: bool) -> int:
     alone = [job for _, job in jobs]
-    names = names_of([typed for typed, _ in jobs])
     at_once = 1 if len(jobs) == 1 else alone[0].at_once
+    telling = Telling(alone, names_of([typed for typed, _ in jobs]), skip_held)
     if at_once != 1:
-        return _side_by_side(alone, names, at_once)
+        return _side_by_side(alone, telling, at_once)
     _check(alone)
     if alone[0].together:
         from ncrun.training.runs import train  # torch
 
         return train(alone)
-    return _one_by_one(alone, Telling(alone, names, 1))
+    return _one_by_one(alone, telling)
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -46,37 +55,32 @@ def _check(jobs: Sequence[Job]) -> None:
         check(job)
 
 
-def _side_by_side(jobs: Sequence[Job], names: Sequence[str], at_once: int) -> int:
+def _side_by_side(jobs: Sequence[Job], telling: Telling, at_once: int) -> int:
     """In workers."""
     from ncrun.engines.places import places
     from ncrun.engines.workers import Ended, train_in_workers
 
     at = places(jobs, at_once)
-    telling, statuses = Telling(jobs, names, len(at)), [0]
+    telling.at_once = len(at)
 
     def ended(index: int, how: Ended) -> None:
-        statuses.append(how.status)
-        telling.ended(index, how.status, how.seconds, how.message)
+        telling.ended(index, how.status, how.seconds, how.message, how.held)
 
     train_in_workers(jobs, at, ended, meanwhile=lambda: _check(jobs))
-    telling.all_ended()
-    return max(statuses)
+    return telling.all_ended()
 
 
 def _one_by_one(jobs: Sequence[Job], telling: Telling) -> int:
     """In this process."""
     from ncrun.training.runs import train
 
-    statuses, message = [0], None
     for index, job in enumerate(jobs):
-        began = time.monotonic()
+        began, message, held = time.monotonic(), None, False
         try:
-            status, message = train([job], quiet=True), None
+            status = train([job], quiet=True)
         except UserError as error:
-            status, message = 2, str(error)
-        telling.ended(index, status, time.monotonic() - began, message)
-        statuses.append(status)
+            status, message, held = 2, str(error), isinstance(error, Held)
+        telling.ended(index, status, time.monotonic() - began, message, held)
         if status >= 128:  # a signal ends the whole sweep, not only this job
             break
-    telling.all_ended()
-    return max(statuses)
+    return telling.all_ended()

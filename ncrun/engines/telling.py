@@ -14,35 +14,42 @@ SHOWN = ("loss", "gap", "distance", "nc1", "test_accuracy")
 
 
 class Telling:
-    """Says how each job ended, on stdout, or on stderr where it failed. names: what tells the jobs apart. at_once: so
-    many are trained side by side."""
+    """Says how each job ended, on stdout, or on stderr where it failed. names: what tells the jobs apart. skip_held: a
+    job that another process is at is no failure. at_once: so many are trained side by side."""
 
-    def __init__(self, jobs: Sequence[Job], names: Sequence[str], at_once: int) -> None:
-        self._jobs, self._names, self._at_once = jobs, names, at_once
+    def __init__(self, jobs: Sequence[Job], names: Sequence[str], skip_held: bool = False, at_once: int = 1) -> None:
+        self._jobs, self._names, self._skip_held = jobs, names, skip_held
+        self.at_once = at_once
         self._seconds: list[float] = []
         self._failed: list[str] = []
+        self._status = 0
 
-    def ended(self, index: int, status: int, seconds: float, message: str | None = None) -> None:
-        """message: what is known of a job that was refused, or whose process was killed."""
+    def ended(self, index: int, status: int, seconds: float, message: str | None = None, held: bool = False) -> None:
+        """message: what is known of a job that was refused, such as one that is held, or whose process was killed."""
         self._seconds.append(seconds)
         done, number = len(self._seconds), len(self._jobs)
-        left = math.fsum(self._seconds) / done * (number - done) / self._at_once
+        left = math.fsum(self._seconds) / done * (number - done) / self.at_once
         place = f"{done} of {number}" + (f", about {duration(left)} left" if done < number else "")
         line = f"[{place}] {self._names[index]} ({duration(seconds)}): "
+        if held and self._skip_held:
+            print(f"{line}skipped: {message}", flush=True)
+            return
+        self._status = max(self._status, status)
         if status == 0:
             print(line + (summary_of(self._jobs[index]) or "ended"), flush=True)
             return
-        if status >= 128:
-            message = message or "interrupted"
-        else:
+        if status < 128:
             self._failed.append(self._names[index])
+        else:
+            message = message or "interrupted"
         print(line + (message or f"failed with exit status {status}"), file=sys.stderr, flush=True)
 
-    def all_ended(self) -> None:
-        """What failed, once more: its lines may be far above."""
+    def all_ended(self) -> int:
+        """The exit status, the highest of all. Says what failed once more, for its lines may be far above."""
         if self._failed and len(self._jobs) > 1:
             words = f"{len(self._failed)} of {len(self._jobs)} failed: {'; '.join(self._failed)}"
             print(f"ncrun: {words}", file=sys.stderr, flush=True)
+        return self._status
 
 
 def print_table(jobs: Sequence[Job]) -> None:

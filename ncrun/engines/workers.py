@@ -21,6 +21,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ncrun.config import extensions, folders
 from ncrun.errors import UserError
+from ncrun.records.lock import Held
 from ncrun.run import Job
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -30,12 +31,13 @@ LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: the exit status of its training; seconds; and what a refusal says, or what became of a worker
-    that did not live to say it."""
+    """How a job ended: the exit status of its training; seconds; what a refusal says, or what became of a worker
+    that did not live to say it; and whether it was refused because another process is at it."""
 
     status: int
     seconds: float
     message: str | None = None
+    held: bool = False
 
 
 def train_in_workers(
@@ -78,7 +80,7 @@ def _outcome(future: Future[tuple[int, float]], worker: "_Worker") -> Ended:
     try:
         return Ended(*future.result())
     except UserError as error:
-        return Ended(2, time.monotonic() - worker.began, str(error))
+        return Ended(2, time.monotonic() - worker.began, str(error), isinstance(error, Held))
     except SystemExit as error:  # a signal, outside of a training
         return Ended(int(error.code or 0), time.monotonic() - worker.began)
     except BrokenProcessPool as error:

@@ -48,6 +48,10 @@ LOCK = re.compile(r"\.lock(\.\d+)?")
 UNPLACED = re.compile(r"\.lock\.(new|gone)\.\d+")
 
 
+class Held(UserError):
+    """Another process is at a run."""
+
+
 class LockLost(Exception):
     """This process slept for so long that another one, on another host, has taken its place."""
 
@@ -155,9 +159,9 @@ class Lock:
             holder, age = signs
             raise self._refusal(holder, "" if age is None else f"; it gave a sign of life {max(age, 0):.0f} s ago")
 
-    def _refusal(self, holder: dict[str, Any], more: str = "") -> UserError:
+    def _refusal(self, holder: dict[str, Any], more: str = "") -> "Held":
         who = f" (process {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ""
-        return UserError(f"run_dir={self._folder}: another process{who} is training this run{more}")
+        return Held(f"run_dir={self._folder}: another process{who} is training this run{more}")
 
     def _now(self) -> float:
         """The time by the clock that also dates the lock file: a server's, where the folder is on one."""
