@@ -88,8 +88,8 @@ def _submit(jobs: Jobs, given: SlurmSettings) -> Submitted:
     tasks = [jobs[first : first + given.runs_per_task] for first in range(0, len(jobs), given.runs_per_task)]
     own = [str(path) for path in extensions.loaded()], [str(path) for path in folders.OWN]
     works = [Task([list(typed) for typed, _ in task], *own, str(folder)) for task in tasks]
+    before = set(folder.iterdir()) if folder.is_dir() else None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it
             executor = submitit.SlurmExecutor(folder, max_num_timeout=ANY_NUMBER)
             executor.update_parameters(**_parameters(given, name))
@@ -97,9 +97,19 @@ def _submit(jobs: Jobs, given: SlurmSettings) -> Submitted:
     except OSError as error:
         raise UserError(f"hydra.launcher.folder={given.folder}: cannot be written ({error.strerror})") from error
     except RuntimeError as error:
+        _remove_new(folder, before)
         hint = "; runs_per_task makes fewer tasks" if "array" in str(error) else ""
         raise UserError(f"hydra/launcher=slurm: {_refusal(str(error))}{hint}") from error
     return Submitted(name, [job.job_id for job in found], tasks, Path(given.folder))
+
+
+def _remove_new(folder: Path, before: set[Path] | None) -> None:
+    """What submitit has made ready in vain."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file not in (before or ()):
+            file.unlink()
+    if before is None and folder.is_dir():
+        folder.rmdir()
 
 
 def _refusal(message: str) -> str:

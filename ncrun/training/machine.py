@@ -1,5 +1,6 @@
 """What a run trains on: its device and threads, and what of them decides its bits."""
 
+import os
 import platform
 import socket
 import subprocess

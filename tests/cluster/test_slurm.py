@@ -122,6 +122,7 @@ def test_what_sbatch_refuses(cluster: Cluster, workdir: Path) -> None:
     assert err.startswith("ncrun: hydra/launcher=slurm: ")
     assert "Invalid partition name" in err
     assert err.count("\n") == 1
+    assert list(workdir.iterdir()) == []
 
 
 def _step_daemons(node: Path) -> list[int]:

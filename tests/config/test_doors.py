@@ -63,10 +63,42 @@ def test_the_commands_ask(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize("group", ["launcher", "sweeper"])
-@pytest.mark.parametrize("name", ["basic", "submitit_slurm", "nosuch", "ncrun,basic"])
+@pytest.mark.parametrize("name", ["basic", "nosuch", "ncrun,basic"])
 def test_launchers_and_sweepers_of_other_names(group: str, name: str) -> None:
     with pytest.raises(UserError, match=rf"^hydra/{group}={name}: not one of "):
         doors.check_typed(read_flags(["-m", "seed=0,1", f"hydra/{group}={name}"]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("hydra/launcher=joblib", "is not allowed; jobs=N trains side by side"),
+        ("hydra/launcher=submitit_local", "is not allowed; jobs=N trains side by side"),
+        ("hydra/launcher=submitit_slurm", "is not allowed; hydra/launcher=slurm submits"),
+        ("hydra/sweeper=optuna", "is not allowed; let Optuna call ncrun.train, see docs/cluster.md"),
+        ("hydra.launcher.partition=gpu", "is not allowed; it needs hydra/launcher=slurm"),
+        ("hydra/launcher=slurm hydra.launcher.gpus_per_nod=1", "did you mean 'gpus_per_node'"),
+        ("hydra/launcher=slurm hydra.launcher._target_=os.getcwd", "is not allowed; "),
+        ("hydra/launcher=slurm hydra.launcher.timeout_min=soon", "timeout_min"),
+        ("hydra/launcher=slurm hydra.launcher.timeout_min=0", "timeout_min=0: must be at least 1"),
+        ("hydra/launcher=slurm hydra.launcher.timeout_min=1", "signal_delay_s=90: is more than half of timeout_min=1"),
+        ("hydra/launcher=slurm hydra.launcher.runs_per_task=0", "runs_per_task=0: must be at least 1"),
+        ("hydra/launcher=slurm hydra.launcher.partition=a,b", "hydra.launcher.partition"),
+        ("hydra/launcher=slurm jobs=2", "jobs: has no effect with hydra/launcher=slurm unless"),
+        ("hydra/launcher=slurm model=ufm counts=[3,2] optimizer=sgd together=true", "together=true: has no effect"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm: there is no srun here"),
+        ("jobs=0", "jobs=0: must be auto, or from 1 to 1024"),
+        ("jobs=-2", "jobs=-2: must be auto, or from 1 to 1024"),
+    ],
+)
+def test_what_no_launcher_can_do(typed: str, told: str, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert told in refused("train", "-m", "seed=0,1", *typed.split())
+
+
+def test_the_slurm_launcher_elsewhere(refused: Refused) -> None:
+    assert "has no effect without -m" in refused("train", "hydra/launcher=slurm")
+    assert "has no effect here" in refused("theory", "-m", "seed=0,1", "hydra/launcher=slurm")
 
 
 @pytest.mark.parametrize(
