@@ -1,5 +1,5 @@
 """Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
-definitions, in docs/limits.md that of bounds.
+definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
@@ -9,14 +9,17 @@ Replaces what stands between the marks. --check writes nothing; exit status 1 if
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
+from typing import Any
 
 from ncrun.config import bounds
+from ncrun.config.launching import SlurmSettings
 from ncrun.metrics import METRICS, at_level
 from ncrun.metrics.metric import LEVELS
 
 ROOT = Path(__file__).parents[1]
-Table = Sequence[tuple[str, str]]
+Table = Sequence[tuple[str, ...]]
 
 
 def columns() -> Table:
@@ -37,6 +40,17 @@ def limits() -> Table:
     return [("key", "takes"), ("---", "---"), *((f"`{key}`", words) for key, words in bounds.table())]
 
 
+def launcher_keys() -> Table:
+    """Of hydra/launcher=slurm."""
+    lines = [(f"`{each.name}`", each.metadata["meaning"], _default(each)) for each in fields(SlurmSettings)]
+    return [("key of `hydra.launcher`", "meaning", "default"), ("---", "---", "---"), *lines]
+
+
+def _default(field: "Field[Any]") -> str:
+    value = None if field.default is MISSING else field.default
+    return "" if value is None else f"`{str(value).lower()}`"
+
+
 # By file: the marks before and behind its table.
 TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
     "README.md": (
@@ -48,6 +62,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
         "<!-- bounds: written by scripts/write_docs.py from ncrun/config/bounds.py -->",
         "<!-- end of bounds -->",
         limits,
+    ),
+    "docs/cluster.md": (
+        "<!-- keys: written by scripts/write_docs.py from ncrun/config/launching.py -->",
+        "<!-- end of keys -->",
+        launcher_keys,
     ),
 }
 
