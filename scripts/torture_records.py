@@ -16,7 +16,10 @@ from ncrun.records.places import Folder
 from ncrun.records.read import read_manifest, read_metrics
 
 # Entries of a manifest that say when, how long and with which code, not what.
-OF_THE_SITTING = ("started", "finished", "wall_seconds", "measuring_share", "environment_changes", "code", "seal")
+OF_THE_SITTING = (
+    *("started", "finished", "wall_seconds", "measuring_share", "environment_changes", "code", "seal"),
+    *("host", "slurm"),
+)
 
 
 def members(directory: Path) -> list[Path]:

@@ -19,7 +19,9 @@ def train_sweep(jobs: Jobs, skip_held: bool = False) -> int:
     All are checked before the first one starts, which raises UserError. One that is refused then, or that fails, leaves
     the others alone; a signal ends all. skip_held: a run that another process is at is no failure.
     """
-    left = unfinished(jobs)
+    # Runs together keep their places and their bits whether or not some are finished.
+    whole = jobs[0][1].together and not all(is_finished(job) for _, job in jobs)
+    left = jobs if whole else unfinished(jobs)
     status = _train(left, skip_held) if left else 0
     if status < 128:
         print_table([job for _, job in jobs])
