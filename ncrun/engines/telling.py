@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ncrun.config.planning import summary_of
+from ncrun.records.listing import duration
 from ncrun.records.read import find_records
 from ncrun.run import Job
 
@@ -29,8 +30,8 @@ class Telling:
         self._seconds.append(seconds)
         done, number = len(self._seconds), len(self._jobs)
         left = math.fsum(self._seconds) / done * (number - done) / self.at_once
-        place = f"{done} of {number}" + (f", about {duration(left)} left" if done < number else "")
-        line = f"[{place}] {self._names[index]} ({duration(seconds)}): "
+        place = f"{done} of {number}" + (f", about {duration(max(1, left))} left" if done < number else "")
+        line = f"[{place}] {self._names[index]} ({duration(max(1, seconds))}): "
         if held and self._skip_held:
             print(f"{line}skipped: {message}", flush=True)
             return
@@ -59,13 +60,6 @@ def print_table(jobs: Sequence[Job]) -> None:
     records = [record for job in jobs if summary_of(job) is not None for record in find_records(job.directory)]
     if len(records) > 1:
         print(f"\n{as_text(final_table(records, SHOWN))}", end="", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 12 s, 5 min, 3.2 h."""
-    if seconds < 100:
-        return f"{max(1, math.ceil(seconds))} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def names_of(typed: Sequence[Sequence[str]]) -> list[str]:
