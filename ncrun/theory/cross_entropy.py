@@ -19,6 +19,7 @@ from ncrun.theory import convex_program
 from ncrun.theory.class_losses import dual_values
 from ncrun.theory.collapse_border import decay_to_collapse
 from ncrun.theory.convex_problem import ConvexProblem
+from ncrun.theory.deep_cross_entropy import MOST_FOR_A_BOUND, bracketed
 from ncrun.theory.group_structures import (
     Block,
     Structure,
@@ -37,6 +38,7 @@ from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
 from ncrun.theory.symmetry import alike_by_class, kinds_of
 from ncrun.theory.theorem import (
     BALANCED,
+    DEEP,
     FREE,
     ONE_LAYER,
     WIDE_FOR_SIMPLEX,
@@ -176,10 +178,7 @@ def _without_borders(problem: Problem) -> Prediction:
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
     references = seli_reference(problem) if problem.has_plain_loss else ()
     if int(alive.sum()) > problem.widths[0]:
-        note = "a layer narrower than the optimum's rank: the objective is that of wide layers, a lower bound"
-        return Prediction(
-            problem, "none", SOURCE_CERTIFIED, objective=solution.lower_bound, references=references, note=note
-        )
+        return replace(bracketed(problem), references=references)
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
     bias = alike_by_class(solution.bias, kinds_of(problem))
     geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
@@ -200,11 +199,18 @@ UNLIKE = Condition(
     "unequal class counts, or class weights",
     lambda problem: not (BALANCED.holds(problem) and UNWEIGHTED.holds(problem)),
 )
+FEW_CLASSES = Condition(f"at most {MOST_FOR_A_BOUND} classes", lambda problem: problem.num_classes <= MOST_FOR_A_BOUND)
 ANY_COUNTS = Theorem("cross-entropy-one-layer", (*FINITE, UNLIKE, ONE_LAYER), _certified)
 WITHOUT_BORDERS = replace(ANY_COUNTS, prediction=_without_borders)  # for those who ask for many optima
+NARROW = Condition("a layer narrower than K - 1", lambda problem: not WIDE_FOR_SIMPLEX.holds(problem))
+DEEP_OR_NARROW = Condition(
+    "unequal class counts and two layers or more, or a layer narrower than K - 1",
+    lambda problem: DEEP.holds(problem) if UNLIKE.holds(problem) else NARROW.holds(problem),
+)
 ALL_ALIKE = Theorem("cross-entropy-balanced", (*FINITE, BALANCED, UNWEIGHTED, WIDE_FOR_SIMPLEX), _balanced)
 THEOREMS = (
     ALL_ALIKE,
     ANY_COUNTS,
+    Theorem("cross-entropy-between", (*FINITE, DEEP_OR_NARROW, FEW_CLASSES), bracketed),
     Theorem("cross-entropy-limit", (*kind("ce", "linear", "parameters", FREE), BALANCED, WIDE_FOR_SIMPLEX), _limit),
 )

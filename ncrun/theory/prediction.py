@@ -84,6 +84,7 @@ class Prediction:
     objective: the optimum's value, a lower bound for every network in the setting if proven or certified (also with
     claim "none", where the note says so); the claimed value if refuted or open; None where nothing is known.
     duality_gap: of a certified optimum, objective minus its certified lower bound.
+    lower_bound: proven, where the objective itself is not; None where the objective says all, or nothing is known.
     best_known: the lowest value known where that is below the claim; references: all of them.
     scale_free: only the directions of the matrices mean something (claim "transferred").
     decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
@@ -104,6 +105,7 @@ class Prediction:
     bias: Array | None = None
     objective: float | None = None
     duality_gap: float | None = None
+    lower_bound: float | None = None
     best_known: Reference | None = None
     references: tuple[Reference, ...] = ()
     scale_free: bool = False

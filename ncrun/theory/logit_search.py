@@ -1,0 +1,166 @@
+"""The lowest logits that a search finds for cross-entropy with a deep or a narrow linear head.
+
+The objective in the logits is D(X) + c sum_i sigma_i(X)^q, with X of at most the narrowest layer's rank (see
+schatten_bound.py). Descents start at the shapes of the convex programs and at groups of classes, a simplex each: with a
+deep head rank is dear, and groups may be lower than one simplex of all. The penalty has no slope at a singular value of
+zero, so it is smoothed, ever less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.losses import CrossEntropy
+from ncrun.theory.class_losses import cross_entropy
+from ncrun.theory.convex_problem import ConvexProblem
+from ncrun.theory.prediction import Array
+from ncrun.theory.quasi_newton import minimise
+from ncrun.theory.spectrum import full_svd
+
+MOST_CLASSES = 10  # a descent's steps cost K^6; beyond, the shapes of the convex programs are all that is looked at
+SMOOTHING = (0.1, 1e-2, 1e-4)  # of a singular value, relative to the largest where the descent starts
+NEGLIGIBLE = 1e-3  # of the largest singular value, at the end of a descent
+ROUNDING = 1e-12  # the same, of the logits of a convex program
+SCALES = np.geomspace(0.25, 4, 33)
+FITTED = 5.0  # a margin at which a class has little loss
+NOISE = 0.05  # relative: a start may be a saddle
+
+
+@dataclass(frozen=True)
+class Found:
+    """X: (K, K), column k sqrt n_k times the logits of class k. bias: (K,). value: the objective there."""
+
+    X: Array
+    bias: Array
+    value: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """problem: of the convex program; its strength does not matter. price, power: c and q. rank: the most X has."""
+
+    problem: ConvexProblem
+    price: float
+    power: float
+    rank: int
+
+    def best(self, solutions: Sequence[tuple[Array, Array]]) -> Found:
+        """solutions: (K, K) logits and (K,) biases of convex programs, zero logits among them."""
+        shapes = [self._scaled(logits * self.problem.root, bias) for logits, bias in solutions]
+        shapes.sort(key=lambda each: each.value)
+        alive = [each for each in shapes if each.X.any()]
+        if len(self.problem.counts) > MOST_CLASSES or not alive:
+            return shapes[0]
+        return min([shapes[0], *self._descended([*alive[:2], *self._groups()])], key=lambda each: each.value)
+
+    def value(self, X: Array, bias: Array) -> float:
+        """The objective, without smoothing."""
+        losses, _ = cross_entropy(self._loss, X / self.problem.root + bias[:, None])
+        singular = np.linalg.svd(X, compute_uv=False)
+        penalty = self.price * float((singular[singular > ROUNDING * singular[0]] ** self.power).sum())
+        return float(self.problem.shares @ losses) + self.problem.bias_penalty(bias) + penalty
+
+    @cached_property
+    def _loss(self) -> CrossEntropy:
+        assert isinstance(self.problem.loss, CrossEntropy)
+        return replace(self.problem.loss, weights=())  # they are in the shares
+
+    @property
+    def _num_classes(self) -> int:
+        return len(self.problem.counts)
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether the rank leaves X free: the loss sees no shift of the logits, so that K - 1 is all it needs."""
+        return self.rank >= self._num_classes - 1
+
+    def _found(self, X: Array, bias: Array) -> Found:
+        return Found(X, bias, self.value(X, bias))
+
+    def _scaled(self, X: Array, bias: Array) -> Found:
+        """A convex program's shape at its best scale: there the penalty was another one."""
+        X = self._cut(X, ROUNDING)
+        return min((self._found(scale * X, bias) for scale in SCALES), key=lambda each: each.value)
+
+    def _cut(self, X: Array, smallest: float) -> Array:
+        """Of at most the rank, and without singular values below a share of the largest."""
+        left, singular, right_t = full_svd(X)
+        singular[self.rank :] = 0
+        singular[singular < smallest * singular[0]] = 0
+        return np.asarray((left * singular) @ right_t)
+
+    def _groups(self) -> list[Found]:
+        """Neighbours in the order of their counts, a simplex each."""
+        K, order = self._num_classes, np.argsort(-self.problem.counts, kind="stable")
+        gain, starts = np.log(K) + FITTED, []
+        for size in sorted({2, 3, (K + 1) // 2, K}):
+            logits = np.zeros((K, K))
+            for at in range(0, K, size):
+                group = order[at : at + size]
+                logits[np.ix_(group, group)] = gain * (np.eye(len(group)) - (len(group) > 1) / len(group))
+            starts.append(self._found(self._cut(logits * self.problem.root, ROUNDING), np.zeros(K)))
+        return starts
+
+    def _descended(self, starts: Sequence[Found]) -> list[Found]:
+        """Where descents from all of them end."""
+        rng = np.random.default_rng(0)
+        X, bias = np.stack([each.X for each in starts]), np.stack([each.bias for each in starts])
+        X = X + NOISE * np.abs(X).max(axis=(1, 2), keepdims=True) * rng.standard_normal(X.shape)
+        for smoothing in SMOOTHING:
+            flat, largest = self._flat(X, bias)
+
+            def objective(
+                points: Array, which: NDArray[np.intp], widths: Array = smoothing * largest
+            ) -> tuple[Array, Array]:
+                return self._smoothed(points, widths[which])
+
+            X, bias = self._read(minimise(objective, flat))
+        return [self._found(self._cut(each, NEGLIGIBLE), b) for each, b in zip(X, bias, strict=True)]
+
+    def _flat(self, X: Array, bias: Array) -> tuple[Array, Array]:
+        """The parameters of B points, (B, n): X itself, or its two factors where its rank is held; then the bias if
+        there is one. And (B,) the largest singular values."""
+        B = len(X)
+        left, singular, right_t = np.linalg.svd(X)
+        parts = [X.reshape(B, -1)]
+        if not self._is_wide:
+            half = np.sqrt(singular[:, None, : self.rank])
+            factors = left[:, :, : self.rank] * half, right_t[:, : self.rank].swapaxes(1, 2) * half
+            parts = [factor.reshape(B, -1) for factor in factors]
+        return np.concatenate([*parts, bias] if self.problem.bias else parts, axis=1), singular[:, 0]
+
+    def _factors(self, flat: Array) -> list[Array]:
+        K, shape = self._num_classes, (-1, self._num_classes, self.rank)
+        if self._is_wide:
+            return [flat[:, : K * K].reshape(-1, K, K)]
+        return [part.reshape(shape) for part in np.split(flat[:, : 2 * K * self.rank], 2, axis=1)]
+
+    def _read(self, flat: Array) -> tuple[Array, Array]:
+        """(B, K, K) and (B, K)."""
+        factors = self._factors(flat)
+        X = factors[0] if self._is_wide else factors[0] @ factors[1].swapaxes(1, 2)
+        bias = flat[:, -self._num_classes :] if self.problem.bias else np.zeros((len(X), self._num_classes))
+        return X, bias
+
+    def _smoothed(self, flat: Array, widths: Array) -> tuple[Array, Array]:
+        """Values (B,) and gradients (B, n), each singular value s counting as sqrt(s^2 + width^2)."""
+        X, bias = self._read(flat)
+        left, singular, right_t = np.linalg.svd(X)
+        squares = singular**2 + widths[:, None] ** 2
+        values = self.price * (squares ** (self.power / 2)).sum(axis=1)
+        slopes = self.price * self.power * (left * (singular * squares ** (self.power / 2 - 1))[:, None]) @ right_t
+        by_bias = np.empty_like(bias)
+        for i, (each, b) in enumerate(zip(X, bias, strict=True)):
+            losses, errors = cross_entropy(self._loss, each / self.problem.root + b[:, None])
+            values[i] += self.problem.shares @ losses + self.problem.bias_penalty(b)
+            slopes[i] += self.problem.slopes(errors)
+            by_bias[i] = self.problem.bias_slope(errors, b)
+        parts = [slopes]
+        if not self._is_wide:
+            P, Q = self._factors(flat)
+            parts = [slopes @ Q, slopes.swapaxes(1, 2) @ P]
+        found = [part.reshape(len(X), -1) for part in parts]
+        return values, np.concatenate([*found, by_bias] if self.problem.bias else found, axis=1)
