@@ -3,7 +3,8 @@
 Where the claim is proven or certified: exit status 1 if the best value found is not the claimed one, if any start went
 below it, or if the matrices differ. Where it is a lower bound: if any start went below it. Where it is refuted: exit
 status 1 unless the value said to be known is lower.
-Where it is open, lower values than the claim's would be discoveries: they are listed.
+Where it is open, lower values than the claim's would be discoveries: they are listed; below its proven lower bound, if
+there is one, is exit status 1 again.
 """
 
 import argparse
@@ -124,6 +125,8 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
         wrong = abs(relative) > LARGEST_ERROR or -relative > LARGEST_UNDERCUT
         if wrong or max(distances, default=0.0) > LARGEST_DISTANCE:
             return [f"FAILED: relative error {relative:.1e}, distance {max(distances, default=0.0):.1e} at {problem}"]
+    if geometry.lower_bound is not None and found[0].value < geometry.lower_bound * (1 - LARGEST_UNDERCUT):
+        return [f"FAILED: {found[0].value} is below the proven lower bound {geometry.lower_bound}, at {problem}"]
     if geometry.claim == "none" and -relative > LARGEST_UNDERCUT:
         return [f"FAILED: {relative:.1e} below what is said to be a lower bound, at {problem}"]
     if geometry.claim == "refuted" and not lowest_value < geometry.objective:

@@ -136,6 +136,14 @@ class LimitKind:
         return Problem(self.loss, tuple(counts.tolist()), (K + 2,), True, (1e-3,), None, "parameters", "nonnegative")
 
 
+def random_narrow(rng: np.random.Generator) -> Problem:
+    """A layer of 1..K-2 units, one layer or more."""
+    problem = Kind("ce", (3, 5), (1, 3), float(rng.choice([1, 20])), bias=True).draw(rng)
+    widths = list(problem.widths)
+    widths[int(rng.integers(len(widths)))] = int(rng.integers(1, problem.num_classes - 1))
+    return replace(problem, widths=tuple(widths))
+
+
 OPTIONS = ("label_smoothing", "class_weights", "logit_adjustment", "bias_decay")
 BALANCED_OPTIONS = ("label_smoothing", "logit_adjustment", "bias_decay")
 
@@ -159,6 +167,8 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "ce-relu-b-options": Kind("ce", (2, 6), (1, 1), 100, True, "nonnegative", options=OPTIONS).draw,
     "mse-relu-b-decay": Kind("mse", (2, 6), (1, 1), 50, True, "nonnegative", options=("bias_decay",)).draw,
     "mse-targets": random_targets,
+    "ce-deep-imbalanced": Kind("ce", (2, 5), (2, 4), 50, bias=True, beyond=3).draw,
+    "ce-narrow": random_narrow,
 }
 
 

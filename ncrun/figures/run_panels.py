@@ -125,8 +125,12 @@ def predictions(record: Record) -> tuple[Array, Array, Array]:
 
 def _optimum(record: Record, xs: Array, objectives: Array) -> Iterator[Level]:
     theory = record.theory
+    is_between = theory["claim"] == "open" and bool(theory.get("lower_bound"))
     if np.isfinite(objectives).any():
-        yield Level(OPTIMUM_WORDS.get(theory["claim"], theory["claim"]), xs, objectives)
+        words = "lowest value found" if is_between else OPTIMUM_WORDS.get(theory["claim"], theory["claim"])
+        yield Level(words, xs, objectives)
+    if is_between and not is_path(record):
+        yield Level("lower bound, proven", xs, np.full(len(xs), theory["lower_bound"]), is_rival=True)
     if theory.get("best_known") is not None and not is_path(record):
         lowest = np.full(len(xs), theory["best_known"]["objective"])
         yield Level("lowest value known", xs, lowest, is_rival=True)

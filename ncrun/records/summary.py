@@ -82,7 +82,10 @@ def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
     """Where the claim is open or refuted: how far the loss is from it, and from the lowest value known."""
     if theory["claim"] not in ("open", "refuted"):
         return ""
-    words = f", {100 * (row['loss'] / theory['objective'] - 1):+.2g} % from the claimed value ({theory['claim']})"
+    what = "claimed value" if theory.get("lower_bound") is None else "lowest value found"
+    words = f", {100 * (row['loss'] / theory['objective'] - 1):+.2g} % from the {what} ({theory['claim']})"
+    if theory.get("lower_bound"):
+        words += f", {100 * (row['loss'] / theory['lower_bound'] - 1):.2g} % above a proven lower bound"
     if theory["best_known"] is not None:
         words += f", {100 * (row['loss'] / theory['best_known']['objective'] - 1):+.2g} % from the lowest known"
     return words

@@ -1,11 +1,12 @@
 """The lowest logits that a search finds for cross-entropy with a deep or a narrow linear head.
 
 The objective in the logits is D(X) + c sum_i sigma_i(X)^q, with X of at most the narrowest layer's rank (see
-schatten_bound.py). Descents start at the shapes of the convex programs and at groups of classes, a simplex each: with a
-deep head rank is dear, and groups may be lower than one simplex of all. The penalty has no slope at a singular value of
-zero, so it is smoothed, ever less.
+schatten_bound.py). With a deep head rank is dear, and fewer directions may be lower than a simplex of all classes: so
+descents start at the shapes of the convex programs, at groups of classes, a simplex each, and at points in few
+dimensions, which stay there. The penalty has no slope at a singular value of zero; it is smoothed, ever less.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +25,9 @@ MOST_CLASSES = 10  # a descent's steps cost K^6; beyond, the shapes of the conve
 SMOOTHING = (0.1, 1e-2, 1e-4)  # of a singular value, relative to the largest where the descent starts
 NEGLIGIBLE = 1e-3  # of the largest singular value, at the end of a descent
 ROUNDING = 1e-12  # the same, of the logits of a convex program
-SCALES = np.geomspace(0.25, 4, 33)
+FEW_CLASSES, MOST_STARTS = 6, 4  # of each family so many starts, those of the lowest values; of more classes half
+POINTS, MOST_DIMENSIONS = 20, 3
+SCALES = np.geomspace(0.25, 4, 17)
 FITTED = 5.0  # a margin at which a class has little loss
 NOISE = 0.05  # relative: a start may be a saddle
 
@@ -51,10 +54,16 @@ class Search:
         """solutions: (K, K) logits and (K,) biases of convex programs, zero logits among them."""
         shapes = [self._scaled(logits * self.problem.root, bias) for logits, bias in solutions]
         shapes.sort(key=lambda each: each.value)
-        alive = [each for each in shapes if each.X.any()]
-        if len(self.problem.counts) > MOST_CLASSES or not alive:
+        if self._num_classes > MOST_CLASSES:
             return shapes[0]
-        return min([shapes[0], *self._descended([*alive[:2], *self._groups()])], key=lambda each: each.value)
+        silent = next(bias for logits, bias in solutions if not logits.any())
+        most = MOST_STARTS if self._num_classes <= FEW_CLASSES else MOST_STARTS // 2
+        ends = shapes[:1]
+        for rank in range(1, min(self.rank, MOST_DIMENSIONS) + 1):
+            held = replace(self, rank=rank)
+            ends += held._descended(_lowest(held._points(), most))
+        starts = [each for each in shapes if each.X.any()][:most] + _lowest(self._groups(silent), most)
+        return min([*ends, *self._descended(starts)], key=lambda each: each.value)
 
     def value(self, X: Array, bias: Array) -> float:
         """The objective, without smoothing."""
@@ -92,16 +101,36 @@ class Search:
         singular[singular < smallest * singular[0]] = 0
         return np.asarray((left * singular) @ right_t)
 
-    def _groups(self) -> list[Found]:
-        """Neighbours in the order of their counts, a simplex each."""
-        K, order = self._num_classes, np.argsort(-self.problem.counts, kind="stable")
+    def _groups(self, silent: Array) -> list[Found]:
+        """Of the largest classes neighbours in the order of their counts, a simplex each, at its best scale; the others
+        have no logits. silent: (K,), the bias where none has."""
+        K, order = self._num_classes, np.argsort(-self.problem.shares, kind="stable")
         gain, starts = np.log(K) + FITTED, []
-        for size in sorted({2, 3, (K + 1) // 2, K}):
+        for kept, size in itertools.product(range(1, K + 1), (1, 2, 3, (K + 1) // 2, K)):
+            if size > kept:
+                continue
             logits = np.zeros((K, K))
-            for at in range(0, K, size):
-                group = order[at : at + size]
+            for at in range(0, kept, size):
+                group = order[at : min(at + size, kept)]
                 logits[np.ix_(group, group)] = gain * (np.eye(len(group)) - (len(group) > 1) / len(group))
-            starts.append(self._found(self._cut(logits * self.problem.root, ROUNDING), np.zeros(K)))
+            X = logits * self.problem.root
+            starts += [self._scaled(X, bias) for bias in ([silent, np.zeros(K)] if self.problem.bias else [silent])]
+        return starts
+
+    def _points(self) -> list[Found]:
+        """Classes as points of as few dimensions as the rank says, a sample with the nearest: logits x_j.x_k and biases
+        -|x_j|^2/2; without a bias on a sphere. In an order of their own: it matters who lies between whom."""
+        K, rng, starts = self._num_classes, np.random.default_rng(0), []
+        for draw in range(POINTS):
+            places = rng.standard_normal((K, self.rank))
+            if not self.problem.bias or (self.rank > 1 and draw % 2):
+                places /= np.linalg.norm(places, axis=1, keepdims=True) * np.sin(np.pi / K)
+            elif draw % 2:
+                places = rng.permutation(K)[:, None].astype(float) - (K - 1) / 2
+            logits = 2 * FITTED * places @ places.T
+            bias = -np.diag(logits) / 2 * self.problem.bias
+            X = self._cut(logits * self.problem.root, ROUNDING)
+            starts.append(min((self._found(s * X, s * bias) for s in SCALES), key=lambda each: each.value))
         return starts
 
     def _descended(self, starts: Sequence[Found]) -> list[Found]:
@@ -164,3 +193,7 @@ class Search:
             parts = [slopes @ Q, slopes.swapaxes(1, 2) @ P]
         found = [part.reshape(len(X), -1) for part in parts]
         return values, np.concatenate([*found, by_bias] if self.problem.bias else found, axis=1)
+
+
+def _lowest(found: Sequence[Found], most: int) -> list[Found]:
+    return sorted((each for each in found if each.X.any()), key=lambda each: each.value)[:most]

@@ -62,6 +62,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
         "logits": geometry.logits.tolist() if matrices and geometry.logits is not None else None,
         "best_known": vars(geometry.best_known) if geometry.best_known is not None else None,
         "references": [vars(reference) for reference in geometry.references],
+        **({} if geometry.lower_bound is None else {"lower_bound": geometry.lower_bound}),
         **of_targets,
     }
 
@@ -146,6 +147,8 @@ def as_line(geometry: Prediction) -> str:
         at = {"none": "a lower bound", "refuted": "at the claim", "open": "at the claim"}.get(
             geometry.claim, "at the optimum"
         )
+        if geometry.claim == "open" and geometry.lower_bound is not None:
+            at = f"at the lowest point found, {geometry.lower_bound:.6g} at least"
         words[0] += f", objective {geometry.objective:.6g} {at}"
     if geometry.best_known is not None:
         words.append(f"lower value known: {geometry.best_known.objective:.6g}")
@@ -175,8 +178,11 @@ def as_table(geometry: Prediction) -> str:
     if geometry.objective is not None:
         kind = "claimed objective" if geometry.claim in ("refuted", "open") else "objective at the optimum"
         kind = "lower bound of the objective" if geometry.claim == "none" else kind
+        kind = "lowest objective found" if geometry.claim == "open" and geometry.lower_bound is not None else kind
         gap = f" (duality gap {geometry.duality_gap:.1g})" if geometry.duality_gap is not None else ""
         lines.append(f"{kind}: {geometry.objective:.8g}{gap}")
+    if geometry.claim == "open" and geometry.lower_bound is not None:
+        lines.append(f"lower bound, proven: {geometry.lower_bound:.8g}")
     if geometry.best_known is not None:
         lines.append(f"lower value known: {geometry.best_known.objective:.8g} ({geometry.best_known.name})")
     for reference in geometry.references:
