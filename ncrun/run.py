@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ncrun.data.request import DataRequest, FreeSamples
+from ncrun.data.request import DataRequest, FreeSamples, FreeTargets
 from ncrun.models.spec import ModelSpec
 from ncrun.problem import Problem
 
@@ -116,7 +116,7 @@ class Run:
     """
 
     problem: Problem
-    data: DataRequest | FreeSamples
+    data: DataRequest | FreeSamples | FreeTargets
     model: ModelSpec
     descent: Descent
     machine: Machine
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def is_free(self) -> bool:
-        """Whether the features are parameters themselves: no data set, no backbone."""
+        """Whether the features are parameters themselves: no inputs, no backbone."""
         return self.model.is_free
 
 

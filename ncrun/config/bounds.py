@@ -78,7 +78,7 @@ def check_bounds(given: Settings) -> None:
 
 def check_prediction(problem: Problem) -> None:
     """Raises UserError for more classes, or layers of them, than a prediction of seconds has."""
-    K, M = problem.num_classes, problem.depth
+    K, M = problem.num_outputs, problem.depth
     most = LONGEST["counts"]
     if most < K:
         raise UserError(f"counts: are of {K} classes; at most {most}")

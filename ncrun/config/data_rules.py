@@ -5,27 +5,42 @@ from dataclasses import dataclass, fields, replace
 
 from ncrun.checks import choice
 from ncrun.config.schema import Settings
+from ncrun.config.target_rules import free_targets, without_classes
 from ncrun.config.typed import Typed, is_whole
 from ncrun.data import SOURCES, Source
 from ncrun.data.counts import PROFILES, class_counts, seeded_class_order
 from ncrun.data.folder import data_folder
-from ncrun.data.request import AUGMENTATIONS, DataRequest, FreeSamples
+from ncrun.data.request import AUGMENTATIONS, DataRequest, FreeSamples, FreeTargets
 from ncrun.errors import UserError
+from ncrun.targets import Targets
 
 DEFAULT_BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class Samples:
-    """counts: of each class. request: where they come from."""
+    """counts: of each class; () of targets in place of classes. request: where they come from."""
 
     counts: tuple[int, ...]
-    request: DataRequest | FreeSamples
+    request: DataRequest | FreeSamples | FreeTargets
+
+    @property
+    def targets(self) -> Targets | None:
+        """The moments of the targets that there are in place of classes."""
+        return None if isinstance(self.request, FreeSamples) else self.request.source.facts.targets
+
+    @property
+    def num_outputs(self) -> int:
+        """What the head puts out: a number for each class, or a target's numbers."""
+        return len(self.counts) if self.targets is None else self.targets.num_outputs
 
 
 def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
-    """Free features have no data set, so counts are all there is to them."""
+    """Free features have no data set, so counts are all there is to them; or the targets of one."""
     name = given.model.name
+    if (on_targets := free_targets(given, typed)) is not None:
+        settled = without_classes(given, typed, on_targets.source)
+        return _of_free_features(settled), Samples((), on_targets)
     of_data = ("subset", "data_dir", "classes", "random_labels", "augment")
     for key in ("dataset", *(f"dataset.{f.name}" for source in SOURCES for f in fields(source)), *of_data):
         typed.refuse(key, f"model={name} has no data set")
@@ -40,10 +55,6 @@ def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
     for k, count in enumerate(given.counts):
         if count < 1:
             raise UserError(f"counts: class {k} needs at least 1 sample, not {count}")
-    if given.batch_size not in (None, "full"):
-        raise UserError(f"batch_size={given.batch_size}: model={name} trains on all its features at once; leave it out")
-    if given.decay.mode != "features":
-        raise UserError(f"decay.mode={given.decay.mode}: model={name} knows only features, the theorems' objective")
     settled = replace(
         given,
         dataset=None,
@@ -51,13 +62,19 @@ def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
         imbalance_profile=None,
         class_order=None,
         subset=None,
-        augment=[],
-        taps=[],
-        batch_size="full",
-        head=replace(given.head, frozen=None),
     )
     counts = tuple(given.counts)
-    return settled, Samples(counts, FreeSamples(counts))
+    return _of_free_features(settled), Samples(counts, FreeSamples(counts))
+
+
+def _of_free_features(given: Settings) -> Settings:
+    """What only a network, or a data set's inputs, could have is left out. Raises UserError."""
+    name = given.model.name
+    if given.batch_size not in (None, "full"):
+        raise UserError(f"batch_size={given.batch_size}: model={name} trains on all its features at once; leave it out")
+    if given.decay.mode != "features":
+        raise UserError(f"decay.mode={given.decay.mode}: model={name} knows only features, the theorems' objective")
+    return replace(given, augment=[], taps=[], batch_size="full", head=replace(given.head, frozen=None))
 
 
 def data_set_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
@@ -65,19 +82,24 @@ def data_set_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
     source = given.dataset
     assert source is not None
     _check_images(given, source)
-    _check_classes(given, source)
-    settled, counts = _counts(given, typed, source)
+    counts: tuple[int, ...] = ()
+    if source.facts.targets is not None:
+        _check_random_labels(given)
+        settled = without_classes(given, typed, source)
+    else:
+        _check_classes(given, source)
+        settled, counts = _counts(given, typed, source)
     request = DataRequest(
         source=source,
         folder=data_folder(given.data_dir),
         counts=counts,
-        classes=None if given.classes is None else tuple(given.classes),
+        classes=None if settled.classes is None else tuple(settled.classes),
         subset=settled.subset or "first",
         seed=given.seed,
         random_labels=given.random_labels,
         augment=tuple(given.augment),
     )
-    return _with_batch_size(settled, sum(counts)), Samples(counts, request)
+    return _with_batch_size(settled, request.num_samples), Samples(counts, request)
 
 
 def _check_images(given: Settings, source: Source) -> None:
@@ -157,8 +179,7 @@ def _counts(given: Settings, typed: Typed, source: Source) -> tuple[Settings, tu
             for key in ("imbalance_profile", "class_order"):
                 typed.refuse(key, "imbalance is not set")
         profile = order = None
-    if not 0 <= given.random_labels <= 1:
-        raise UserError(f"random_labels={given.random_labels}: must lie in [0, 1], a share of the training samples")
+    _check_random_labels(given)
     if given.counts is not None:
         counts = tuple(given.counts)
     else:
@@ -170,3 +191,8 @@ def _counts(given: Settings, typed: Typed, source: Source) -> tuple[Settings, tu
         subset = None
     settled = replace(given, imbalance=imbalance, imbalance_profile=profile, class_order=order, subset=subset)
     return settled, counts
+
+
+def _check_random_labels(given: Settings) -> None:
+    if not 0 <= given.random_labels <= 1:
+        raise UserError(f"random_labels={given.random_labels}: must lie in [0, 1], a share of the training samples")

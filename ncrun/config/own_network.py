@@ -41,7 +41,7 @@ def own_network(given: Settings, model: Module, samples: Samples, typed: Typed) 
         assert isinstance(samples.request, DataRequest)
         from ncrun.models.own.look import look  # torch, which theory needs only here
 
-        found = look(model, samples.request.image_shape, len(samples.counts))
+        found = look(model, samples.request.image_shape, samples.num_outputs)
         if model.feature_sign == "auto":
             about["said"] = f"the {found.width} features of {where.name} are {found.sign}, {found.how}"
         sign = found.sign if model.feature_sign == "auto" else model.feature_sign

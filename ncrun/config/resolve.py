@@ -88,6 +88,7 @@ def _problem(given: Settings, samples: Samples, widths: tuple[int, ...]) -> Prob
     return Problem(
         loss=given.loss,
         counts=tuple(map(float, samples.counts)),
+        targets=samples.targets,
         widths=widths,
         bias=head.bias,
         weight_decays=tuple(weights),
@@ -126,7 +127,7 @@ def _job(
             problem=problem,
             data=samples.request,
             model=settings.model,
-            descent=_descent(settings, sum(samples.counts)),
+            descent=_descent(settings, samples.request.num_samples),
             machine=_machine(settings),
             taps=tuple(settings.taps),
             loggers=tuple(settings.logger),

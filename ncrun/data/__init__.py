@@ -10,6 +10,7 @@ from ncrun.data.sources.emnist import EMNISTLetters
 from ncrun.data.sources.image_folder import ImageFolder
 from ncrun.data.sources.mnist import MNIST, FashionMNIST
 from ncrun.data.sources.npz import Npz
+from ncrun.data.sources.regression import Diabetes, Linnerud
 from ncrun.data.sources.svhn import SVHN
 from ncrun.registry import Registry
 
@@ -27,5 +28,7 @@ SOURCES: Registry[Source] = Registry(
         SVHN(),
         ImageFolder(),
         Npz(),
+        Diabetes(),
+        Linnerud(),
     ),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ncrun.data.source import Source
 
@@ -26,8 +27,26 @@ class FreeSamples:
 
 
 @dataclass(frozen=True)
+class FreeTargets:
+    """Of free features on the targets of a data set, whose inputs they do not look at: one for each training sample."""
+
+    source: Source
+    folder: Path
+
+    counts: ClassVar[tuple[int, ...]] = ()
+    augment: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def num_samples(self) -> int:
+        targets = self.source.facts.targets
+        assert targets is not None
+        return targets.num_samples
+
+
+@dataclass(frozen=True)
 class DataRequest:
-    """counts: training samples of each class, (K,). classes: the data set's classes that these are, in that order;
+    """counts: training samples of each class, (K,); () of a data set with targets in place of classes, of which all
+    samples are taken. classes: the data set's classes that these are, in that order;
     None: all of them. folder: where the data sets lie.
 
     subset: "first", the first samples in the data set's order, or "seed", drawn from the seed. random_labels: the share
@@ -50,7 +69,8 @@ class DataRequest:
 
     @property
     def num_samples(self) -> int:
-        return sum(self.counts)
+        targets = self.source.facts.targets
+        return sum(self.counts) if targets is None else targets.num_samples
 
     @property
     def chosen(self) -> tuple[int, ...]:

@@ -12,14 +12,17 @@ from typing import ClassVar
 
 from ncrun.data.splits import LabelledImages
 from ncrun.errors import UserError
+from ncrun.targets import Targets
 
 
 @dataclass(frozen=True)
 class DataSetFacts:
-    """class_sizes: training samples per class, in label order. image_shape: (channels, height, width).
+    """class_sizes: training samples per class, in label order; () where there are targets in place of classes.
+    image_shape: (channels, height, width).
 
     mean, std: per channel, on pixels divided by `largest`; None: those of the training split, as it is read.
     class_names: in label order; None where nobody has named the classes.
+    targets: the moments of the training split's targets, where these are numbers in place of classes.
     """
 
     class_sizes: tuple[int, ...]
@@ -28,6 +31,7 @@ class DataSetFacts:
     std: tuple[float, ...] | None = None
     largest: float = 255.0
     class_names: tuple[str, ...] | None = None
+    targets: Targets | None = None
 
     @property
     def num_classes(self) -> int:
@@ -47,7 +51,7 @@ class Source(ABC):
     channels: 1, grey, or 3, coloured; null: as the data set has them.
 
     words: what captions call it. has_test_split: whether there is always one; else every fifth sample of each
-    class may be kept for testing.
+    class may be kept for testing. may_hold_targets: whether its facts may be of targets in place of classes.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Source(ABC):
 
     words: ClassVar[str]
     has_test_split: ClassVar[bool] = True
+    may_hold_targets: ClassVar[bool] = False
 
     @property
     def key(self) -> str:

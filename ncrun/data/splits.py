@@ -13,10 +13,16 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """images: (N, C, H, W) uint8 (digits: 0..16) or floats. labels: (N,) int64."""
+    """images: (N, C, H, W) uint8 (digits: 0..16) or floats. labels: (N,) int64; or (N, q) float64, targets of numbers
+    in place of classes."""
 
     images: NDArray[Any]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
+
+    @property
+    def holds_targets(self) -> bool:
+        """Whether there are targets in place of classes."""
+        return self.labels.ndim == 2
 
     def where(self, chosen: NDArray[np.bool_]) -> "LabelledImages":
         """Some of the samples. chosen: (N,)."""
@@ -24,8 +30,12 @@ class LabelledImages:
 
 
 def hold_out(whole: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
-    """A training and a test split: every fifth sample of each class, in the set's order, is kept for testing."""
+    """A training and a test split: every fifth sample of each class, in the set's order, is kept for testing. Of
+    targets in place of classes every fifth of all."""
     is_test = np.zeros(len(whole.labels), dtype=bool)
+    if whole.holds_targets:
+        is_test[HELD_OUT - 1 :: HELD_OUT] = True
+        return whole.where(~is_test), whole.where(is_test)
     for k in np.unique(whole.labels):
         is_test[np.flatnonzero(whole.labels == k)[HELD_OUT - 1 :: HELD_OUT]] = True
     return whole.where(~is_test), whole.where(is_test)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ncrun.data.request import DataRequest, FreeSamples
+from ncrun.data.request import DataRequest, FreeSamples, FreeTargets
 from ncrun.data.source import DataSetFacts, Source
 from ncrun.data.splits import HELD_OUT, LabelledImages, channel_moments, of_classes
 from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
@@ -21,8 +21,9 @@ from ncrun.errors import UserError
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,); index_hash names the chosen
-    samples. For free features the "images" are the samples' numbers, and there is no test split."""
+    """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,), or (N, q) float64 targets in their
+    place; index_hash names the chosen samples. For free features the "images" are the samples' numbers, and there is no
+    test split."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -37,21 +38,32 @@ def labels_only(counts: Sequence[int], device: torch.device) -> RunData:
     return RunData(torch.arange(len(labels), device=device), labels, None, None, None)
 
 
-def load(request: DataRequest | FreeSamples, device: torch.device, dtype: torch.dtype) -> RunData:
+def _targets_only(request: FreeTargets, device: torch.device) -> RunData:
+    train, _ = request.source.read(request.folder)
+    targets = torch.from_numpy(train.labels).to(device)
+    return RunData(torch.arange(len(targets), device=device), targets, None, None, None)
+
+
+def load(request: DataRequest | FreeSamples | FreeTargets, device: torch.device, dtype: torch.dtype) -> RunData:
     """Read, choose, normalise, and put on the device.
 
     Raises UserError if the files are missing or damaged, or lack samples of a class that the run wants.
     """
     if isinstance(request, FreeSamples):
         return labels_only(request.counts, device)
+    if isinstance(request, FreeTargets):
+        return _targets_only(request, device)
     whole, whole_test = request.source.read(request.folder)
-    _refuse_too_few(request, _sizes(whole), _sizes(whole_test))
+    if not whole.holds_targets:
+        _refuse_too_few(request, _sizes(whole), _sizes(whole_test))
     facts, shape = request.source.facts, request.image_shape
     if facts.mean is None:
         mean, std = channel_moments(whole.images, facts.largest)
         facts = replace(facts, mean=mean, std=std)
     train, test = of_classes(whole, request.classes), of_classes(whole_test, request.classes)
-    indices = choose_indices(train.labels, request.counts, request.subset, request.seed)
+    indices = np.arange(len(train.labels))  # of targets all
+    if not whole.holds_targets:
+        indices = choose_indices(train.labels, request.counts, request.subset, request.seed)
     labels = shuffled_labels(train.labels[indices], request.random_labels, request.seed)
     return RunData(
         normalise(train.images[indices], facts, shape, device, dtype),
@@ -62,9 +74,9 @@ def load(request: DataRequest | FreeSamples, device: torch.device, dtype: torch.
     )
 
 
-def check(request: DataRequest | FreeSamples) -> None:
+def check(request: DataRequest | FreeSamples | FreeTargets) -> None:
     """Raise what `load` would raise. A process reads the same files once, however many runs ask."""
-    if isinstance(request, DataRequest):
+    if isinstance(request, DataRequest) and request.source.facts.targets is None:
         _refuse_too_few(request, *_sizes_of_splits(request.source, request.folder))
 
 

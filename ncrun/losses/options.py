@@ -67,7 +67,7 @@ class Options:
             problem,
             label_smoothing=float(self.label_smoothing),
             class_weights=() if set(weights) == {1.0} else weights,
-            logit_adjustment=0.0 if problem.is_balanced else float(self.logit_adjustment),
+            logit_adjustment=0.0 if not self.logit_adjustment or problem.is_balanced else float(self.logit_adjustment),
         )
 
     def on(self, loss: Loss, counts: Sequence[float]) -> Loss:

@@ -17,7 +17,7 @@ class SquaredLoss(Loss):
 
     def data_sum(self, logits: "Tensor", labels: "Tensor") -> "Tensor":
         if labels.is_floating_point():
-            return (logits - labels).square().sum() / 2
+            return (logits - labels.to(logits.dtype)).square().sum() / 2
         # ||z - e_y||^2 without building the one-hot matrix
         own = logits.gather(1, labels[:, None])
         return (logits.square().sum() - 2 * own.sum() + len(labels)) / 2

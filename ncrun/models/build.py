@@ -35,8 +35,8 @@ def build(
     (seed,) = seeds
     assert image_shape is not None
     torch.manual_seed(seed)
-    backbone, own = spec.parts(image_shape, problem.num_classes)
-    layers = own or new_layers(problem.widths, problem.num_classes, problem.bias, spec.orthogonal_head)
+    backbone, own = spec.parts(image_shape, problem.num_outputs)
+    layers = own or new_layers(problem.widths, problem.num_outputs, problem.bias, spec.orthogonal_head)
     head = LinearHead(layers, problem.head == "relu")
     if frozen is not None:
         head.take_over(frozen)
@@ -51,14 +51,14 @@ def _free_features(spec: FreeFeatureSpec, problem: Problem, seed: int) -> FreeFe
         return std * torch.randn(1, rows, columns, dtype=torch.float64, generator=generator)
 
     nonnegative = spec.feature_sign == "nonnegative"
-    points = normal(int(sum(problem.counts)), spec.feature_width, spec.feature_std)
+    points = normal(int(problem.num_samples), spec.feature_width, spec.feature_std)
     weights = []
-    for inputs, outputs in pairwise([*problem.widths, problem.num_classes]):
+    for inputs, outputs in pairwise([*problem.widths, problem.num_outputs]):
         if spec.weight_std is not None:
             weights.append(normal(outputs, inputs, spec.weight_std))
         else:  # PyTorch's default for linear layers: uniform up to 1 / sqrt(inputs)
             uniform = torch.rand(1, outputs, inputs, dtype=torch.float64, generator=generator)
             weights.append((2 * uniform - 1) / math.sqrt(inputs))
-    bias = torch.zeros(1, problem.num_classes, dtype=torch.float64) if problem.bias else None
+    bias = torch.zeros(1, problem.num_outputs, dtype=torch.float64) if problem.bias else None
     head = FreeHead(weights, bias, problem.head == "relu")
     return FreeFeatures(points.abs() if nonnegative else points, head, nonnegative)

@@ -21,7 +21,8 @@ from ncrun.objective import Objective
 class FreeGradient:
     """Sets .grad of a model's parameters to the gradient of the objective, when called; values(): the objective there.
 
-    objectives: one for all runs, or one for each; they share loss and N. labels: (N,) for all runs, or (R, N).
+    objectives: one for all runs, or one for each; they share loss and N. labels: (N,) for all runs, or (R, N); or
+    targets of floats, (N, q) or (R, N, q).
     """
 
     def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
@@ -30,8 +31,9 @@ class FreeGradient:
         self.model = model
         self.loss, self.N = first.loss, first.num_samples
         K = model.head.weights[-1].shape[1]
-        self.targets = functional.one_hot(labels.expand(model.num_runs, self.N), K).mT.to(model.points.dtype)
-        self.targets = self.targets.contiguous()
+        if not labels.is_floating_point():
+            labels = functional.one_hot(labels, K)
+        self.targets = labels.expand(model.num_runs, self.N, K).mT.to(model.points.dtype).contiguous()
         # lam_H, lam_W_1 .. lam_W_M
         self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
         for parameter in model.parameters():

@@ -44,7 +44,7 @@ def needed_bytes(runs: Sequence[Run]) -> int:
 def num_parameters(run: Run) -> int:
     """Without biases of the head."""
     problem = run.problem
-    head = sum(inputs * outputs for inputs, outputs in pairwise([*problem.widths, problem.num_classes]))
+    head = sum(inputs * outputs for inputs, outputs in pairwise([*problem.widths, problem.num_outputs]))
     if isinstance(run.data, DataRequest):
         return head + run.model.num_parameters(run.data.image_shape)
     return head + run.data.num_samples * run.model.feature_width

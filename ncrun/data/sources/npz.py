@@ -1,4 +1,5 @@
-"""An .npz file of numpy arrays: train_images and train_labels, and perhaps test_images and test_labels. Torch-free."""
+"""An .npz file of numpy arrays: train_images and train_labels, and perhaps test_images and test_labels; or targets of
+numbers in the labels' place. Torch-free."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,24 +14,28 @@ from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
+from ncrun.targets import LARGEST_TARGET, MOST_OUTPUTS, Targets
 
 IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
 
 
 @dataclass(frozen=True)
 class Npz(OwnData):
-    """Your own arrays train_images and train_labels, and perhaps test_images and test_labels."""
+    """Your own arrays train_images and train_labels, and perhaps test_images and test_labels; or train_targets and
+    test_targets, numbers in place of classes."""
 
     name: str = "npz"
     words: ClassVar[str] = "npz"
     what: ClassVar[str] = "FILE.npz, an .npz file"
+    may_hold_targets: ClassVar[bool] = True
 
     def open(self, path: Path) -> "NpzFile":
         return NpzFile(path)
 
 
 class NpzFile:
-    """Images (N, H, W), (N, H, W, C) or vectors (N, d), uint8 or floats (taken as they are); labels (N,), 0 to K-1.
+    """Images (N, H, W), (N, H, W, C) or vectors (N, d), uint8 or floats (taken as they are); labels (N,), 0 to K-1; or
+    in their place targets (N,) or (N, q), numbers that are taken as they are.
 
     Without the test arrays every fifth sample of each class is kept for testing. Other arrays are passed over.
     """
@@ -42,6 +47,9 @@ class NpzFile:
     @cached_property
     def facts(self) -> DataSetFacts:
         shape, dtype = self._image_header("train")
+        largest = 255.0 if dtype == np.uint8 else 1.0
+        if self._has_targets:
+            return DataSetFacts((), _planes(shape), largest=largest, targets=self._moments(shape, dtype))
         labels = self._labels("train")
         found, sizes = np.unique(labels, return_counts=True)
         if len(found) < 2:
@@ -55,7 +63,22 @@ class NpzFile:
             self._check_test(shape, dtype, num_classes=len(found))
         else:
             sizes = sizes - sizes // HELD_OUT
-        return DataSetFacts(tuple(sizes.tolist()), _planes(shape), largest=255.0 if dtype == np.uint8 else 1.0)
+        return DataSetFacts(tuple(sizes.tolist()), _planes(shape), largest=largest)
+
+    def _moments(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Targets:
+        """Of the training split's targets; all of them are checked."""
+        targets = self._targets("train")
+        if self._has_test:
+            self._check_test_images(shape, dtype)
+            found, expected = self._targets("test").shape[1], targets.shape[1]
+            if found != expected:
+                self._refuse(f"test_targets: have {found} numbers for each image, and train_targets {expected}")
+            return Targets.of(targets)
+        if len(targets) < HELD_OUT:
+            self._refuse(
+                f"train_targets: of {len(targets)} samples none is left for testing; add test_images and _targets"
+            )
+        return Targets.of(hold_out(LabelledImages(targets, targets))[0].labels)
 
     @cached_property
     def digest(self) -> str:
@@ -85,15 +108,28 @@ class NpzFile:
 
     @cached_property
     def _has_test(self) -> bool:
-        given = [name for name in ("test_images", "test_labels") if name in self._headers]
+        wanted = ("test_images", f"test_{self._kind}")
+        given = [name for name in wanted if name in self._headers]
         if len(given) == 1:
-            self._refuse(f"has {given[0]} alone; test_images and test_labels belong together")
+            self._refuse(f"has {given[0]} alone; {' and '.join(wanted)} belong together")
         return bool(given)
+
+    @property
+    def _kind(self) -> str:
+        return "targets" if self._has_targets else "labels"
+
+    @cached_property
+    def _has_targets(self) -> bool:
+        """Whether there are numbers in place of classes."""
+        found = "train_targets" in self._headers
+        if found and "train_labels" in self._headers:
+            self._refuse("has train_labels and train_targets; keep those that are to be learned")
+        return found
 
     def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         if name not in self._headers:
             found = ", ".join(self._headers) or "none"
-            self._refuse(f"has no array {name}; needs train_images and train_labels, found {found}")
+            self._refuse(f"has no array {name}; needs train_images and train_labels or train_targets, found {found}")
         return self._headers[name]
 
     def _image_header(self, split: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -103,14 +139,28 @@ class NpzFile:
             self._refuse(f"{name}: expected uint8 (0 to 255) or floats of up to 64 bits, found {dtype}")
         if len(shape) not in (2, 3, 4) or 0 in shape or (len(shape) == 4 and shape[3] not in (1, 3)):
             self._refuse(f"{name}: expected the shape {IMAGE_SHAPES}, found {shape}")
+        if self._has_targets:
+            self._check_target_header(split, shape[0])
+            return shape, dtype
         labels_shape, labels_dtype = self._header(f"{split}_labels")
         if labels_dtype.kind not in "iu":
-            self._refuse(f"{split}_labels: expected integers, found {labels_dtype}")
+            hint = f"; numbers in place of classes are called {split}_targets" if labels_dtype.kind == "f" else ""
+            self._refuse(f"{split}_labels: expected integers, found {labels_dtype}{hint}")
         if labels_shape != shape[:1]:
             self._refuse(f"{split}_labels: expected the shape {shape[:1]}, one for each image, found {labels_shape}")
         return shape, dtype
 
-    def _check_test(self, shape: tuple[int, ...], dtype: np.dtype[Any], num_classes: int) -> None:
+    def _check_target_header(self, split: str, N: int) -> None:
+        name = f"{split}_targets"
+        shape, dtype = self._header(name)
+        if dtype.kind not in "fiub" or dtype.itemsize > 8:
+            self._refuse(f"{name}: expected numbers of up to 64 bits, found {dtype}")
+        if len(shape) not in (1, 2) or shape[0] != N:
+            self._refuse(f"{name}: expected the shape ({N},) or ({N}, q), a row for each image, found {shape}")
+        if not 1 <= (shape[1] if len(shape) == 2 else 1) <= MOST_OUTPUTS:
+            self._refuse(f"{name}: expected 1 to {MOST_OUTPUTS} numbers for each image, found {shape[1]}")
+
+    def _check_test_images(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         test_shape, test_dtype = self._image_header("test")
         if test_shape[1:] != shape[1:]:
             self._refuse(
@@ -118,12 +168,26 @@ class NpzFile:
             )
         if (test_dtype == np.uint8) != (dtype == np.uint8):
             self._refuse(f"test_images: are {test_dtype}, and train_images {dtype}; both must be uint8, or both floats")
+
+    def _check_test(self, shape: tuple[int, ...], dtype: np.dtype[Any], num_classes: int) -> None:
+        self._check_test_images(shape, dtype)
         for k in np.unique(self._labels("test")):
             if not 0 <= k < num_classes:
                 self._refuse(f"test_labels: class {k} is not in train_labels, which has 0 to {num_classes - 1}")
 
     def _labels(self, split: str) -> NDArray[np.int64]:
         return self._array(f"{split}_labels").astype(np.int64)
+
+    def _targets(self, split: str) -> NDArray[np.float64]:
+        """(N, q), finite."""
+        name = f"{split}_targets"
+        targets = self._array(name).astype(np.float64)
+        targets = targets.reshape(len(targets), -1)
+        sound = (np.abs(targets) <= LARGEST_TARGET).all(axis=1)  # of what is not finite no comparison holds
+        if not sound.all():
+            which = int(np.argmin(sound))
+            self._refuse(f"{name}: sample {which} holds a number that is not finite, or beyond {LARGEST_TARGET:g}")
+        return targets
 
     def _split(self, split: str) -> LabelledImages:
         images = self._array(f"{split}_images")
@@ -135,7 +199,8 @@ class NpzFile:
         if images.ndim == 4:
             images = images.transpose(0, 3, 1, 2)
         shaped = images.reshape(len(images), *_planes(self._headers[f"{split}_images"][0]))
-        return LabelledImages(np.ascontiguousarray(shaped), self._labels(split))
+        labels = self._targets(split) if self._has_targets else self._labels(split)
+        return LabelledImages(np.ascontiguousarray(shaped), labels)
 
     def _array(self, name: str) -> NDArray[Any]:
         try:

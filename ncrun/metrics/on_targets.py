@@ -1,0 +1,179 @@
+"""A split's features and outputs beside targets of numbers: what the metrics of regression are made from."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncrun.metrics.distance import normalised, shape_distance
+from ncrun.metrics.measured import Array, Distances, as_array
+from ncrun.metrics.metric import Metrics
+from ncrun.metrics.rows import values_at
+from ncrun.metrics.scan import Head
+from ncrun.objective import Objective
+from ncrun.theory import Prediction
+from ncrun.theory.directions import Directions
+
+
+@dataclass(frozen=True, eq=False)
+class OnTargets:
+    """points: (N, d) features in float64. targets: (N, q). precision: of the computation that the features come from.
+    loss, data_term: of the training split; None of another."""
+
+    points: Tensor
+    targets: Tensor
+    head: Head
+    target: Prediction
+    precision: torch.dtype
+    loss: float | None = None
+    data_term: float | None = None
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """(q, d): W_M..W_1."""
+        return self.head.suffixes()[0]
+
+    @cached_property
+    def deviations(self) -> Tensor:
+        """(N, d): features minus their mean."""
+        return self.points - self.points.mean(dim=0)
+
+    @cached_property
+    def units(self) -> Tensor | None:
+        """(N', d): the deviations, each divided by its norm; those that are zero are left out. None where nothing but
+        rounding is left."""
+        norms = self.deviations.norm(dim=1)
+        rounding = torch.finfo(self.precision).eps * float(self.points.abs().max())
+        if float(norms.max()) <= rounding * math.sqrt(self.points.shape[1]):
+            return None
+        return self.deviations[norms > 0] / norms[norms > 0, None]
+
+    @cached_property
+    def nrc1(self) -> float | None:
+        q, d = self.targets.shape[1], self.points.shape[1]
+        if self.units is None or q >= min(d, len(self.points) - 1):
+            return None
+        triangle = torch.linalg.qr(self.deviations, mode="r").R  # has the deviations' singular values and directions
+        return self._outside(torch.linalg.svd(triangle, full_matrices=False).Vh[:q])
+
+    @cached_property
+    def nrc2(self) -> float | None:
+        _, values, rows = torch.linalg.svd(self.weight, full_matrices=False)
+        there = values > max(self.weight.shape) * torch.finfo(self.precision).eps * values.max()
+        if self.units is None or not bool(there.any()):
+            return None
+        return self._outside(rows[there])
+
+    def _outside(self, axes: Tensor) -> float:
+        """Mean squared distance of the units to the span of orthonormal rows (r, d)."""
+        assert self.units is not None
+        return float((self.units - self.units @ axes.T @ axes).square().sum(dim=1).mean())
+
+    @cached_property
+    def nrc3(self) -> float | None:
+        problem = self.target.problem
+        assert problem.targets is not None
+        variances, axes = np.linalg.eigh(problem.targets.moment(problem.bias))
+        gram, roots = normalised(self.weight_gram), np.sqrt(np.maximum(variances, 0))
+        if gram is None or problem.num_outputs == 1 or not roots.any():
+            return None
+        return min(
+            float(((gram - (axes * (shape / np.linalg.norm(shape))) @ axes.T) ** 2).sum())
+            for shape in (roots - c for c in _shifts(roots, np.einsum("ij,ik,kj->j", axes, gram, axes)))
+            if shape.any()
+        )
+
+    @cached_property
+    def weight_gram(self) -> Array:
+        """(q, q): W W^T."""
+        return as_array(self.weight @ self.weight.T)
+
+    @cached_property
+    def errors(self) -> Tensor:
+        """(N, q)."""
+        return self.points @ self.weight.T + self.head.bias - self.targets
+
+    @property
+    def mse(self) -> float:
+        return float(self.errors.square().mean())
+
+    @property
+    def r2(self) -> float | None:
+        total = float((self.targets - self.targets.mean(dim=0)).square().sum())
+        return 1 - float(self.errors.square().sum()) / total if total > 0 else None
+
+    @cached_property
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """Features and targets, minus their means in settings with a bias."""
+        if not self.target.problem.bias:
+            return self.points, self.targets
+        return self.deviations, self.targets - self.targets.mean(dim=0)
+
+    @cached_property
+    def along(self) -> tuple[list[float], list[float]] | None:
+        """By principal direction of the targets: u^T W W^T u, and the share that the outputs keep."""
+        found = self.target.directions
+        if found is None:
+            return None
+        points, targets = self.centred
+        axes = torch.from_numpy(found.axes).to(points)
+        across = targets @ axes
+        shares = (points @ (self.weight.T @ axes) * across).sum(dim=0) / across.square().sum(dim=0)
+        return (self.weight.T @ axes).square().sum(dim=0).tolist(), shares.tolist()
+
+    @cached_property
+    def to_prediction(self) -> Distances:
+        """Of W W^T, of the features' Gram matrix (N, N) and of the outputs W H; None where nothing is predicted."""
+        found = self.target.directions
+        if found is None or not found.kept.any():
+            return None, None, None
+        points, targets = self.centred
+        outputs, expected = as_array(points @ self.weight.T), as_array(targets) @ found.output_map().T
+        return (
+            shape_distance(self.weight_gram, found.weight_gram(0)),
+            _gram_distance(points, targets, found),
+            shape_distance(outputs, expected),
+        )
+
+
+def _shifts(roots: Array, along: Array) -> list[float]:
+    """The c in [0, min(roots)] among which the one nearest to W W^T is: both ends, and where the distance of
+    N(diag(roots - c)) is stationary. roots: eigenvalues of Sigma^(1/2). along: W W^T on its eigenvectors."""
+    a, b, first, second = along @ roots, along.sum(), roots.sum(), roots @ roots
+    below = b * first - a * len(roots)
+    stationary = (b * second - a * first) / below if below != 0 else 0.0
+    least = float(roots.min())
+    return [0.0, least, float(np.clip(stationary, 0.0, least))]
+
+
+def _gram_distance(points: Tensor, targets: Tensor, found: Directions) -> float | None:
+    """Of the (N, N) Gram matrix of the features to the predicted one, both divided by their Frobenius norm. Neither is
+    formed: both are of low rank, so the singular values of small factors have all that counts."""
+    root = torch.from_numpy(found.feature_root(0)).to(points)
+    both = torch.cat([points, targets @ root.T], dim=1)
+    triangle = torch.linalg.qr(both, mode="r").R  # the same inner products, in as many rows as columns
+    measured, predicted = triangle[:, : points.shape[1]], triangle[:, points.shape[1] :]
+    return shape_distance(as_array(measured @ measured.T), as_array(predicted @ predicted.T))
+
+
+def target_row(
+    features: Tensor, targets: Tensor, head: Head, objective: Objective, target: Prediction, penalty_parameters: object
+) -> Metrics:
+    """Every metric of the training split. features: (N, d). targets: (N, q). Raises FloatingPointError if the loss or a
+    metric is not finite."""
+    points = features.double()
+    whole = OnTargets(points, targets, head, target, features.dtype)
+    data_term = float(objective.data_sum(whole.errors + targets, targets)) / len(targets)
+    penalty = float(objective.penalty(head.weights, penalty_parameters, float(points.square().sum())))  # type: ignore[arg-type]
+    loss = data_term + penalty
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss}")
+    return values_at("targets", OnTargets(points, targets, head, target, features.dtype, loss, data_term))
+
+
+def target_transfer(features: Tensor, targets: Tensor, head: Head, target: Prediction) -> Metrics:
+    """The metrics of a test split, as `test.KEY`."""
+    return values_at("test_targets", OnTargets(features.double(), targets, head, target, features.dtype), "test.")

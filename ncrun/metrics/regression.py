@@ -1,0 +1,57 @@
+"""What is measured of features on targets, numbers in place of classes: neural regression collapse, fit and directions.
+
+NRC1 to NRC3 are those of Andriopoulos et al. 2024 (The Prevalence of Neural Collapse in Neural Multivariate
+Regression), with W the product of the head's layers.
+"""
+
+from typing import TYPE_CHECKING
+
+from ncrun.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from ncrun.metrics.on_targets import OnTargets
+
+TARGETS = ("targets",)
+SPLITS = ("targets", "test_targets")
+UNIT = "h the features minus their mean, each divided by its norm; its mean over the samples"
+NRC = (
+    f"on targets of q numbers (Andriopoulos et al. 2024): squared distance of h to the span of the q strongest principal"
+    f" directions of the features (`nrc1`) and to the span of W's rows (`nrc2`), {UNIT}; squared distance of"
+    " N(W W^T) to the nearest N(Sigma^(1/2) - c I) with 0 <= c <= the smallest eigenvalue of Sigma^(1/2) (`nrc3`), N(A) ="
+    " A/||A||_F, Sigma the targets' covariance (without a bias, their second moment). Where q is 1 `nrc3` is null, as"
+    " every number then is in the family; so is `nrc1` where q directions are all"
+)
+FIT = (
+    "on targets of q numbers: squared error over the targets' squared distance to their mean, both summed over samples"
+    " and numbers, taken from 1; squared error averaged over both"
+)
+ALONG = (
+    "on targets, by principal direction u of Y (minus its mean in settings with a bias), the strongest first, as"
+    " theory.json has them: u^T W W^T u; and the share of it in the outputs, u^T (W H)(Y)^T u / u^T Y Y^T u"
+)
+
+
+def _share(measured: "OnTargets") -> list[float] | None:
+    return None if measured.along is None else measured.along[1]
+
+
+REGRESSION = (
+    Metric(
+        "nrc1", "NRC1: features outside q directions", "NRC1", NRC, lambda measured: measured.nrc1, SPLITS, live="NRC1"
+    ),
+    Metric(
+        "nrc2", "NRC2: features outside W's rows", "NRC2", NRC, lambda measured: measured.nrc2, SPLITS, live="NRC2"
+    ),
+    Metric("nrc3", "NRC3: W W^T to its family", "NRC3", NRC, lambda measured: measured.nrc3, TARGETS, live="NRC3"),
+    Metric("r2", "share of variance explained", r"$R^2$", FIT, lambda measured: measured.r2, SPLITS, live="R2"),
+    Metric("mse", "mean squared error", "squared error", FIT, lambda measured: measured.mse, SPLITS),
+    Metric(
+        "direction.weight_norm_sq",
+        "squared norm of W along a direction",
+        r"$u^\top W W^\top u$",
+        ALONG,
+        lambda measured: None if measured.along is None else measured.along[0],
+        TARGETS,
+    ),
+    Metric("direction.kept", "share of a direction in the outputs", "kept share", ALONG, _share, TARGETS),
+)
