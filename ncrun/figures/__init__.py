@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ncrun.errors import UserError
 from ncrun.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,16 +23,21 @@ class Drawing:
 
     draw: raises UserError for what the records lack; the experiment's other drawings are made all the same.
     suffix: of its file's name where it is not the experiment's first drawing; None: the key. words: what it shows, for
-    lists of drawings.
+    lists of drawings. on_targets: whether it is of runs on targets, which have no classes; all others are of the rest.
     """
 
     key: str
     draw: "Callable[[Sequence[Record]], Figure]"
     suffix: str | None = None
     words: str = ""
+    on_targets: bool = False
 
     def of(self, records: "Sequence[Record]") -> "Figure":
         """The figure of these runs, in the order in which all figures have them. Raises UserError, as draw does."""
+        for record in records:
+            if record.on_targets != self.on_targets:
+                lacks = "no targets of numbers, which are" if self.on_targets else "no classes, which are"
+                raise UserError(f"{record.path}: has {lacks} drawn here")
         return self.draw(
             sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
         )

@@ -48,7 +48,7 @@ class Row:
 def class_ratio(record: Record) -> float:
     """Samples of the largest class over those of the smallest."""
     counts = record.manifest["class_counts"]
-    return float(max(counts) / min(counts))
+    return float(max(counts) / min(counts)) if counts else 1.0
 
 
 def _depth_words(record: Record) -> str:

@@ -92,8 +92,8 @@ def has_baseline(curve: Curve) -> bool:
 
 def zero_error_epoch(curve: Curve) -> float | None:
     """The first measured epoch after the start from which on every seed has once had no training error; None if one
-    never has, or if there is no data set."""
-    if any(record.config["dataset"] is None for record in curve.records):
+    never has, or if there is no data set or are no classes."""
+    if any(record.is_free or record.on_targets for record in curve.records):
         return None
     firsts = []
     for record in curve.records:

@@ -33,11 +33,12 @@ Piece = tuple[Any, dict[str, Any]]  # a data frame, and the style of its lines
 
 def run_curves(record: Record) -> Figure:
     """The panels of the run (run_panels.py), from the start on. Of a path of decays the factor rises and falls."""
-    if record.config["dataset"] is None:
+    shown = panels_of(record)
+    if len(shown) == 4:
         figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained")
     else:
         figure, axes = plt.subplots(2, 3, figsize=(9.6, 7.2), layout="constrained")
-    for ax, panel in zip(axes.flat, panels_of(record), strict=True):
+    for ax, panel in zip(axes.flat, shown, strict=True):
         _panel(ax, record, panel)
     panels.caption(figure, wording.setting_words(record))
     return figure
@@ -57,11 +58,11 @@ def _panel(ax: Axes, record: Record, panel: Panel) -> None:
     """Lines, dashed predictions and a legend below."""
     colours = panels.class_colours(record.manifest["class_counts"]) if panel.of_classes else None
     for line in panel.lines:
-        _draw(ax, record, line, f"C{line.colour}" if colours is None else colours[line.colour])
+        colour = f"C{line.colour}" if colours is None else colours[line.colour]
+        _draw(ax, record, line, colour, line.label if colours is None else None)
         for level in panel.levels:
             if level.member is not None and level.member == line.member:
-                assert colours is not None
-                ax.plot(level.x, level.y, **panels.PREDICTION | {"color": colours[line.member]})
+                ax.plot(level.x, level.y, **panels.PREDICTION | {"color": colour})
     ax.set(title=panel.title, yscale="log" if panel.log else "linear")
     if panel.is_share:
         ax.set_ylim(-0.03, 1.03)
@@ -79,9 +80,8 @@ def _panel(ax: Axes, record: Record, panel: Panel) -> None:
         _levels(ax, record, panel)
 
 
-def _draw(ax: Axes, record: Record, line: Line, colour: Any) -> None:
+def _draw(ax: Axes, record: Record, line: Line, colour: Any, label: str | None) -> None:
     """One line, in pieces; the first has the label, which classes have in a legend of their own."""
-    label = line.label if line.member is None else None
     style = {"color": colour, **(panels.BASELINE if line.is_baseline else {})}
     if line.is_bound:
         style = panels.PREDICTION
@@ -100,7 +100,11 @@ def _draw(ax: Axes, record: Record, line: Line, colour: Any) -> None:
 def _levels(ax: Axes, record: Record, panel: Panel) -> None:
     """Predictions of the run as a whole. Not axhline: where one is the lowest, it would lie on the axis and be hidden
     by it."""
+    if any(level.member is not None for level in panel.levels):
+        ax.plot([], [], label="predicted", **panels.PREDICTION)
     for level in panel.levels:
+        if level.member is not None:
+            continue
         style = {"color": "C1", **panels.BASELINE} if level.is_rival else panels.PREDICTION
         ax.plot(level.x, level.y, label=level.label, **style)
     if any(way is FALLING for _, way in _pieces(record)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.figures import directions
 from ncrun.figures.convergence import telling
 from ncrun.figures.plot_predictions import along_path, bound_of
 from ncrun.records.read import Record
@@ -19,6 +20,7 @@ DISTANCES = {
     "nc3": "NC3",
     "balanced.nc2_w": "NC2 to balanced",
 }
+ON_TARGETS = {"nc2_w": "classifier", "nc2_h": "features", "nc3": "outputs"}
 ETF_DISTANCES = {"etf_w": "classifier", "etf_h": "means"}
 # What the objective of theory.json is called, by its claim.
 OPTIMUM_WORDS = {
@@ -28,6 +30,10 @@ OPTIMUM_WORDS = {
     "refuted": "claimed optimum, refuted",
     "none": "lower bound",
 }
+
+
+# Of the principal directions of targets the strongest are drawn.
+MOST_DIRECTIONS = 6
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,15 @@ def abscissa(record: Record) -> str:
 def panels_of(record: Record) -> tuple[Panel, ...]:
     """Over epochs, of a path of decays over their factor: loss with the optimum, errors, the margin of each class with
     the predicted one, NC1, distances to prediction and baseline, and the test accuracy of each class; of free features
-    neither errors nor accuracies. A record without a measured epoch has none."""
+    neither errors nor accuracies. Of a run on targets loss, regression collapse, distances, squared error, and what the
+    classifier and the outputs have of each principal direction. A record without a measured epoch has none."""
     if record.metrics.empty:
         return ()
     xs, objectives, margins = predictions(record)
     classes = range(len(record.manifest["class_counts"]))
     loss = Panel("loss", (Line("loss", "measured"),), tuple(_optimum(record, xs, objectives)), log=True)
+    if record.on_targets:
+        return loss, *_on_targets(record, xs)
     margin = Panel(
         "margin of each class",
         tuple(Line("class.margin", f"class {k}", k, k) for k in classes),
@@ -103,7 +112,7 @@ def panels_of(record: Record) -> tuple[Panel, ...]:
         tuple(_lines(record, ETF_DISTANCES if is_none else DISTANCES)),
         log=True,
     )
-    if record.config["dataset"] is None:
+    if record.is_free:
         return loss, margin, spread, distance
     splits = enumerate(("train", "test"))
     error = Panel(
@@ -121,6 +130,25 @@ def predictions(record: Record) -> tuple[Array, Array, Array]:
     margins = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
     objective = np.array(record.theory["objective"], dtype=float)
     return ends, np.repeat(objective, 2), np.tile(margins, (2, 1))
+
+
+def _on_targets(record: Record, xs: Array) -> Iterator[Panel]:
+    collapse = {f"nrc{i}": f"NRC{i}" for i in (1, 2, 3)}
+    yield Panel("neural regression collapse", tuple(_lines(record, collapse)), log=True)
+    known = {key: words for key, words in ON_TARGETS.items() if (record.metrics[key] > 0).any()}
+    yield Panel("distance to the prediction", tuple(_lines(record, known)), log=True)
+    yield Panel("mean squared error", tuple(_lines(record, {"mse": "train", "test.mse": "test"})), log=True)
+    for key, entry, title in (
+        ("direction.weight_norm_sq", "weight_norm_sq", "squared norm of W by direction"),
+        ("direction.kept", "kept", "share of each direction in the outputs"),
+    ):
+        measured, predicted = directions.measured(record, key), directions.predicted(record, entry)
+        number = 0 if measured is None else min(len(predicted), MOST_DIRECTIONS)
+        yield Panel(
+            title,
+            tuple(Line(key, f"direction {i}", i, i) for i in range(number)),
+            tuple(Level("predicted", xs, np.repeat(predicted[i], len(xs)), i) for i in range(number)),
+        )
 
 
 def _optimum(record: Record, xs: Array, objectives: Array) -> Iterator[Level]:

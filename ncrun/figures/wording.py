@@ -60,7 +60,7 @@ def _name(record: Record, kind: str, key: str, known: dict[str, str]) -> str:
 
 def time_word(records: Sequence[Record]) -> str:
     """What an epoch is called: with free features it is one iteration."""
-    return "iteration" if records[0].config["dataset"] is None else "epoch"
+    return "iteration" if records[0].is_free else "epoch"
 
 
 def source_words(record: Record) -> str:
@@ -91,11 +91,11 @@ def band_words(records: Sequence[Record]) -> str:
 
 def setting_words(*records: Record) -> str:
     """Scale, data, network and epochs in one phrase; of records that differ in them, each."""
-    free = [record for record in records if record.config["dataset"] is None]
+    free = [record for record in records if record.is_free]
     if 0 < len(free) < len(records):
-        return f"{setting_words(*free)} {setting_words(*(r for r in records if r.config['dataset'] is not None))}"
+        return f"{setting_words(*free)} {setting_words(*(r for r in records if not r.is_free))}"
     seed_words = _seed_words([record.config["seed"] for record in records])
-    if records[0].config["dataset"] is None:
+    if records[0].is_free:
         return _free_feature_words(records, seed_words)
     scales = dict.fromkeys(record.manifest["scale"] for record in records if record.manifest["scale"])
     scale = f"Scale {' or '.join(scales)}: " if scales else ""
@@ -218,7 +218,13 @@ def _batch_words(record: Record) -> str:
 
 def _class_sizes(record: Record) -> str:
     counts = record.manifest["class_counts"]
-    if record.config["dataset"] is None:
+    if record.on_targets:
+        outputs = record.problem.num_outputs
+        words = f"targets of {outputs} number{'s' * (outputs > 1)}"
+        return (
+            f"{words} for {record.manifest['num_samples']} samples of {dataset_name(record)}" * record.is_free or words
+        )
+    if record.is_free:
         few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
         return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"
     return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"

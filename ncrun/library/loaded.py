@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # What a notebook shows of the last epochs, where a run has it.
 SHOWN = ("epoch", "loss", "gap", "nc1", "nc2_w", "nc2_h", "nc3", "nc4", "train_accuracy", "test_accuracy")
+SHOWN_ON_TARGETS = ("epoch", "loss", "gap", "nrc1", "nrc2", "nrc3", "nc2_w", "nc2_h", "r2", "test.r2")
 ROWS = 3
 
 
@@ -80,9 +81,9 @@ class LoadedRun(Record):
         data_dir: str | Path | None = None,
         path: str | Path | None = None,
         extend: Sequence[str | Path] = (),
-    ) -> "tuple[NDArray[np.floating[Any]], NDArray[np.int64]]":
-        """Features (N, d), in evaluation mode and the training's precision, and labels (N,): what the metrics of the
-        last epoch were measured on. Of free features, those that were trained.
+    ) -> "tuple[NDArray[np.floating[Any]], NDArray[Any]]":
+        """Features (N, d), in evaluation mode and the training's precision, and labels (N,) or targets (N, q): what the
+        metrics of the last epoch were measured on. Of free features, those that were trained.
 
         split: "train" or "test". data_dir: the folder of the data sets, as for training; of data of your own (npz,
         image_folder) the file or folder itself; left out, as the run had it. path, extend: as for network.
@@ -108,7 +109,7 @@ class LoadedRun(Record):
         return f"<ncrun.LoadedRun {self.path}: {self.summary}>"
 
     def _repr_html_(self) -> str:
-        shown = [key for key in SHOWN if key in self.metrics]
+        shown = [key for key in (SHOWN_ON_TARGETS if self.on_targets else SHOWN) if key in self.metrics]
         last = self.metrics[shown].tail(ROWS).set_index("epoch") if shown else self.metrics
         claim = f"prediction: {self.theory['claim']} {self.theory.get('source') or ''}"
         return face(str(self.path), [self.summary, claim], last)

@@ -16,7 +16,7 @@ from ncrun.checks import choice
 from ncrun.config import extensions
 from ncrun.data import SOURCES, Source, tensors
 from ncrun.data.folder import data_folder
-from ncrun.data.request import DataRequest, FreeSamples
+from ncrun.data.request import DataRequest, FreeSamples, FreeTargets
 from ncrun.data.sources.own import OwnData, opened
 from ncrun.errors import UserError
 from ncrun.models import MODELS
@@ -64,14 +64,14 @@ def network_of(
 
 def features_of(
     record: Record, split: str, path: str | Path | None, extend: Sequence[str | Path], data_dir: str | Path | None
-) -> "tuple[NDArray[np.floating[Any]], NDArray[np.int64]]":
+) -> "tuple[NDArray[np.floating[Any]], NDArray[Any]]":
     """As LoadedRun.features says."""
     choice("split", split, ("train", "test"))
     network = network_of(record, path, extend, data_dir)
-    if record.config["dataset"] is None:
+    if record.is_free:
         if split == "test":
             raise UserError("split=test: free features have no data set, and so no test split")
-        data = tensors.load(FreeSamples(tuple(record.manifest["class_counts"])), torch.device("cpu"), torch.float64)
+        data = _free_data(record, data_dir)
     else:
         data = _data(record, data_dir)
     images, labels = data.train_images, data.train_labels
@@ -114,7 +114,7 @@ def _weights(record: Record) -> dict[str, Any]:
 
 def _dtype(record: Record) -> torch.dtype:
     """Older records do not say it."""
-    name = record.config.get("dtype") or ("float64" if record.config["dataset"] is None else "float32")
+    name = record.config.get("dtype") or ("float64" if record.is_free else "float32")
     choice(f"{record.path}: dtype", name, ("float32", "float64"))
     dtype: torch.dtype = getattr(torch, name)
     return dtype
@@ -122,7 +122,7 @@ def _dtype(record: Record) -> torch.dtype:
 
 def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int, int] | None:
     """None of free features."""
-    if record.config["dataset"] is None:
+    if record.is_free:
         return None
     recorded = record.manifest.get("image_shape")
     if recorded is None:
@@ -133,12 +133,26 @@ def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int,
     return channels, height, width
 
 
+def _free_data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
+    """Labels, or targets, of free features."""
+    request: FreeSamples | FreeTargets = FreeSamples(tuple(record.manifest["class_counts"]))
+    if record.on_targets:
+        request = FreeTargets(_same_source(record, data_dir), data_folder(None))
+    return tensors.load(request, torch.device("cpu"), torch.float64)
+
+
+def _same_source(record: Record, data_dir: str | Path | None) -> Source:
+    """Raises UserError if the data are not those of the run."""
+    source = _source(record, data_dir)
+    opened.cache_clear()  # a program may go on for days while its user's files change
+    if source.digest != record.manifest.get("data_hash"):
+        raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained on them")
+    return source
+
+
 def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
     """The run's splits. Raises UserError if the files are not there, or not those of the run."""
-    config, manifest, source = record.config, record.manifest, _source(record, data_dir)
-    opened.cache_clear()  # a program may go on for days while its user's files change
-    if source.digest != manifest.get("data_hash"):
-        raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained on them")
+    config, manifest, source = record.config, record.manifest, _same_source(record, data_dir)
     classes = config.get("classes")
     request = DataRequest(
         source=source,

@@ -15,6 +15,7 @@ from ncrun.metrics.frames import DEEP_COLLAPSE, FRAMES, RANK
 from ncrun.metrics.metric import Metric
 from ncrun.metrics.nc1_bound import NC1_BOUNDS
 from ncrun.metrics.optimum import BALANCE, OPTIMUM
+from ncrun.metrics.regression import REGRESSION
 from ncrun.registry import Registry
 
 __all__ = ["METRICS", "Metric", "at_level", "words_of"]
@@ -34,6 +35,7 @@ METRICS: Registry[Metric] = Registry(
         BALANCE,
         *NC1_BOUNDS,
         *DEEP_COLLAPSE,
+        *REGRESSION,
         *FREE_FEATURES,
     ),
 )

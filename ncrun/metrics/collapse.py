@@ -22,7 +22,8 @@ DISTANCES = (
     "distance of W W^T, Hbar^T Hbar, W Hbar to the prediction, each divided by its Frobenius norm. W is the product of"
     " the head's layers, Hbar the class means, centred by the sample-weighted mean in settings with a bias on features"
     " of free sign, and raw else. Where a bottleneck leaves the optimum a choice, the distance is to the nearest"
-    " optimum. Of a ReLU head's inner layers `nc2_h` alone"
+    " optimum. Of a ReLU head's inner layers `nc2_h` alone. On targets the features of all"
+    " samples stand in Hbar's place"
 )
 BALANCED = "the same distances to the prediction for equal class counts"
 ETF = (
@@ -102,7 +103,7 @@ COLLAPSE = (
         r"$\mathrm{NC2}_W$",
         DISTANCES,
         lambda measured: measured.to_prediction[0],
-        ("run", "head"),
+        ("run", "head", "targets"),
         live="NC2 W",
     ),
     Metric(
@@ -111,7 +112,7 @@ COLLAPSE = (
         r"$\mathrm{NC2}_H$",
         DISTANCES,
         lambda measured: measured.to_prediction[1],
-        ("run", "head", "relu", "test"),
+        ("run", "head", "relu", "test", "targets"),
         live="NC2 H",
     ),
     Metric(
@@ -120,7 +121,7 @@ COLLAPSE = (
         r"$\mathrm{NC3}$",
         DISTANCES,
         lambda measured: measured.to_prediction[2],
-        ("run", "head", "test"),
+        ("run", "head", "test", "targets"),
         live="NC3",
     ),
     Metric(

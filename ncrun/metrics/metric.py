@@ -3,12 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ncrun.errors import UserError
-
-if TYPE_CHECKING:
-    from ncrun.metrics.measured import Layer
 
 # None: not determined. Never a made-up number. A list has a number for each class.
 Value = float | int | list[float] | list[float | None] | None
@@ -24,6 +21,8 @@ LEVELS = {
         "a tapped layer of the backbone, from the same forward pass; a convolutional one averaged over its positions",
     ),
     "test": ("test.KEY", "the test split, against the prediction from the training counts"),
+    "targets": ("KEY", "a run on targets of numbers in place of classes, over all training samples"),
+    "test_targets": ("test.KEY", "the test split of such a run"),
 }
 
 
@@ -39,7 +38,8 @@ class Metric:
     key: its name; the column's, with what its level puts before it. A metric of the level "test" alone is called by
     its key as it stands. words: for the axis of a figure. latex: for the header of a table, in LaTeX's text mode.
     definition: what a reader of the number must know, in Markdown; metrics with the same one share a line of the table.
-    function: of a Measured (at the levels "relu" and "tap" of a Layer, which has no head above it). It returns a
+    function: of a Measured (at the levels "relu" and "tap" of a Layer, which has no head above it; at "targets" and
+    "test_targets" of an OnTargets, which has no classes). It returns a
     number, a list or vector with one for each class, or None where nothing is determined. A number that is not
     finite, or a FloatingPointError, ends the run as diverged; any other exception is a mistake in the function.
     None: written by the training itself.
@@ -67,7 +67,7 @@ class Metric:
         if unknown:
             raise UserError(f"metric={self.key}: levels={unknown[0]}: not a tuple of {', '.join(LEVELS)}")
 
-    def of(self, measured: "Layer") -> Value:
+    def of(self, measured: Any) -> Value:
         """Its value there: a number, a list with one for each class, or None."""
         assert self.function is not None
         found = self.function(measured)

@@ -1,7 +1,8 @@
 """A split's features and outputs beside targets of numbers: what the metrics of regression are made from."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -49,7 +50,9 @@ class OnTargets:
         rounding = torch.finfo(self.precision).eps * float(self.points.abs().max())
         if float(norms.max()) <= rounding * math.sqrt(self.points.shape[1]):
             return None
-        return self.deviations[norms > 0] / norms[norms > 0, None]
+        apart = norms > 0
+        units: Tensor = self.deviations[apart] / norms[apart, None]
+        return units
 
     @cached_property
     def nrc1(self) -> float | None:
@@ -92,18 +95,18 @@ class OnTargets:
         return as_array(self.weight @ self.weight.T)
 
     @cached_property
-    def errors(self) -> Tensor:
-        """(N, q)."""
-        return self.points @ self.weight.T + self.head.bias - self.targets
+    def outputs(self) -> Tensor:
+        """(N, q), with the bias."""
+        return self.points @ self.weight.T + self.head.bias
 
     @property
     def mse(self) -> float:
-        return float(self.errors.square().mean())
+        return float((self.outputs - self.targets).square().mean())
 
     @property
     def r2(self) -> float | None:
-        total = float((self.targets - self.targets.mean(dim=0)).square().sum())
-        return 1 - float(self.errors.square().sum()) / total if total > 0 else None
+        variance = float((self.targets - self.targets.mean(dim=0)).square().mean())
+        return 1 - self.mse / variance if variance > 0 else None
 
     @cached_property
     def centred(self) -> tuple[Tensor, Tensor]:
@@ -160,18 +163,22 @@ def _gram_distance(points: Tensor, targets: Tensor, found: Directions) -> float 
 
 
 def target_row(
-    features: Tensor, targets: Tensor, head: Head, objective: Objective, target: Prediction, penalty_parameters: object
+    features: Tensor,
+    targets: Tensor,
+    head: Head,
+    objective: Objective,
+    target: Prediction,
+    parameters: Iterable[Tensor] = (),
 ) -> Metrics:
-    """Every metric of the training split. features: (N, d). targets: (N, q). Raises FloatingPointError if the loss or a
-    metric is not finite."""
-    points = features.double()
-    whole = OnTargets(points, targets, head, target, features.dtype)
-    data_term = float(objective.data_sum(whole.errors + targets, targets)) / len(targets)
-    penalty = float(objective.penalty(head.weights, penalty_parameters, float(points.square().sum())))  # type: ignore[arg-type]
-    loss = data_term + penalty
+    """Every metric of the training split. features: (N, d). targets: (N, q). target: the prediction. parameters: all
+    that the objective decays, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric
+    is not finite."""
+    measured = OnTargets(features.double(), targets, head, target, features.dtype)
+    data_term = float(objective.data_sum(measured.outputs, targets)) / len(targets)
+    loss = data_term + float(objective.penalty(head.weights, parameters, float(measured.points.square().sum())))
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss}")
-    return values_at("targets", OnTargets(points, targets, head, target, features.dtype, loss, data_term))
+    return values_at("targets", replace(measured, loss=loss, data_term=data_term))
 
 
 def target_transfer(features: Tensor, targets: Tensor, head: Head, target: Prediction) -> Metrics:

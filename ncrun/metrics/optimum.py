@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ncrun.metrics.ledger import Ledger
     from ncrun.metrics.measured import Measured
 
+EITHER = ("run", "targets")
 LOSS = "the full objective, and its data term"
 
 
@@ -67,6 +68,7 @@ OPTIMUM = (
         "loss",
         LOSS,
         lambda measured: measured.loss,
+        EITHER,
         live="loss",
     ),
     Metric(
@@ -75,6 +77,7 @@ OPTIMUM = (
         "data term",
         LOSS,
         lambda measured: measured.data_term,
+        EITHER,
     ),
     Metric(
         "gap",
@@ -82,6 +85,7 @@ OPTIMUM = (
         r"loss / optimum $-$ 1",
         "loss / proven or certified optimum - 1; else null",
         gap,
+        EITHER,
         live="gap",
     ),
     _entry("within_class", "ledger: within-class spread", "within-class spread", lambda ledger: ledger.within_class),
@@ -97,4 +101,5 @@ BALANCE = Metric(
     "the largest relative Frobenius distance in lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T between neighbouring"
     " layers of a linear head",
     balance,
+    EITHER,
 )

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 TARGETS = ("targets",)
 SPLITS = ("targets", "test_targets")
-UNIT = "h the features minus their mean, each divided by its norm; its mean over the samples"
 NRC = (
-    f"on targets of q numbers (Andriopoulos et al. 2024): squared distance of h to the span of the q strongest principal"
-    f" directions of the features (`nrc1`) and to the span of W's rows (`nrc2`), {UNIT}; squared distance of"
-    " N(W W^T) to the nearest N(Sigma^(1/2) - c I) with 0 <= c <= the smallest eigenvalue of Sigma^(1/2) (`nrc3`), N(A) ="
-    " A/||A||_F, Sigma the targets' covariance (without a bias, their second moment). Where q is 1 `nrc3` is null, as"
-    " every number then is in the family; so is `nrc1` where q directions are all"
+    "on targets of q numbers (Andriopoulos et al. 2024), h being the features minus their mean, each divided by its"
+    " norm, and N(A) = A/||A||_F: mean over samples of the squared distance of h to the span of the features' q"
+    " strongest principal directions (`nrc1`), and of W's rows (`nrc2`); squared distance of N(W W^T) to the nearest"
+    " N(Sigma^(1/2) - c I), c from 0 to the smallest eigenvalue of Sigma^(1/2), Sigma the targets' covariance, or"
+    " without a bias their second moment (`nrc3`). Null where there is nothing to tell: `nrc3` of one number, `nrc1` of"
+    " q directions that are all. With more than one layer an optimum has another W W^T: see `nc2_w`"
 )
 FIT = (
     "on targets of q numbers: squared error over the targets' squared distance to their mean, both summed over samples"
@@ -39,9 +39,7 @@ REGRESSION = (
     Metric(
         "nrc1", "NRC1: features outside q directions", "NRC1", NRC, lambda measured: measured.nrc1, SPLITS, live="NRC1"
     ),
-    Metric(
-        "nrc2", "NRC2: features outside W's rows", "NRC2", NRC, lambda measured: measured.nrc2, SPLITS, live="NRC2"
-    ),
+    Metric("nrc2", "NRC2: features outside W's rows", "NRC2", NRC, lambda measured: measured.nrc2, SPLITS, live="NRC2"),
     Metric("nrc3", "NRC3: W W^T to its family", "NRC3", NRC, lambda measured: measured.nrc3, TARGETS, live="NRC3"),
     Metric("r2", "share of variance explained", r"$R^2$", FIT, lambda measured: measured.r2, SPLITS, live="R2"),
     Metric("mse", "mean squared error", "squared error", FIT, lambda measured: measured.mse, SPLITS),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -207,10 +208,10 @@ def layer_of(
     )
 
 
-def values_at(level: str, measured: Layer, prefix: str = "", absent: dict[str, str] | None = None) -> Metrics:
-    """Every metric of a level. prefix: of the columns' names. absent: takes, by column, the reason why a metric is null
-    for which a sum was not collected. Raises FloatingPointError that names the metric that is not finite: what is not
-    determined is null, never a NaN."""
+def values_at(level: str, measured: Any, prefix: str = "", absent: dict[str, str] | None = None) -> Metrics:
+    """Every metric of a level. measured: what they are found from. prefix: of the columns' names. absent: takes, by
+    column, the reason why a metric is null for which a sum was not collected. Raises FloatingPointError that names the
+    metric that is not finite: what is not determined is null, never a NaN."""
     first = FIRST.get(level, ())
     found: Metrics = {}
     for metric in sorted(at_level(level), key=lambda each: first.index(each.key) if each.key in first else len(first)):

@@ -43,6 +43,16 @@ class Record:
     broken: tuple[str, ...] | None = None
 
     @property
+    def on_targets(self) -> bool:
+        """Whether it was trained on targets of numbers: it has no classes, and nothing that is measured by them."""
+        return not self.manifest["class_counts"]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its features are parameters themselves."""
+        return self.config["dataset"] is None or self.config["model"]["name"] in older.FREE
+
+    @property
     def problem(self) -> Problem:
         """The problem that the run posed to theory. Raises UserError if an older record does not say it."""
         return older.problem_of(self.config, self.manifest, self.path) if self.posed is None else self.posed
@@ -122,10 +132,10 @@ def _read_rows(place: Place) -> list[dict[str, Any]]:
 
 def parse_row(line: bytes, where: str) -> dict[str, Any]:
     """A line of metrics.jsonl: a whole number of epochs, and numbers or nulls; lists of them for what there is of each
-    class. Raises UserError for any other."""
+    class, or direction. Raises UserError for any other."""
     row = _parse(line, where)
     for key, value in row.items():
-        values = value if isinstance(value, list) and key.startswith("class.") else (value,)
+        values = value if isinstance(value, list) and key.startswith(whole.LISTS) else (value,)
         for each in values:
             if not (each is None or whole.is_number(each)):
                 raise UserError(f"{where}: {key} is not what a run writes")

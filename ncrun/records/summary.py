@@ -33,7 +33,7 @@ def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
     A distance is the largest of nc2_w, nc2_h and nc3. NC1 is named where it says something else than the effective
     NC1, as with classes that share directions.
     """
-    parts = [_distance(row, theory), _gap(row, theory), _bounded(row), _lost(row, theory), _spread(row)]
+    parts = [_distance(row, theory), gap_in_words(row, theory), _bounded(row), _lost(row, theory), _spread(row)]
     return "; ".join(part for part in parts if part)
 
 
@@ -60,7 +60,8 @@ def distance(row: dict[str, Any], prefix: str = "") -> float | None:
     return max(known) if len(known) == len(values) else None
 
 
-def _gap(row: dict[str, Any], theory: dict[str, Any]) -> str:
+def gap_in_words(row: dict[str, Any], theory: dict[str, Any]) -> str:
+    """How far the loss is from the optimum, and what keeps it from there."""
     if row["loss"] is None:  # of a network trained elsewhere whose decays are not known
         return ""
     if row.get("gap") is None:

@@ -36,6 +36,11 @@ COLUMNS = (
     "nc4",
     "train_accuracy",
     "test_accuracy",
+    "nrc1",
+    "nrc2",
+    "nrc3",
+    "r2",
+    "test.r2",
     *DERIVED,
 )
 # What a narrow terminal shows, the most telling first.

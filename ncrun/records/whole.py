@@ -89,7 +89,8 @@ MANIFEST: Entries = {
     "experiment": MAYBE_TEXT,
     "scale": MAYBE_TEXT,
     "dataset": MAYBE_TEXT,
-    "class_counts": lambda value: list_of(is_count)(value) and len(value) > 1,
+    # Of a run on targets, which has no classes, an empty list.
+    "class_counts": lambda value: value == [] or (list_of(is_count)(value) and len(value) > 1),
     "num_samples": is_count,
     "effective_decays": is_group,
 }
@@ -155,6 +156,20 @@ ROW: Entries = {
     "train_accuracy": is_number,
     **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3"), MAYBE_NUMBER),
 }
+ROW_ON_TARGETS: Entries = {
+    **{key: kind for key, kind in ROW.items() if key not in ("train_accuracy", "nc1")},
+    **dict.fromkeys(("nrc1", "nrc2", "nrc3", "r2"), MAYBE_NUMBER),
+    "mse": is_number,
+}
+DIRECTION: Entries = {
+    "deviation": is_positive,
+    "kept": is_decay,
+    "weight_norm_sq": is_decay,
+    "feature_norm_sq": is_decay,
+    "lost": is_flag,
+}
+# What a column is called that has a number for each class, or for each direction of targets.
+LISTS = ("class.", "direction.")
 PER_CLASS = ("class.margin", "class.weight_norm_sq", "class.feature_norm_sq")
 
 
@@ -197,7 +212,11 @@ def check_manifest(manifest: dict[str, Any], config: dict[str, Any], path: Path)
 
 
 def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
-    """theory.json. Raises UserError."""
+    """theory.json. K: 0 of a run on targets. Raises UserError."""
+    if K == 0:
+        require(theory, {"directions": any_of(list_of(is_group), list_of(is_group, 0), is_null)}, path)
+        for i, entry in enumerate(theory["directions"] or ()):
+            require(entry, DIRECTION, path, f"directions.{i}.")
     matrix = any_of(square(K), is_null)
     require(theory, {"claim": word_of(*CLAIMS)}, path)
     entries: Entries = {
@@ -228,7 +247,11 @@ def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
 
 
 def check_measured(measured: dict[str, Any], K: int, path: Path) -> None:
-    """geometry.json. Raises UserError."""
+    """geometry.json. K: 0 of a run on targets. Raises UserError."""
+    if K == 0:
+        rows = measured.get("weight_gram")
+        require(measured, {"weight_gram": square(len(rows) if isinstance(rows, list) else 1)}, path)
+        return
     entries = dict.fromkeys(("weight_gram", "feature_gram", "logits"), square(K))
     require(measured, entries, path, later={"singular_values": is_group})
     for layer in measured.get("singular_values", {}):
@@ -241,14 +264,15 @@ def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> No
     before: dict[str, Any] = {}
     for number, row in enumerate(rows, start=1):
         where = path.with_name(f"{path.name}, line {number}")
-        require(row, {**ROW, "factor": is_number} if "factor" in row else ROW, where)
+        wanted, per_class = (ROW, PER_CLASS) if K else (ROW_ON_TARGETS, ())
+        require(row, {**wanted, "factor": is_number} if "factor" in row else wanted, where)
         of_classes = {key for key in row if key.startswith("class.")}
-        for key in (before.keys() - row.keys()) | (set(PER_CLASS) - of_classes):
+        for key in (before.keys() - row.keys()) | (set(per_class) - of_classes):
             raise UserError(f"{where}: is not what a run writes: {key} is missing")
         for key in of_classes:
-            if (row[key] is not None or key in PER_CLASS) and not (isinstance(row[key], list) and len(row[key]) == K):
+            if (row[key] is not None or key in per_class) and not (isinstance(row[key], list) and len(row[key]) == K):
                 raise UserError(f"{where}: is not what a run writes: {key} has no entry for each of {K} classes")
-        for key in PER_CLASS:
+        for key in per_class:
             if None in row[key]:
                 raise UserError(f"{where}: is not what a run writes: {key} has a null")
         if row["epoch"] <= before.get("epoch", -1):

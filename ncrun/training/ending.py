@@ -12,6 +12,7 @@ from ncrun.models.network import Network
 from ncrun.models.saved import head_digest
 from ncrun.records import RunDirectory
 from ncrun.records.summary import describe
+from ncrun.records.target_summary import describe_on_targets
 from ncrun.records.verdict import judge
 from ncrun.run import Run
 from ncrun.training.checkpoint import Progress
@@ -39,10 +40,11 @@ def outcome(
 ) -> dict[str, Any]:
     """What the manifest says of a run's result; writes geometry.json."""
     row = record.last_row()
-    ending: dict[str, Any] = {"summary": describe(row, theory)}
+    words = describe(row, theory) if run.problem.targets is None else describe_on_targets(row, theory)
+    ending: dict[str, Any] = {"summary": words}
     if run.descent.path:
         ending["summary"] = f"settled at {len(run.descent.path)} decays, one after the other"
-    elif run.is_free:
+    elif run.is_free and run.problem.targets is None:
         verdict = judge(row, theory)
         ending["verdict"] = asdict(verdict)
         ending["summary"] = f"{verdict.word}; {ending['summary']}"
@@ -51,7 +53,7 @@ def outcome(
         ending["head_digest"] = head_digest(
             [weight[0] for weight in head.weights], None if head.bias is None else head.bias[0]
         )
-    if run.problem.num_classes <= MOST_CLASSES_WRITTEN:
+    if run.problem.num_outputs <= MOST_CLASSES_WRITTEN:
         record.write_json("geometry.json", evaluator.measured_matrices(network))
     return ending
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ncrun.data.tensors import RunData
+from ncrun.metrics.on_targets import target_row, target_transfer
 from ncrun.metrics.relu_head import layer_inputs, top_layer
 from ncrun.metrics.rows import tap_metrics, training_metrics, transfer_metrics
 from ncrun.metrics.scatter import between_directions, class_means
@@ -65,7 +66,7 @@ class Evaluator:
         self.objective = objective
         self.target = target
         self.taps = taps
-        self.baseline = predict(target.problem.balanced())
+        self.baseline = target if target.problem.targets else predict(target.problem.balanced())
 
     def scaled(self, factor: float) -> "Evaluator":
         """The same for all decays times a factor."""
@@ -78,13 +79,15 @@ class Evaluator:
 
         Raises FloatingPointError if training diverged, and NegativeFeatures.
         """
+        row = self._on_targets(network) if self.target.problem.targets else self._on_classes(network)
+        if isinstance(network, FreeFeatures):
+            row["stationarity"] = stationarity(network, self.objective, self.data.train_labels)
+        return row
+
+    def _on_classes(self, network: Network | FreeFeatures) -> dict[str, Any]:
         data = self.data
         features, tapped_layers = features_of(network, data.train_images, self.taps)
-        if self.target.problem.feature_sign == "nonnegative" and bool((features < 0).any()):
-            raise NegativeFeatures(
-                f"features have become negative (down to {float(features.min()):.3g}), and the prediction is for"
-                " nonnegative ones; model.feature_sign=free makes it another run, predicted as what it is"
-            )
+        self._check_sign(features)
         head = network.head.in_float64()
         with torch.no_grad():
             parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
@@ -107,17 +110,37 @@ class Evaluator:
                 row |= transfer_metrics(test_features, data.test_labels, head, means, self.target)
             else:
                 row["test_accuracy"] = None
-        if isinstance(network, FreeFeatures):
-            row["stationarity"] = stationarity(network, self.objective, data.train_labels)
         return row
+
+    def _on_targets(self, network: Network | FreeFeatures) -> dict[str, Any]:
+        data, head = self.data, network.head.in_float64()
+        features, _ = features_of(network, data.train_images)
+        self._check_sign(features)
+        with torch.no_grad():
+            parameters = (parameter.double() for parameter in network.parameters())
+            row = target_row(features, data.train_labels, head, self.objective, self.target, parameters)
+            if data.test_images is not None and data.test_labels is not None:
+                test_features, _ = features_of(network, data.test_images)
+                row |= target_transfer(test_features, data.test_labels, head, self.target)
+        return row
+
+    def _check_sign(self, features: Tensor) -> None:
+        if self.target.problem.feature_sign == "nonnegative" and bool((features < 0).any()):
+            raise NegativeFeatures(
+                f"features have become negative (down to {float(features.min()):.3g}), and the prediction is for"
+                " nonnegative ones; model.feature_sign=free makes it another run, predicted as what it is"
+            )
 
     @torch.no_grad()
     def measured_matrices(self, network: Network | FreeFeatures) -> dict[str, Any]:
         """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
 
         In these, means are centred where they are for nc2_h. And by layer ("head.1", "tap.relu2") the
-        singular values of its class means, not centred, the largest first.
+        singular values of its class means, not centred, the largest first. On targets W W^T alone.
         """
+        if self.target.problem.targets:
+            product = network.head.in_float64().suffixes()[0]
+            return {"weight_gram": (product @ product.T).tolist()}
         features, tapped_layers = features_of(network, self.data.train_images, self.taps)
         head = network.head.in_float64()
         labels, K = self.data.train_labels, len(head.bias)
