@@ -133,10 +133,13 @@ class OnTargets:
         found = self.target.directions
         if found is None or not found.kept.any():
             return None, None, None
+        on_weights = shape_distance(self.weight_gram, found.weight_gram(0))
+        if self.target.problem.bias and self.units is None:
+            return on_weights, None, None
         points, targets = self.centred
         outputs, expected = as_array(points @ self.weight.T), as_array(targets) @ found.output_map().T
         return (
-            shape_distance(self.weight_gram, found.weight_gram(0)),
+            on_weights,
             _gram_distance(points, targets, found),
             shape_distance(outputs, expected),
         )
