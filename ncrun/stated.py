@@ -9,6 +9,7 @@ from ncrun.checks import LAYERS, WIDTH, Bounds, choice
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES, Options
 from ncrun.problem import Problem
+from ncrun.targets import LARGEST_TARGET, MOST_OUTPUTS, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -18,7 +19,7 @@ WIDE = 64
 
 
 def stated(
-    counts: "ArrayLike",
+    counts: "ArrayLike | None",
     loss: str,
     depth: int,
     bias: bool,
@@ -28,9 +29,10 @@ def stated(
     widths: int | Sequence[int] | None = None,
     head: str = "linear",
     options: Options | None = None,
+    targets: "ArrayLike | None" = None,
 ) -> Problem:
-    """The problem of a head of `depth` layers on features of `counts` samples. The arguments are those of
-    `ncrun.predict`. options: of the loss; None for none.
+    """The problem of a head of `depth` layers on features of `counts` samples, or of samples with `targets`. The
+    arguments are those of `ncrun.predict`. options: of the loss; None for none.
 
     Raises UserError that names the argument and what it may be.
     """
@@ -39,18 +41,22 @@ def stated(
     choice("head", head, ("linear", "relu"))
     if not isinstance(bias, bool | np.bool_):
         raise UserError(f"bias={bias!r}: must be True or False")
-    sizes = _counts(counts)
+    moments = None if targets is None else _moments(counts, targets)
+    if moments is not None and not known.takes_targets:
+        raise UserError(f"loss={loss}: needs classes, and targets are numbers; take mse")
+    sizes = _counts(counts) if moments is None else ()
     decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth, LAYERS))
     problem = Problem(
         loss=loss,
         counts=sizes,
-        widths=_widths(widths, depth, len(sizes)),
+        widths=_widths(widths, depth, len(sizes) if moments is None else moments.num_outputs),
         bias=bool(bias),
         weight_decays=decays or (1.0,) * depth,  # the scale-free target does not depend on its size
         feature_decay=None if decay_feature is None else float(decay_feature),
         decay_mode="parameters" if decay_feature is None else "features",
         feature_sign=feature_sign,
         head=head,
+        targets=moments,
     )
     return (options or Options()).posed(problem, known)
 
@@ -85,7 +91,28 @@ def _decay(name: str, value: Any) -> float:
     return number
 
 
-def _counts(counts: "ArrayLike") -> tuple[float, ...]:
+def _moments(counts: "ArrayLike | None", targets: "ArrayLike") -> Targets:
+    """Of targets (N,) or (N, q). Raises UserError."""
+    if counts is not None:
+        raise UserError("targets: stand in place of classes; leave counts out")
+    try:
+        array = np.asarray(targets)
+    except ValueError:  # a ragged list
+        array = np.empty(())
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not array.size:
+        raise UserError("targets: must be an array of numbers, (N,) or (N, q), a row for each sample")
+    array = array.reshape(len(array), -1).astype(float)
+    if array.shape[1] > MOST_OUTPUTS:
+        raise UserError(f"targets: have {array.shape[1]} numbers for each sample; at most {MOST_OUTPUTS}")
+    sound = (np.abs(array) <= LARGEST_TARGET).all(axis=1)  # of what is not finite no comparison holds
+    if not sound.all():
+        raise UserError(f"targets: row {int(np.argmin(sound))} holds a number that is not finite, or too large")
+    return Targets.of(array)
+
+
+def _counts(counts: "ArrayLike | None") -> tuple[float, ...]:
+    if counts is None:
+        raise UserError("counts: needs the samples of each class, such as counts=[100, 50, 10]; or give targets=")
     numbers = _listed("counts", counts, "class")
     if len(numbers) < 2:
         raise UserError("counts: needs the samples of each of two classes or more, such as counts=[100, 50, 10]")

@@ -39,6 +39,11 @@ class Targets:
         """q."""
         return len(self.mean)
 
+    @property
+    def words(self) -> str:
+        """Such as "targets of 3 numbers"."""
+        return f"targets of {self.num_outputs} number{'s' * (self.num_outputs > 1)}"
+
     def moment(self, centred: bool) -> Array:
         """(q, q): the covariance, or the mean of y y^T."""
         mean = np.array(self.mean)

@@ -57,9 +57,9 @@ def _later(module: str, function: str) -> "Callable[..., Figure]":
     return draw
 
 
-def _built_in(key: str, place: str, words: str, suffix: str | None = None) -> Drawing:
+def _built_in(key: str, place: str, words: str, suffix: str | None = None, on_targets: bool = False) -> Drawing:
     """place: module.function in this package."""
-    return Drawing(key, _later(*place.split(".")), suffix, words)
+    return Drawing(key, _later(*place.split(".")), suffix, words, on_targets)
 
 
 DRAWINGS = Registry(
@@ -82,6 +82,12 @@ DRAWINGS = Registry(
             "angles",
             "classes.angles",
             "angles of classifier rows and class means over the class size, beside the formula",
+        ),
+        _built_in(
+            "regression",
+            "regression.regression",
+            "NRC1, NRC2, NRC3 and W W^T on targets of numbers, measured beside predicted",
+            on_targets=True,
         ),
         _built_in(
             "remedies",

@@ -89,7 +89,7 @@ def _draw(ax: Axes, record: Record, line: Line, colour: Any, label: str | None) 
         known = frame[frame[line.column].notna()]
         x, y = known[abscissa(record)], known[line.column]
         if line.member is not None:
-            ax.plot(x, np.array([row[line.member] for row in y], dtype=float), **way | style)
+            ax.plot(x, np.array([row[line.member] for row in y], dtype=float), label=label, **way | style)
         elif line.is_error:
             ax.plot(x, 1 - y, label=label, **way | style)
         else:

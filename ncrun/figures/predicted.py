@@ -20,6 +20,8 @@ NAMED_COUNTS = 12
 def predicted(prediction: Prediction) -> Figure:
     """W W^T, the class means' Gram matrix, W Hbar, and the margins; a shape without a scale is divided by its Frobenius
     norm. Raises UserError where no matrix is predicted."""
+    if prediction.problem.targets is not None:
+        raise UserError("targets have no classes to draw; the prediction's directions are its table()")
     if not prediction.layers or prediction.tie is not None or prediction.logits is None:
         reason = prediction.note or "more classes of one size than the narrowest layer can hold"
         raise UserError(f"no matrices to draw (claim {prediction.claim}): {reason}")

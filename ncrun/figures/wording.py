@@ -219,11 +219,10 @@ def _batch_words(record: Record) -> str:
 def _class_sizes(record: Record) -> str:
     counts = record.manifest["class_counts"]
     if record.on_targets:
-        outputs = record.problem.num_outputs
-        words = f"targets of {outputs} number{'s' * (outputs > 1)}"
-        return (
-            f"{words} for {record.manifest['num_samples']} samples of {dataset_name(record)}" * record.is_free or words
-        )
+        targets = record.problem.targets
+        assert targets is not None
+        samples = f" for {record.manifest['num_samples']} samples of {dataset_name(record)}"
+        return targets.words + (samples if record.is_free else "")
     if record.is_free:
         few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
         return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"

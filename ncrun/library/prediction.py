@@ -39,8 +39,11 @@ class Forecast(Prediction):
 
     @property
     def weight_gram(self) -> Array | None:
-        """(K, K): W W^T of the head's product W = W_M..W_1; of a ReLU head, of its last layer. None where nothing, or
-        no single matrix, is predicted. With claim "transferred" only its direction means something."""
+        """(K, K), of targets (q, q): W W^T of the head's product W = W_M..W_1; of a ReLU head, of its last layer. None
+        where nothing, or no single matrix, is predicted. With claim "transferred" only its direction means
+        something."""
+        if self.directions is not None:
+            return self.directions.weight_gram(0)
         return self.layers[0].weight_gram if self.layers and self.tie is None else None
 
     @property
@@ -64,9 +67,12 @@ class Forecast(Prediction):
         return remedies(self.problem)
 
     def table(self) -> "pd.DataFrame":
-        """A row for each class, its columns the entries of `classes` in theory.json; None where not determined."""
+        """A row for each class, its columns the entries of `classes` in theory.json; None where not determined. Of
+        targets a row for each principal direction, as in `directions` there."""
         import pandas as pd
 
+        if self.problem.targets is not None:
+            return pd.DataFrame(as_json(self)["directions"] or []).rename_axis("direction")
         return pd.DataFrame(as_json(self)["classes"]).rename_axis("class")
 
     def plot(self) -> "Figure":
@@ -79,8 +85,9 @@ class Forecast(Prediction):
 
     def __repr__(self) -> str:
         problem = self.problem
+        outputs = f"{problem.num_classes} classes" if problem.targets is None else f"{problem.num_outputs} targets"
         value = "" if self.objective is None else f", objective {self.objective:.6g}"
-        return f"<ncrun.Prediction {self.claim}: {problem.num_classes} classes, {described(problem)}{value}>"
+        return f"<ncrun.Prediction {self.claim}: {outputs}, {described(problem)}{value}>"
 
     def __str__(self) -> str:
         return as_table(self)
@@ -95,9 +102,10 @@ class Forecast(Prediction):
 
 
 def predict(
-    counts: "ArrayLike",
+    counts: "ArrayLike | None" = None,
     loss: str = "mse",
     *,
+    targets: "ArrayLike | None" = None,
     label_smoothing: float = 0.0,
     class_weights: str | Sequence[float] | None = None,
     logit_adjustment: float = 0.0,
@@ -114,6 +122,8 @@ def predict(
         data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2,   data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE.
 
     counts: training samples of each class, (K,), K >= 2; fractions are allowed.
+    targets: in place of counts, of "mse": the training samples' targets, (N,) or (N, q): regression, several labels at
+        once, soft labels. `directions` of what is returned then has the optimum; what is by class is empty.
     loss: "mse", "ce", or the key of a registered loss; one that no theorem covers is predicted "none".
     label_smoothing: of "ce", the share of each target that is spread evenly over all classes, in [0, 1).
     class_weights: of "ce", what a sample of each class weighs, or "balanced", N / (K n_k); the sum stays divided by N.
@@ -131,7 +141,7 @@ def predict(
     """
     options = Options(label_smoothing, class_weights, logit_adjustment)
     return Forecast.of(
-        stated(counts, loss, depth, bias, feature_sign, decay_weight, decay_feature, widths, head, options)
+        stated(counts, loss, depth, bias, feature_sign, decay_weight, decay_feature, widths, head, options, targets)
     )
 
 

@@ -70,9 +70,10 @@ def numbers_of(record: Record) -> int:
 
 
 def _kinds(record: Record) -> tuple[list[str], list[str]]:
-    """The columns with a number, and those with one for each class."""
+    """The columns with a number, and those with one for each class. The page has no place for the directions of
+    targets."""
     lists = [name for name in record.metrics if name.startswith("class.")]
-    return [name for name in record.metrics if name not in lists], lists
+    return [name for name in record.metrics if name not in lists and not name.startswith("direction.")], lists
 
 
 def palette() -> list[str]:

@@ -213,7 +213,7 @@ def as_table(geometry: Prediction) -> str:
 
 
 def _outputs(problem: Problem) -> str:
-    return f"{problem.num_classes} classes" if problem.targets is None else f"targets of {problem.num_outputs} numbers"
+    return f"{problem.num_classes} classes" if problem.targets is None else problem.targets.words
 
 
 def _decays(geometry: Prediction) -> str:

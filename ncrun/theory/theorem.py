@@ -115,7 +115,7 @@ def _in_words(problem: Problem) -> str:
 
 def _outputs_in_words(problem: Problem) -> str:
     if problem.targets is not None:
-        return f"targets of {problem.num_outputs} numbers"
+        return problem.targets.words
     return "equal class counts" if problem.is_balanced else "unequal class counts"
 
 

@@ -1,0 +1,57 @@
+"""Runs on targets of numbers: neural regression collapse over training, and what is measured over what is predicted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncrun.figures import arrangement, convergence, directions, panels
+from ncrun.figures.arrangement import Curve
+from ncrun.records.read import Record
+
+OVER_TIME = ("nrc1", "nrc2", "nrc3", "nc2_w", "gap")
+MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "none", "linestyle": ""}
+
+
+def regression(records: Sequence[Record]) -> Figure:
+    """NRC1 to NRC3, the distance of W W^T to the prediction and the gap over training; and at the end the squared norm
+    of W along each principal direction of the targets over the predicted one. A row for each architecture, data set or
+    bias. Raises UserError for more rows than fit on a page."""
+    rows = arrangement.arrange(records)
+    figure, axes = panels.grid(len(rows), len(OVER_TIME) + 1, width=2.0, height=1.9)
+    for row, line in zip(rows, axes, strict=True):
+        for ax, key in zip(line, OVER_TIME, strict=False):
+            convergence.curves(ax, row.curves, key, mark=False)
+        _measured_over_predicted(line[-1], row.curves)
+    arrangement.label_rows(axes, rows)
+    diagonal = Line2D([], [], label="as predicted", **panels.PREDICTION)
+    panels.legend_above(figure, [*convergence.legend(rows), diagonal])
+    panels.caption(
+        figure, convergence.caption(records, "Right: a mark for each direction of the targets in each seed.")
+    )
+    return figure
+
+
+def _measured_over_predicted(ax: Axes, curves: Sequence[Curve]) -> None:
+    shown: list[float] = []
+    for curve in curves:
+        for record in curve.records:
+            values = directions.measured(record, "direction.weight_norm_sq")
+            expected = directions.predicted(record, "weight_norm_sq")
+            if values is None or record.theory["scale_free"]:
+                continue
+            kept = expected > 0
+            ax.plot(expected[kept], values[-1, kept], color=curve.colour, **MARK)
+            shown += [*expected[kept], *values[-1, kept]]
+    ax.set_title("squared norm of W by direction")
+    if not shown:
+        panels.nothing_to_draw(ax)
+        return
+    ends = np.array([min(shown) / 1.4, max(shown) * 1.4])
+    ax.plot(ends, ends, **panels.PREDICTION)
+    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="predicted", ylabel="measured")
+    panels.tidy_log(ax.xaxis)
+    panels.tidy_log(ax.yaxis)
