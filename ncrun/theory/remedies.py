@@ -15,7 +15,8 @@ from ncrun.theory import cross_entropy, relu_features, relu_features_bias
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.relu_features_bias import with_imbalance
 
-MOST_CLASSES = {"free": 40, "nonnegative": 12}  # by the sign of the features: an answer takes seconds, not minutes
+# Classes up to which a program is solved in tenths of a second: an answer takes some fifty of them.
+MOST_CLASSES, MOST_ADJUSTED, MOST_NONNEGATIVE = 100, 40, 12
 SAME = 1e-5  # relative: margins are known to about 1e-6
 MOST_STEPS = 40
 LARGEST_ADJUSTMENT = 16.0
@@ -61,8 +62,7 @@ class Remedies:
 
 def may_help(problem: Problem) -> bool:
     """Whether the problem is of a kind that remedies are for."""
-    few = problem.num_classes <= MOST_CLASSES.get(problem.feature_sign, 0)
-    return problem.loss == "ce" and problem.depth == 1 and few and not problem.is_balanced
+    return problem.loss == "ce" and problem.depth == 1 and not problem.is_balanced and _is_affordable(problem)
 
 
 def remedies(problem: Problem) -> Remedies | None:
@@ -181,6 +181,13 @@ def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
     return LossOfRarest(problem.label_smoothing, count, count / max(with_imbalance(problem, high).counts))
 
 
+def _is_affordable(problem: Problem) -> bool:
+    if problem.feature_sign == "nonnegative":
+        return relu_features.OPTIMUM.covers(problem) or problem.num_classes <= MOST_NONNEGATIVE
+    slow = problem.logit_adjustment and not problem.bias
+    return problem.num_classes <= (MOST_ADJUSTED if slow else MOST_CLASSES)
+
+
 def _margins(optimum: Prediction) -> Array:
     margins = optimum.margins()
     assert margins is not None
@@ -190,7 +197,7 @@ def _margins(optimum: Prediction) -> Array:
 def _optimum(problem: Problem) -> Prediction:
     """Without what else a prediction works out. Raises NotTold where its margins are not proven or certified."""
     for theorem in THEOREMS:
-        if theorem.covers(problem):
+        if theorem.covers(problem) and _is_affordable(problem):
             found = theorem.predict(problem)
             if found.claim in ("proven", "certified") and found.determined:
                 return found

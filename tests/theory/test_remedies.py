@@ -118,7 +118,7 @@ def test_what_is_told() -> None:
         free("mse", LONG_TAILED, 1e-3),
         free("ce", [20.0] * 4, 1e-3),
         free("ce", LONG_TAILED, 1e-3, depth=2),
-        free("ce", [float(n) for n in range(10, 60)], 1e-3),
+        free("ce", [float(n) for n in range(10, 60)], 1e-3, bias=True, feature_sign="nonnegative"),
         replace(free("ce", LONG_TAILED, 1e-3), decay_mode="parameters", feature_decay=None),
     ],
     ids=["squared loss", "equal counts", "two layers", "fifty classes", "plain weight decay"],
