@@ -41,10 +41,11 @@ from ncrun.theory.theorem import (
     DEEP,
     FREE,
     ONE_LAYER,
+    UNDECAYED_BIAS,
     WIDE_FOR_SIMPLEX,
     Condition,
     Theorem,
-    kind,
+    at_vanishing_decay,
     kind_with_options,
 )
 
@@ -67,6 +68,7 @@ def _limit(problem: Problem) -> Prediction:
     note = "plain weight decay has no exact theorem: the target is the simplex ETF, without a scale"
     if problem.depth > 1:
         note += "; deep heads may prefer solutions of lower rank"
+    note += at_vanishing_decay(problem)
     return replace(geometry, problem=problem, claim="transferred", source=_source(problem), scale_free=True, note=note)
 
 
@@ -157,7 +159,7 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts, with the borders of its classes."""
     geometry = _without_borders(problem)
-    if geometry.claim != "certified" or problem.class_weights or problem.logit_adjustment:
+    if geometry.source != SOURCE_CERTIFIED or problem.class_weights or problem.logit_adjustment:
         return geometry
     assert geometry.logits is not None
     assert geometry.bias is not None
@@ -176,7 +178,7 @@ def _without_borders(problem: Problem) -> Prediction:
         return Prediction(problem, "none", SOURCE_CERTIFIED, note=note)
     left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
     alive = values > 1e-12 * max(float(values[0]), 1e-300)
-    references = seli_reference(problem) if problem.has_plain_loss else ()
+    references = seli_reference(problem)
     if int(alive.sum()) > problem.widths[0]:
         return replace(bracketed(problem), references=references)
     spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
@@ -212,5 +214,9 @@ THEOREMS = (
     ALL_ALIKE,
     ANY_COUNTS,
     Theorem("cross-entropy-between", (*FINITE, DEEP_OR_NARROW, FEW_CLASSES), bracketed),
-    Theorem("cross-entropy-limit", (*kind("ce", "linear", "parameters", FREE), BALANCED, WIDE_FOR_SIMPLEX), _limit),
+    Theorem(
+        "cross-entropy-limit",
+        (*kind_with_options("ce", "linear", "parameters", FREE), BALANCED, UNDECAYED_BIAS, WIDE_FOR_SIMPLEX),
+        _limit,
+    ),
 )

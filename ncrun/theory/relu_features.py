@@ -19,7 +19,19 @@ from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import centred_rank
 from ncrun.theory.symmetry import alike, kinds_of
-from ncrun.theory.theorem import NO_BIAS, NONNEGATIVE, ONE_LAYER, UNADJUSTED, WIDE, Theorem, kind, kind_with_options
+from ncrun.theory.theorem import (
+    NO_BIAS,
+    NONNEGATIVE,
+    NOT_SMOOTHED,
+    ONE_LAYER,
+    UNADJUSTED,
+    UNDECAYED_BIAS,
+    WIDE,
+    Condition,
+    Theorem,
+    at_vanishing_decay,
+    kind_with_options,
+)
 
 SOURCE = "Dang et al. 2024, theorem on unconstrained ReLU features (cross-entropy, any class counts)"
 SOURCE_OPTIONS = "the computation of Dang et al. 2024 with class weights and label smoothing: docs/proofs.md"
@@ -45,6 +57,7 @@ def _optimum(problem: Problem) -> Prediction:
 def _limit(problem: Problem) -> Prediction:
     """The shape at vanishing decay, where all margins are alike, carried over to plain weight decay."""
     note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    note += at_vanishing_decay(problem)
     geometry = _geometry(problem, np.ones(problem.num_classes), 1.0, 1.0)
     return replace(geometry, claim="transferred", source=SOURCE, scale_free=True, note=note)
 
@@ -71,10 +84,18 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
 
 # Orthogonal features need a dimension for each class.
 WHERE = (ONE_LAYER, NO_BIAS, WIDE)
+# Both together leave scores at vanishing decay that are not those of a simplex.
+NOT_BOTH = Condition(
+    "no smoothing beside an adjustment of unequal counts", lambda p: NOT_SMOOTHED.holds(p) or UNADJUSTED.holds(p)
+)
 OPTIMUM = Theorem(
     "relu-features", (*kind_with_options("ce", "linear", "features", NONNEGATIVE), *WHERE, UNADJUSTED), _optimum
 )
 THEOREMS = (
     OPTIMUM,
-    Theorem("relu-features-limit", (*kind("ce", "linear", "parameters", NONNEGATIVE), *WHERE), _limit),
+    Theorem(
+        "relu-features-limit",
+        (*kind_with_options("ce", "linear", "parameters", NONNEGATIVE), *WHERE, UNDECAYED_BIAS, NOT_BOTH),
+        _limit,
+    ),
 )

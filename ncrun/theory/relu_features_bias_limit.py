@@ -14,7 +14,16 @@ from ncrun.theory.gauge_program import GaugeSolution
 from ncrun.theory.least_norm import is_found, least_norm
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.relu_features_bias import MOST_CLASSES, NEARLY, is_unique, shaped
-from ncrun.theory.theorem import BIAS, NONNEGATIVE, ONE_LAYER, Theorem, kind
+from ncrun.theory.theorem import (
+    BIAS,
+    NONNEGATIVE,
+    ONE_LAYER,
+    PLAIN_LOSS,
+    UNDECAYED_BIAS,
+    Theorem,
+    at_vanishing_decay,
+    kind_with_options,
+)
 
 SOURCE = "least norm over non-negative features, solved with a duality gap: docs/proofs.md"
 NOTE = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
@@ -27,7 +36,8 @@ def _limit(problem: Problem) -> Prediction:
     missing = _missing(problem, solution, counts, few)
     if missing:
         return Prediction(problem, "none", "", note=f"the limit of vanishing decay, features after a ReLU: {missing}")
-    return shaped(Prediction(problem, "transferred", SOURCE, scale_free=True, note=NOTE), solution, 1.0)
+    note = NOTE + at_vanishing_decay(problem)
+    return shaped(Prediction(problem, "transferred", SOURCE, scale_free=True, note=note), solution, 1.0)
 
 
 def _missing(problem: Problem, solution: GaugeSolution, counts: Array, few: bool) -> str:
@@ -42,14 +52,15 @@ def _missing(problem: Problem, solution: GaugeSolution, counts: Array, few: bool
     if not is_unique(ConvexProblem(LOSSES["mse"], counts, 1.0, True), solution):
         return "it is not unique"
     multipliers = (solution.slopes * np.sqrt(counts))[~np.eye(len(counts), dtype=bool)]
-    if problem.loss == "ce" and multipliers.min() <= NEARLY * multipliers.max():
+    # Smoothed labels are interpolated, too: margins are equal then in any case.
+    if problem.loss == "ce" and not problem.label_smoothing and multipliers.min() <= NEARLY * multipliers.max():
         return "not all margins are known to become equal"
     return ""
 
 
-THEOREMS = tuple(
-    Theorem(
-        f"relu-features-bias-limit-{loss}", (*kind(loss, "linear", "parameters", NONNEGATIVE), ONE_LAYER, BIAS), _limit
-    )
-    for loss in ("ce", "mse")
+WHERE = (ONE_LAYER, BIAS, UNDECAYED_BIAS)
+CE, MSE = (kind_with_options(loss, "linear", "parameters", NONNEGATIVE) for loss in ("ce", "mse"))
+THEOREMS = (
+    Theorem("relu-features-bias-limit-ce", (*CE, *WHERE), _limit),
+    Theorem("relu-features-bias-limit-mse", (*MSE, *WHERE, PLAIN_LOSS), _limit),
 )

@@ -11,7 +11,18 @@ import numpy as np
 from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, Prediction, Reference
 from ncrun.theory.spectrum import full_svd
-from ncrun.theory.theorem import FREE, NO_BIAS, ONE_LAYER, WIDE_FOR_SIMPLEX, Condition, Theorem, kind
+from ncrun.theory.theorem import (
+    FREE,
+    NO_BIAS,
+    NOT_SMOOTHED,
+    ONE_LAYER,
+    UNDECAYED_BIAS,
+    WIDE_FOR_SIMPLEX,
+    Condition,
+    Theorem,
+    at_vanishing_decay,
+    kind_with_options,
+)
 
 SOURCE = "Thrampoulidis et al. 2022"
 
@@ -36,7 +47,7 @@ def seli(counts: Array) -> Seli:
 
 TWO_SIZES = Condition("two class sizes", lambda problem: len(set(problem.counts)) == 2)
 # Beside the kind of problem (cross-entropy, a linear head, free features).
-WHERE_IT_IS_THE_LIMIT = (ONE_LAYER, NO_BIAS, TWO_SIZES, WIDE_FOR_SIMPLEX)
+WHERE_IT_IS_THE_LIMIT = (ONE_LAYER, NO_BIAS, TWO_SIZES, WIDE_FOR_SIMPLEX, NOT_SMOOTHED, UNDECAYED_BIAS)
 
 
 def seli_reference(problem: Problem) -> tuple[Reference, ...]:
@@ -48,9 +59,15 @@ def seli_reference(problem: Problem) -> tuple[Reference, ...]:
 
 def _direction(problem: Problem) -> Prediction:
     note = "plain weight decay with unequal class counts: a direction is known, and no target"
+    note += at_vanishing_decay(problem)
     return Prediction(problem, "none", "", references=seli_reference(problem), note=note)
 
 
 THEOREMS = (
-    Theorem("seli", (*kind("ce", "linear", "parameters", FREE), *WHERE_IT_IS_THE_LIMIT), _direction, bound_only=True),
+    Theorem(
+        "seli",
+        (*kind_with_options("ce", "linear", "parameters", FREE), *WHERE_IT_IS_THE_LIMIT),
+        _direction,
+        bound_only=True,
+    ),
 )

@@ -142,12 +142,20 @@ UNADJUSTED = Condition(
     "a loss without adjustment, or equal class counts", lambda p: not p.logit_adjustment or p.is_balanced
 )
 ADJUSTED = Condition("logit adjustment of unequal class counts", lambda p: not UNADJUSTED.holds(p))
+NOT_SMOOTHED = Condition("no label smoothing", lambda problem: not problem.label_smoothing)
 NO_BIAS = Condition("no bias", lambda problem: not problem.bias)
 ONE_LAYER = Condition("a single layer", lambda problem: problem.depth == 1)
 DEEP = Condition("two layers or more", lambda problem: problem.depth > 1)
 BALANCED = Condition("equal class counts", lambda problem: problem.is_balanced)
 WIDE = Condition("layers at least as wide as there are classes", lambda p: min(p.widths) >= p.num_classes)
 WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.widths) >= p.num_classes - 1)
+
+
+def at_vanishing_decay(problem: Problem) -> str:
+    """What a note on the shape at vanishing decay adds where options that do not change it are in use."""
+    if not problem.class_weights and not problem.logit_adjustment:
+        return ""
+    return "; class weights and adjustment do not change it, but the way there"
 
 
 def kind(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:

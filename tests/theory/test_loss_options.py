@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from free_features import Instance
-from posed import free, simplex
+from posed import assert_shape, free, simplex
 
 from ncrun.losses import CrossEntropy, loss_of
 from ncrun.theory import Problem, convex_program, gauge_program, predict
@@ -145,6 +145,45 @@ def test_the_value_is_that_of_the_matrices(sign: str) -> None:
     value += 2e-3 / 2 * np.trace(layer.weight_gram) + 5e-3 / 2 * counts @ np.diag(layer.feature_gram)
     assert found.claim == "certified"
     assert value == pytest.approx(found.objective, rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": (20.0,) * 4, "bias": True},
+        {"counts": (20.0,) * 4, "weight_decays": (1e-9,) * 2, "widths": (6, 6)},
+        {"feature_sign": "nonnegative", "class_weights": (0.5, 1.0, 2.0, 1.0)},
+        {"feature_sign": "nonnegative", "bias": True, "logit_adjustment": 1.0},
+    ],
+    ids=["simplex", "two layers", "after a ReLU", "after a ReLU with a bias"],
+)
+def test_smoothing_has_its_shape_at_vanishing_decay(changes: dict[str, Any]) -> None:
+    """Logits stay finite, so it is reached to about the decay itself: what is predicted for plain weight decay beside
+    the proven or certified optimum at decays of 1e-9."""
+    posed = replace(free("ce", [60.0, 25.0, 7.0, 3.0], 1e-9, label_smoothing=0.2), **changes)
+    near, limit = predict(posed), predict(replace(posed, decay_mode="parameters", feature_decay=None))
+    assert near.claim in ("proven", "certified")
+    assert limit.claim == "transferred"
+    for found, target in (
+        (near.layers[0].weight_gram, limit.layers[0].weight_gram),
+        (near.layers[0].feature_gram, limit.layers[0].feature_gram),
+        (near.logits, limit.logits),
+    ):
+        assert_shape(found, target, 1e-4)  # the root of a duality gap is the largest part
+
+
+def test_weights_and_adjustment_change_the_way_to_vanishing_decay_but_not_the_shape_there() -> None:
+    """The distance to the shape falls like one over the logarithm of the decay: by three from 1e-20 to 1e-60."""
+    base = free("ce", [60.0, 25.0, 7.0, 3.0], 1e-2, feature_sign="nonnegative", class_weights=(4.0, 1.0, 1.0, 0.2))
+    limit = predict(replace(base, decay_mode="parameters", feature_decay=None))
+    assert limit.claim == "transferred"
+    assert limit.note.endswith("; class weights and adjustment do not change it, but the way there")
+
+    def distance(decay: float) -> float:
+        found, target = (each.layers[0].weight_gram for each in (predict(base.scaled(100 * decay)), limit))
+        return float(np.linalg.norm(found / np.linalg.norm(found) - target / np.linalg.norm(target)))
+
+    assert distance(1e-20) / distance(1e-60) == pytest.approx(3, rel=0.1)
 
 
 def border_of_the_proof(problem: Problem) -> float:

@@ -111,6 +111,9 @@ OPTIONS: list[dict[str, Any]] = [
 def grades_with_options(problem: Problem) -> tuple[str | None, frozenset[str]]:
     """The same for problems with an option of the loss or a decayed bias: of cross-entropy with a linear head, and of a
     decayed bias beside the squared loss after a ReLU."""
+    if problem.decay_mode == "parameters":
+        expected = grades(problem) if problem.loss == "ce" and not problem.bias_decay else (None, NONE)
+        return (None, NONE) if problem.label_smoothing and expected[0] == "seli" else expected
     if 0 in (*problem.weight_decays, problem.feature_decay) or problem.decay_mode != "features":
         return None, NONE
     if problem.head != "linear" or problem.feature_sign not in ("free", "nonnegative"):
