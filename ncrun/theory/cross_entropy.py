@@ -159,7 +159,8 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts, with the borders of its classes."""
     geometry = _without_borders(problem)
-    if geometry.source != SOURCE_CERTIFIED or problem.class_weights or problem.logit_adjustment:
+    solved = (geometry.claim, geometry.source) == ("certified", SOURCE_CERTIFIED)
+    if not solved or problem.class_weights or problem.logit_adjustment:
         return geometry
     assert geometry.logits is not None
     assert geometry.bias is not None
