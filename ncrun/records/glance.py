@@ -15,7 +15,7 @@ from ncrun.errors import UserError
 from ncrun.records import seal, whole
 from ncrun.records.groups import dotted
 from ncrun.records.lock import holder_of
-from ncrun.records.places import Folder, Place, holders_below, is_archive, one_place, places_of
+from ncrun.records.places import LARGEST, Folder, Place, holders_below, is_archive, one_place, places_of
 from ncrun.records.read import parse_row, read_config, read_manifest
 from ncrun.records.summary import distance
 from ncrun.theory.prediction import CLAIMS
@@ -171,10 +171,14 @@ def glance_at(place: Place, known: dict[bytes, Any] | None = None, sealed: bool 
         whole.check_manifest(manifest, config, path / "manifest.json")
         row, touched = _last_row(place)
         broken = seal.broken_beside(manifest, place.sha256) if sealed else ()
+        said = str(manifest.get("summary") or manifest.get("reason") or "")
+        state, words, holder = _alive(place, str(manifest["state"]), said)
+        if state != manifest["state"] and not holder and read_manifest(place) != manifest:
+            return glance_at(place, known, sealed)  # it has ended in between, and was not killed
     except UserError as error:
         return Glance(path, "damaged", _without(path, error))
-    said = str(manifest.get("summary") or manifest.get("reason") or "")
-    state, words, holder = _alive(place, str(manifest["state"]), said)
+    except OSError as error:
+        return Glance(path, "damaged", f"cannot be read ({error.strerror})")
     return Glance(path, state, words, claim, manifest, dict(dotted(config)), row, holder, time.time(), touched, broken)
 
 
@@ -226,6 +230,8 @@ def _last_row(place: Place) -> tuple[dict[str, Any], float]:
         *lines, _ = (tail or b"").split(b"\n")  # a torn last line, of a run that is being written, is left out
         if len(lines) > 1 or tail is None or len(tail) < size:
             break
+        if size > LARGEST:
+            raise UserError("metrics.jsonl: is not what a run writes: its last line is too long")
         size *= 8
     if not lines:
         return {}, 0.0

@@ -15,6 +15,7 @@ import pytest
 from conftest import Command, contents, write_run
 from shared_folder import another_host, fall_silent
 
+from ncrun.records import glance
 from ncrun.records.lock import Lock
 
 ROWS = [{"epoch": 0}, {"epoch": 2, "loss": 0.25, "gap": 0.5, "nc1": 0.125, "nc2_w": 0.3, "nc2_h": 0.4, "nc3": 0.1}]
@@ -104,6 +105,22 @@ def test_progress_and_time_left(workdir: Path, ncrun: Command) -> None:
     assert " 20/100  " in ncrun("runs").out
     lock.release()
     assert listed(ncrun)["runs/a"]["seconds_left"] is None
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(
+    five: Path, ncrun: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest is read, then it ends, then its lock is looked for."""
+    asked = glance.holder_of
+
+    def ending(folder: Path) -> dict[str, Any] | None:
+        if folder.name == "b-killed":
+            said_of(folder, state="done", summary="0.1 from it; no class lost")
+        return asked(folder)
+
+    monkeypatch.setattr(glance, "holder_of", ending)
+    found = listed(ncrun)["runs/b-killed"]
+    assert (found["state"], found["verdict"]) == ("done", "no class lost")
 
 
 def test_only_whole_last_lines_of_any_length_are_read(workdir: Path, ncrun: Command) -> None:
