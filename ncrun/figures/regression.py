@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, directions, panels
+from ncrun.figures import arrangement, convergence, directions, needs, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -19,7 +19,9 @@ MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "no
 def regression(records: Sequence[Record]) -> Figure:
     """NRC1 to NRC3, the distance of W W^T to the prediction and the gap over training; and at the end the squared norm
     of W along each principal direction of the targets over the predicted one. A row for each architecture, data set or
-    bias. Raises UserError for more rows than fit on a page."""
+    bias. Raises UserError for runs without targets, and for more rows than fit on a page."""
+    for record in records:
+        needs.columns(record, *OVER_TIME)
     rows = arrangement.arrange(records)
     figure, axes = panels.grid(len(rows), len(OVER_TIME) + 1, width=2.0, height=1.9)
     for row, line in zip(rows, axes, strict=True):
