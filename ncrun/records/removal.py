@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 from ncrun.errors import UserError
@@ -12,21 +13,24 @@ from ncrun.records.lock import Lock, is_lock
 from ncrun.records.read import read_manifest
 from ncrun.records.whole import STATES
 
+# Of loggers (ncrun/loggers): folders, and notes of the name by which one knows the run.
+OF_LOGGERS = ("tensorboard", "wandb")
 # The manifest is the last to go: without it nobody could tell what the other files are.
-WRITTEN = (*seal.FILES, "checkpoint.previous.pt", "curves.png", "manifest.json")
+WRITTEN = (*seal.FILES, "checkpoint.previous.pt", "curves.png", "wandb.json", "mlflow.json", "manifest.json")
 
 
 def size_of(run: Glance) -> int:
     """Bytes of a run's files."""
     total = 0
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(run.path):
-            total += entry.stat(follow_symlinks=False).st_size
+    for folder, _, files in os.walk(run.path):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size
     return total
 
 
 def remove(run: Glance) -> None:
-    """Remove the files that a run writes, and its folder.
+    """Remove the files that a run writes, what its loggers wrote, and its folder.
 
     Raises UserError, and removes nothing, for a run that is alive or no longer what was seen of it, for what is in an
     archive, behind a link or no run, and for a folder that holds anything else.
@@ -40,12 +44,15 @@ def remove(run: Glance) -> None:
     try:
         if _known_manifest(path) != before or before.get("state") != run.manifest.get("state", before.get("state")):
             raise UserError(f"{path}: has changed meanwhile; it is left alone")
-        others = [file.name for file in path.iterdir() if not (file.name in WRITTEN or _is_passing(file))]
+        others = [file.name for file in path.iterdir() if not (_is_own(file) or _is_passing(file))]
         if others:
             raise UserError(f"{path}: holds what no run writes ({', '.join(sorted(others)[:3])}); it is left alone")
         for file in path.iterdir():
             if TEMPORARY.fullmatch(file.name):
                 file.unlink()
+        for name in OF_LOGGERS:
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
         for name in WRITTEN:
             with contextlib.suppress(FileNotFoundError):
                 (path / name).unlink()
@@ -57,6 +64,11 @@ def remove(run: Glance) -> None:
         path.rmdir()
     except OSError as error:  # a process has begun it anew in this moment
         raise UserError(f"{path}: is not empty; another process may have begun it again") from error
+
+
+def _is_own(file: Path) -> bool:
+    of_logger = file.name in OF_LOGGERS and file.is_dir() and not file.is_symlink()
+    return of_logger or (file.name in WRITTEN and not file.is_dir())
 
 
 def _is_passing(file: Path) -> bool:

@@ -281,6 +281,9 @@ def test_only_dead_runs_and_nothing_else_is_removed(five: Path, ncrun: Command) 
     shutil.copytree(five / "c-failed", outside)
     (five / "link").symlink_to(outside)
     (five / "b-killed" / "notes.txt").write_text("mine")
+    (five / "b-killed" / "tensorboard").symlink_to(outside)
+    (five / "a-done" / "tensorboard" / "inside").mkdir(parents=True)
+    (five / "a-done" / "tensorboard" / "inside" / "events").touch()
     write_run(five / "stranger", ROWS)  # whose manifest has no identity
     lock = Lock(five / "d-stopped")
     lock.take()
@@ -292,7 +295,7 @@ def test_only_dead_runs_and_nothing_else_is_removed(five: Path, ncrun: Command) 
         "runs/c-failed: removed",
     ]
     assert result.err.splitlines() == [
-        "ncrun: runs/b-killed: holds what no run writes (notes.txt); it is left alone",
+        "ncrun: runs/b-killed: holds what no run writes (notes.txt, tensorboard); it is left alone",
         f"ncrun: run_dir=runs/d-stopped: another process (process {os.getpid()} on {os.uname().nodename})"
         " is training this run",
         "ncrun: runs/stranger: its manifest.json is not a run's; only run directories are removed",
