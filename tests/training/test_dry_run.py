@@ -13,6 +13,7 @@ import ncrun as package
 from ncrun.config.planning import job_of
 from ncrun.errors import UserError
 from ncrun.records.glance import Glance
+from ncrun.records.listing import duration
 from ncrun.records.lock import Lock
 from ncrun.records.speed import Speeds, Work
 from ncrun.training.cost import Costs
@@ -102,7 +103,10 @@ def test_states_predictions_and_costs_and_nothing_written(ncrun: Command, workdi
         *("finished already; nothing to do", "new", "new", "new")
     ]
     assert sum(line.endswith(" seed=2 head.depth=1 jobs=2") for line in lines) == 1
-    assert re.search(rf" FLOP an iteration, .* GB of memory; about 1 s, as runs/{made.name}$", grid.out, re.MULTILINE)
+    took = duration(json.loads((made / "manifest.json").read_text())["wall_seconds"])
+    assert re.search(
+        rf" FLOP an iteration, .* GB of memory; about {took}, as runs/{made.name}$", grid.out, re.MULTILINE
+    )
     assert lines[-1].startswith("dry run: 4 jobs, 3 to train; about ")
     several = ncrun("train", *FREE, "optimizer=sgd", "restarts=3", "epochs=5", "dry_run=true")
     assert several.out.splitlines()[0].endswith(": 3 runs: 3 new")
