@@ -40,18 +40,18 @@ def remedies_in_words(found: Remedies | None) -> str:
     """A line each, with the keys that `ncrun train` takes."""
     if found is None:
         return (
-            "remedies: none are known here (they are for cross-entropy, one linear layer, unequal counts, and not too"
-            " many classes)"
+            "remedies: none are known here (they are for cross-entropy, decay.mode=features, one linear layer, unequal"
+            " counts and not too many classes)"
         )
     lines = [f"as it is: {_margins(found.as_it_is)}", f"class_weights=balanced: {_margins(found.balanced)}"]
     one = "one margin for all classes"
     if found.weights is None:
-        lines.append(f"{one}: no class weights were found that give it")
+        lines.append(f"{one}: no class weights are known that give it")
     else:
         lines.append(f"{one}: {_weights(found.weights)}: {_margins(found.weights)}")
     one = "one margin for the rarest and the most frequent class"
     if found.adjustment is None:
-        lines.append(f"{one}: no logit_adjustment was found that gives it")
+        lines.append(f"{one}: no logit_adjustment is known that gives it")
     else:
         tau = found.adjustment.problem.logit_adjustment
         lines.append(f"{one}: logit_adjustment={tau:.4g}: {_margins(found.adjustment)}")

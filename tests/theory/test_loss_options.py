@@ -188,8 +188,8 @@ def test_weights_and_adjustment_change_the_way_to_vanishing_decay_but_not_the_sh
 
 def border_of_the_proof(problem: Problem) -> float:
     """The factor on all decays up to which the simplex of a deep head with smoothing is proven."""
-    low, high = 1e-8, 1.0
-    while high > low * (1 + 1e-6):
+    low, high = 1e-3, 1.0
+    while high > low * 1.01:
         middle = np.sqrt(low * high)
         proven = predict(problem.scaled(middle)).claim == "proven"
         low, high = (middle, high) if proven else (low, middle)

@@ -137,13 +137,13 @@ def grades_with_options(problem: Problem) -> tuple[str | None, frozenset[str]]:
 
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
 def test_with_options_too_the_theorem_is_that_of_the_table(options: dict[str, Any]) -> None:
-    """Every problem of the grid: which theorem answers. The grades of the wide ones: predictions take their time."""
+    """Every problem of the grid: which theorem answers. The grades of wide ones that are quick."""
     for problem in grid((EQUAL, UNEQUAL), (1e-3,), (1, 2)):
         posed = replace(problem, **options)
         answering = [theorem.key for theorem in THEOREMS if theorem.covers(posed)]
         expected, allowed = grades_with_options(posed)
         assert answering == ([] if expected is None else [expected]), posed
-        if expected is not None and min(posed.widths) > posed.num_classes:
+        if expected is not None and min(posed.widths) > posed.num_classes and (posed.depth == 1 or posed.is_balanced):
             assert predict(posed).claim in allowed, posed
 
 
