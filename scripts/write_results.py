@@ -39,13 +39,14 @@ This page is written by `scripts/write_results.py`: every number of a run is rea
 that shared two cores of a virtual machine with others; a quarter of an hour of a GPU was to be had for what says so.
 
 - Scale `cpu`: digits, small networks.
-- Scale `real`: CIFAR-10, MNIST and FashionMNIST at the papers' class counts.
+- Scale `real`: CIFAR-10, MNIST and FashionMNIST at the papers' class counts, or our own (`beyond`).
 - Scale `paper`: the free-feature experiments, which are the papers' own setting, and of the networks mlp-imbalanced with M = 1 and 3.
   The others were not run (last section).
 
 A distance is the largest of NC2 of the classifier, NC2 of the class means, and NC3. The gap is how far the loss is above the optimum. Where
 a range stands, it is over the seeds and whatever else the line leaves open. All numbers are also in
-[dang2023](dang2023/table-cpu.md), [dang2024](dang2024/table-cpu.md) and [sukenik2023](sukenik2023/table-cpu.md).
+[dang2023](dang2023/table-cpu.md), [dang2024](dang2024/table-cpu.md), [sukenik2023](sukenik2023/table-cpu.md) and
+[beyond](beyond/table-cpu.md).
 """
 
 TAIL = """## theory/etf-map
@@ -85,6 +86,7 @@ def written() -> str:
     import results_dang2023 as first
     import results_free_features as free
     import results_others as others
+    import results_standard as standard
     from results_numbers import Runs
 
     runs = Runs.below(RESULTS)
@@ -97,6 +99,7 @@ def written() -> str:
         others.convolutional_2024,
         others.relu_heads,
         others.cifar,
+        standard.standard,
         free.direct_2023,
         free.phases,
         free.direct_2024,

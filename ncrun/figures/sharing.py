@@ -154,7 +154,7 @@ def _panel(ax: Axes, records: Sequence[Record]) -> list[tuple[str, bool]]:
         (found.shared[alive], found.decays[alive]),
     ):
         ax.plot(*line, color="0.2", linewidth=1.0)
-    kinds = [(_phase(record), record.manifest["verdict"]["word"] == "global optimum") for record in records]
+    kinds = [(phase_of(record), record.manifest["verdict"]["word"] == "global optimum") for record in records]
     for ratio, decay, (phase, optimal) in zip(ratios, decays, kinds, strict=True):
         ax.plot(ratio, decay, linestyle="", **PHASES[phase][1], **(AT_OPTIMUM if optimal else ELSEWHERE))
     ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $n_\\mathrm{max} / n_\\mathrm{min}$")
@@ -165,7 +165,7 @@ def _panel(ax: Axes, records: Sequence[Record]) -> list[tuple[str, bool]]:
     return kinds
 
 
-def _phase(record: Record) -> str:
+def phase_of(record: Record) -> str:
     """Of a run, from what was measured at its end."""
     K = record.problem.num_classes
     gone = lost(record.metrics["class.margin"].iloc[-1], record.theory["classes"])

@@ -89,7 +89,7 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
             balanced = [last[f"balanced.{key}"] for key in DISTANCES]
             for values, style in (
                 (own, TO_PREDICTION),
-                (_to_bias_free(record), TO_BIAS_FREE),
+                (to_bias_free(record), TO_BIAS_FREE),
                 (balanced, TO_BALANCED),
             ):
                 ax.plot(places, np.array(values, dtype=float), color=curve.colour, **style)
@@ -98,7 +98,7 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
     panels.tidy_log(ax.yaxis)
 
 
-def _to_bias_free(record: Record) -> list[float]:
+def to_bias_free(record: Record) -> list[float]:
     """NC2 of the classifier and of the class means, and NC3, against the prediction without a bias."""
     prediction = _bias_free(record)
     layer, measured = prediction.layers[0], record.measured or {}

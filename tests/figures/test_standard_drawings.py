@@ -37,6 +37,19 @@ def test_a_bias_free_prediction_stands_beside(runs: Runs) -> None:
     plt.close(figure)
 
 
+def test_norms_at_vanishing_decay_are_drawn_with_a_bias_too(runs: Runs) -> None:
+    """After a ReLU nothing is centred: dashed are the diagonals of the prediction, relative to their mean."""
+    (record,) = runs.train(*STANDARD, "loss=mse", "decay.mode=parameters")
+    figure = DRAWINGS["classes"].draw([record])
+    prediction = predict(record.problem)
+    for title, gram in zip(("classifier rows", "class means"), vars(prediction.layers[0]).values(), strict=True):
+        dashed = panel(figure, f"squared norm of {title} / mean").get_lines()[0]
+        np.testing.assert_allclose(dashed.get_ydata(), np.diag(gram) / np.diag(gram).mean(), rtol=1e-12)
+    margins = panel(figure, "margin / mean").get_lines()[0].get_ydata()
+    np.testing.assert_allclose(np.asarray(margins), 1.0, rtol=1e-9)
+    plt.close(figure)
+
+
 def test_other_runs_are_refused(runs: Runs) -> None:
     (record,) = runs.train(*STANDARD[:-1], "loss=ce")
     for key, words in (("with-bias", "with a bias"), ("sharing-phases", "verdict")):
