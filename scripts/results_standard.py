@@ -24,8 +24,6 @@ from ncrun.records.read import Record
 NETWORKS = (
     ("standard-network", "cpu"),
     ("standard-network", "real"),
-    ("standard-convolutional", "cpu"),
-    ("standard-convolutional", "real"),
 )
 HEAD = (
     "experiment",
@@ -68,7 +66,7 @@ def standard(runs: Runs) -> str:
 *Claim* (certified; [proofs](../docs/proofs.md)): features after a ReLU, one linear layer with a bias, either loss, any counts. Class means are orthogonal while the
 counts are near each other; beyond an imbalance that hardly depends on the decay, rare classes share directions. In the bias-free problem they never do.
 
-*Runs* (five frequent classes and five with a tenth of the samples; of the convolutional network at scale cpu two and two):
+*Runs* (five frequent classes and five with a tenth of the samples):
 
 {settings}
 
@@ -80,8 +78,6 @@ optimum, some pairs of rare classes are at other angles than the others: the los
 ![beyond/standard-network at scale real](beyond/standard-network-real.png)
 ![Gram matrices](beyond/standard-network-real-grams.png)
 ![beyond/standard-network at scale cpu](beyond/standard-network-cpu.png)
-![beyond/standard-convolutional at scale cpu](beyond/standard-convolutional-cpu.png)
-![beyond/standard-convolutional at scale real](beyond/standard-convolutional-real.png)
 
 {phases(runs.of("beyond/sharing-phase", "paper"))}
 
