@@ -29,7 +29,8 @@ for example
   ncrun theory -m model=ufm counts=[50,20,5] head.depth=1,2,3 --json
 
   --remedies      for cross-entropy with one linear layer: the class weights, or the logit adjustment, that give every
-                  class the same margin, and below how many samples the rarest class is lost; takes seconds
+                  class the same margin, and below how many samples the rarest class is lost; takes seconds, with
+                  a hundred classes a minute
   --json          print theory.json: what is not determined is null; a lost class is `collapsed` there
   --cfg job       every key with its value and meaning
 """
