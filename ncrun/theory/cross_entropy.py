@@ -56,6 +56,7 @@ SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_OPTIONS = "balanced classes with label smoothing or a decayed bias: docs/proofs.md"
 SOURCE_SMOOTHED = "the simplex is optimal with label smoothing at decays this weak: docs/proofs.md"
 SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved with a duality gap"
+SOURCE_EXTENDED = f"{SOURCE_CERTIFIED}, for this loss and bias: docs/proofs.md"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
 
 NOT_SEARCHED = "no group of classes is lower, but a lower value was not searched for"
@@ -159,7 +160,7 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 def _certified(problem: Problem) -> Prediction:
     """One layer, any counts, with the borders of its classes."""
     geometry = _without_borders(problem)
-    solved = (geometry.claim, geometry.source) == ("certified", SOURCE_CERTIFIED)
+    solved = geometry.claim == "certified" and geometry.source.startswith(SOURCE_CERTIFIED)
     if not solved or problem.class_weights or problem.logit_adjustment:
         return geometry
     assert geometry.logits is not None
@@ -188,7 +189,7 @@ def _without_borders(problem: Problem) -> Prediction:
     return replace(
         geometry,
         claim="certified",
-        source=SOURCE_CERTIFIED,
+        source=SOURCE_CERTIFIED if problem.has_plain_loss and not problem.bias_decay else SOURCE_EXTENDED,
         objective=solution.objective,
         duality_gap=solution.duality_gap,
         bias=bias,
