@@ -154,6 +154,7 @@ def measure(
     logit_adjustment: float = 0.0,
     decay_weight: float | Sequence[float] | None = None,
     decay_feature: float | None = None,
+    decay_bias: float = 0.0,
     nonnegative_features: bool | None = None,
     test: "tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None" = None,
 ) -> Measurement:
@@ -172,6 +173,7 @@ def measure(
         data term + sum_m lam_W/2 ||W_m||^2 + lam_H/2 ||H||^2.
         With both the prediction is the exact one for these counts, and loss, gap and ledger are measured. Without
         decay_feature (plain weight decay) it is the shape at vanishing decay, and these are null.
+    decay_bias: lam_b of a term lam_b/2 ||b||^2, beside decay_feature.
     nonnegative_features: whether the features come out of a ReLU. The prediction depends on it, so it has to be said
         where no feature is negative; where one is, it is False.
     test: features and labels of a test split.
@@ -190,7 +192,9 @@ def measure(
     negative = bool((points < 0).any())
     counts = torch.bincount(own, minlength=K)
     options = Options(label_smoothing, class_weights, logit_adjustment)
-    posed = pose(network, counts, negative, loss, options, decay_weight, decay_feature, nonnegative_features)
+    posed = pose(
+        network, counts, negative, loss, options, decay_weight, decay_feature, nonnegative_features, decay_bias
+    )
     try:
         row, means = training_metrics(points, own, posed.head, posed.objective, posed.target, posed.baseline)
     except FloatingPointError as error:

@@ -1,6 +1,7 @@
 """The ONE regularised loss of networks, free features and theory.
 
-    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2,   data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE
+    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2,
+    data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE
 
 The sum over the whole training set is the definition. On a mini-batch of actual size B the feature penalty is scaled
 by N/B, so that its expectation is the same objective for every batch size. With decay.mode=parameters the penalties
@@ -20,28 +21,35 @@ from ncrun.problem import Problem
 
 @dataclass(frozen=True)
 class Objective:
-    """weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode "parameters"."""
+    """weight_decays: lam_W_1 .. lam_W_M. feature_decay: lam_H, or None with decay_mode "parameters". bias_decay: lam_b
+    of the last layer's bias, of decay_mode "features"."""
 
     loss: Loss
     decay_mode: str
     weight_decays: tuple[float, ...]
     feature_decay: float | None
     num_samples: int
+    bias_decay: float = 0.0
 
     @classmethod
     def of(cls, problem: Problem) -> "Objective":
         """What a run descends so that its optimum is the one that theory predicts for the problem."""
-        samples = round(problem.num_samples)
-        return cls(loss_of(problem), problem.decay_mode, problem.weight_decays, problem.feature_decay, samples)
+        decays = problem.weight_decays, problem.feature_decay
+        return cls(loss_of(problem), problem.decay_mode, *decays, round(problem.num_samples), problem.bias_decay)
 
     def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The data term of (B, K) logits, summed over samples (divide by B or N). labels: (B,), or (B, q) targets."""
         return self.loss.data_sum(logits, labels)
 
     def penalty(
-        self, head_weights: Sequence[Tensor], parameters: Iterable[Tensor], feature_norm_sq: Tensor | float
+        self,
+        head_weights: Sequence[Tensor],
+        bias: Tensor | None,
+        parameters: Iterable[Tensor],
+        feature_norm_sq: Tensor | float,
     ) -> Tensor | float:
-        """The decay terms. feature_norm_sq: ||H||^2 over the whole training set, or its estimate from a batch."""
+        """The decay terms. bias: of the head's last layer, or None. feature_norm_sq: ||H||^2 over the whole training
+        set, or its estimate from a batch."""
         if self.decay_mode == "parameters":
             return self.weight_decays[0] / 2 * sum(p.square().sum() for p in parameters)
         assert self.decay_mode == "features"
@@ -49,13 +57,15 @@ class Objective:
         weights = sum(
             decay / 2 * weight.square().sum() for decay, weight in zip(self.weight_decays, head_weights, strict=True)
         )
+        if bias is not None and self.bias_decay:
+            weights = weights + self.bias_decay / 2 * bias.square().sum()
         return weights + self.feature_decay / 2 * feature_norm_sq
 
     def scaled(self, factor: float) -> "Objective":
         """The same with all decays times a factor."""
         feature = None if self.feature_decay is None else self.feature_decay * factor
         weights = tuple(decay * factor for decay in self.weight_decays)
-        return replace(self, weight_decays=weights, feature_decay=feature)
+        return replace(self, weight_decays=weights, feature_decay=feature, bias_decay=self.bias_decay * factor)
 
     def on_batch(
         self,
@@ -63,6 +73,7 @@ class Objective:
         labels: Tensor,
         features: Tensor,
         head_weights: Sequence[Tensor],
+        bias: Tensor | None,
         parameters: Iterable[Tensor],
     ) -> Tensor:
         """The loss that one step descends: its expectation over batches is the objective.
@@ -71,6 +82,6 @@ class Objective:
         """
         B = len(labels)
         feature_norm_sq = features.square().sum() * (self.num_samples / B)
-        total = self.data_sum(logits, labels) / B + self.penalty(head_weights, parameters, feature_norm_sq)
+        total = self.data_sum(logits, labels) / B + self.penalty(head_weights, bias, parameters, feature_norm_sq)
         assert isinstance(total, torch.Tensor)
         return total

@@ -106,6 +106,7 @@ def pose(
     decay_weight: float | Sequence[float] | None,
     decay_feature: float | None,
     nonnegative_features: bool | None,
+    decay_bias: float = 0.0,
 ) -> Posed:
     """counts: (K,). has_negative: whether a feature is negative. The rest as `ncrun.measure` says. Raises UserError."""
     weights = network.head.weights
@@ -120,6 +121,7 @@ def pose(
         widths=[layer.shape[1] for layer in weights],
         head="relu" if network.head.relu else "linear",
         options=options,
+        decay_bias=decay_bias,
     )
     target, baseline = predict(problem), predict(problem.balanced())
     return Posed(network.head, problem, Objective.of(problem), target, baseline, decay_weight is not None)

@@ -10,7 +10,8 @@ from ncrun.targets import Targets
 class Problem:
     """The problem that a network with a deep head poses to theory.
 
-    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2, the data term being that of `loss` over N samples.
+    L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2, the data term being that of `loss`
+    over N samples.
 
     loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory may be asked about one that it does not know.
     counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class). () of a
@@ -22,7 +23,7 @@ class Problem:
     feature_sign: "free" (after a linear layer or BatchNorm) or "nonnegative" (after a ReLU).
     head: "linear" (W_M..W_1 H) or "relu" (a ReLU between its layers: W_L relu(W_{L-1} .. relu(W_1 H)), none on H).
     free_features: False where the backbone cannot place its features at will, so that the optimum is only a bound.
-    bias_decay: lam_b of a term lam_b/2 ||b||^2; 0 without one.
+    bias_decay: lam_b; 0 without that term, and with decay_mode "parameters", where the bias decays as all else does.
     label_smoothing, class_weights, logit_adjustment: of the cross-entropy, as ncrun.losses.CrossEntropy says; () where
     all classes weigh 1.
     targets: the moments of targets y that are vectors of numbers, in place of classes: Y of the squared loss is theirs.
@@ -71,9 +72,10 @@ class Problem:
 
     @property
     def centres_means(self) -> bool:
-        """Whether the class means are compared minus their overall mean: with a bias and features of free sign, whose
-        optimum has that mean at zero. After a ReLU it has not, and the means are compared as they are."""
-        return self.bias and self.feature_sign != "nonnegative"
+        """Whether the class means are compared minus their overall mean: with a bias that is not decayed and features
+        of free sign, whose optimum has that mean at zero. After a ReLU, or with a decayed bias, it has not, and the
+        means are compared as they are."""
+        return self.bias and not self.bias_decay and self.feature_sign != "nonnegative"
 
     @property
     def has_plain_loss(self) -> bool:

@@ -30,6 +30,7 @@ def stated(
     head: str = "linear",
     options: Options | None = None,
     targets: "ArrayLike | None" = None,
+    decay_bias: float = 0.0,
 ) -> Problem:
     """The problem of a head of `depth` layers on features of `counts` samples, or of samples with `targets`. The
     arguments are those of `ncrun.predict`. options: of the loss; None for none.
@@ -57,6 +58,7 @@ def stated(
         feature_sign=feature_sign,
         head=head,
         targets=moments,
+        bias_decay=_bias_decay(decay_bias, bool(bias), decay_feature),
     )
     return (options or Options()).posed(problem, known)
 
@@ -80,6 +82,15 @@ def _weight_decays(
     if feature is not None:
         _decay("decay_feature", feature)
     return numbers
+
+
+def _bias_decay(value: float, bias: bool, feature: float | None) -> float:
+    number = _decay("decay_bias", value)
+    if number and not bias:
+        raise UserError(f"decay_bias={number:g}: there is no bias to decay")
+    if number and feature is None:
+        raise UserError(f"decay_bias={number:g}: needs decay_feature; plain weight decay decays the bias as all else")
+    return number
 
 
 def _decay(name: str, value: Any) -> float:

@@ -166,6 +166,8 @@ KINDS: dict[str, Callable[[np.random.Generator], Problem]] = {
     "ce-relu-options": Kind("ce", (2, 8), (1, 1), 100, feature_sign="nonnegative", options=OPTIONS[:3]).draw,
     "ce-relu-b-options": Kind("ce", (2, 6), (1, 1), 100, True, "nonnegative", options=OPTIONS).draw,
     "mse-relu-b-decay": Kind("mse", (2, 6), (1, 1), 50, True, "nonnegative", options=("bias_decay",)).draw,
+    "mse-bias-decay": Kind("mse", (2, 6), (1, 4), bias=True, options=("bias_decay",)).draw,
+    "mse-any-b-decay": Kind("mse", (2, 5), (1, 3), 50, bias=True, options=("bias_decay",)).draw,
     "mse-targets": random_targets,
     "ce-deep-imbalanced": Kind("ce", (2, 5), (2, 4), 50, bias=True, beyond=3).draw,
     "ce-narrow": random_narrow,

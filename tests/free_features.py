@@ -203,6 +203,8 @@ class Instance:
         left, values, right_t = np.linalg.svd(centred * root, full_matrices=False)
         ranks = range(min(K, *problem.widths), 0, -1)
         logits = [(left[:, :rank] * values[:rank]) @ right_t[:rank] / root for rank in ranks]
+        if problem.bias_decay and problem.loss == "mse":
+            logits.append(self.one_hot)  # nothing left to the bias
         if problem.loss == "ce" and problem.depth > 1:
             grouped = [circle(K), *map(simplices, partitions(K)), *(flat(K, rank, rng) for rank in (1, 1, 2, 2, 3))]
             logits += [shape[:, self.labels] for shape in grouped]
@@ -262,4 +264,6 @@ class Instance:
             starts.append(near(build(predicted_logits, rng), 0.1))
         if self.problem.feature_sign == "nonnegative":
             starts = [[np.abs(start[0]), *start[1:]] for start in starts]
-        return sorted((self.descend(start, bias) for start in starts), key=lambda point: point.value)
+        # A bias that takes what all outputs have in common keeps it: with a decay that can be a local minimum.
+        biases = [bias, np.zeros_like(bias)] if self.problem.bias_decay else [bias]
+        return sorted((self.descend(start, b) for b in biases for start in starts), key=lambda point: point.value)

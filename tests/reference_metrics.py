@@ -193,6 +193,7 @@ def reference_loss(
     decay = sum(lam / 2 * float((weight**2).sum()) for lam, weight in zip(problem.weight_decays, weights, strict=True))
     norm_sq = sum(float(x @ x) for x in features.astype(np.float64))
     data_term = reference_data_term(problem.loss, whole_head(weights), bias, features, labels)
+    decay += problem.bias_decay / 2 * float((bias**2).sum())
     return data_term + decay + (problem.feature_decay or 0.0) / 2 * norm_sq
 
 

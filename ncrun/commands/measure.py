@@ -32,6 +32,7 @@ def measure(arguments: Sequence[str]) -> int:
         "--decay-weight", type=_decays, metavar="X", help="lam_W; X1,X2,.. for each layer; left out: target of shapes"
     )
     parser.add_argument("--decay-feature", type=float, metavar="X", help="lam_H; left out: plain weight decay")
+    parser.add_argument("--decay-bias", type=float, default=0.0, metavar="X", help="lam_b, beside lam_H (0)")
     sign = parser.add_mutually_exclusive_group()
     sign.add_argument("--relu-features", action="store_true", help="a ReLU makes the features")
     sign.add_argument("--free-features", action="store_true", help="they could be negative, even if none is")
@@ -52,6 +53,7 @@ def measure(arguments: Sequence[str]) -> int:
         logit_adjustment=options.logit_adjustment,
         decay_weight=options.decay_weight,
         decay_feature=options.decay_feature,
+        decay_bias=options.decay_bias,
         nonnegative_features=True if options.relu_features else False if options.free_features else None,
         test=(arrays["test_features"], arrays["test_labels"]) if "test_labels" in arrays else None,
     )
@@ -66,7 +68,7 @@ def measure(arguments: Sequence[str]) -> int:
 
 def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell."""
-    numbers = ("--label-smoothing", "--logit-adjustment", "--decay-weight", "--decay-feature")
+    numbers = ("--label-smoothing", "--logit-adjustment", "--decay-weight", "--decay-feature", "--decay-bias")
     values = (*numbers, "--relu-features", "--free-features", "--json")
     choices = {"--loss": LOSSES.keys(), "--class-weights": [BALANCED]}
     return following(word, before, {**choices, **dict.fromkeys(values, ())})

@@ -39,6 +39,7 @@ WHOLE: Mapping[str, Bounds] = {
 # Of one key there are both: a width in neurons, and one that multiplies the stages of a convolutional network.
 REAL: Mapping[str, Bounds] = {
     "class_weights": SPREAD,
+    "decay.bias": DECAYS,
     "decay.feature": DECAYS,
     "decay.weight": DECAYS,
     "logit_adjustment": Bounds(0, 100),
@@ -90,6 +91,7 @@ def _check_what_is_made_of_them(given: Settings) -> None:
     """Decays along a path, seeds of restarts, and the last learning rate of a schedule."""
     weights = given.decay.weight if isinstance(given.decay.weight, list) else [given.decay.weight]
     decays = [("decay.weight", each) for each in weights] + [("decay.feature", given.decay.feature)]
+    decays.append(("decay.bias", given.decay.bias))
     for factor in given.path or ():
         for key, decay in decays:
             if isinstance(decay, int | float):

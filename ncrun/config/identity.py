@@ -16,6 +16,7 @@ ADDED: dict[str, Any] = {
     "label_smoothing": 0.0,
     "class_weights": None,
     "logit_adjustment": 0.0,
+    "decay.bias": 0.0,
 }
 
 
@@ -29,7 +30,14 @@ def identity_of(settings: Settings, contents: dict[str, Any]) -> str:
         for group in groups:
             node = node[group]
         node[last] = digest
-    kept = {k: v for k, v in tree.items() if k not in WITHOUT_EFFECT and not (k in ADDED and v == ADDED[k])}
+    kept = {key: value for key, value in tree.items() if key not in WITHOUT_EFFECT}
+    for key, value in ADDED.items():
+        *groups, last = key.split(".")
+        node = kept
+        for group in groups:
+            node = node[group]
+        if node[last] == value:
+            del node[last]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -97,6 +97,7 @@ def _problem(given: Settings, samples: Samples, widths: tuple[int, ...]) -> Prob
         feature_sign=model.feature_sign,
         head="relu" if head.relu else "linear",
         free_features=model.attains_optimum,
+        bias_decay=decay.bias,
     )
 
 

@@ -31,7 +31,7 @@ class HeadSettings:
         "(dufm: 3), or that of head.frozen"
     )
     width: int | None = _key("width of the hidden layers of the head; left out: as wide as the features")
-    bias: bool = _key("an unregularised bias in the last layer")
+    bias: bool = _key("a bias in the last layer, which decay.bias may decay")
     relu: bool | None = _key(
         "a ReLU between the layers of the head (deep unconstrained features); left out: false (dufm: true)"
     )
@@ -48,6 +48,7 @@ class DecaySettings:
     )
     weight: Any = _key("lam_W: a number, or a list of M numbers from the layer that reads the features on")
     feature: float | None = _key("lam_H, of mode features; left out: 1e-5 (free features: 5e-4)")
+    bias: float = _key("lam_b of the last layer's bias, of mode features; 0: it is not decayed")
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,12 @@ def decay_of(given: Settings, typed: Typed) -> DecaySettings:
             raise UserError(f"decay.weight={decay.weight}: must be a number, or a list of one for each head layer")
     if isinstance(decay.weight, list) and len(weights) != depth:
         raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={depth} layers")
+    if not given.head.bias:
+        typed.refuse("decay.bias", "head.bias=false, so there is no bias to decay")
     numbers = [float(w) for w in weights] if isinstance(decay.weight, list) else float(decay.weight)
     if decay.mode == "parameters":
-        typed.refuse("decay.feature", "decay.mode=parameters decays all parameters by decay.weight")
+        for key in ("decay.feature", "decay.bias"):
+            typed.refuse(key, "decay.mode=parameters decays all parameters by decay.weight")
         if isinstance(decay.weight, list):
             raise UserError(f"decay.weight={decay.weight}: decay.mode=parameters takes a single number")
         return replace(decay, weight=numbers, feature=None)

@@ -48,6 +48,7 @@ IN_CAPTION = (
     "decay.mode",
     "decay.weight",
     "decay.feature",
+    "decay.bias",
     "optimizer.name",
     "optimizer.lr",
     "batch_size",

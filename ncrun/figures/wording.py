@@ -234,6 +234,8 @@ def _decay_words(record: Record) -> str:
     weights = sorted(set(decays["weight"]))
     if record.config["decay"]["mode"] == "parameters":
         return f"decay {weights[0]:g} on all parameters"
-    if weights == [decays["feature"]]:
+    bias_decay = record.config["decay"].get("bias")
+    bias = f", {bias_decay:g} on the bias" if bias_decay else ""
+    if weights == [decays["feature"]] and not bias:
         return f"all decays {weights[0]:g}"
-    return f"decay {', '.join(f'{w:g}' for w in weights)} on weights and {decays['feature']:g} on features"
+    return f"decay {', '.join(f'{w:g}' for w in weights)} on weights and {decays['feature']:g} on features{bias}"

@@ -114,12 +114,14 @@ def predict(
     feature_sign: str = "free",
     decay_weight: float | Sequence[float] | None = None,
     decay_feature: float | None = None,
+    decay_bias: float = 0.0,
     widths: int | Sequence[int] | None = None,
     head: str = "linear",
 ) -> Forecast:
     """The geometry that theory predicts for the problem of minimising
 
-        data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2,   data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE.
+        data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2,
+        data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE.
 
     counts: training samples of each class, (K,), K >= 2; fractions are allowed.
     targets: in place of counts, of "mse": the training samples' targets, (N,) or (N, q): regression, several labels at
@@ -128,10 +130,11 @@ def predict(
     label_smoothing: of "ce", the share of each target that is spread evenly over all classes, in [0, 1).
     class_weights: of "ce", what a sample of each class weighs, or "balanced", N / (K n_k); the sum stays divided by N.
     logit_adjustment: of "ce", tau: tau log(n_k / N) is added to the logits in training (Menon et al. 2021: 1).
-    depth: M, the layers of the head. bias: whether its last layer has one, not decayed.
+    depth: M, the layers of the head. bias: whether its last layer has one.
     feature_sign: "free", or "nonnegative" where the head reads the output of a ReLU. The prediction depends on it.
     decay_weight: lam_W, a number, or M of them from the layer that reads the features on. decay_feature: lam_H. Without
         decay_feature (plain weight decay) the shape at vanishing decay is predicted, where theory has one.
+    decay_bias: lam_b, beside decay_feature; 0: the bias is not decayed.
     widths: the features' dimension d, then the head's M-1 hidden widths, or one number for all; left out: 64, or K
         where that is more, so that no layer of a linear head is a bottleneck.
     head: "linear", or "relu" with a ReLU between its layers (Sukenik et al. 2023).
@@ -141,7 +144,20 @@ def predict(
     """
     options = Options(label_smoothing, class_weights, logit_adjustment)
     return Forecast.of(
-        stated(counts, loss, depth, bias, feature_sign, decay_weight, decay_feature, widths, head, options, targets)
+        stated(
+            counts,
+            loss,
+            depth,
+            bias,
+            feature_sign,
+            decay_weight,
+            decay_feature,
+            widths,
+            head,
+            options,
+            targets=targets,
+            decay_bias=decay_bias,
+        )
     )
 
 

@@ -118,6 +118,7 @@ class CollapseMeter:
         *,
         decay_weight: float | Sequence[float] | None = None,
         decay_feature: float | None = None,
+        decay_bias: float = 0.0,
         nonnegative_features: bool | None = None,
     ) -> Measurement:
         """The columns of metrics.jsonl, beside the prediction: see `ncrun.measure`, whose arguments these are.
@@ -137,6 +138,7 @@ class CollapseMeter:
             decay_weight,
             decay_feature,
             nonnegative_features,
+            decay_bias,
         )
         try:
             head = posed.head.to(means.means.device)

@@ -108,6 +108,7 @@ class SecondPass:
         *,
         decay_weight: float | Sequence[float] | None = None,
         decay_feature: float | None = None,
+        decay_bias: float = 0.0,
         nonnegative_features: bool | None = None,
         test: "SecondPass | None" = None,
     ) -> Measurement:
@@ -125,6 +126,7 @@ class SecondPass:
             decay_weight,
             decay_feature,
             nonnegative_features,
+            decay_bias,
         )
         try:
             head = posed.head.to(self.passes[0].means.means.device)

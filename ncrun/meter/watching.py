@@ -29,8 +29,8 @@ class watch:
     every sample once; gone through twice (once with passes=1) in evaluation mode. test_loader: a test split.
     every: epochs between measurements. The first is made at once, the last when the context ends.
     passes=1: half the time, without what needs a second one (`Measurement.absent`).
-    loss and its options, decay_weight, decay_feature, nonnegative_features: what the network is trained with, as
-    `ncrun.measure` says.
+    loss and its options, decay_weight, decay_feature, decay_bias, nonnegative_features: what the network is trained
+    with, as `ncrun.measure` says.
     forward: (model, batch) -> labels, having run the model; for batches that are not (inputs, labels).
     all_ranks: the loader has this rank's samples only, and every rank watches.
 
@@ -53,6 +53,7 @@ class watch:
         logit_adjustment: float = 0.0,
         decay_weight: float | Sequence[float] | None = None,
         decay_feature: float | None = None,
+        decay_bias: float = 0.0,
         nonnegative_features: bool | None = None,
         test_loader: Iterable[Any] | None = None,
         passes: int = 2,
@@ -80,6 +81,7 @@ class watch:
         self.stated: dict[str, Any] = {
             "decay_weight": decay_weight,
             "decay_feature": decay_feature,
+            "decay_bias": decay_bias,
             "nonnegative_features": nonnegative_features,
         }
         self.forward, self.all_ranks = forward, all_ranks

@@ -20,7 +20,7 @@ EFFECTIVE = (
 )
 DISTANCES = (
     "distance of W W^T, Hbar^T Hbar, W Hbar to the prediction, each divided by its Frobenius norm. W is the product of"
-    " the head's layers, Hbar the class means, centred by the sample-weighted mean in settings with a bias on features"
+    " the head's layers, Hbar the class means, centred by the sample-weighted mean with an undecayed bias on features"
     " of free sign, and raw else. Where a bottleneck leaves the optimum a choice, the distance is to the nearest"
     " optimum. Of a ReLU head's inner layers `nc2_h` alone. On targets the features of all"
     " samples stand in Hbar's place"
@@ -28,7 +28,7 @@ DISTANCES = (
 BALANCED = "the same distances to the prediction for equal class counts"
 ETF = (
     "distance of W W^T and Hbar^T Hbar to the simplex ETF, both sides centred by the unweighted mean of the classes; of"
-    " W to Hbar^T, there centred by the sample-weighted mean in settings with a bias"
+    " W to Hbar^T, there centred by the sample-weighted mean with an undecayed bias"
 )
 
 

@@ -61,10 +61,11 @@ def squared_loss_ledger(
     schatten = (M + 1) / 2 * mean_decay(problem) * float(np.sum(singular ** (2 / (M + 1))))
 
     residual = scaled_logits - np.diag(root)  # without the bias
-    bias_excess = 0.0
+    bias_excess = best_penalty = 0.0
     if problem.bias:
-        best_bias = -(residual @ root) / N
+        best_bias = -(residual @ root) / N / (1 + problem.bias_decay)
         residual = residual + np.outer(best_bias, root)
-        bias_excess = float(np.sum((bias - best_bias) ** 2)) / 2
-    fit = float(np.sum(residual**2)) / (2 * N)
+        bias_excess = (1 + problem.bias_decay) * float(np.sum((bias - best_bias) ** 2)) / 2
+        best_penalty = problem.bias_decay * float(np.sum(best_bias**2)) / 2
+    fit = float(np.sum(residual**2)) / (2 * N) + best_penalty
     return Ledger(within, float(penalties) / 2 - schatten, bias_excess, fit + schatten - optimum)

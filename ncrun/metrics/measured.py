@@ -183,8 +183,10 @@ class Measured(Layer):
 
     @cached_property
     def dual_means(self) -> Array:
-        """(K, d), the class means as the classifier mirrors them: minus the overall mean in settings with a bias."""
-        return as_array(self.means.gram_input(self.target.problem.bias, self.directions.rank))
+        """(K, d), the class means as the classifier mirrors them: minus the overall mean in settings with a bias that
+        is not decayed."""
+        problem = self.target.problem
+        return as_array(self.means.gram_input(problem.bias and not problem.bias_decay, self.directions.rank))
 
     @cached_property
     def weight_array(self) -> Array:

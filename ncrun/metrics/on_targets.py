@@ -178,7 +178,8 @@ def target_row(
     is not finite."""
     measured = OnTargets(features.double(), targets, head, target, features.dtype)
     data_term = float(objective.data_sum(measured.outputs, targets)) / len(targets)
-    loss = data_term + float(objective.penalty(head.weights, parameters, float(measured.points.square().sum())))
+    feature_norm_sq = float(measured.points.square().sum())
+    loss = data_term + float(objective.penalty(head.weights, head.bias, parameters, feature_norm_sq))
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss}")
     return values_at("targets", replace(measured, loss=loss, data_term=data_term))

@@ -42,7 +42,7 @@ def training_metrics(
     top = top_layer(head) if head.relu else head
     split = scan(inputs[-1], labels, top, data_term=objective.data_sum)
     feature_norm_sq = float(features.double().square().sum()) if head.relu else split.feature_norm_sq
-    penalty = float(objective.penalty(head.weights, parameters, feature_norm_sq))
+    penalty = float(objective.penalty(head.weights, head.bias, parameters, feature_norm_sq))
     layers = _layers_of(inputs[-1], labels, head, top, split, target, baseline, penalty)
     loss = layers[0].loss
     if loss is None or not math.isfinite(loss):
@@ -64,7 +64,7 @@ def collected_metrics(
 ) -> tuple[Metrics, dict[str, str]]:
     """Every metric of a linear head from sums that were collected batch by batch, and by column why it is null where a
     sum for it was not. decay_mode "features". Raises FloatingPointError as `training_metrics` does."""
-    penalty = float(objective.penalty(head.weights, (), split.feature_norm_sq))
+    penalty = float(objective.penalty(head.weights, head.bias, (), split.feature_norm_sq))
     layers = _layers_of(missing(UNSEEN), missing(UNSEEN), head, head, split, target, baseline, penalty)
     absent: dict[str, str] = {}
     row = _with_head_layers(values_at("run", layers[0], absent=absent), layers, absent)

@@ -34,8 +34,13 @@ class FreeGradient:
         if not labels.is_floating_point():
             labels = functional.one_hot(labels, K)
         self.targets = labels.expand(model.num_runs, self.N, K).mT.to(model.points.dtype).contiguous()
-        # lam_H, lam_W_1 .. lam_W_M
+        # lam_H, lam_W_1 .. lam_W_M, and lam_b where the bias decays
         self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
+        self.decayed = [model.points, *model.head.weights]
+        if model.head.bias is not None and any(each.bias_decay for each in objectives):
+            bias_decay = self._of_runs([each.bias_decay for each in objectives])
+            self.decays.append(bias_decay[:, :, 0] if isinstance(bias_decay, Tensor) else bias_decay)
+            self.decayed.append(model.head.bias)
         for parameter in model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -76,7 +81,7 @@ class FreeGradient:
             weights[-1].grad.copy_(pull)
             if head.bias is not None:
                 torch.sum(errors, dim=2, out=head.bias.grad)
-        for parameter, decay in zip([model.points, *weights], self.decays, strict=True):
+        for parameter, decay in zip(self.decayed, self.decays, strict=True):
             _add_decay(parameter, decay)
 
     def _errors(self, logits: Tensor) -> Tensor:
@@ -91,9 +96,8 @@ class FreeGradient:
     def values(self) -> Tensor:
         """(R,): each run's objective where it was called last."""
         total = self.loss.value(self._fit, self.targets, self.N)
-        decays = zip([self.model.points, *self.model.head.weights], self.decays, strict=True)
-        for parameter, decay in decays:
-            total += (parameter.square() * (decay / 2)).sum(dim=(1, 2))
+        for parameter, decay in zip(self.decayed, self.decays, strict=True):
+            total += (parameter.square() * (decay / 2)).flatten(1).sum(dim=1)
         return total
 
 

@@ -38,8 +38,14 @@ class LinearHead(nn.Module):
         return [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
 
     @property
+    def bias(self) -> Tensor | None:
+        """(K,), of the last layer."""
+        found = self.layers[-1].bias
+        return found if isinstance(found, Tensor) else None
+
+    @property
     def has_bias(self) -> bool:
-        return isinstance(self.layers[-1].bias, Tensor)
+        return self.bias is not None
 
     def forward(self, features: Tensor) -> Tensor:
         signal = features
@@ -69,8 +75,8 @@ class LinearHead(nn.Module):
     def in_float64(self) -> Head:
         """A detached copy for measuring."""
         weights = [weight.detach().double() for weight in self.weights]
-        bias = self.layers[-1].bias
-        if not isinstance(bias, Tensor):
+        bias = self.bias
+        if bias is None:
             bias = torch.zeros(len(weights[-1]), device=weights[-1].device)
         return Head(weights, bias.detach().double(), self.relu)
 

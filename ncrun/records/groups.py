@@ -49,6 +49,7 @@ NAMING = (
     "model.depth",
     "decay.weight",
     "decay.feature",
+    "decay.bias",
 )
 
 

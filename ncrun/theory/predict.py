@@ -9,6 +9,7 @@ from ncrun.registry import Registry
 from ncrun.theory import (
     any_targets,
     cross_entropy,
+    decayed_bias,
     relu_features,
     relu_features_bias,
     relu_features_bias_limit,
@@ -23,6 +24,7 @@ THEOREMS: Registry[Theorem] = Registry(
     "theorem",
     (
         *squared_loss.THEOREMS,
+        *decayed_bias.THEOREMS,
         *any_targets.THEOREMS,
         *cross_entropy.THEOREMS,
         *seli.THEOREMS,

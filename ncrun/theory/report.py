@@ -221,7 +221,8 @@ def _decays(geometry: Prediction) -> str:
     weights = ", ".join(f"{decay:g}" for decay in problem.weight_decays)
     if problem.decay_mode == "parameters":
         return f"{problem.weight_decays[0]:g} on all parameters"
-    return f"head {weights}; features {problem.feature_decay:g}"
+    bias = f"; bias {problem.bias_decay:g}" if problem.bias_decay else ""
+    return f"head {weights}; features {problem.feature_decay:g}{bias}"
 
 
 def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> str:

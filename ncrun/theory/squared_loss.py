@@ -122,12 +122,15 @@ def limit(problem: Problem) -> Prediction:
     rank = min(problem.num_classes, *problem.widths)
     kept = np.where(np.arange(len(spectrum.values)) < rank, spectrum.values, 0.0)
     kept = kept / kept.max()
+    note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    if problem.bias:
+        note += "; that of a bias without decay, while here the bias decays as all else does (docs/proofs.md)"
     return replace(
         assemble(problem, spectrum, kept, *limit_powers(kept, problem.depth), rank),
         claim="transferred",
         source=LIMIT_SOURCE,
         scale_free=True,
-        note="plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale",
+        note=note,
     )
 
 

@@ -182,5 +182,5 @@ def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) ->
         assert weight.grad is not None
         total += float(weight.grad.square().sum()) / decay
     if twin.head.bias is not None and twin.head.bias.grad is not None:
-        total += float(twin.head.bias.grad.square().sum())
+        total += float(twin.head.bias.grad.square().sum()) / (1 + objective.bias_decay)
     return total / 2

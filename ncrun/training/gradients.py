@@ -41,14 +41,15 @@ class NetworkGradient:
         self.forward = _compiled(network.forward) if compiled else network.forward
         self.objective = objective
         self.precision = precision
-        self.weights, self.parameters = list(network.head.weights), list(network.parameters())
+        self.weights, self.bias = list(network.head.weights), network.head.bias
+        self.parameters = list(network.parameters())
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         with products_in(self.precision, images.device):
             features, logits = self.forward(images)
             # Sums of squares need the digits that autocast took away.
             features, logits = features.to(images.dtype), logits.to(images.dtype)
-            loss = self.objective.on_batch(logits, labels, features, self.weights, self.parameters)
+            loss = self.objective.on_batch(logits, labels, features, self.weights, self.bias, self.parameters)
         for parameter in self.parameters:
             parameter.grad = None
         with tf32(self.precision == "tf32"):

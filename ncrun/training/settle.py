@@ -128,7 +128,7 @@ def _descend(
     factors = [(model.points, objective.feature_decay)]
     factors += list(zip(model.head.weights, objective.weight_decays, strict=True))
     if model.head.bias is not None:
-        factors.append((model.head.bias, 1.0))
+        factors.append((model.head.bias, 1.0 + objective.bias_decay))
     # In units in which every decay is 1 the problem is far better conditioned.
     sizes = [parameter.numel() for parameter, _ in factors]
     units = np.repeat([(decay**0.5 if decay > 0 else 1.0) / FIRST_STEP for _, decay in factors], sizes)

@@ -66,7 +66,7 @@ def test_cfg_job_prints_what_a_run_has_with_its_meaning(ncrun: Command, workdir:
     printed = OmegaConf.create(result.out)
     assert (printed.imbalance, printed.epochs, printed.loss, printed.batch_size) == (0.1, 300, "mse", 128)
     assert printed.model == {"name": "resnet18", "width": 1.0, "feature_norm": True}
-    assert printed.decay == {"mode": "features", "weight": 5e-4, "feature": 1e-5}
+    assert printed.decay == {"mode": "features", "weight": 5e-4, "feature": 1e-5, "bias": 0.0}
     for line in result.out.splitlines():
         assert line.endswith(":") or "  # " in line, line
     assert contents(workdir) == {}

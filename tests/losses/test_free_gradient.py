@@ -76,6 +76,18 @@ def starts(head: str, same: bool) -> tuple[FreeFeatures, list[Tensor], list[tupl
     return model, parameters, problems
 
 
+def bias_decay(decays: list[float]) -> float:
+    """lam_b, of the features' decay."""
+    return 5 * decays[0]
+
+
+def objectives_of(loss: str, problems: list[tuple[list[float], Tensor]]) -> list[Objective]:
+    return [
+        Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9, bias_decay(decays))
+        for decays, _ in problems
+    ]
+
+
 def objective(
     loss: str, relu: bool, parameters: list[Tensor], depth: int, decays: list[float], labels: Tensor
 ) -> Tensor:
@@ -89,6 +101,7 @@ def objective(
     logits = signal + bias[0] if bias else signal
     data = DATA_TERMS[loss](logits, labels)
     terms = zip(decays, [points, *weights], strict=True)
+    data = data + (bias_decay(decays) / 2 * bias[0].square().sum() if bias else 0.0)
     return data + sum(decay / 2 * parameter.square().sum() for decay, parameter in terms)
 
 
@@ -99,7 +112,7 @@ def test_gradient_and_value_are_those_of_the_objective(head: str, loss: str, sam
     """To 1e-13 of the largest entry: rounding of sums. Called twice: memory is used again."""
     model, parameters, problems = starts(head, same)
     depth = len(model.head.weights)
-    objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+    objectives = objectives_of(loss, problems)
     gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
     gradient()
     gradient()
@@ -135,7 +148,7 @@ def test_written_out_and_by_autograd_are_the_same(head: str, key: str) -> None:
     found = []
     for loss in (key, f"forgetful {key}"):
         model, _, problems = starts(head, same=False)
-        objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+        objectives = objectives_of(loss, problems)
         gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
         gradient()
         found.append([gradient.values(), *(parameter.grad for parameter in model.parameters())])
@@ -149,7 +162,7 @@ def test_written_out_and_by_autograd_are_the_same(head: str, key: str) -> None:
 def test_gradient_against_finite_differences(loss: str) -> None:
     """Of all starts at once. 1e-9: the cubic error and rounding of central differences with step 1e-5."""
     model, _, problems = starts("one layer, bias", same=False)
-    objectives = [Objective(LOSSES[loss], "features", tuple(decays[1:]), decays[0], 9) for decays, _ in problems]
+    objectives = objectives_of(loss, problems)
     gradient = FreeGradient(model, objectives, torch.stack([labels for _, labels in problems]))
     gradient()
     trained = [(parameter, parameter.grad.clone().flatten(1)) for parameter in model.parameters()]

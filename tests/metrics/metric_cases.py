@@ -3,7 +3,7 @@ both, and compared."""
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def random_case(rng: np.random.Generator) -> Case:
     weights = [
         rng.normal(size=(b, a)) / math.sqrt(a) * 10 ** rng.uniform(-0.5, 0.5) for a, b in itertools.pairwise(sizes)
     ]
-    return Case(
+    case = Case(
         (means[labels] + spread * rng.normal(size=(len(labels), d))).astype(dtype),
         labels,
         (means[test_labels] + 2 * spread * rng.normal(size=(len(test_labels), d))).astype(dtype),
@@ -99,6 +99,11 @@ def random_case(rng: np.random.Generator) -> Case:
         rng.normal(size=K) / 3 if with_bias else np.zeros(K),
         problem,
     )
+    # Drawn last: the other cases are what they were.
+    if with_bias and problem.feature_decay is not None and rng.random() < 0.3:
+        decayed = replace(problem, bias_decay=float(10 ** rng.uniform(-3, 0.5)))
+        case = replace(case, problem=decayed)
+    return case
 
 
 def problem(counts: tuple[float, ...], widths: tuple[int, ...], bias: bool = False, decay: float = 1e-3) -> Problem:
@@ -192,15 +197,16 @@ def layer_metrics(
         "nc3": nc3,
         "etf_w": to_etf(ww),
         "etf_h": to_etf(hh),
-        "duality": distance(suffix, means - overall if case.problem.bias else means),
+        "duality": distance(suffix, means - overall if case.problem.bias and not case.problem.bias_decay else means),
         "rank": numerical_rank(means),
     }
     return values, np.array([np.trace(c @ inverse) / K for c in per_class])
 
 
 def as_compared(case: Case, means: Array, overall: Array) -> Array:
-    """Centred with a bias on features of free sign; after a ReLU the predicted means are not, and nothing is."""
-    return means - overall if case.problem.bias and case.problem.feature_sign == "free" else means
+    """Centred with an undecayed bias on features of free sign; else the predicted means are not, and nothing is."""
+    problem = case.problem
+    return means - overall if problem.bias and not problem.bias_decay and problem.feature_sign == "free" else means
 
 
 def reference_collapse(case: Case, target: Prediction, baseline: Prediction) -> Values:
@@ -276,7 +282,7 @@ def reference_gap(case: Case, target: Prediction) -> Values:
     best_bias = np.zeros(K)
     if problem.bias:
         for y in case.labels:
-            best_bias += (np.eye(K)[y] - head @ means[y]) / len(case.labels)
+            best_bias += (np.eye(K)[y] - head @ means[y]) / len(case.labels) / (1 + problem.bias_decay)
     loss = reference_loss(problem, case.weights, case.bias, features, case.labels)
     if problem.loss == "ce" or target.claim == "certified":
         return {"gap": (loss - optimum) / optimum}

@@ -58,7 +58,7 @@ def test_the_gap_is_never_negative_and_shrinks_to_zero(depth: int, with_bias: bo
         logits = features
         for weight in weights:
             logits = logits @ weight.T
-        loss = objective.on_batch(logits + bias, labels, features, weights, [])
+        loss = objective.on_batch(logits + bias, labels, features, weights, bias, [])
         loss.backward()
         return loss
 

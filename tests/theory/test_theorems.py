@@ -110,7 +110,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 def grades_with_options(problem: Problem) -> tuple[str | None, frozenset[str]]:
     """The same for problems with an option of the loss or a decayed bias: of cross-entropy with a linear head, and of a
-    decayed bias beside the squared loss after a ReLU."""
+    decayed bias beside the squared loss."""
     if problem.decay_mode == "parameters":
         expected = grades(problem) if problem.loss == "ce" and not problem.bias_decay else (None, NONE)
         return (None, NONE) if problem.label_smoothing and expected[0] == "seli" else expected
@@ -121,8 +121,12 @@ def grades_with_options(problem: Problem) -> tuple[str | None, frozenset[str]]:
     weighted = bool(problem.class_weights)
     one_layer, nonnegative = problem.depth == 1, problem.feature_sign == "nonnegative"
     if problem.loss == "mse":
-        plain = nonnegative and problem.bias and one_layer and problem.has_plain_loss
-        return grades(problem) if plain else (None, NONE)
+        if not (problem.bias and problem.has_plain_loss):
+            return None, NONE
+        if nonnegative:
+            return grades(problem) if one_layer else ("squared-loss-decayed-bias-bound", NONE)
+        unequal = CERTIFIED if one_layer else frozenset({"open", "certified"})
+        return "squared-loss-decayed-bias", PROVEN if problem.is_balanced else unequal
     if problem.loss != "ce":
         return None, NONE
     if nonnegative and one_layer and not problem.bias and problem.logit_adjustment and not problem.is_balanced:
@@ -166,7 +170,8 @@ def test_every_grade_is_one_of_the_table() -> None:
         claim = predict(problem).claim
         assert claim in allowed, problem
         seen[key].add(claim)
-    del seen["relu-features-adjusted"]  # which needs an option
+    for with_option in ("relu-features-adjusted", "squared-loss-decayed-bias", "squared-loss-decayed-bias-bound"):
+        del seen[with_option]
     assert all(seen.values()), seen
 
 
