@@ -12,7 +12,14 @@ from ncrun.figures import arrangement, convergence, directions, needs, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
-OVER_TIME = ("nrc1", "nrc2", "nrc3", "nc2_w", "gap")
+# Metrics with titles that fit.
+OVER_TIME = {
+    "nrc1": "NRC1: features",
+    "nrc2": "NRC2: features, W",
+    "nrc3": "NRC3: $W W^\\top$",
+    "nc2_w": "$W W^\\top$ to prediction",
+    "gap": "loss / optimum − 1",
+}
 MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "none", "linestyle": ""}
 
 
@@ -25,14 +32,15 @@ def regression(records: Sequence[Record]) -> Figure:
     rows = arrangement.arrange(records)
     figure, axes = panels.grid(len(rows), len(OVER_TIME) + 1, width=2.0, height=1.9)
     for row, line in zip(rows, axes, strict=True):
-        for ax, key in zip(line, OVER_TIME, strict=False):
+        for ax, (key, title) in zip(line, OVER_TIME.items(), strict=False):
             convergence.curves(ax, row.curves, key, mark=False)
+            ax.set_title(title)
         _measured_over_predicted(line[-1], row.curves)
     arrangement.label_rows(axes, rows)
     diagonal = Line2D([], [], label="as predicted", **panels.PREDICTION)
     panels.legend_above(figure, [*convergence.legend(rows), diagonal])
     panels.caption(
-        figure, convergence.caption(records, "Right: a mark for each direction of the targets in each seed.")
+        figure, convergence.caption(records, "Right: u is each principal direction of the targets, in every seed.")
     )
     return figure
 
@@ -48,7 +56,7 @@ def _measured_over_predicted(ax: Axes, curves: Sequence[Curve]) -> None:
             kept = expected > 0
             ax.plot(expected[kept], values[-1, kept], color=curve.colour, **MARK)
             shown += [*expected[kept], *values[-1, kept]]
-    ax.set_title("squared norm of W by direction")
+    ax.set_title(r"$u^\top W W^\top u$")
     if not shown:
         panels.nothing_to_draw(ax)
         return

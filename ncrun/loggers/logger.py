@@ -40,7 +40,7 @@ class Logged:
         for it behind."""
         header, columns = ["class", "samples"], list[list[Any]]([list(range(len(self.counts))), list(self.counts)])
         for key, value in row.items():
-            if not isinstance(value, list):
+            if not isinstance(value, list) or len(value) != len(self.counts):  # of directions of targets
                 continue
             header.append(key)
             columns.append(value)

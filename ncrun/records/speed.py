@@ -28,7 +28,10 @@ class Work:
     @classmethod
     def of(cls, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> "Work":
         """settings: of the run, by dotted keys. facts: entries of its manifest, or what they are going to be."""
-        free, optimizer = settings.get("dataset.name") is None, settings["optimizer.name"]
+        optimizer = settings["optimizer.name"]
+        free = (
+            settings.get("dataset.name") is None or facts["image_shape"] is None
+        )  # the latter on a data set's targets
         shape = None if free else tuple(facts["image_shape"])
         kind = (settings["model.name"], optimizer, shape, settings.get("precision", "full"), facts["device"])
         of_epoch = float(facts["parameters"]) * (1 if free else facts["num_samples"])

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ncrun.records.summary import distance, gap_in_words
-from ncrun.records.verdict import SETTLED
 
 
 def describe_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> str:
@@ -14,10 +13,7 @@ def describe_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
     The distance is the largest of nc2_w, nc2_h and nc3.
     """
-    settled = ""
-    if row.get("stationarity") is not None:
-        settled = "settled" if row["stationarity"] <= SETTLED * row["loss"] else "the gradient is not gone"
-    parts = [settled, _distance(row, theory), gap_in_words(row, theory), _explained(row), _lost(theory)]
+    parts = [_distance(row, theory), gap_in_words(row, theory), _explained(row), _lost(theory)]
     return "; ".join(part for part in parts if part)
 
 

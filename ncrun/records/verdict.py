@@ -61,6 +61,24 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
     return Verdict(word, excess, missing)
 
 
+def judge_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
+    """The same of a run on targets, which has no classes to miss."""
+    claimed = theory["objective"] if theory["claim"] == "proven" else None
+    excess = None if not claimed else row["loss"] / claimed - 1
+    distances = [row[key] for key in ("nc2_w", "nc2_h", "nc3") if row[key] is not None]
+    if excess is not None and excess < -STRICTLY:
+        word = "lower than the claim"
+    elif row["stationarity"] is not None and row["stationarity"] > SETTLED * row["loss"]:
+        word = "not converged"
+    elif excess is None:
+        word = "no claim"
+    elif excess <= NEAR_LOSS and all(distance <= NEAR_SHAPE for distance in distances):
+        word = "global optimum"
+    else:
+        word = "local optimum"
+    return Verdict(word, excess, ())
+
+
 def _fits(row: dict[str, Any], theory: dict[str, Any]) -> bool:
     """Whether the data term and the shapes of classifier, means and logits (their ranks and conditioning with them) are
     the claimed ones, as far as those are determined, and no class is far below its predicted margin."""

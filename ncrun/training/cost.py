@@ -41,8 +41,8 @@ class Costs:
     def of(self, run: Run) -> Cost:
         """Builds the network, and takes one gradient on two random samples; of free features on all of them. Raises
         UserError as training would."""
-        shape = run.data.image_shape if isinstance(run.data, DataRequest) else tuple(map(int, run.problem.counts))
-        asked = (run.model, run.problem.widths, run.problem.num_classes, run.problem.bias, run.problem.head, shape)
+        shape = run.data.image_shape if isinstance(run.data, DataRequest) else run.data.num_samples
+        asked = (run.model, run.problem.widths, run.problem.num_outputs, run.problem.bias, run.problem.head, shape)
         key = repr((*asked, run.problem.loss, run.descent.dtype, str(run.frozen_head)))
         if key not in self._known:
             self._known[key] = _counted(run)
@@ -62,9 +62,11 @@ def _counted(run: Run) -> tuple[int, float, float]:
         network.train()
         if isinstance(run.data, DataRequest):
             images = torch.randn(SAMPLES, *run.data.image_shape, dtype=dtype)
-            labels = torch.arange(SAMPLES) % run.problem.num_classes
         else:
-            images = labels = torch.repeat_interleave(torch.tensor(run.data.counts))
+            images = torch.arange(run.data.num_samples)
+        labels = torch.arange(len(images)) % max(1, run.problem.num_classes)
+        if run.problem.targets is not None:
+            labels = torch.zeros(len(images), run.problem.num_outputs, dtype=dtype)
         counter, kept = FlopCounterMode(display=False), _Kept(network)
         with counter, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
             gradients_of(network, [Objective.of(run.problem)], [labels])(images, labels)

@@ -13,7 +13,7 @@ from ncrun.models.saved import head_digest
 from ncrun.records import RunDirectory
 from ncrun.records.summary import describe
 from ncrun.records.target_summary import describe_on_targets
-from ncrun.records.verdict import judge
+from ncrun.records.verdict import judge, judge_on_targets
 from ncrun.run import Run
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Evaluator
@@ -44,8 +44,8 @@ def outcome(
     ending: dict[str, Any] = {"summary": words}
     if run.descent.path:
         ending["summary"] = f"settled at {len(run.descent.path)} decays, one after the other"
-    elif run.is_free and run.problem.targets is None:
-        verdict = judge(row, theory)
+    elif run.is_free:
+        verdict = judge(row, theory) if run.problem.targets is None else judge_on_targets(row, theory)
         ending["verdict"] = asdict(verdict)
         ending["summary"] = f"{verdict.word}; {ending['summary']}"
     if isinstance(network, FreeFeatures):

@@ -21,7 +21,7 @@ def records(runs: Runs) -> list[Record]:
 def test_marks_are_measured_over_predicted(records: list[Record]) -> None:
     """A colour for each depth, one mark for each direction, on the diagonal: these runs are at the optimum."""
     figure = DRAWINGS["regression"].of(records)
-    *marks, diagonal = panel(figure, "squared norm of W by direction").get_lines()
+    *marks, diagonal = panel(figure, r"$u^\top W W^\top u$").get_lines()
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
     for record, mark in zip(records, marks, strict=True):
         assert list(mark.get_xdata()) == [entry["weight_norm_sq"] for entry in record.theory["directions"]]

@@ -30,7 +30,7 @@ def test_free_features_reach_the_proven_optimum(head: tuple[str, ...], ncrun: Co
     kept = [entry["kept"] for entry in run.theory["directions"]]
     assert last["direction.kept"] == pytest.approx(kept, abs=1e-4)
     assert (kept[2] == 0) == bool(head)
-    assert run.summary.startswith("settled; ")
+    assert run.summary.startswith("global optimum; ")
     assert ("1 of 3 directions lost" in run.summary) == bool(head)
     features, targets = run.features()
     assert (features.shape, targets.shape) == ((16, 64), (16, 3))
@@ -82,3 +82,14 @@ def test_a_record_on_targets(ncrun: Command, workdir: Path) -> None:
         assert result.status == 0, (command, result)
     again = ncrun("train", "dataset=diabetes", "epochs=4", "head.bias=true", *SMALL, "run_dir=run")
     assert "finished" in again.out + again.err
+
+
+def test_restarts_and_costs(ncrun: Command, workdir: Path, undrawn: None) -> None:
+    """Several starts in one program are judged; what a run would cost is told without training."""
+    typed = ("model=ufm", "dataset=linnerud", "decay.weight=5e-3", "decay.feature=5e-3", "optimizer=adam", "epochs=30")
+    result = ncrun("train", *typed, "restarts=2", "threads=1", "run_dir=starts")
+    assert result.status == 0, result
+    assert "2 restarts: 2 not converged" in result.out
+    for chosen in (typed, ("dataset=linnerud", "head.bias=true")):
+        planned = ncrun("train", *chosen, "dry_run=true")
+        assert planned.status == 0, planned
