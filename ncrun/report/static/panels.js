@@ -1,6 +1,7 @@
 // From what a run holds to the lines of its plots.
 
 // After the palette come Okabe and Ito's black and a grey, for runs beside each other.
+const MOST_TICKS = 8; // along a matrix
 const DARK = "#3f4650"; // of predictions that belong to no line
 const MORE_COLOURS = ["#000000", "#999999"];
 
@@ -101,7 +102,9 @@ function measurePlot(run, measure) {
   const few = names.length <= 20;
   const ticks = few ? { tickvals: places, ticktext: names.map((name) => plain(name.length > 14 ? `${name.slice(0, 13)}…` : name)) } : {};
   const words = measure.measured ? "" : "not measured yet";
-  return new Plot({ title: measure.title, words, xlabel: `class (of ${Math.max(...counts)} to ${Math.min(...counts)} samples)`, fixed: true, traces, layout: { xaxis: { ...ticks, zeroline: false }, yaxis: { rangemode: "tozero" } } });
+  const [most, least] = [Math.max(...counts), Math.min(...counts)];
+  const xlabel = most === least ? `class (of ${most} samples each)` : `class (of ${least} to ${most} samples)`;
+  return new Plot({ title: measure.title, words, xlabel, fixed: true, traces, layout: { xaxis: { ...ticks, zeroline: false }, yaxis: { rangemode: "tozero" } } });
 }
 
 // A K x K matrix, its colours symmetric about zero.
@@ -110,8 +113,9 @@ function heatPlot(run, matrix, which, extent) {
   const scale = content.diverging.map((colour, n, all) => [n / (all.length - 1), colour]);
   const values = matrix[which];
   const text = names.map((row) => names.map((column) => `row ${row}, column ${column}`));
-  const traces = () => [{ type: "heatmap", z: values, text, zmin: -extent, zmax: extent, colorscale: scale, hovertemplate: "%{text}: %{z:.5g}<extra></extra>", colorbar: { thickness: 10, len: 0.9 } }];
-  const layout = { xaxis: { constrain: "domain", showgrid: false, zeroline: false }, yaxis: { autorange: "reversed", scaleanchor: "x", constrain: "domain", showgrid: false, zeroline: false } };
+  const traces = () => [{ type: "heatmap", z: values, text, zmin: -extent, zmax: extent, colorscale: scale, hovertemplate: "%{text}: %{z:.5g}<extra></extra>", colorbar: { thickness: 10, len: 0.9, exponentformat: "power" } }];
+  const axis = { constrain: "domain", showgrid: false, zeroline: false, tick0: 0, dtick: Math.ceil(names.length / MOST_TICKS) };
+  const layout = { xaxis: axis, yaxis: { ...axis, autorange: "reversed", scaleanchor: "x" } };
   const largest = which === "difference" ? `largest: ${number(extent)}` : matrix.words;
   return new Plot({ title: `${matrix.title}, ${which === "difference" ? "measured − predicted" : which}`, words: largest, fixed: true, traces, layout });
 }

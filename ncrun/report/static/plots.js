@@ -68,7 +68,7 @@ class Plot {
     const axis = { gridcolor: "#e3e3e3", zerolinecolor: "#c3c9d0", linecolor: "#8b949e", automargin: true, exponentformat: "power" };
     const layout = {
       font: FONT,
-      margin: { l: 55, r: 12, t: 12, b: 42 },
+      margin: { l: 55, r: 12, t: 12, b: 50 },
       paper_bgcolor: "#fff",
       plot_bgcolor: "#fff",
       hovermode: "closest",
@@ -79,7 +79,7 @@ class Plot {
       ...this.options.layout,
     };
     const logarithmic = (on) => (on ? { type: "log" } : {});
-    layout.xaxis = { ...axis, title: { text: plain(this.options.xlabel || "") }, ...logarithmic(this.xlog), ...(this.options.layout?.xaxis || {}) };
+    layout.xaxis = { ...axis, title: { text: plain(this.options.xlabel || ""), standoff: 6 }, ...logarithmic(this.xlog), ...(this.options.layout?.xaxis || {}) };
     layout.yaxis = { ...axis, ...logarithmic(this.ylog), ...(this.options.layout?.yaxis || {}) };
     const config = { responsive: true, displayModeBar: false, showTips: false }; // its buttons lie on the lines
     await Plotly.react(this.area, traces, layout, config);
