@@ -55,10 +55,11 @@ def asked_elsewhere(browser: Browser) -> list[str]:
     return [address for address in browser.requests if not address.startswith(("file:", "data:", "blob:"))]
 
 
-def drawn_titles(browser: Browser) -> set[str]:
-    """Chooses one run after the other, sees that no line and no matrix of theirs is missing, and returns all titles."""
+def drawn_titles(browser: Browser, every: int = 1) -> set[str]:
+    """Chooses one run after the other, or every so many-th, sees that no line and no matrix of theirs is missing, and
+    returns all titles."""
     titles = set()
-    for run in range(browser.run("content.rows.length")):
+    for run in range(0, browser.run("content.rows.length"), every):
         browser.run(f"location.hash = 'run-{run}'")
         browser.wait(f"document.getElementById('run-title').textContent === content.rows[{run}].name")
         browser.run("drawing")
@@ -88,14 +89,14 @@ def test_every_plot_of_every_run_is_drawn(browser: Browser, report: Path) -> Non
 
 @pytest.mark.slow
 def test_hundreds_of_runs_of_every_kind_are_drawn(browser: Browser, tmp_path: Path) -> None:
-    """All records in results/: below 10 MB, and every plot of every run is there."""
+    """All records in results/: below 10 MB, and every plot of every eighth run is there."""
     path = tmp_path / "page.html"
     path.write_text(page(gather([RESULTS]), "results"))
     assert path.stat().st_size < 10e6
     browser.size(DESKTOP)
     browser.open(path.as_uri())
     assert browser.run("content.rows.length") > 300
-    assert "accuracy, test" in drawn_titles(browser)
+    assert "accuracy, test" in drawn_titles(browser, every=8)
     assert browser.problems == []
 
 
