@@ -9,7 +9,7 @@ from ncrun.data.request import DataRequest
 from ncrun.errors import printable
 from ncrun.records.glance import Glance, Overview, glance_at
 from ncrun.records.groups import dotted
-from ncrun.records.listing import duration
+from ncrun.records.listing import duration, size
 from ncrun.records.places import Folder
 from ncrun.records.speed import Estimate, Speeds, Work
 from ncrun.run import Job, Run
@@ -89,7 +89,7 @@ class _Telling:
         several = f" in each of {len(left)} runs" if len(left) > 1 else ""
         return (
             f"{cost.parameters:.3g} parameters{several}, {flop:.2g} FLOP{' an iteration' * cost.is_of_iteration},"
-            f" {len(left) * cost.memory / 1e9:.2g} GB of memory; {_time(found, share)}"
+            f" {size(len(left) * cost.memory)} of memory; {_time(found, share)}"
         )
 
 

@@ -14,7 +14,7 @@ from ncrun.records.differences import as_json as differences_as_json
 from ncrun.records.differences import as_text as differences_as_text
 from ncrun.records.differences import differences
 from ncrun.records.glance import STATES, Glance, Overview, one_run
-from ncrun.records.listing import FACTS, as_csv, as_json, as_text, chosen, ordered
+from ncrun.records.listing import FACTS, as_csv, as_json, as_text, chosen, ordered, size
 from ncrun.records.removal import remove, size_of
 
 DEFAULT = Path("runs")
@@ -119,11 +119,11 @@ def _watch(look: Callable[[], Sequence[Glance]]) -> int:
     console = Console()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            size = shutil.get_terminal_size()
-            lines = as_text(look(), size.columns).splitlines()
+            terminal = shutil.get_terminal_size()
+            lines = as_text(look(), terminal.columns).splitlines()
             table, footer = lines[:-2], lines[-1:]
             # As a Text: names may hold what rich would take for its markup.
-            live.update(Text("\n".join([*footer, "", *table][: size.lines])), refresh=True)
+            live.update(Text("\n".join([*footer, "", *table][: terminal.lines])), refresh=True)
             time.sleep(EVERY_SECONDS)
     return 0
 
@@ -134,11 +134,9 @@ def _remove(found: Sequence[Glance], without_asking: bool) -> int:
         return 0
     print(as_text(found), end="")
     if not without_asking:
-        size = sum(map(size_of, found)) / 1e6
+        room = size(sum(map(size_of, found)))
         try:
-            answer = input(
-                f"remove {'this run' if len(found) == 1 else f'these {len(found)} runs'} ({size:.1f} MB)? [y/N] "
-            )
+            answer = input(f"remove {'this run' if len(found) == 1 else f'these {len(found)} runs'} ({room})? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):

@@ -234,5 +234,13 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / MINUTE)} min" if seconds >= MINUTE else f"{math.ceil(seconds)} s"
 
 
+def size(number: float) -> str:
+    """Bytes in one unit, to two digits: 44 MB, 1.6 GB."""
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if number >= unit:
+            return f"{float(f'{number / unit:.2g}'):g} {letter}B"
+    return f"{float(f'{number / 1e3:.2g}'):g} kB"
+
+
 def _cut(text: str, room: int | None) -> str:
     return text if room is None or len(text) <= room else f"{text[: room - 1]}…"

@@ -16,6 +16,7 @@ from conftest import Command, contents, write_run
 from shared_folder import another_host, fall_silent
 
 from ncrun.records import glance
+from ncrun.records.listing import duration, size
 from ncrun.records.lock import Lock
 
 ROWS = [{"epoch": 0}, {"epoch": 2, "loss": 0.25, "gap": 0.5, "nc1": 0.125, "nc2_w": 0.3, "nc2_h": 0.4, "nc3": 0.1}]
@@ -256,6 +257,24 @@ def test_two_runs_side_by_side(five: Path, ncrun: Command) -> None:
     assert ["gap", "0.5", "-"] in [line.split() for line in text.splitlines()]
 
 
+def test_times_and_sizes_in_words() -> None:
+    assert [duration(seconds) for seconds in (0, 0.2, 59.2, 61, 3600, 90000)] == [
+        "0 s",
+        "1 s",
+        "60 s",
+        "2 min",
+        "1.0 h",
+        "1.0 d",
+    ]
+    assert [size(number) for number in (0, 999, 440_000, 1.26e6, 2.5e10)] == [
+        "0 kB",
+        "1 kB",
+        "440 kB",
+        "1.3 MB",
+        "25 GB",
+    ]
+
+
 class Terminal(io.StringIO):
     """Somebody who can be asked."""
 
@@ -265,14 +284,18 @@ class Terminal(io.StringIO):
 
 def test_removing_asks_first(five: Path, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(five)
+    room = size(sum(file.stat().st_size for file in (five / "c-failed").iterdir()))
     for answer in ("n\n", "\n", ""):
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         result = ncrun("runs", "--rm", "--state", "failed")
-        assert result.out.endswith("remove this run (0.0 MB)? [y/N] nothing is removed\n")
+        assert result.out.endswith(f"remove this run ({room})? [y/N] nothing is removed\n")
     assert contents(five) == before
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     result = ncrun("runs", "--rm", "--state", "failed")
-    assert (result.status, result.out.splitlines()[-1]) == (0, "remove this run (0.0 MB)? [y/N] runs/c-failed: removed")
+    assert (result.status, result.out.splitlines()[-1]) == (
+        0,
+        f"remove this run ({room})? [y/N] runs/c-failed: removed",
+    )
     assert {name for name in before if not name.startswith("c-failed")} == set(contents(five))
 
 

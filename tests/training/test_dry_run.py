@@ -105,7 +105,7 @@ def test_states_predictions_and_costs_and_nothing_written(ncrun: Command, workdi
     assert sum(line.endswith(" seed=2 head.depth=1 jobs=2") for line in lines) == 1
     took = duration(json.loads((made / "manifest.json").read_text())["wall_seconds"])
     assert re.search(
-        rf" FLOP an iteration, .* GB of memory; about {took}, as runs/{made.name}$", grid.out, re.MULTILINE
+        rf" FLOP an iteration, .* kB of memory; about {took}, as runs/{made.name}$", grid.out, re.MULTILINE
     )
     assert lines[-1].startswith("dry run: 4 jobs, 3 to train; about ")
     several = ncrun("train", *FREE, "optimizer=sgd", "restarts=3", "epochs=5", "dry_run=true")
