@@ -45,6 +45,16 @@ def test_an_iteration_of_free_features() -> None:
     assert cost.parameters == N * d + d * d + K * d
 
 
+def test_targets_in_place_of_classes() -> None:
+    """The same products as with as many classes as they have numbers, whether of a network or of free features."""
+    run = job_of(["dataset=linnerud", "model.depth=1", "model.width=8", "batch_size=full", "epochs=1"]).runs[0]
+    assert run.problem.targets is not None
+    inputs, q, N = run.data.image_shape[0], run.problem.num_outputs, run.data.num_samples
+    assert Costs().of(run).flop == 2 * N * (2 * inputs * 8 + 3 * 8 * 8 + 3 * 8 * q)
+    free = job_of(["dataset=linnerud", "model=ufm", "model.width=8"]).runs[0]
+    assert Costs().of(free).flop == 2 * free.data.num_samples * 3 * 8 * q
+
+
 def timed(path: str, epochs: int, seconds: float, **facts: Any) -> Glance:
     manifest = {
         "host": "here",
