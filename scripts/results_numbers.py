@@ -134,6 +134,11 @@ def together(counts: Sequence[int]) -> str:
     return ", ".join(f"{number} x {size}" if number > 1 else str(size) for number, size in parts)
 
 
+def counts_of(record: Record) -> list[int]:
+    """Of each class; of targets, which have none, of all."""
+    return list(record.manifest["class_counts"] or [record.manifest["num_samples"]])
+
+
 def setting(records: Sequence[Record]) -> str:
     """What the runs have in common, from their configurations: data, network, descent, decay of the weights and of the
     features, seeds, wall time."""
@@ -149,7 +154,7 @@ def setting(records: Sequence[Record]) -> str:
         said = [f"{key} {common(f'{name}.{key}')}" for key in keys if common(f"{name}.{key}")]
         return f"{common(f'{name}.name')} ({', '.join(said)})"
 
-    counts = list(dict.fromkeys(together(record.manifest["class_counts"]) for record in records))
+    counts = list(dict.fromkeys(together(counts_of(record)) for record in records))
     sizes = " or ".join(counts) + " samples" if len(counts) <= 2 else f"{len(counts)} sets of class sizes"
     data = f"{common('dataset.name')}, {sizes}" if value_of(records[0], "dataset") else sizes
     seeds = {value_of(record, "seed") for record in records}

@@ -86,6 +86,7 @@ def written() -> str:
     import results_dang2023 as first
     import results_free_features as free
     import results_others as others
+    import results_regression as targets
     import results_standard as standard
     from results_numbers import Runs
 
@@ -100,6 +101,7 @@ def written() -> str:
         others.relu_heads,
         others.cifar,
         standard.standard,
+        targets.regression,
         free.direct_2023,
         free.phases,
         free.direct_2024,
