@@ -1,5 +1,6 @@
 """Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
-definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm.
+definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm, in docs/class_weights.md that
+of its runs.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
@@ -13,12 +14,15 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from results_remedies import of_archive
+
 from ncrun.config import bounds
 from ncrun.config.launching import SlurmSettings
 from ncrun.metrics import METRICS, at_level
 from ncrun.metrics.metric import LEVELS
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 Table = Sequence[tuple[str, ...]]
 
 
@@ -51,6 +55,11 @@ def _default(field: "Field[Any]") -> str:
     return "" if value is None else f"`{str(value).lower()}`"
 
 
+def remedies() -> Table:
+    """Of the recorded runs."""
+    return of_archive(RESULTS / "beyond-real.zip")
+
+
 # By file: the marks before and behind its table.
 TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
     "README.md": (
@@ -67,6 +76,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
         "<!-- keys: written by scripts/write_docs.py from ncrun/config/launching.py -->",
         "<!-- end of keys -->",
         launcher_keys,
+    ),
+    "docs/class_weights.md": (
+        "<!-- remedies: written by scripts/write_docs.py from results/beyond-real.zip -->",
+        "<!-- end of remedies -->",
+        remedies,
     ),
 }
 

@@ -87,6 +87,7 @@ def written() -> str:
     import results_free_features as free
     import results_others as others
     import results_regression as targets
+    import results_remedies as beyond
     import results_standard as standard
     from results_numbers import Runs
 
@@ -106,6 +107,7 @@ def written() -> str:
         free.phases,
         free.direct_2024,
         free.dufm,
+        beyond.remedies,
     )
     text = "\n".join([HEAD, *(section(runs) for section in sections), TAIL])
     text += "\n"

@@ -26,5 +26,6 @@ def words_of(key: str) -> str:
 
 
 def described(problem: Problem) -> str:
-    """The problem's loss and its options in plain words, such as "cross-entropy, label smoothing 0.1"."""
-    return ", ".join([words_of(problem.loss), *in_words(problem)])
+    """The problem's loss and its options in plain words, such as "cross-entropy with label smoothing 0.1"."""
+    options = " and ".join(in_words(problem))
+    return words_of(problem.loss) + (f" with {options}" if options else "")

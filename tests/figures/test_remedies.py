@@ -24,7 +24,7 @@ def test_margins_and_accuracies_are_the_recorded_ones(records: list[Record]) -> 
     figure = DRAWINGS["remedies"].draw(records)
     lines = panel(figure, "margin").get_lines()
     accuracies = panel(figure, "test accuracy").get_lines()
-    above = panel(figure, "test accuracy above that without options").get_lines()
+    above = panel(figure, "gain in test accuracy").get_lines()
     order = np.argsort(records[0].manifest["class_counts"], kind="stable")
     plain = np.array(records[0].metrics["class.test_accuracy"].iloc[-1])
     by_name = {"no options": records[0], "balanced class weights": records[1], "label smoothing 0.1": records[2]}
@@ -38,14 +38,14 @@ def test_margins_and_accuracies_are_the_recorded_ones(records: list[Record]) -> 
         assert list(above[n].get_ydata()) == list((found - plain)[order])
     assert len({line.get_marker() for line in accuracies}) == len({line.get_color() for line in accuracies}) == 3
     words = caption_of(figure)
-    assert "cross-entropy, cross-entropy, balanced class weights or cross-entropy, label smoothing 0.1" in words
+    assert "cross-entropy, cross-entropy with balanced class weights or cross-entropy with label smoothing 0.1" in words
     assert "certified" in words
     plt.close(figure)
 
 
 def test_without_the_plain_loss_there_is_nothing_to_compare_with(records: list[Record]) -> None:
     figure = DRAWINGS["remedies"].draw(records[1:])
-    assert not panel(figure, "test accuracy above that without options").get_lines()
+    assert not panel(figure, "gain in test accuracy").get_lines()
     assert panel(figure, "test accuracy").get_lines()
     plt.close(figure)
 

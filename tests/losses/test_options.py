@@ -55,8 +55,8 @@ def test_what_changes_nothing_is_no_option() -> None:
 def test_in_words() -> None:
     assert described(posed()) == "cross-entropy"
     words = described(posed(class_weights="balanced", label_smoothing=0.1, logit_adjustment=1))
-    assert words == "cross-entropy, balanced class weights, label smoothing 0.1, logit adjustment 1"
-    assert described(posed(class_weights=[1, 2, 4])) == "cross-entropy, class weights 1 to 4"
+    assert words == "cross-entropy with balanced class weights and label smoothing 0.1 and logit adjustment 1"
+    assert described(posed(class_weights=[1, 2, 4])) == "cross-entropy with class weights 1 to 4"
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_a_column_says_where_it_was_measured() -> None:
 
 def test_the_readme_has_the_columns_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> None:
     """scripts/write_docs.py --check: true of the repository, false once a definition is new, true when written."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     script = loaded(ROOT / "scripts" / "write_docs.py")
     monkeypatch.setattr(sys, "argv", ["write_docs.py", "--check"])
     assert script.main() == 0

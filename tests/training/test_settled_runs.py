@@ -11,6 +11,7 @@ from parameters import manifest, trained
 pytestmark = pytest.mark.usefixtures("undrawn")
 # From large initial values deep heads do not fall into the basin of zero.
 LARGE = "model.feature_std=0.6 model.weight_std=0.6"
+SOFT = "loss=ce label_smoothing=0.1 class_weights=balanced"
 PROVEN = [
     "ufm loss=mse counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3",
     "ufm loss=mse counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3 head.bias=true",
@@ -22,6 +23,8 @@ PROVEN = [
     "ufm loss=mse counts=[8,4,2] model.width=5 decay.weight=0.1 decay.feature=1",  # the optimum is zero
     "ufm loss=ce counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3",
     "ufm loss=ce counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3 head.bias=true",
+    f"ufm counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3 {SOFT} head.bias=true logit_adjustment=1",
+    f"ufm_relu counts=[8,4,2] model.width=5 decay.weight=1e-2 decay.feature=2e-3 {SOFT}",
     "ufm loss=ce counts=[4,4,4] model.width=5 decay.weight=5e-3 decay.feature=5e-3",
     f"ufm loss=ce counts=[4,4] model.width=5 decay.weight=5e-3 decay.feature=5e-3 head.depth=3 {LARGE}",
     "ufm_relu counts=[6,4,2] model.width=3 decay.weight=5e-3 decay.feature=5e-3 seed=0",

@@ -1,0 +1,88 @@
+"""Remedies for imbalance: the section of results/README.md, and the table of docs/class_weights.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from results_numbers import Runs, last, number, over, percent, row_at, seconds, setting, span, table
+
+from ncrun.losses.options import in_words
+from ncrun.records.read import Record
+
+EXPERIMENT = "beyond/imbalance-remedies"
+HEAD = (
+    "options",
+    "margins predicted",
+    "measured",
+    "farthest from it",
+    "above the optimum",
+    "test accuracy",
+    "four frequent classes",
+    "three rarest",
+)
+
+
+def name_of(record: Record) -> str:
+    assert record.posed is not None
+    return ", ".join(in_words(record.posed)) or "none"
+
+
+def rows_of(records: Sequence[Record]) -> list[list[str]]:
+    """In the experiment's order. Test accuracies are means over classes, which a balanced test split has anyway."""
+    return [_row(record) for record in records]
+
+
+def _row(record: Record) -> list[str]:
+    row, counts = row_at(record), np.array(record.manifest["class_counts"])
+    predicted = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
+    measured = np.array(row["class.margin"], dtype=float)
+    accuracies = np.array(row["class.test_accuracy"], dtype=float)[np.argsort(-counts, kind="stable")]
+    return [
+        name_of(record),
+        f"{predicted.min():.2f} to {predicted.max():.2f}",
+        f"{measured.min():.2f} to {measured.max():.2f}",
+        number(float(np.abs(measured - predicted).max())),
+        percent(last("gap")(record)),
+        *(f"{100 * part.mean():.1f} %" for part in (accuracies, accuracies[:4], accuracies[-3:])),
+    ]
+
+
+def ordered(records: Sequence[Record]) -> list[Record]:
+    """None, weights, adjustment, smoothing; weights of scikit-learn's before others."""
+
+    def place(record: Record) -> tuple[bool, bool, bool, bool]:
+        config = record.config
+        own = isinstance(config["class_weights"], list)
+        return config["label_smoothing"] > 0, config["logit_adjustment"] > 0, own, config["class_weights"] is not None
+
+    return sorted(records, key=place)
+
+
+def of_archive(path: Path) -> list[tuple[str, ...]]:
+    """The table of docs/class_weights.md."""
+    records = Runs.below(path).of(EXPERIMENT, "real")
+    return [HEAD, ("---",) * len(HEAD), *map(tuple, rows_of(ordered(records)))]
+
+
+def remedies(runs: Runs) -> str:
+    by_scale = {scale: ordered(runs.of(EXPERIMENT, scale)) for scale in ("cpu", "real")}
+    tables = {scale: table(list(HEAD), rows_of(records)) for scale, records in by_scale.items()}
+    every = [record for records in by_scale.values() for record in records]
+    return f"""## beyond/imbalance-remedies
+
+*Question*: what class weights, logit adjustment and label smoothing do to each class, predicted and measured; which to take is said in
+[docs/class_weights.md](../docs/class_weights.md).
+
+*Runs* (cross-entropy, one linear layer with bias on features of free sign): {setting(by_scale["cpu"])}
+
+{tables["cpu"]}
+
+On CIFAR-10, 500 to 5 samples a class ({span([seconds(record) / 60 for record in by_scale["real"]])} minutes a run): {setting(by_scale["real"])}
+
+{tables["real"]}
+
+*It held*: every run ends at its own prediction, the loss {over(every, last("gap"), percent)} above the optimum.
+
+![beyond/imbalance-remedies at scale cpu](beyond/imbalance-remedies-cpu.png)
+![beyond/imbalance-remedies at scale real](beyond/imbalance-remedies-real.png)
+"""
