@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from results_numbers import Runs, last, number, over, percent, row_at, seconds, setting, span, table
+from results_numbers import Runs, last, number, over, percent, row_at, setting, table
 
 from ncrun.losses.options import in_words
 from ncrun.records.read import Record
 
 EXPERIMENT = "beyond/imbalance-remedies"
+SCALES = ("real",)
 HEAD = (
     "options",
     "margins predicted",
@@ -28,7 +29,7 @@ def name_of(record: Record) -> str:
 
 
 def rows_of(records: Sequence[Record]) -> list[list[str]]:
-    """In the experiment's order. Test accuracies are means over classes, which a balanced test split has anyway."""
+    """One for each run. Test accuracies are means over classes."""
     return [_row(record) for record in records]
 
 
@@ -65,24 +66,22 @@ def of_archive(path: Path) -> list[tuple[str, ...]]:
 
 
 def remedies(runs: Runs) -> str:
-    by_scale = {scale: ordered(runs.of(EXPERIMENT, scale)) for scale in ("cpu", "real")}
-    tables = {scale: table(list(HEAD), rows_of(records)) for scale, records in by_scale.items()}
+    by_scale = {scale: ordered(runs.of(EXPERIMENT, scale)) for scale in SCALES}
     every = [record for records in by_scale.values() for record in records]
-    return f"""## beyond/imbalance-remedies
-
-*Question*: what class weights, logit adjustment and label smoothing do to each class, predicted and measured; which to take is said in
-[docs/class_weights.md](../docs/class_weights.md).
-
-*Runs* (cross-entropy, one linear layer with bias on features of free sign): {setting(by_scale["cpu"])}
-
-{tables["cpu"]}
-
-On CIFAR-10, 500 to 5 samples a class ({span([seconds(record) / 60 for record in by_scale["real"]])} minutes a run): {setting(by_scale["real"])}
-
-{tables["real"]}
-
-*It held*: every run ends at its own prediction, the loss {over(every, last("gap"), percent)} above the optimum.
-
-![beyond/imbalance-remedies at scale cpu](beyond/imbalance-remedies-cpu.png)
-![beyond/imbalance-remedies at scale real](beyond/imbalance-remedies-real.png)
-"""
+    parts = [
+        f"At scale {scale}: {setting(records)}\n\n{table(list(HEAD), rows_of(records))}"
+        for scale, records in by_scale.items()
+    ]
+    pictures = [f"![{EXPERIMENT} at scale {scale}]({EXPERIMENT}-{scale}.png)" for scale in SCALES]
+    return "\n\n".join(
+        [
+            f"## {EXPERIMENT}",
+            "*Question*: what class weights, logit adjustment and label smoothing do to each class of a long tail, predicted and"
+            " measured. Which to take is said in [docs/class_weights.md](../docs/class_weights.md).",
+            "*Runs*: cross-entropy, one linear layer with bias on features of free sign. Frequent are the four largest classes;"
+            " accuracies are means over classes.",
+            *parts,
+            f"*It held*: every run ends at its own prediction, its loss {over(every, last('gap'), percent)} above the optimum.",
+            "\n".join(pictures) + "\n",
+        ]
+    )

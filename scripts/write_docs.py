@@ -1,6 +1,6 @@
 """Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
-definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm, in docs/class_weights.md that
-of its runs.
+definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm, in docs/class_weights.md
+that of its runs.
 
     .venv/bin/python scripts/write_docs.py [--check]
 

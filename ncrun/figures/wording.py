@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ncrun.losses import LOSSES
+from ncrun.losses import LOSSES, described
 from ncrun.records.read import Record
 
 # Names in records from before they held their own words; figures colour data sets in this order.
@@ -49,6 +49,8 @@ def dataset_name(record: Record) -> str:
 
 def loss_words(record: Record) -> str:
     """What people call the loss, with its options; of one that is a user's own, its key."""
+    if record.posed is not None and record.posed.loss in LOSSES:
+        return described(record.posed)
     return _name(record, "loss", record.config["loss"], {loss.key: loss.words for loss in LOSSES})
 
 
