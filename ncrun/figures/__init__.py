@@ -141,6 +141,11 @@ DRAWINGS = Registry(
             "sharing.sharing_phases",
             "which classes are orthogonal, share directions or are lost, over imbalance ratio and decay: a bias",
         ),
+        _built_in(
+            "bias-decay",
+            "bias_decay.bias_decay",
+            "from the simplex ETF to the orthogonal frame as the bias' decay grows: squared loss",
+        ),
         _built_in("hysteresis", "hysteresis.hysteresis", "decay swept up and down, class by class"),
         _built_in("direct", "dang2024.direct", "norms, margins and angles over the imbalance ratio"),
         _built_in("direct-grams", "dang2024.direct_grams", "Gram matrices of one imbalance ratio", suffix="grams"),
