@@ -13,7 +13,10 @@ from conftest import PATIENCE_S, Command, Refused, contents
 from ncrun import __version__
 from ncrun.config.folders import experiments
 
-NAMES = ["cifar10", "cifar100", "digits", "emnist_letters", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
+NAMES = [
+    *("cifar10", "cifar100", "diabetes", "digits", "emnist_letters", "fashion_mnist", "image_folder", "linnerud"),
+    *("mnist", "npz", "svhn"),
+]
 DATA_SETS = [f"dataset={name}" for name in NAMES]
 NCRUN = Path(sys.executable).with_name("ncrun")
 
@@ -181,7 +184,7 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
         ("ncrun runs --state d", ["damaged", "done"]),
         ("ncrun runs --where head.f", ["head.frozen="]),
         ("ncrun train dataset=c", ["dataset=cifar10", "dataset=cifar100"]),
-        ("ncrun train epochs=3 dataset=d", ["dataset=digits"]),
+        ("ncrun train epochs=3 dataset=d", ["dataset=diabetes", "dataset=digits"]),
         ("ncrun train  optimizer=", ["optimizer=adam", "optimizer=lbfgs", "optimizer=sgd"]),
         ("ncrun train head.", ["head.bias=", "head.depth=", "head.frozen=", "head.relu=", "head.width="]),
         ("ncrun train data", ["data_dir=", "dataset.", "dataset="]),
