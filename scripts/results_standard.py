@@ -43,7 +43,7 @@ def standard(runs: Runs) -> str:
     groups: list[tuple[str, list[Record]]] = []
     for name, scale in NETWORKS:
         found = runs.of(f"beyond/{name}", scale)
-        for data, loss in dict.fromkeys((value_of(r, "dataset.name"), value_of(r, "loss")) for r in found):
+        for data, loss in sorted({(value_of(r, "dataset.name"), value_of(r, "loss")) for r in found}):
             own = [r for r in found if (value_of(r, "dataset.name"), value_of(r, "loss")) == (data, loss)]
             groups.append((f"{name}, {scale}: {data}", own))
     rows = [

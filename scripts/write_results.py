@@ -60,7 +60,7 @@ From theory alone.
 
 - Scale `paper` of every network experiment but two runs of mlp-imbalanced: `scripts/gpu_hour.py` has them ready (docs/gpu.md) for more of
   a GPU's time. Their configurations compose and train a step in the tests.
-- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), and M = 6 at any of them.
+- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), M = 6 at any of them, and `beyond/standard-convolutional` on CIFAR-10.
 - CIFAR-100, SVHN and EMNIST could not be had. Their loaders are tested on small files in the original formats. Where an experiment
   is on one of these sets, scale `cpu` has its class proportions on digits.
 - The LaTeX tables were not compiled.
