@@ -22,9 +22,9 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: numbers that are trained. flop: of the matrix products and convolutions of training once through,
-    measuring not counted; where the number of iterations is not known before (lbfgs), of a single one. memory: bytes of
-    parameters, optimiser, training set, and of what one batch's backward pass needs."""
+    """parameters: of the network, a frozen head's too. flop: of the matrix products and convolutions of training once
+    through, measuring not counted; where the number of iterations is not known before (lbfgs), of a single one. memory:
+    bytes of parameters, optimiser, training set, and of what one batch's forward pass keeps for the backward pass."""
 
     parameters: int
     flop: float
@@ -55,7 +55,7 @@ class Costs:
 
 
 def _counted(run: Run) -> tuple[int, float, float]:
-    """Trained parameters, and FLOP and bytes kept for the backward pass: of a sample, of free features of all."""
+    """Parameters, and FLOP and bytes kept for the backward pass: of a sample, of free features of all."""
     dtype: torch.dtype = getattr(torch, run.descent.dtype)
     with torch.random.fork_rng(devices=[]):
         network = network_of(run).to(dtype)
@@ -71,7 +71,7 @@ def _counted(run: Run) -> tuple[int, float, float]:
         with counter, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
             gradients_of(network, [Objective.of(run.problem)], [labels])(images, labels)
     share = SAMPLES if isinstance(network, Network) else 1
-    parameters = sum(each.numel() for each in network.parameters() if each.requires_grad)
+    parameters = sum(each.numel() for each in network.parameters())
     return parameters, counter.get_total_flops() / share, kept.total / share
 
 

@@ -193,7 +193,7 @@ def ask_theory(*overrides: str) -> Job | None:
     found: list[Job] = []
     experiments.recipe.cache_clear()  # as a new process would
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncrun.commands.theory._predict", lambda job, print_json: found.append(job) or 0)
+        patch.setattr("ncrun.commands.theory._predict", lambda job, *_: found.append(job) or 0)
         result = run_command("theory", *overrides)
     assert "Traceback" not in result.err
     if result.status != 0:
