@@ -19,9 +19,9 @@ def trained(ncrun: Command, *typed: str) -> library.LoadedRun:
     return library.load("run")
 
 
-@pytest.mark.parametrize("head", [(), ("head.depth=3", "head.bias=true", "head.width=2")])
-def test_free_features_reach_the_proven_optimum(head: tuple[str, ...], ncrun: Command, undrawn: None) -> None:
+def test_free_features_reach_the_proven_optimum(ncrun: Command, undrawn: None) -> None:
     """Of linnerud, whose third direction a layer of width 2 drops."""
+    head = ("head.depth=2", "head.bias=true", "head.width=2")
     run = trained(ncrun, "model=ufm", "dataset=linnerud", "decay.weight=5e-3", "decay.feature=5e-3", *head)
     last = run.metrics.iloc[-1]
     assert abs(last["gap"]) < 1e-9
@@ -29,9 +29,9 @@ def test_free_features_reach_the_proven_optimum(head: tuple[str, ...], ncrun: Co
     assert last["nrc2"] < 1e-8
     kept = [entry["kept"] for entry in run.theory["directions"]]
     assert last["direction.kept"] == pytest.approx(kept, abs=1e-4)
-    assert (kept[2] == 0) == bool(head)
+    assert kept[2] == 0
     assert run.summary.startswith("global optimum; ")
-    assert ("1 of 3 directions lost" in run.summary) == bool(head)
+    assert "1 of 3 directions lost" in run.summary
     features, targets = run.features()
     assert (features.shape, targets.shape) == ((16, 64), (16, 3))
 
@@ -48,7 +48,7 @@ def test_one_hot_targets_train_as_classes_do(ncrun: Command, workdir: Path, undr
             f"{part}_{what}": each for part in ("train", "test") for what, each in (("images", images), (name, given))
         }
         np.savez(f"{name}.npz", **arrays)
-        typed = ("dataset=npz", f"dataset.path={name}.npz", "epochs=6", "batch_size=16", "dtype=float64", *SMALL)
+        typed = ("dataset=npz", f"dataset.path={name}.npz", "epochs=3", "batch_size=16", "dtype=float64", *SMALL)
         result = ncrun("train", *typed, "head.depth=2", "head.bias=true", f"run_dir={name}")
         assert result.status == 0, result
         found[name] = load_record(Path(name))
@@ -77,7 +77,7 @@ def test_a_record_on_targets(ncrun: Command, workdir: Path) -> None:
     network = run.network()
     outputs = features @ network.head.weights[0].detach().numpy().T + network.head.layers[-1].bias.detach().numpy()
     assert np.mean((outputs - targets) ** 2) == pytest.approx(last["test.mse"], rel=1e-5)
-    for command in (("table", "run"), ("runs", "run"), ("plot", "run", "y=nrc1,r2", "out=plot.png")):
+    for command in (("table", "run"), ("runs", "run")):
         result = ncrun(*command)
         assert result.status == 0, (command, result)
     again = ncrun("train", "dataset=diabetes", "epochs=4", "head.bias=true", *SMALL, "run_dir=run")
