@@ -35,9 +35,10 @@ verify: $(READY) ## theory against numerical optimisation, metrics against a slo
 	$(BIN)/python scripts/verify_theory.py
 	$(BIN)/python scripts/verify_metrics.py
 
-torture: $(READY) ## 1,000 times trainings killed, starved, damaged, doubled, put to sleep, compared bit by bit; malformed input (15 minutes on 2 cores)
+torture: $(READY) ## 1,000 times trainings killed, starved, damaged, doubled, put to sleep, compared bit by bit; malformed input; a Slurm whose node dies (20 minutes on 2 cores)
 	$(BIN)/python scripts/torture.py
 	NCRUN_FUZZ=10 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/fuzz
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/cluster
 
 bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (5 minutes on 2 quiet cores)
 	$(BIN)/python scripts/bench.py

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ncrun.config import extensions
 from ncrun.config.compose import refuse_sweeps
-from ncrun.config.doors import check_overrides
+from ncrun.config.doors import LAUNCHERS, check_overrides, launcher_of
 from ncrun.config.experiments import recipe
 from ncrun.config.planning import job_of
 from ncrun.config.typed import Typed
@@ -40,6 +40,8 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
         if each.startswith("-"):
             raise UserError(f"{each}: no flag has a meaning here; give overrides, such as epochs=5")
     check_overrides(overrides)
+    if (launcher := launcher_of(overrides)) != LAUNCHERS[0]:
+        raise UserError(f"hydra/launcher={launcher}: has no effect: ncrun.train trains one run")
     refuse_sweeps(overrides, "ncrun.train")
     # What a command may remember, a program may not that goes on for days while its user's files change.
     opened.cache_clear()

@@ -87,6 +87,7 @@ def test_refuses_what_the_command_refuses(words: list[str], refused: Refused, wo
         (["-m", "seed=1,2"], "-m: no flag has a meaning here; give overrides, such as epochs=5"),
         (["seed=1,2"], "seed=1,2: several values are a sweep, and ncrun.train trains one run"),
         (["jobs=2"], "jobs: has no effect: ncrun.train trains one run"),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm: has no effect: ncrun.train trains one run"),
         (["together=true"], "together: has no effect: ncrun.train trains one run"),
         (
             ["model=ufm", "counts=[4,2]", "optimizer=sgd", "restarts=2"],
