@@ -69,11 +69,8 @@ StoragePass=slurm
 StorageLoc=accounting
 END
     chmod 600 "$state/slurmdbd.conf"
-    slurmdbd_start
+    slurmdbd  # it looks for its configuration beside slurm.conf
 }
-
-# slurmdbd looks for its configuration beside slurm.conf.
-slurmdbd_start() { slurmdbd 2>>"$state/slurmdbd.log"; }
 
 write_configuration() {
     local accounting="AccountingStorageType=accounting_storage/none"
@@ -81,6 +78,7 @@ write_configuration() {
         accounting="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((base + 2))
+AccountingStoragePass=$state/munge/socket
 JobAcctGatherType=jobacct_gather/linux"
     fi
     local host megabytes

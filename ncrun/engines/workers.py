@@ -113,10 +113,15 @@ class _Worker:
         return self._executor
 
     def begin(self, job: Job) -> "Future[tuple[int, float]]":
-        executor = self.start()
+        """Let it train a job; the future holds its exit status, and how many seconds it took."""
+        files, own = [str(path) for path in extensions.loaded()], [str(path) for path in folders.OWN]
+        what = (_train, files, own, pickle.dumps(_without_display(job)))
         self.began = time.monotonic()
-        own = [str(path) for path in extensions.loaded()], [str(path) for path in folders.OWN]
-        self._last = executor.submit(_train, *own, pickle.dumps(_without_display(job)))
+        try:
+            self._last = self.start().submit(*what)
+        except BrokenProcessPool:  # it was killed while it had nothing to do
+            self.close()
+            self._last = self.start().submit(*what)
         return self._last
 
     def signal(self, number: int) -> None:

@@ -92,9 +92,9 @@ def test_a_node_that_dies(cluster: Cluster, workdir: Path, straight: Path) -> No
             os.kill(pid, signal.SIGKILL)
     assert state(workdir / "run") == "running"  # for it could not say anything
     wait_until(lambda: cluster.call("sinfo", "--noheader", "--format=%T").startswith("down"), "is not missed")
+    wait_until(lambda: cluster.states(number) == ["PENDING"], "is not queued again")
+    cluster.start_at_once(number)
     cluster.start_node()
-    with contextlib.suppress(Exception):  # it may have started
-        cluster.start_at_once(number)
     wait_until(lambda: state(workdir / "run") == "done", "does not go on")
     assert rows(workdir / "run") == rows(straight)
 
