@@ -10,7 +10,7 @@ from ncrun.losses.options import in_words
 from ncrun.records.read import Record
 
 EXPERIMENT = "beyond/imbalance-remedies"
-SCALES = ("real",)
+SCALES = ("cpu", "real")
 HEAD = (
     "options",
     "margins predicted",
