@@ -115,7 +115,8 @@ def foreign(record: Record) -> Record:
     dataset = record.config["dataset"] | {"name": "my_images"}
     config = record.config | {"loss": "my_loss", "model": {"name": "my_net", "blocks": [3, 4]}, "dataset": dataset}
     manifest = record.manifest | {"dataset": "my_images", "experiment": "mine", "words": {}}
-    return replace(record, config=config, theory=theory, metrics=metrics, manifest=manifest)
+    posed = replace(record.problem, loss="my_loss")
+    return replace(record, config=config, theory=theory, metrics=metrics, manifest=manifest, posed=posed)
 
 
 def test_a_users_own_is_drawn_where_it_is_not_registered(runs: Runs) -> None:
