@@ -20,7 +20,7 @@ TENS = "counts=[10,10,10,10,10,10,10,10,10,10]"
 def test_sweep_runs_every_job_in_its_own_directory(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int, Path]] = []
 
-    def train(jobs: list[Job]) -> int:
+    def train(jobs: list[Job], quiet: bool) -> int:
         (run,) = jobs[0].runs
         seen.append((run.problem.depth, run.descent.seed, run.directory))
         return 0
@@ -33,14 +33,14 @@ def test_sweep_runs_every_job_in_its_own_directory(ncrun: Command, monkeypatch: 
 
 
 def test_sweep_fails_if_one_job_fails(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncrun.training.runs.train", lambda jobs: 1 if jobs[0].config["seed"] == 0 else 0)
+    monkeypatch.setattr("ncrun.training.runs.train", lambda jobs, quiet: 1 if jobs[0].config["seed"] == 0 else 0)
     assert ncrun("train", "-m", "seed=0,1").status == 1
 
 
 def test_interrupted_sweep_starts_no_further_job(ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def train(jobs: list[Job]) -> int:
+    def train(jobs: list[Job], quiet: bool) -> int:
         seen.append(jobs[0].config["seed"])
         return 130
 
