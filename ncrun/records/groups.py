@@ -29,6 +29,8 @@ WITHOUT_EFFECT = (
 # Besides these the seed, of which several make one group, and how often is measured.
 NOT_COMPARED = (*WITHOUT_EFFECT, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")
+# Keys that came later, as the runs before them had it: they are the same setting as newer runs that leave these out.
+LATER: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": None, "logit_adjustment": 0.0, "decay.bias": 0.0}
 # Groups without a name, which only their members tell apart.
 OPENED = ("head", "decay", "schedule")
 # Keys that name a run best, first; the others follow in the order of the configuration.
@@ -95,7 +97,8 @@ def seal_warning(records: Sequence[Sealed]) -> str | None:
 
 def settings_of(record: Record) -> dict[str, Any]:
     """The configuration by dotted keys, such as head.depth; a group that is left empty counts as its name."""
-    return dict(dotted(record.config))
+    found = dict(dotted(record.config))
+    return found | {key: value for key, value in LATER.items() if key not in found}
 
 
 def dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

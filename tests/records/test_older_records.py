@@ -6,7 +6,7 @@ import pytest
 from conftest import WHOLE_ROW, write_run
 
 from ncrun.errors import UserError
-from ncrun.records.groups import gather
+from ncrun.records.groups import differing_keys, gather
 from ncrun.records.read import Record, load_record
 from ncrun.theory import predict
 
@@ -62,3 +62,15 @@ def test_older_record_of_an_unknown_model_poses_no_problem(tmp_path: Path) -> No
     record = load_record(write_run(tmp_path / "run", [WHOLE_ROW], model={"name": "mine"}))
     with pytest.raises(UserError, match=r"no problem\.json, and its model=mine"):
         _ = record.problem
+
+
+def test_runs_from_before_a_key_are_the_setting_of_those_that_leave_it_out(recorded: list[Record]) -> None:
+    """Seeds of the standard network were trained before the loss had options, and after."""
+    same = [
+        record
+        for record in recorded
+        if (record.manifest["experiment"], record.manifest["scale"]) == ("beyond/standard-network", "cpu")
+        and record.config["loss"] == "ce"
+    ]
+    assert {"label_smoothing" in record.config for record in same} == {True, False}
+    assert differing_keys(same) == []
