@@ -60,7 +60,8 @@ From theory alone.
 
 - Scale `paper` of every network experiment but two runs of mlp-imbalanced: `scripts/gpu_hour.py` has them ready (docs/gpu.md) for more of
   a GPU's time. Their configurations compose and train a step in the tests.
-- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), M = 6 at any of them, and `beyond/standard-convolutional` on CIFAR-10.
+- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), M = 6 at any of them, and `beyond/standard-convolutional` on CIFAR-10, and
+  `beyond/bias-decay-network`.
 - CIFAR-100, SVHN and EMNIST could not be had. Their loaders are tested on small files in the original formats. Where an experiment
   is on one of these sets, scale `cpu` has its class proportions on digits.
 - The LaTeX tables were not compiled.
@@ -83,6 +84,7 @@ def is_up_to_date(text: str) -> bool:
 
 def written() -> str:
     """The whole page. Reads every record: about five seconds."""
+    import results_bias_decay as biases
     import results_dang2023 as first
     import results_free_features as free
     import results_others as others
@@ -108,6 +110,7 @@ def written() -> str:
         free.direct_2024,
         free.dufm,
         beyond.remedies,
+        biases.bias_decay,
     )
     text = "\n".join([HEAD, *(section(runs) for section in sections), TAIL])
     text += "\n"

@@ -1,0 +1,62 @@
+"""The section of results/README.md on a bias that decays."""
+
+from dataclasses import replace
+
+import numpy as np
+from results_numbers import Runs, last, number, over, percent, setting, table, value_of
+
+from ncrun.figures.bias_decay import mean_cosine
+from ncrun.metrics.distance import shape_distance
+from ncrun.records.read import Record
+from ncrun.theory import predict
+
+NETWORKS = "beyond/bias-decay-network"
+SCALES = ("cpu",)
+
+
+def to_undecayed(record: Record) -> float | None:
+    """NC2 of the classifier against the prediction of a bias without decay."""
+    assert record.measured is not None
+    undecayed = predict(replace(record.problem, bias_decay=0.0))
+    return shape_distance(np.array(record.measured["weight_gram"]), undecayed.layers[0].weight_gram)
+
+
+def _row(record: Record) -> list[str]:
+    assert record.measured is not None
+    predicted, measured = (np.array(each["weight_gram"]) for each in (record.theory, record.measured))
+    return [
+        str(value_of(record, "dataset.name")),
+        f"{record.problem.bias_decay:g}",
+        f"{mean_cosine(predicted):.4f}",
+        f"{mean_cosine(measured):.4f}",
+        number(last("nc2_w")(record)),
+        number(to_undecayed(record)),
+        percent(last("gap")(record)),
+    ]
+
+
+def bias_decay(runs: Runs) -> str:
+    free = runs.of("beyond/bias-decay", "paper")
+    networks = {
+        scale: sorted(runs.of(NETWORKS, scale), key=lambda record: record.problem.bias_decay) for scale in SCALES
+    }
+    settings = "\n".join(f"- {scale}: {setting(found)}" for scale, found in networks.items())
+    head = ["data", "decay.bias", "mean cosine predicted", "measured", "W W^T to the prediction"]
+    rows = [_row(record) for found in networks.values() for record in found]
+    return f"""## beyond/bias-decay, bias-decay-network
+
+*Prediction* (docs/proofs.md): with the squared loss and equal classes, a bias that decays leaves a simplex ETF while its decay is small, and turns it into the orthogonal
+frame of a head without a bias.
+
+*Runs*: free features, {setting(free)}. An MLP, one layer:
+
+{settings}
+
+{table([*head, "to that of an undecayed bias", "above the optimum"], rows)}
+
+*It held*: all {len(free)} runs of free features end within {over(free, last("nc2_w"))} of it. Networks follow the curve as well; nearest to the border, where the direction of all
+ones hardly matters to the loss, they are the slowest.
+
+![beyond/bias-decay](beyond/bias-decay-paper.png)
+![beyond/bias-decay-network at scale cpu](beyond/bias-decay-network-cpu.png)
+"""
