@@ -209,7 +209,10 @@ def test_the_weights_of_equal_margins_are_those_that_theory_finds() -> None:
 # ---------------------------------------------------------------- a typed data set
 
 
-@pytest.mark.parametrize("dataset", [source.key for source in SOURCES if not isinstance(source, OwnData)])
+IMAGES = [source.key for source in SOURCES if not (isinstance(source, OwnData) or source.may_hold_targets)]
+
+
+@pytest.mark.parametrize("dataset", IMAGES)
 @pytest.mark.parametrize("base", [(), ("experiment=dang2023/mlp-balanced", "scale=cpu", "counts=null")])
 def test_typed_dataset_brings_its_keys(dataset: str, base: tuple[str, ...], run_of: RunOf) -> None:
     """All of them, over those of an experiment's scale; a typed key wins over them wherever it stands."""
@@ -226,7 +229,7 @@ def test_typed_dataset_in_a_sweep(typed: tuple[str, ...], ncrun: Command, monkey
     """In one that is typed, and in the experiment's own."""
     seen: list[tuple[str, tuple[int, ...]]] = []
 
-    def note(jobs: Sequence[Job]) -> int:
+    def note(jobs: Sequence[Job], quiet: bool) -> int:
         (run,) = jobs[0].runs
         seen.append((dataset_of(run), run.data.image_shape))
         return 0

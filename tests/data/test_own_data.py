@@ -31,7 +31,8 @@ TINY = ("model.depth=1", "model.width=8", "epochs=1", "threads=1")
         ("dataset=image_folder dataset.path=none dataset.channels=null", ["dataset.channels=None:", "1 (grey)"]),
         ("dataset.path=x", ["dataset.path:", "the chosen dataset has no such key"]),
         ("dataset=npy", ["dataset=npy:", "image_folder", "did you mean 'npz'?"]),
-        ("model=ufm counts=[2,2] dataset=npz dataset.path=x", ["dataset: has no effect", "no data set"]),
+        ("model=ufm counts=[2,2] dataset=npz dataset.path=x", ["dataset.path=", "x: no such file"]),
+        ("model=ufm counts=[2,2] dataset=digits", ["dataset: has no effect", "no data set"]),
     ],
 )
 def test_bad_keys(typed: str, parts: list[str], refused: Refused) -> None:

@@ -89,7 +89,7 @@ def test_search_ends_where_the_gradient_is_gone(kind: str) -> None:
     1e-6: some line searches stop at rounding before 1e-9, which is still an error of 1e-12 in the value."""
     rng = np.random.default_rng(5)
     for _ in range(3):
-        instance = Instance.by_class(random_setting(rng, kind))
+        instance = Instance.of(random_setting(rng, kind), rng)
         best = instance.search(rng)[0]
         value, gradients, bias_gradient = instance.value_and_gradient(best.factors, best.bias)
         assert best.value == pytest.approx(value, rel=1e-15)
