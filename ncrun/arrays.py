@@ -1,14 +1,18 @@
 """What users hand over: NumPy arrays, tensors or lists, checked and made tensors of. Each check raises UserError in one
 line that names the array."""
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ncrun.errors import UserError
 
+PIECE = 2**22  # numbers
 SMALLEST = 1e-140  # its square is far from the smallest number that float64 holds with all digits
 
 
@@ -20,14 +24,29 @@ def floats(name: str, values: Any, dimensions: int) -> Tensor:
         raise UserError(f"{name}: expected {kind}, found shape {shape_of(array)}")
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise UserError(f"{name}: expected float16, float32 or float64, found {array.dtype}")
-    if not np.isfinite(array).all():
-        raise UserError(f"{name}: {int((~np.isfinite(array)).sum())} of its values are not finite")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32))
+    wrong = sum(part.size - int(np.isfinite(part).sum()) for part in np.array_split(array, _pieces(array)))
+    if wrong:
+        raise UserError(f"{name}: {wrong} of its values are not finite")
+    whole = np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32)
+    with warnings.catch_warnings():
+        # A file that is mapped for reading cannot be written to, and nobody does.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(whole)
+
+
+def _pieces(values: "NDArray[Any] | Tensor") -> int:
+    """How many parts a matrix or vector is looked at in: what is found of it is as large as itself, and a file that is
+    mapped may be larger than memory."""
+    return min(len(values), 1 + math.prod(values.shape) // PIECE)
+
+
+def any_negative(values: Tensor) -> bool:
+    return any(bool((part < 0).any()) for part in values.tensor_split(_pieces(values)))
 
 
 def check_size(name: str, values: Tensor) -> None:
     """Values whose squares, of which everything is made, no float64 holds. All zero is a size like others."""
-    largest = float(values.abs().max())
+    largest = max(float(part.abs().max()) for part in values.tensor_split(_pieces(values)))
     if 0 < largest < SMALLEST:
         raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square is lost")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ncrun.arrays import check_size, class_labels, floats
+from ncrun.arrays import any_negative, check_size, class_labels, floats
 from ncrun.errors import UserError
 from ncrun.losses import LOSSES, Options, described
 from ncrun.metrics.rows import training_metrics, transfer_metrics
@@ -189,7 +189,7 @@ def measure(
     own = class_labels("labels", labels, len(points), K)
     check_size("features", points)
     network.check_width(points.shape[1])
-    negative = bool((points < 0).any())
+    negative = any_negative(points)
     counts = torch.bincount(own, minlength=K)
     options = Options(label_smoothing, class_weights, logit_adjustment)
     posed = pose(

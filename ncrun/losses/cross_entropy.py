@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncrun.losses.loss import Array, Loss
 from ncrun.problem import Problem
@@ -48,14 +49,18 @@ class CrossEntropy(Loss):
         return losses.sum()
 
     def on_class_means(self, scores: Array) -> Array:
+        return self.on_some_means(scores, np.arange(len(scores)))
+
+    def on_some_means(self, scores: Array, classes: NDArray[np.int64]) -> Array:
         if self.offsets:
             scores = scores + np.asarray(self.offsets)[:, None]
         highest = scores.max(axis=0)  # no exponential overflows
         norms = np.log(np.exp(scores - highest).sum(axis=0)) + highest
-        losses = norms - np.diag(scores)
+        own = scores[classes, np.arange(len(classes))]
+        losses = norms - own
         if self.label_smoothing:
-            losses = losses + self.label_smoothing * (np.diag(scores) - scores.mean(axis=0))
-        return np.asarray(losses * np.asarray(self.weights) if self.weights else losses)
+            losses = losses + self.label_smoothing * (own - scores.mean(axis=0))
+        return np.asarray(losses * np.asarray(self.weights)[classes] if self.weights else losses)
 
     def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor]":
         if self.offsets:

@@ -39,6 +39,13 @@ class Loss(ABC):
     def on_class_means(self, scores: Array) -> Array:
         """(K,): the data term of one sample of each class. scores: (K, K), column k the logits of class k."""
 
+    def on_some_means(self, scores: Array, classes: NDArray[np.int64]) -> Array:
+        """(B,): the same of some of the classes. scores: (K, B). classes: (B,). A loss that does not say how is asked
+        for all, with zeros in place of the others' logits."""
+        whole = np.zeros((len(scores), len(scores)))
+        whole[:, classes] = scores
+        return self.on_class_means(whole)[classes]
+
     def gradient(self, logits: "Tensor", targets: "Tensor", N: int) -> "tuple[Tensor, Tensor] | None":
         """The gradient of data_sum / N, written out for R sets of free features at once, and what `value` needs.
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from ncrun.metrics.metric import Metric
-from ncrun.theory.prediction import class_margins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +50,6 @@ CLASSES = (
         "margin of the class mean",
         "margin",
         "by class: the score that a class mean gets for its own class, minus the largest other one, with the bias",
-        lambda measured: class_margins(measured.scores),
+        lambda measured: measured.margins,
     ),
 )

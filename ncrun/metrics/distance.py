@@ -1,31 +1,61 @@
-"""Distances between shapes: matrices are compared after division by their Frobenius norm. K x K, numpy float64."""
+"""Distances between shapes: matrices are compared after division by their Frobenius norm. Numpy float64, K x K
+matrices a few rows at a time."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.metrics.tiles import Moved, Product, Rows, Simplex, parts_of
 from ncrun.theory import Prediction
+from ncrun.theory.prediction import Tie
 
 Array = NDArray[np.float64]
 
 
 def normalised(matrix: Array) -> Array | None:
     """N(A) = A / ||A||_F, or None for a matrix without a shape (zero or not finite)."""
-    largest = float(np.abs(matrix).max())
-    if largest == 0 or not np.isfinite(largest):
+    size = _size(matrix)
+    return None if size is None else _scaled(matrix, *size)
+
+
+def shape_distance(measured: Rows, target: Rows) -> float | None:
+    """||N(measured) - N(target)||_F, between 0 and 2; None if either has no shape. Matrices of one size, given as
+    arrays or by their rows."""
+    first, second = _size(measured), _size(target)
+    if first is None or second is None:
         return None
-    matrix = np.ldexp(matrix, -int(np.frexp(largest)[1]))  # a power of two: exact, and no square leaves the floats
-    return np.asarray(matrix / np.linalg.norm(matrix))
+    total = 0.0
+    for part in parts_of(measured):
+        apart = _scaled(measured[part], *first)
+        apart -= _scaled(target[part], *second)
+        total += float(np.vdot(apart, apart))
+    return math.sqrt(total)
 
 
-def shape_distance(measured: Array, target: Array) -> float | None:
-    """||N(measured) - N(target)||_F, between 0 and 2; None if either has no shape."""
-    first, second = normalised(measured), normalised(target)
-    return None if first is None or second is None else float(np.linalg.norm(first - second))
+def _size(matrix: Rows) -> tuple[int, float] | None:
+    """e and ||A / 2^e||_F, with all of A / 2^e below 1, or None for a matrix without a shape."""
+    exponent, total = None, 0.0
+    for part in parts_of(matrix):
+        tile = matrix[part]
+        largest = float(np.abs(tile).max())
+        if not np.isfinite(largest):
+            return None
+        if largest == 0:
+            continue
+        own = int(np.frexp(largest)[1])
+        if exponent is None:
+            exponent = own
+        elif own > exponent:
+            total, exponent = math.ldexp(total, 2 * (exponent - own)), own
+        tile = np.ldexp(tile, -exponent)
+        total += float(np.vdot(tile, tile))
+    return None if exponent is None else (exponent, math.sqrt(total))
 
 
-def simplex(num_classes: int) -> Array:
-    """The Gram matrix of a simplex equiangular tight frame, I - 11^T/K."""
-    return np.eye(num_classes) - 1 / num_classes
+def _scaled(tile: Array, exponent: int, size: float) -> Array:
+    # A power of two: exact, and no square leaves the floats.
+    return np.asarray(np.ldexp(tile, -exponent) / size)
 
 
 def etf_distance(vectors: Array) -> float | None:
@@ -38,41 +68,44 @@ def etf_distance(vectors: Array) -> float | None:
     centred = unit - unit.mean(axis=0)
     if np.linalg.norm(centred) <= len(unit) * np.finfo(float).eps:
         return None  # all classes alike: what is left is rounding
-    return shape_distance(centred @ centred.T, simplex(len(unit)))
+    return shape_distance(Product(centred, centred), Simplex(len(unit)))
 
 
 def target_distances(
-    geometry: Prediction, layer: int, weight_gram: Array, feature_gram: Array, product: Array
+    geometry: Prediction, layer: int, weights: Array, means: Array
 ) -> tuple[float | None, float | None, float | None]:
-    """nc2_w, nc2_h and nc3 of the measured K x K matrices of one head layer (0: the whole head) against a prediction.
+    """nc2_w, nc2_h and nc3 of one head layer (0: the whole head) against a prediction: the distances of W W^T,
+    Hbar^T Hbar and W Hbar. weights: (K, d), W. means: (K, d), the rows of Hbar^T.
 
     Where a bottleneck leaves the optimum a choice, each is the distance to the nearest member of the optimal family.
     All None where theory predicts nothing or zero.
     """
-    if not geometry.layers or geometry.logits is None:
+    if not geometry.layers or geometry.class_logits is None:
         return None, None, None
     target, tie = geometry.layers[layer], geometry.tie
-    if tie is None:
-        return (
-            shape_distance(weight_gram, target.weight_gram),
-            shape_distance(feature_gram, target.feature_gram),
-            shape_distance(product, geometry.logits),
-        )
-    nearest_w = target.weight_gram + tie.weight_values[layer] * _nearest(weight_gram, tie.basis, tie.rank)
-    nearest_h = target.feature_gram + tie.feature_values[layer] * _nearest(feature_gram, tie.basis, tie.rank)
-    nearest_z = geometry.logits + tie.logit_value * _nearest(product, tie.basis, tie.rank)
+    moved = (0.0,) * 3 if tie is None else (tie.weight_values[layer], tie.feature_values[layer], tie.logit_value)
     return (
-        shape_distance(weight_gram, nearest_w),
-        shape_distance(feature_gram, nearest_h),
-        shape_distance(product, nearest_z),
+        _nearest_distance(Product(weights, weights), target.weights, tie, moved[0]),
+        _nearest_distance(Product(means, means), target.features, tie, moved[1]),
+        _nearest_distance(Product(weights, means), geometry.class_logits, tie, moved[2]),
     )
 
 
-def _nearest(measured: Array, basis: Array, rank: int) -> Array:
-    """The rank-`rank` projection inside the basis' span with the largest inner product with the measured matrix.
+def _nearest_distance(measured: Product, fixed: Rows, tie: Tie | None, value: float) -> float | None:
+    return shape_distance(measured, fixed if tie is None else Moved(fixed, value, _nearest(measured, tie)))
 
-    All members of the family have the same norm, so the largest inner product is the smallest distance.
+
+def _nearest(measured: Product, tie: Tie) -> Array:
+    """(K, rank): the directions inside the tie's span whose projection has the largest inner product with the measured
+    matrix.
+
+    All members of the family have the same norm, so the largest inner product is the smallest distance. The measured
+    matrix has rank d: its eigenvectors lie in the span of its factors, and `rank` more columns have room for those
+    where it is zero.
     """
-    inside = basis.T @ ((measured + measured.T) / 2) @ basis
-    vectors = np.linalg.eigh(inside)[1][:, -rank:]
-    return np.asarray(basis @ vectors @ vectors.T @ basis.T)
+    left, right = tie.inside(measured.left), tie.inside(measured.right)
+    more = np.eye(len(left), tie.rank)
+    span = np.linalg.qr(np.hstack((left, right, more)))[0]
+    product = (span.T @ left) @ (right.T @ span)
+    vectors = np.linalg.eigh((product + product.T) / 2)[1][:, -tie.rank :]
+    return tie.outside(span @ vectors)

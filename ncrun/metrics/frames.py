@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ncrun.metrics.collapse import EVERYWHERE
 from ncrun.metrics.effective import GAP, SMALLEST_SHARE, num_effective
 from ncrun.metrics.metric import Metric
+from ncrun.metrics.tiles import parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,19 +31,21 @@ def angle_spread(vectors: "Tensor") -> float | None:
     K, norms = len(vectors), vectors.norm(dim=1)
     if not bool((norms > 0).all()):
         return None
-    cosines = (vectors @ vectors.T) / norms / norms[:, None]
-    off_diagonal = cosines[norms.new_ones(K).diag() == 0]
-    return float((off_diagonal + 1 / (K - 1)).abs().mean())
+    total = norms.new_zeros(())
+    for part in parts(K, K):
+        apart = (vectors[part] @ vectors.T) / norms / norms[part, None] + 1 / (K - 1)
+        apart.diagonal(part.start).zero_()
+        total += apart.abs_().sum()
+    return float(total) / (K * (K - 1))
 
 
 def cdnv(measured: "Layer") -> float | None:
     if not measured.alive:
         return None
-    first, second, apart = measured.pairs
-    if not bool((apart > measured.num_classes * measured.eps * apart.max()).all()):
+    pairs = measured.pairs
+    if not pairs.smallest > measured.num_classes * measured.eps * pairs.largest:
         return None
-    variance = measured.trace / measured.means.counts
-    return float(((variance[first] + variance[second]) / apart.square()).mean()) / 2
+    return pairs.variance_ratio / 2
 
 
 def rank(measured: "Layer") -> int:

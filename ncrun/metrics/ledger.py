@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.metrics.tiles import Product, parts_of
 from ncrun.theory import Problem
 from ncrun.theory.products import mean_decay
 
@@ -49,23 +50,30 @@ def squared_loss_ledger(
     N, M = counts.sum(), problem.depth
     root = np.sqrt(counts)
     head = np.linalg.multi_dot([*reversed(weights)]) if M > 1 else weights[0]
-    scaled_logits = (head @ means.T) * root  # K x K: Z D
+    scaled = means * root[:, None]
+    scaled_logits = Product(head, scaled)  # K x K: Z D
     within = logit_deviation_sq / (2 * N) + problem.feature_decay / 2 * feature_deviation_sq
 
     penalties = sum(decay * np.sum(w**2) for decay, w in zip(problem.weight_decays, weights, strict=True))
-    penalties += problem.feature_decay * np.sum((means * root[:, None]) ** 2)
-    singular = np.linalg.svd(scaled_logits, compute_uv=False)
+    penalties += problem.feature_decay * np.sum(scaled**2)
+    triangles = (np.linalg.qr(factor, mode="r") for factor in (head, scaled))
+    singular = np.linalg.svd(next(triangles) @ next(triangles).T, compute_uv=False)  # those of Z D
     # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
     singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
     singular = singular[: min(problem.num_classes, *problem.widths)]
     schatten = (M + 1) / 2 * mean_decay(problem) * float(np.sum(singular ** (2 / (M + 1))))
 
-    residual = scaled_logits - np.diag(root)  # without the bias
+    offset = np.zeros_like(root)
     bias_excess = best_penalty = 0.0
     if problem.bias:
-        best_bias = -(residual @ root) / N / (1 + problem.bias_decay)
-        residual = residual + np.outer(best_bias, root)
+        best_bias = -(head @ (scaled.T @ root) - counts) / N / (1 + problem.bias_decay)
+        offset = best_bias
         bias_excess = (1 + problem.bias_decay) * float(np.sum((bias - best_bias) ** 2)) / 2
         best_penalty = problem.bias_decay * float(np.sum(best_bias**2)) / 2
-    fit = float(np.sum(residual**2)) / (2 * N) + best_penalty
+    squares = 0.0
+    for part in parts_of(scaled_logits):
+        residual = scaled_logits[part] + np.outer(offset[part], root)
+        residual[np.arange(len(residual)), np.arange(part.start, part.stop)] -= root[part]
+        squares += float(np.vdot(residual, residual))
+    fit = squares / (2 * N) + best_penalty
     return Ledger(within, float(penalties) / 2 - schatten, bias_excess, fit + schatten - optimum)

@@ -15,8 +15,10 @@ from ncrun.metrics.collected import Collected
 from ncrun.metrics.distance import shape_distance, target_distances
 from ncrun.metrics.last_layer import largest_spread
 from ncrun.metrics.ledger import Ledger, squared_loss_ledger
+from ncrun.metrics.pairs import Pairs, over_pairs
 from ncrun.metrics.scan import Head, Split, Spread
 from ncrun.metrics.scatter import BetweenDirections, ClassMeans
+from ncrun.metrics.tiles import Product, parts
 from ncrun.theory import Prediction
 
 Array = NDArray[np.float64]
@@ -125,10 +127,9 @@ class Layer(Collected):
         return singular_values(self.below.means)
 
     @cached_property
-    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of all pairs of classes the first, the second, and the distance of their means."""
-        first, second = torch.triu_indices(self.num_classes, self.num_classes, 1, device=self.means.means.device)
-        return first, second, torch.pdist(self.means.means)
+    def pairs(self) -> Pairs:
+        """What all pairs of classes say together."""
+        return over_pairs(self.means.means, self.trace / self.means.counts)
 
     @cached_property
     def feature_gram(self) -> Array:
@@ -138,7 +139,9 @@ class Layer(Collected):
     @cached_property
     def to_prediction(self) -> Distances:
         """nc2_w, nc2_h, nc3."""
-        return None, None if self.predicted is None else shape_distance(self.feature_gram, self.predicted), None
+        if self.predicted is None:
+            return None, None, None
+        return None, shape_distance(Product(self.raw_means, self.raw_means), self.predicted), None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -208,24 +211,33 @@ class Measured(Layer):
         return as_array(self.weight @ self.gram_input.T)
 
     @cached_property
-    def scores(self) -> Array:
-        """(K, K): column k the scores of class k's mean, not centred, with the bias."""
-        return as_array(self.means.means @ self.weight.T + self.bias).T
+    def margins(self) -> Tensor:
+        """(K,): the score of each class' mean, not centred, for its own class, minus the largest other one."""
+        means = self.means.means
+        found = means.new_empty(len(means))
+        for part in parts(len(means), len(means)):
+            scores = means[part] @ self.weight.T + self.bias
+            classes = torch.arange(part.start, part.stop, device=means.device)[:, None]
+            own = scores.gather(1, classes)[:, 0]
+            found[part] = own - scores.scatter_(1, classes, -torch.inf).amax(dim=1)
+        return found
 
     @property
     def moves_loss(self) -> bool:
-        offsets = self.means.means @ self.weight.T
-        return self.alive and float((offsets - offsets.mean(dim=0)).abs().max()) > DEAD
+        if not self.alive:
+            return False
+        means = self.centred_means
+        return any(float((means[part] @ self.weight.T).abs().max()) > DEAD for part in parts(len(means), len(means)))
 
     @cached_property
     def to_prediction(self) -> Distances:
-        return target_distances(self.target, self.layer, self.weight_gram, self.feature_gram, self.product)
+        return target_distances(self.target, self.layer, self.weight_array, as_array(self.gram_input))
 
     @cached_property
     def to_baseline(self) -> Distances:
         """nc2_w, nc2_h, nc3 against the prediction for equal counts."""
         assert self.baseline is not None
-        return target_distances(self.baseline, 0, self.weight_gram, self.feature_gram, self.product)
+        return target_distances(self.baseline, 0, self.weight_array, as_array(self.gram_input))
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -16,6 +16,10 @@ from ncrun.metrics.scatter import (
     deviations,
 )
 
+# Of the K x K numbers of the classes' means a table is kept while it is small (K up to 2,048: 64 MB for both); else
+# those of the classes in each block are found anew.
+TABLE_NUMBERS = 2**22
+
 DataTerm = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -109,13 +113,12 @@ class Pass:
             self.directions.append(found)
             pulled_back.append(found.pulled_back(head.weights[:m]))
             at_layer = at_layer.mapped(weight)
-        self.class_logits = means.means @ suffixes[0].T + head.bias
-        centred = means.means - means.overall
-        gram = centred @ centred.T
-        # squared distances between means
-        self.gaps = (gram.diag()[:, None] + gram.diag()[None, :] - 2 * gram).clamp(min=0)
+        self.weight, self.bias = suffixes[0], head.bias
+        self.centred = means.means - means.overall
+        self.norms_sq = self.centred.square().sum(dim=1)
+        self.of_all = self._of_classes(torch.arange(K, device=self.bias.device)) if K**2 <= TABLE_NUMBERS else None
         # All that is read off a deviation comes from one product with these columns, and not from one product each.
-        columns = [*pulled_back, suffixes[0].T, centred.T]
+        columns = [*pulled_back, self.weight.T, self.centred.T]
         self.projection, self.widths = torch.cat(columns, dim=1), [column.shape[1] for column in columns]
         self.hidden = [weight.to(precision).T for weight in head.weights[:-1]]
 
@@ -124,6 +127,21 @@ class Pass:
         self.correct = self.within.new_zeros(K)
         self.logit_deviation_sq = self.within.new_zeros(())
         self.data_sum, self.disagree, self.tied = (torch.zeros_like(self.logit_deviation_sq) for _ in range(3))
+
+    def _of_classes(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """(C, K) and (C, K): the logits of these classes' means, and their squared distances to all means."""
+        gram = self.centred[classes] @ self.centred.T
+        gaps = (self.norms_sq[classes, None] + self.norms_sq - 2 * gram).clamp(min=0)
+        gaps.scatter_(1, classes[:, None], 0)
+        return self.means.means[classes] @ self.weight.T + self.bias, gaps
+
+    def _of_samples(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The same (B, K) for the class of each sample."""
+        if self.of_all is not None:
+            return self.of_all[0][labels], self.of_all[1][labels]
+        classes, which = torch.unique(labels, return_inverse=True)  # few where the samples lie class by class
+        logits, gaps = self._of_classes(classes)
+        return logits[which], gaps[which]
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """(B, d) features with (B,) labels."""
@@ -145,12 +163,13 @@ class Pass:
                 inner = inner @ weight
                 add_by_class(self.trace[:, m], y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
             self.logit_deviation_sq += logit_deviation.square().sum()
-            logits = self.class_logits[y] + logit_deviation
+            class_logits, gaps = self._of_samples(y)
+            logits = class_logits.add_(logit_deviation)
             if self.data_term is not None:
                 self.data_sum += self.data_term(logits, y)
             add_by_class(self.correct, y, (logits.argmax(dim=1) == y).double())
             # ||x - mu_j||^2 from the deviation and the means' differences: no cancellation near collapse
-            to_mean = norm_sq[:, None] + self.gaps[y] + 2 * (along_means.gather(1, y[:, None]) - along_means)
+            to_mean = norm_sq[:, None] + gaps + 2 * (along_means.gather(1, y[:, None]) - along_means)
             best_logit = logits >= logits.amax(dim=1, keepdim=True) - eps * logits.abs().amax(dim=1, keepdim=True)
             scale = to_mean.abs().amax(dim=1, keepdim=True)
             best_mean = to_mean <= to_mean.amin(dim=1, keepdim=True) + eps * scale

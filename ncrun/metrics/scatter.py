@@ -48,9 +48,10 @@ class ClassMeans:
         return self.means - self.overall if rank else torch.zeros_like(self.means)
 
 
-def row_blocks(points: Tensor) -> Iterator[slice]:
-    """Consecutive parts of the rows of an (N, d) tensor, each of about BLOCK_NUMBERS numbers."""
-    num_rows, width = points.shape
+def row_blocks(points: Tensor, num_classes: int = 1) -> Iterator[slice]:
+    """Consecutive parts of the rows of an (N, d) tensor, each of about BLOCK_NUMBERS numbers, as many for each class
+    counted in where that is more."""
+    num_rows, width = len(points), max(points.shape[1], num_classes)
     rows = min(max(BLOCK_NUMBERS // width, FEWEST_ROWS), MOST_ROWS)
     if points.is_cuda:
         rows = max(GPU_BLOCK_NUMBERS // width, FEWEST_ROWS)
@@ -63,7 +64,7 @@ def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tupl
 
     features: (N, d). means: (K, d) float64. The deviations lie in one buffer that the next block overwrites.
     """
-    parts = list(row_blocks(features))
+    parts = list(row_blocks(features, len(means)))
     buffer = torch.empty(parts[0].stop, features.shape[1], dtype=torch.float64, device=features.device)
     for part in parts:
         y = labels[part]

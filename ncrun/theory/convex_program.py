@@ -25,7 +25,7 @@ from ncrun.theory.class_losses import cross_entropy_of_kinds, dual_values_of_kin
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.exchangeable import Entries, Kinds
 from ncrun.theory.prediction import Array
-from ncrun.theory.spectrum import full_svd
+from ncrun.theory.spectra import full_svd
 
 LARGEST_MOVE = 10.0  # per Newton step, in logits: exponentials leave their quadratic model within a few units
 CG_TOLERANCE = 1e-2  # each Newton step gains this factor; a better one costs more than another step

@@ -31,10 +31,11 @@ from ncrun.theory.group_structures import (
 )
 from ncrun.theory.mixed_groups import Posed
 from ncrun.theory.mixture_families import best_mixture, was_searched
-from ncrun.theory.prediction import STRICTLY, Prediction, Reference, against_known, without_margin
+from ncrun.theory.prediction import STRICTLY, Prediction, Reference, against_known
 from ncrun.theory.products import mean_decay
 from ncrun.theory.seli import seli_reference
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
+from ncrun.theory.spectra import Spectrum, full_svd
+from ncrun.theory.spectrum import assemble, balanced_powers
 from ncrun.theory.symmetry import alike_by_class, kinds_of
 from ncrun.theory.theorem import (
     BALANCED,
@@ -163,9 +164,7 @@ def _certified(problem: Problem) -> Prediction:
     solved = geometry.claim == "certified" and geometry.source.startswith(SOURCE_CERTIFIED)
     if not solved or problem.class_weights or problem.logit_adjustment:
         return geometry
-    assert geometry.logits is not None
-    assert geometry.bias is not None
-    alive = ~without_margin(geometry.logits + geometry.bias[:, None])
+    alive = ~np.array(geometry.collapsed(), dtype=bool)
     return replace(geometry, decay_to_collapse=decay_to_collapse(ConvexProblem.of(problem), alive))
 
 

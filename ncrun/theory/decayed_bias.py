@@ -16,15 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ncrun.problem import Problem
+from ncrun.theory.exchangeable import Kinds
 from ncrun.theory.prediction import Array, Prediction, Reference
 from ncrun.theory.products import mean_decay
 from ncrun.theory.quasi_newton import minimise
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd, ties
+from ncrun.theory.spectra import KindSpectrum, Spectrum, full_svd
+from ncrun.theory.spectrum import assemble, balanced_powers, ties
 from ncrun.theory.squared_loss import (
     existence_border,
     global_border,
     kept_fraction,
-    label_spectrum,
     shrinkage_strength,
 )
 from ncrun.theory.symmetry import alike_by_class
@@ -56,13 +57,13 @@ def _balanced(problem: Problem) -> Prediction:
     kept = np.where(np.arange(K) < rank, z, 0.0)
     share = 1 - kept[-1] / np.sqrt(n)  # of the direction of all ones, what the head leaves to the bias
     bias = np.full(K, share / (K * (1 + problem.bias_decay)))
-    simplex = label_spectrum(counts, bias=True)
-    ones = np.full((K, 1), K**-0.5)
-    axes = np.hstack([simplex.left, ones])
     values = np.append(np.full(K - 1, np.sqrt(n)), np.sqrt(n) * (1 - bias[0] * K))
+    # One kind of classes: differences of two, and their sum, which is never the stronger.
+    one = np.ones((1, 1))
+    spectrum = KindSpectrum(Kinds.of(counts), one, one, np.roll(np.arange(K), -1), values)
     weights = np.append(np.ones(K - 1), v)
     penalty = (M + 1) / 2 * mean_decay(problem) * (kept ** (2 / (M + 1))).sum()
-    geometry = assemble(problem, Spectrum(axes, values, axes), kept, *balanced_powers(problem, kept), rank)
+    geometry = assemble(problem, spectrum, kept, *balanced_powers(problem, kept), rank)
     collapse = None if ties(values, rank) else np.full(K, border / kappa)
     return replace(
         geometry,

@@ -15,7 +15,8 @@ from ncrun.theory.logit_search import MOST_CLASSES, Found, Search
 from ncrun.theory.prediction import Array, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.schatten_bound import LowerBound
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd
+from ncrun.theory.spectra import Spectrum, full_svd
+from ncrun.theory.spectrum import assemble, balanced_powers
 from ncrun.theory.symmetry import alike, kinds_of
 
 SOURCE = "a lower bound by convex programs and the lowest logits that a search finds: docs/proofs.md"
@@ -61,7 +62,7 @@ def _with_matrices(plain: Prediction, problem: Problem, found: Found) -> Predict
     spectrum = _spectrum(found.X)
     shape = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(kinds))
     bias = found.bias - found.bias.mean()
-    return replace(plain, layers=shape.layers, logits=shape.logits, bias=bias, mean_rank=shape.mean_rank)
+    return replace(plain, layers=shape.layers, class_logits=shape.class_logits, bias=bias, mean_rank=shape.mean_rank)
 
 
 def _spectrum(X: Array) -> Spectrum:

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ncrun.theory.prediction import Array
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ncrun.theory.class_losses import cross_entropy
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import Array
 from ncrun.theory.quasi_newton import minimise
-from ncrun.theory.spectrum import full_svd
+from ncrun.theory.spectra import full_svd
 
 MOST_CLASSES = 10  # a descent's steps cost K^6; beyond, the shapes of the convex programs are all that is looked at
 SMOOTHING = (0.1, 1e-2, 1e-4)  # of a singular value, relative to the largest where the descent starts

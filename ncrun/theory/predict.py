@@ -65,12 +65,15 @@ def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return _beyond_floats(theorem, problem, str(error))
     powers = geometry.directions.weight_powers + geometry.directions.feature_powers if geometry.directions else ()
+    logits = geometry.class_logits
+    matrices = [("a Gram matrix of the classifier", layer.weights) for layer in geometry.layers]
+    matrices += [("a Gram matrix of the class means", layer.features) for layer in geometry.layers]
+    matrices += [] if logits is None else [("the logits", logits)]
     named: list[tuple[str, Array | float | None]] = [
         ("the objective", geometry.objective),
-        ("the logits", geometry.logits),
         ("the bias", geometry.bias),
-        *(("a Gram matrix of the classifier", layer.weight_gram) for layer in geometry.layers),
-        *(("a Gram matrix of the class means", layer.feature_gram) for layer in geometry.layers),
+        *((name, matrix.off) for name, matrix in matrices),
+        *((name, matrix.own) for name, matrix in matrices),
         *(("a squared singular value", each) for each in powers),
     ]
     for name, value in named:
@@ -79,8 +82,8 @@ def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
     smallest = np.finfo(float).tiny
     if geometry.objective is not None and geometry.objective < smallest:
         return _beyond_floats(theorem, problem, "the objective underflows")
-    for layer in geometry.layers if geometry.logits is not None and geometry.logits.any() else ():
-        if min(np.trace(layer.weight_gram), np.trace(layer.feature_gram)) < smallest:
+    for layer in geometry.layers if logits is not None and (logits.off.any() or logits.own.any()) else ():
+        if min(layer.weights.own.sum(), layer.features.own.sum()) < smallest:
             return _beyond_floats(theorem, problem, "a Gram matrix underflows")
     return geometry
 

@@ -1,13 +1,17 @@
 """The answer of every theorem: what the trained geometry will be, and how far that claim can be trusted."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.losses import loss_of
 from ncrun.problem import Problem
+from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.directions import Directions
+from ncrun.theory.exchangeable import Kinds
+from ncrun.theory.symmetry import kinds_of
 
 Array = NDArray[np.float64]
 
@@ -15,6 +19,7 @@ Array = NDArray[np.float64]
 MARGIN_ROUNDING = 1e-12
 # A value is lower than a claim if it is so by more than the rounding of two sums over the classes.
 STRICTLY = 1e-10
+PIECE = 2**21  # numbers of a K x K matrix that are looked at together
 
 # How far a claim can be trusted, best first.
 CLAIMS = {
@@ -45,28 +50,72 @@ class Reference:
 class Tie:
     """Directions among which a bottleneck chooses freely: the optimum keeps any `rank`-dimensional part of them.
 
-    basis: (K, m) orthonormal, m > rank. The chosen part adds value * P to a layer's matrix, P being a projection of
-    that rank inside the basis' span; the three values are per layer, in the order of `Prediction.layers`.
+    They are the axes of some of the K classes, `classes`; if centred, all that is orthogonal to their sum there. The
+    chosen part adds value * P to a layer's matrix, P being a projection of that rank inside their span; the three
+    values are per layer, in the order of `Prediction.layers`.
     """
 
-    basis: Array
+    num_classes: int
+    classes: NDArray[np.int64]
+    centred: bool
     rank: int
     weight_values: tuple[float, ...]
     feature_values: tuple[float, ...]
     logit_value: float
 
+    @property
+    def basis(self) -> Array:
+        """(K, m) orthonormal, m > rank: the span."""
+        return self.outside(np.eye(len(self.classes) - self.centred))
 
-@dataclass(frozen=True)
+    def inside(self, vectors: Array) -> Array:
+        """(K, c) -> (m, c): basis^T vectors."""
+        found = vectors[self.classes]
+        return self._reflected(found)[1:] if self.centred else found
+
+    def outside(self, coefficients: Array) -> Array:
+        """(m, c) -> (K, c): basis times coefficients."""
+        found = np.zeros((self.num_classes, coefficients.shape[1]))
+        if self.centred:
+            coefficients = self._reflected(np.vstack((np.zeros((1, coefficients.shape[1])), coefficients)))
+        found[self.classes] = coefficients
+        return found
+
+    def _reflected(self, vectors: Array) -> Array:
+        """By the reflection that exchanges the first axis and the direction of all ones."""
+        between = np.full(len(vectors), -(len(vectors) ** -0.5))
+        between[0] += 1
+        return np.asarray(vectors - np.outer(between, between @ vectors) * (2 / (between @ between)))
+
+
+@dataclass(frozen=True, eq=False)
 class LayerTarget:
     """One suffix of the head, W_M..W_m, and its input, all K x K.
 
     With a `Tie` in the geometry these hold only the part that the optimum determines.
-    weight_gram: (W_M..W_m)(W_M..W_m)^T.
-    feature_gram: Gram matrix of the class means of the suffix' input.
+    weights: (W_M..W_m)(W_M..W_m)^T; weight_gram: the same as a whole array.
+    features: Gram matrix of the class means of the suffix' input; feature_gram: the same as a whole array.
     """
 
-    weight_gram: Array
-    feature_gram: Array
+    weights: ClassMatrix
+    features: ClassMatrix
+
+    @property
+    def weight_gram(self) -> Array:
+        return self.weights.array
+
+    @property
+    def feature_gram(self) -> Array:
+        return self.features.array
+
+
+@dataclass(frozen=True, eq=False)
+class OnMeans:
+    """What the class means cost at the optimum, by class. margins, costs: (K,). largest: of all scores."""
+
+    margins: Array
+    costs: Array
+    largest: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +128,8 @@ class Prediction:
     has one target only: W_L and its input relu(H_L).
     input_grams: of a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU; None for
     l = 1, which the optimum does not determine.
-    logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias.
+    class_logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias; logits: the same as a
+    whole array.
     bias: (K,), zero in a bias-free setting.
     objective: the optimum's value, a lower bound for every network in the setting if proven or certified (also with
     claim "none", where the note says so); the claimed value if refuted or open; None where nothing is known.
@@ -101,7 +151,7 @@ class Prediction:
     source: str
     layers: tuple[LayerTarget, ...] = ()
     input_grams: tuple[Array | None, ...] = ()
-    logits: Array | None = None
+    class_logits: ClassMatrix | None = None
     bias: Array | None = None
     objective: float | None = None
     duality_gap: float | None = None
@@ -130,36 +180,58 @@ class Prediction:
         """The loss' data term at the optimum, or None where the optimum does not determine it."""
         if self.directions is not None and not self.scale_free:
             return self.directions.squared_error() / (2 * self.problem.num_samples)
-        if not self.determined or self.logits is None or self.bias is None:
+        if self._on_means is None:
             return None
         counts = np.asarray(self.problem.counts)
-        scores = self.logits + self.bias[:, None]
-        per_class = loss_of(self.problem).on_class_means(scores)
-        return float(counts @ per_class / counts.sum())
+        return float(counts @ self._on_means.costs / counts.sum())
 
     def margins(self) -> Array | None:
         """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""
-        if not self.determined or self.logits is None or self.bias is None:
-            return None
-        return class_margins(self.logits + self.bias[:, None])
+        return None if self._on_means is None else self._on_means.margins
 
     def collapsed(self) -> list[bool | None]:
         """Per class, whether its margin is zero or below: the network cannot tell it from another class. None where the
         optimum does not determine it."""
-        if not self.determined or self.logits is None or self.bias is None:
+        found = self._on_means
+        if found is None:
             return [None] * self.problem.num_classes
-        return [bool(gone) for gone in without_margin(self.logits + self.bias[:, None])]
+        return [bool(gone) for gone in found.margins <= MARGIN_ROUNDING * found.largest]
+
+    @cached_property
+    def _on_means(self) -> OnMeans | None:
+        """From one class of each kind, some kinds at a time."""
+        if not self.determined or self.class_logits is None or self.bias is None:
+            return None
+        logits, bias, loss = self.class_logits, self.bias, loss_of(self.problem)
+        kinds = Kinds.of(np.column_stack((kinds_of(self.problem), logits.of_class, logits.own, bias)))
+        margins, costs, largest = [], [], 0.0
+        for classes in np.array_split(kinds.members, 1 + len(kinds.members) * len(bias) // PIECE):
+            scores = logits.columns(classes) + bias[:, None]
+            costs.append(loss.on_some_means(scores, classes))
+            largest = max(largest, float(np.abs(scores).max()))
+            margins.append(class_margins(scores, classes))
+        return OnMeans(np.concatenate(margins)[kinds.of_class], np.concatenate(costs)[kinds.of_class], largest)
+
+    @property
+    def logits(self) -> Array | None:
+        """(K, K), or None: `class_logits` as a whole array."""
+        return None if self.class_logits is None else self.class_logits.array
 
     def merged_with(self) -> list[list[int]]:
         """Per class, the other classes whose predicted feature means coincide with its own."""
         K = self.problem.num_classes
         if not self.determined:
             return [[] for _ in range(K)]
-        gram = self.layers[0].feature_gram
-        norms = np.diag(gram)
-        apart = norms[:, None] + norms[None, :] - 2 * gram
-        same = apart <= 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
-        return [[j for j in range(K) if j != k and same[k, j]] for k in range(K)]
+        gram = self.layers[0].features
+        norms = gram.own
+        bound = 1e-12 * max(float(norms.max()), np.finfo(float).tiny)
+        found: list[list[int]] = []
+        rows = max(PIECE // K, 1)
+        for start in range(0, K, rows):
+            part = slice(start, start + rows)
+            same = norms[part, None] + norms - 2 * gram[part] <= bound
+            found += [[j for j in np.flatnonzero(each).tolist() if j != start + k] for k, each in enumerate(same)]
+        return found
 
 
 def against_known(
@@ -181,7 +253,10 @@ def without_margin(scores: Array) -> NDArray[np.bool_]:
     return np.asarray(class_margins(scores) <= MARGIN_ROUNDING * np.abs(scores).max())
 
 
-def class_margins(scores: Array) -> Array:
-    """(K,): each class' own score minus the largest other one. scores: (K, K), column k the scores of class k."""
-    others = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores).max(axis=0)
-    return np.asarray(np.diag(scores) - others)
+def class_margins(scores: Array, classes: NDArray[np.int64] | None = None) -> Array:
+    """(B,): each class' own score minus the largest other one. scores: (K, B), a column the scores of the mean of each
+    of these classes, of all K if left out."""
+    own = np.arange(len(scores)) if classes is None else classes, np.arange(scores.shape[1])
+    others = scores.copy()
+    others[own] = -np.inf
+    return np.asarray(scores[own] - others.max(axis=0))

@@ -15,10 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
+from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.spectrum import centred_rank
-from ncrun.theory.symmetry import alike, kinds_of
+from ncrun.theory.symmetry import kinds_of
 from ncrun.theory.theorem import (
     NO_BIAS,
     NONNEGATIVE,
@@ -70,15 +71,16 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
     encoded = np.eye(K) - 1 / K
     # w_k = sqrt(lam_H / (K (K-1) lam_W)) (K sqrt(n_k) h_k - sum_m sqrt(n_m) h_m), with orthogonal h
     scale = math.sqrt(K * feature_decay / ((K - 1) * weight_decay))
+    features = ClassMatrix.alike(feature_gram, kinds)
     weight_gram = scale * (encoded * pulls) @ encoded
     return Prediction(
         problem,
         "none",
         "",
-        layers=(LayerTarget(alike(weight_gram, kinds), alike(feature_gram, kinds)),),
-        logits=alike(encoded * margins, kinds),
+        layers=(LayerTarget(ClassMatrix.alike(weight_gram, kinds), features),),
+        class_logits=ClassMatrix.alike(encoded * margins, kinds),
         bias=np.zeros(K),
-        mean_rank=centred_rank(feature_gram, counts),
+        mean_rank=centred_rank(features, counts),
     )
 
 

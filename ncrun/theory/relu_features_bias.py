@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
+from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.gauge_program import TOLERANCE, GaugeSolution, narrowed, own_directions, solve
 from ncrun.theory.polar import linked_groups
 from ncrun.theory.prediction import Array, LayerTarget, Prediction
 from ncrun.theory.spectrum import centred_rank
-from ncrun.theory.symmetry import alike, alike_by_class, kinds_of
+from ncrun.theory.symmetry import alike_by_class, kinds_of
 from ncrun.theory.theorem import (
     ADJUSTED,
     BIAS,
@@ -81,13 +82,13 @@ def shaped(found: Prediction, solution: GaugeSolution, ratio: float) -> Predicti
     root = np.sqrt(counts)
     feature_gram = (atoms.directions.T * sizes) @ atoms.directions / ratio / np.outer(root, root)
     kinds = kinds_of(problem)
-    feature_gram = alike(feature_gram, kinds)
+    features = ClassMatrix.alike(feature_gram, kinds)
     return replace(
         found,
-        layers=(LayerTarget(alike(weight_gram, kinds), feature_gram),),
-        logits=alike(solution.logits / root, kinds),
+        layers=(LayerTarget(ClassMatrix.alike(weight_gram, kinds), features),),
+        class_logits=ClassMatrix.alike(solution.logits / root, kinds),
         bias=alike_by_class(atoms.bias, kinds),
-        mean_rank=centred_rank(feature_gram, counts),
+        mean_rank=centred_rank(features, counts),
         note="; ".join(filter(None, (found.note, _sharing_in_words(solution)))),
     )
 

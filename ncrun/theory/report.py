@@ -12,11 +12,15 @@ from ncrun.theory.prediction import CLAIMS, Array, Prediction
 from ncrun.theory.relu_features_bias import sharing_in_words
 from ncrun.theory.target_report import directions_json, directions_table
 
+MOST_CLASSES = 2000
+
 
 def as_json(geometry: Prediction) -> dict[str, Any]:
     """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined.
 
-    In its keys a class that is lost (minority collapse) is called collapsed, as records have it from the first on.
+    The K x K matrices are null, too, of more than MOST_CLASSES classes, where they would be gigabytes of text: the
+    prediction itself has them. In its keys a class that is lost (minority collapse) is called collapsed, as records
+    have it from the first on.
     """
     classes = []
     margins = geometry.margins()
@@ -28,9 +32,9 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
         classes.append(
             {
                 "count": int(count),
-                "weight_norm_sq": _number(first.weight_gram[k, k]) if first else None,
-                "feature_norm_sq": _number(first.feature_gram[k, k]) if first else None,
-                "logit": _number(geometry.logits[k, k]) if first and geometry.logits is not None else None,
+                "weight_norm_sq": _number(first.weights.own[k]) if first else None,
+                "feature_norm_sq": _number(first.features.own[k]) if first else None,
+                "logit": _number(geometry.class_logits.own[k]) if first and geometry.class_logits is not None else None,
                 "margin": _number(margins[k]) if margins is not None else None,
                 "collapsed": collapsed[k],
                 "merged_with": merged[k],
@@ -41,7 +45,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
                 "decay_to_vanish": _number(vanish[k]) if vanish is not None else None,
             }
         )
-    matrices = geometry.layers and geometry.tie is None
+    matrices = geometry.layers and geometry.tie is None and geometry.problem.num_classes <= MOST_CLASSES
     of_targets = {} if geometry.problem.targets is None else {"directions": directions_json(geometry)}
     return {
         "claim": geometry.claim,
@@ -203,9 +207,9 @@ def as_table(geometry: Prediction) -> str:
         if geometry.tie is not None:
             numbers = f"{'-':>11} {'-':>11} {'-':>9} {'-':>9}"
         else:
-            assert geometry.logits is not None
+            assert geometry.class_logits is not None
             margin = f"{margins[k]:9.5f}" if margins is not None else f"{'-':>9}"
-            w, h, z = first.weight_gram[k, k], first.feature_gram[k, k], geometry.logits[k, k]
+            w, h, z = first.weights.own[k], first.features.own[k], geometry.class_logits.own[k]
             numbers = f"{w:11.5g} {h:11.5g} {z:9.5f} {margin}"
         lines.append(f"{k:>5} {count:>7.0f} {numbers}  {_distance_in_words(geometry, k, collapsed[k])}")
     lines += ["", _summary(geometry, collapsed), *filter(None, [sharing_in_words(problem)])]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory.prediction import Array, Prediction, Reference
-from ncrun.theory.spectrum import full_svd
+from ncrun.theory.spectra import full_svd
 from ncrun.theory.theorem import (
     FREE,
     NO_BIAS,

@@ -7,35 +7,15 @@ the squared singular values of W_m are e / lam_W_m and those of the class means 
 Source: Dang et al. 2023, stationarity conditions; the Schatten quasi-norm of a product of M+1 factors.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.problem import Problem
+from ncrun.theory.class_matrix import ClassMatrix
+from ncrun.theory.exchangeable import Entries, Kinds
 from ncrun.theory.prediction import Array, LayerTarget, Prediction, Tie
 from ncrun.theory.products import mean_decay, running_products
-from ncrun.theory.symmetry import alike, kinds_of
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """left diag(values) right^T, values in descending order; left, right: (K, r) with orthonormal columns."""
-
-    left: Array
-    values: Array
-    right: Array
-
-
-def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
-    """left, values (descending), right^T of a square matrix."""
-    try:
-        left, values, right_t = np.linalg.svd(matrix)
-    except np.linalg.LinAlgError:
-        # LAPACK's divide and conquer gives up on rare matrices with many equal singular values; it takes the transpose.
-        right, values, left_t = np.linalg.svd(matrix.T)
-        return left_t.T, values, right.T
-    return left, values, right_t
+from ncrun.theory.spectra import AnySpectrum
 
 
 def shared_penalty(problem: Problem, kept: Array) -> Array:
@@ -61,7 +41,7 @@ def balanced_powers(problem: Problem, kept: Array) -> tuple[list[Array], list[Ar
 
 def assemble(
     problem: Problem,
-    spectrum: Spectrum,
+    spectrum: AnySpectrum,
     kept: Array,
     weight_powers: list[Array],
     feature_powers: list[Array],
@@ -74,39 +54,46 @@ def assemble(
     counts = np.asarray(problem.counts, dtype=float)
     open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
     fixed = np.where(open_directions, 0.0, 1.0)
-    per_sample = spectrum.right / np.sqrt(counts)[:, None]  # D^-1 V: directions of the label matrix to class means
-
-    def gram(axes: Array, powers: Array) -> Array:
-        return alike((axes * (powers * fixed)) @ axes.T, kinds_of(problem))
-
+    axes = spectrum.axes_of(problem)
     layers = tuple(
-        LayerTarget(gram(spectrum.left, w), gram(per_sample, h))
+        LayerTarget(axes.weights(w * fixed), axes.features(h * fixed))
         for w, h in zip(weight_powers, feature_powers, strict=True)
     )
     tie = None
     if open_rank:
         # Only equal counts tie, so D is a multiple of the identity on the tied directions: left and right agree there.
-        basis = spectrum.left[:, open_directions]
+        classes = spectrum.classes_along(open_directions)
         kept_one = int(np.flatnonzero(open_directions)[0])
-        count = float(counts[np.argmax(np.abs(basis).sum(axis=1))])
+        count = float(counts[classes[0]])
         tie = Tie(
-            basis,
+            len(counts),
+            classes,
+            int(open_directions.sum()) < len(classes),
             open_rank,
             tuple(float(w[kept_one]) for w in weight_powers),
             tuple(float(h[kept_one]) / count for h in feature_powers),
             float(kept[kept_one]) / count**0.5,
         )
-    logits = alike((spectrum.left * (kept * fixed)) @ per_sample.T, kinds_of(problem))
-    mean_rank = None if tie is not None else centred_rank(layers[0].feature_gram, counts)
-    return Prediction(problem, "none", "", layers=layers, logits=logits, tie=tie, mean_rank=mean_rank)
+    logits = axes.logits(kept * fixed)
+    mean_rank = None if tie is not None else centred_rank(layers[0].features, counts)
+    return Prediction(problem, "none", "", layers=layers, class_logits=logits, tie=tie, mean_rank=mean_rank)
 
 
-def centred_rank(feature_gram: Array, counts: Array) -> int:
+def centred_rank(features: ClassMatrix, counts: Array) -> int:
     """Rank of the class means after subtracting their sample-weighted mean, from their (K, K) Gram matrix."""
-    centring = np.eye(len(counts)) - counts / counts.sum()
-    values = np.linalg.eigvalsh(centring @ feature_gram @ centring.T)
+    K = len(counts)
     # Squared singular values round at eps times the largest entry that was subtracted.
-    return int((values > 1e-13 * len(counts) * max(np.diag(feature_gram).max(), np.finfo(float).tiny)).sum())
+    rounding = 1e-13 * K * max(float(features.own.max()), np.finfo(float).tiny)
+    if features.is_diagonal:
+        number = int((features.own > rounding).sum())
+        return number - (number == K)  # of independent means the differences have one dimension less
+    kinds = Kinds(features.of_class)
+    gram = kinds.packed(Entries(features.off, features.own[kinds.members]))
+    root = np.sqrt(kinds.sizes)
+    centring = np.eye(len(root)) - np.outer(root, root * counts[kinds.members] / counts.sum())
+    block = np.linalg.eigvalsh(centring @ gram[:-1] @ centring.T)
+    apart = gram[-1] / np.where(kinds.sizes > 1, kinds.rest, 1)
+    return int((block > rounding).sum() + ((kinds.sizes - 1) * (apart > rounding)).sum())
 
 
 def ties(values: Array, rank: int) -> bool:

@@ -17,10 +17,11 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
+from ncrun.theory.exchangeable import Kinds
 from ncrun.theory.prediction import MARGIN_ROUNDING, Array, Prediction
 from ncrun.theory.products import mean_decay
-from ncrun.theory.spectrum import Spectrum, assemble, balanced_powers, full_svd, shared_penalty, ties
-from ncrun.theory.symmetry import alike_by_class
+from ncrun.theory.spectra import ClassSpectrum, KindSpectrum, full_svd
+from ncrun.theory.spectrum import assemble, balanced_powers, shared_penalty, ties
 from ncrun.theory.theorem import BIAS, DEEP, EITHER_SIGN, NONNEGATIVE, Condition, Theorem, kind
 
 SOURCE = "Dang et al. 2023, Theorems 1, 3 and 4 (squared loss, spectral form)"
@@ -28,16 +29,18 @@ SOURCE_BIAS = "Dang et al. 2023, Theorem 1 (balanced); imbalanced by eliminating
 LIMIT_SOURCE = "limit of vanishing decay of Dang et al. 2023, Theorems 1, 3 and 4, carried over to plain weight decay"
 
 
-def label_spectrum(counts: Array, bias: bool) -> Spectrum:
-    """The directions along which the problem splits. counts: (K,). Without bias they are the classes themselves."""
-    order = np.argsort(-counts, kind="stable")
+def label_spectrum(counts: Array, bias: bool) -> ClassSpectrum | KindSpectrum:
+    """The directions along which the problem splits. counts: (K,). Without bias they are the classes themselves; with
+    it, those of the G distinct counts, found in O(G^3)."""
     if not bias:
-        axes = np.eye(len(counts))[:, order]
-        return Spectrum(axes, np.sqrt(counts[order]), axes)
-    q = np.sqrt(counts / counts.sum())
-    centred = np.diag(np.sqrt(counts)) @ (np.eye(len(counts)) - np.outer(q, q))
-    left, values, right_t = full_svd(centred)
-    return Spectrum(left[:, :-1], values[:-1], right_t[:-1].T)  # the last singular value is zero: q itself
+        order = np.argsort(-counts, kind="stable")
+        return ClassSpectrum(order, np.sqrt(counts[order]))
+    kinds = Kinds.of(counts)
+    sizes, root = kinds.sizes, np.sqrt(counts[kinds.members])
+    q = np.sqrt(sizes / counts.sum()) * root
+    left, values, right_t = full_svd(root[:, None] * (np.eye(len(root)) - np.outer(q, q)))
+    # The last singular value is zero: q itself. Inside a kind, differences of classes have no part in q.
+    return KindSpectrum.of(kinds, left[:, :-1], values[:-1], right_t[:-1].T, root)
 
 
 def shrinkage_strength(values: Array, num_samples: float, depth: int, decay: float) -> Array:
@@ -142,7 +145,7 @@ def limit_powers(values: Array, depth: int) -> tuple[list[Array], list[Array]]:
     return weights, features
 
 
-def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank: int) -> Array:
+def _decay_to_collapse(problem: Problem, spectrum: ClassSpectrum | KindSpectrum, kappa: Array, rank: int) -> Array:
     """(K,): the factor on all decays at which each class' margin reaches zero; 0 where a bottleneck has removed it.
 
     Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a
@@ -151,25 +154,27 @@ def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank:
     counts = np.asarray(problem.counts, dtype=float)
     border = global_border(problem.depth)
     kept = np.arange(len(kappa)) < rank
-    if not problem.bias:
-        factors = np.where(kept, border / kappa, 0.0)
-        # Columns of `left` are classes in the order of the spectrum.
-        return alike_by_class(spectrum.left @ factors, counts)
-    sizes, members, class_to_size = np.unique(counts, return_index=True, return_inverse=True)
-    rows = (spectrum.right / np.sqrt(counts)[:, None])[members]  # one class of each size, (C, r)
-    prior = counts / counts.sum()
+    if isinstance(spectrum, ClassSpectrum):
+        return spectrum.by_class(np.where(kept, border / kappa, 0.0))
+    kinds, prior = spectrum.kinds, (counts / counts.sum())[spectrum.kinds.members]
+    root = np.sqrt(counts[kinds.members])
+    block, apart = spectrum.split(spectrum.values * kept)
+    pulls, pull_apart = spectrum.split(kappa)
+    roots, each = np.sqrt(np.outer(kinds.sizes, kinds.sizes)), np.arange(len(root))
 
     def margins(factors: Array) -> Array:
-        """(C,): the margin of each size' class with all decays times that size' factor, relative to its scores."""
-        z = kept_fraction(kappa * factors[:, None], problem.depth) * kept * spectrum.values
-        scores = (z * rows) @ spectrum.left.T + prior
-        each = np.arange(len(sizes))
-        own = scores[each, members].copy()
-        size = np.abs(scores).max(axis=1)
-        scores[each, members] = -np.inf
+        """(G,): the margin of each kind's classes with all decays times that kind's factor, relative to its scores."""
+        z = kept_fraction(pulls * factors[:, None], problem.depth) * block
+        own = kept_fraction(pull_apart * factors, problem.depth) * apart  # less the entry of another of its kind
+        others = (z * spectrum.right) @ spectrum.left.T / roots
+        others[each, each] -= own / kinds.sizes
+        scores = others / root[:, None] + prior
+        own = scores[each, each] + own / root
+        size = np.maximum(np.abs(scores).max(axis=1), np.abs(own))
+        scores[each[kinds.sizes == 1], each[kinds.sizes == 1]] = -np.inf
         return np.asarray((own - scores.max(axis=1)) / size)
 
-    low, high = np.zeros(len(sizes)), np.full(len(sizes), 1.001 * border / float(kappa.min()))
+    low, high = np.zeros(len(root)), np.full(len(root), 1.001 * border / float(kappa.min()))
     never_alive, always_alive = margins(low) <= MARGIN_ROUNDING, margins(high) > MARGIN_ROUNDING
     for _ in range(60):
         middle = (low + high) / 2
@@ -177,7 +182,7 @@ def _decay_to_collapse(problem: Problem, spectrum: Spectrum, kappa: Array, rank:
         low, high = np.where(alive, middle, low), np.where(alive, high, middle)
     # At `high` every direction is zero; only the bias is left, and it favours a class that is alone at the top.
     result = np.where(never_alive, 0.0, np.where(always_alive, np.inf, (low + high) / 2))
-    return np.asarray(result[class_to_size])
+    return np.asarray(result[kinds.of_class])
 
 
 # A frame fits into the orthant; the simplex that a bias asks for does not.

@@ -5,9 +5,11 @@ point computes does by a rounding, which a comparison with zero turns into diffe
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncrun.problem import Problem
-from ncrun.theory.prediction import Array
+
+Array = NDArray[np.float64]
 
 
 def kinds_of(problem: Problem) -> Array:
