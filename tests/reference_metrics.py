@@ -146,6 +146,25 @@ def class_distance_variance(features: Array, labels: NDArray[np.int64], means: A
     return float(np.mean([(spread[i] + spread[j]) / 2 / apart for (i, j), apart in pairs.items()]))
 
 
+def generalised(means: Array, head: Array, eps: float) -> tuple[float | None, float | None]:
+    """GNC2 and UNC3, pair by pair and class by class, about the unweighted mean of the class means."""
+    K, centred = len(means), means - means.mean(axis=0)
+    norms = [math.sqrt(float(m @ m)) for m in centred]
+    if min(norms) <= K * eps * max(norms):
+        return None, None
+    units = [m / norm for m, norm in zip(centred, norms, strict=True)]
+    apart = [math.sqrt(float((a - b) @ (a - b))) for a, b in itertools.combinations(units, 2)]
+    rows = [math.sqrt(float(w @ w)) for w in head]
+    cosines = [float(w @ unit) / size if size else 0.0 for w, unit, size in zip(head, units, rows, strict=True)]
+    gnc2 = unc3 = None
+    if min(apart) > K * eps:
+        logs = [-math.log(distance) for distance in apart]
+        gnc2 = (float(np.std(logs, ddof=1)) if len(logs) > 1 else 0.0) / abs(float(np.mean(logs)))
+    if min(rows) > 0:
+        unc3 = float(np.std(cosines, ddof=1)) / abs(float(np.mean(cosines)))
+    return gnc2, unc3
+
+
 def nearest_mean(
     features: Array, labels: NDArray[np.int64], means: Array, head: Array, bias: Array
 ) -> tuple[float, float, Array]:

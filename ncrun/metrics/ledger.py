@@ -56,8 +56,8 @@ def squared_loss_ledger(
 
     penalties = sum(decay * np.sum(w**2) for decay, w in zip(problem.weight_decays, weights, strict=True))
     penalties += problem.feature_decay * np.sum(scaled**2)
-    triangles = (np.linalg.qr(factor, mode="r") for factor in (head, scaled))
-    singular = np.linalg.svd(next(triangles) @ next(triangles).T, compute_uv=False)  # those of Z D
+    triangle, other = (np.linalg.qr(factor)[1] for factor in (head, scaled))
+    singular = np.linalg.svd(triangle @ other.T, compute_uv=False)  # those of Z D
     # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
     singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
     singular = singular[: min(problem.num_classes, *problem.widths)]

@@ -18,13 +18,14 @@ MOST_CLASSES = 2000
 def as_json(geometry: Prediction) -> dict[str, Any]:
     """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined.
 
-    The K x K matrices are null, too, of more than MOST_CLASSES classes, where they would be gigabytes of text: the
-    prediction itself has them. In its keys a class that is lost (minority collapse) is called collapsed, as records
-    have it from the first on.
+    The K x K matrices and merged_with are null, too, of more than MOST_CLASSES classes, where they would be gigabytes
+    of text: the prediction itself has them. In its keys a class that is lost (minority collapse) is called collapsed,
+    as records have it from the first on.
     """
     classes = []
     margins = geometry.margins()
-    collapsed, merged = geometry.collapsed(), geometry.merged_with()
+    small = geometry.problem.num_classes <= MOST_CLASSES
+    collapsed, merged = geometry.collapsed(), geometry.merged_with() if small else None
     first = geometry.layers[0] if geometry.determined else None
     vanish = geometry.decay_to_vanish
     never = never_collapses(geometry)
@@ -37,7 +38,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
                 "logit": _number(geometry.class_logits.own[k]) if first and geometry.class_logits is not None else None,
                 "margin": _number(margins[k]) if margins is not None else None,
                 "collapsed": collapsed[k],
-                "merged_with": merged[k],
+                "merged_with": None if merged is None else merged[k],
                 "decay_to_collapse": _number(geometry.decay_to_collapse[k])
                 if geometry.decay_to_collapse is not None
                 else None,
@@ -45,7 +46,7 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
                 "decay_to_vanish": _number(vanish[k]) if vanish is not None else None,
             }
         )
-    matrices = geometry.layers and geometry.tie is None and geometry.problem.num_classes <= MOST_CLASSES
+    matrices = geometry.layers and geometry.tie is None and small
     of_targets = {} if geometry.problem.targets is None else {"directions": directions_json(geometry)}
     return {
         "claim": geometry.claim,

@@ -17,6 +17,7 @@ from reference_metrics import (
     distance,
     effective_nc1,
     frame,
+    generalised,
     nearest_mean,
     numerical_rank,
     reference_balance,
@@ -232,6 +233,7 @@ def reference_collapse(case: Case, target: Prediction, baseline: Prediction) -> 
     values["equinorm_w"], values["angle_w"] = frame(head)
     values["equinorm_h"], values["angle_h"] = frame(means - means.mean(axis=0)) if alive else (None, None)
     values["cdnv"] = class_distance_variance(features, case.labels, means, case.eps) if alive else None
+    values["gnc2"], values["unc3"] = generalised(means, head, case.eps) if alive else (None, None)
     return values | {
         "nc1_rank_predicted": target.mean_rank,
         "nc4": nc4,
