@@ -159,7 +159,8 @@ FRAMES = (
         r"$\mathrm{GNC2}$",
         "generalised NC2: standard deviation (unbiased) over absolute mean, over pairs of classes, of"
         " log(1 / |m_j - m_k|), m the class means, centred by their unweighted mean, at norm 1 (Wu and Papyan 2024); it"
-        " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or one has none",
+        " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or one"
+        " has none",
         uniformity,
     ),
     Metric(

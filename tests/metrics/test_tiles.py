@@ -38,7 +38,11 @@ def test_tiles_change_no_number(bias: bool, width: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(prediction, "PIECE", 2 * K)
     monkeypatch.setattr(scan, "TABLE_NUMBERS", 0)
     for key, value in row().items():
-        assert value == pytest.approx(whole[key], rel=1e-10, abs=1e-12), key
+        expected = whole[key]
+        if value is None or expected is None:
+            assert value is expected, key
+        else:
+            assert value == pytest.approx(expected, rel=1e-10, abs=1e-12), key
 
 
 def test_distance_of_factors_of_any_size() -> None:
@@ -74,7 +78,7 @@ def test_ten_thousand_classes_without_a_whole_matrix(case: str) -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("width", [40, 15])
+@pytest.mark.parametrize("width", [40, 13])
 def test_kinds_and_whole_matrices_are_one(width: int) -> None:
     """The prediction from kinds of classes, against the singular values of the whole label matrix."""
     counts = np.array([7] * 4 + [30] * 9 + [100] + [3] * 6, dtype=float)
@@ -86,19 +90,23 @@ def test_kinds_and_whole_matrices_are_one(width: int) -> None:
     assert found.tie is None
     assert found.logits == pytest.approx((left * z) @ right / root, abs=1e-12)
     assert found.layers[0].weight_gram == pytest.approx((left * z) @ left.T * (1e-5 / 1e-3) ** 0.5, abs=1e-12)
-    per_class = right / root
-    assert found.layers[0].feature_gram == pytest.approx(
-        (per_class.T * z) @ per_class * (1e-3 / 1e-5) ** 0.5, abs=1e-12
-    )
+    means = (right.T / root[:, None] * z) @ right / root
+    assert found.layers[0].feature_gram == pytest.approx(means * (1e-3 / 1e-5) ** 0.5, abs=1e-12)
 
 
 def _squared_loss(counts: list[float], width: int, bias: bool) -> Prediction:
-    decays = (
-        {"decay_weight": 1e-3, "decay_feature": 1e-5}
-        if len(counts) < 100
-        else {"decay_weight": 1e-6, "decay_feature": 1e-10}
+    weight, feature = (1e-3, 1e-5) if len(counts) < 100 else (1e-6, 1e-10)
+    problem = stated(
+        counts=counts,
+        loss="mse",
+        depth=1,
+        bias=bias,
+        feature_sign="free",
+        decay_weight=weight,
+        decay_feature=feature,
+        widths=[width],
     )
-    return predict(stated(counts=counts, loss="mse", depth=1, bias=bias, feature_sign="free", widths=[width], **decays))
+    return predict(problem)
 
 
 def test_a_mapped_file_is_read_without_a_warning(tmp_path: Path) -> None:
