@@ -160,7 +160,7 @@ def generalised(means: Array, head: Array, eps: float) -> tuple[float | None, fl
     if min(apart) > K * eps:
         logs = [-math.log(distance) for distance in apart]
         gnc2 = (float(np.std(logs, ddof=1)) if len(logs) > 1 else 0.0) / abs(float(np.mean(logs)))
-    if min(rows) > 0:
+    if min(rows) > 0 and abs(float(np.mean(cosines))) > K * eps:
         unc3 = float(np.std(cosines, ddof=1)) / abs(float(np.mean(cosines)))
     return gnc2, unc3
 

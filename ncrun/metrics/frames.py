@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ncrun.metrics.collapse import EVERYWHERE
 from ncrun.metrics.effective import GAP, SMALLEST_SHARE, num_effective
 from ncrun.metrics.metric import Metric
-from ncrun.metrics.pairs import over_pairs
 from ncrun.metrics.tiles import parts
 
 if TYPE_CHECKING:
@@ -40,33 +39,25 @@ def angle_spread(vectors: "Tensor") -> float | None:
     return float(total) / (K * (K - 1))
 
 
-def mean_directions(measured: "Layer") -> "Tensor | None":
-    """(K, d), the class means about their unweighted mean, at norm 1; None where one of them has no direction."""
-    means, norms = measured.centred_means, measured.centred_means.norm(dim=1)
-    if not measured.alive or not bool((norms > measured.num_classes * measured.eps * norms.max()).all()):
-        return None
-    return means / norms[:, None]
-
-
 def uniformity(measured: "Layer") -> float | None:
     """GNC2; None where a class mean is the mean of all, or two have one direction, to within the precision."""
-    directions = mean_directions(measured)
-    if directions is None:
+    pairs = measured.pairs_of_directions
+    if pairs is None:
         return None
-    pairs = over_pairs(directions)
     if not pairs.smallest > measured.num_classes * measured.eps or pairs.log_mean == 0:
         return None
     return pairs.log_spread / abs(pairs.log_mean)
 
 
 def alignment_spread(measured: "Measured") -> float | None:
-    """UNC3; None where a row of the classifier is zero, or a class mean the mean of all, or the mean cosine zero."""
-    directions, norms = mean_directions(measured), measured.weight.norm(dim=1)
+    """UNC3; None where a row of the classifier is zero, or a class mean the mean of all, or the mean cosine zero to
+    within the precision."""
+    directions, norms = measured.mean_directions, measured.weight.norm(dim=1)
     if directions is None or not bool((norms > 0).all()):
         return None
     cosines = (measured.weight * directions).sum(dim=1) / norms
     mean = float(cosines.mean().abs())
-    return float(cosines.std()) / mean if mean > 0 else None
+    return float(cosines.std()) / mean if mean > measured.num_classes * measured.eps else None
 
 
 def cdnv(measured: "Layer") -> float | None:
@@ -159,8 +150,8 @@ FRAMES = (
         r"$\mathrm{GNC2}$",
         "generalised NC2: standard deviation (unbiased) over absolute mean, over pairs of classes, of"
         " log(1 / |m_j - m_k|), m the class means, centred by their unweighted mean, at norm 1 (Wu and Papyan 2024); it"
-        " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or one"
-        " has none",
+        " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or"
+        " one has none",
         uniformity,
     ),
     Metric(

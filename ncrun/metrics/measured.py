@@ -112,6 +112,14 @@ class Layer(Collected):
         return self.means.means - self.means.means.mean(dim=0)
 
     @cached_property
+    def mean_directions(self) -> Tensor | None:
+        """(K, d), the class means minus their unweighted mean, at norm 1; None where one of them has no direction."""
+        norms = torch.linalg.vector_norm(self.centred_means, dim=1)
+        if not self.alive or not bool((norms > self.num_classes * self.eps * norms.max()).all()):
+            return None
+        return self.centred_means.div(norms[:, None])
+
+    @cached_property
     def raw_means(self) -> Array:
         """(K, d), the class means, not centred."""
         return as_array(self.means.means)
@@ -130,6 +138,11 @@ class Layer(Collected):
     def pairs(self) -> Pairs:
         """What all pairs of classes say together."""
         return over_pairs(self.means.means, self.trace / self.means.counts)
+
+    @cached_property
+    def pairs_of_directions(self) -> Pairs | None:
+        """The same of the means' directions; None where one has none."""
+        return None if self.mean_directions is None else over_pairs(self.mean_directions)
 
     @cached_property
     def feature_gram(self) -> Array:
