@@ -42,7 +42,8 @@ def test_norms_at_vanishing_decay_are_drawn_with_a_bias_too(runs: Runs) -> None:
     (record,) = runs.train(*STANDARD, "loss=mse", "decay.mode=parameters")
     figure = DRAWINGS["classes"].draw([record])
     prediction = predict(record.problem)
-    for title, gram in zip(("classifier rows", "class means"), vars(prediction.layers[0]).values(), strict=True):
+    grams = prediction.layers[0].weight_gram, prediction.layers[0].feature_gram
+    for title, gram in zip(("classifier rows", "class means"), grams, strict=True):
         dashed = panel(figure, f"squared norm of {title} / mean").get_lines()[0]
         np.testing.assert_allclose(dashed.get_ydata(), np.diag(gram) / np.diag(gram).mean(), rtol=1e-12)
     margins = panel(figure, "margin / mean").get_lines()[0].get_ydata()
