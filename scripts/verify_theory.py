@@ -46,7 +46,7 @@ class Tally:
     def row(self, kind: str, claim: str) -> str:
         """One line of the table; what was not compared stays empty."""
         sure = claim in ("proven", "certified", "transferred")
-        cells = [f"{kind:18}{claim:11}{self.settings:8}{self.collapsed:10}{self.searches:9}"]
+        cells = [f"{kind:19}{claim:11}{self.settings:8}{self.collapsed:10}{self.searches:9}"]
         cells.append(f"{self.error:10.1e}{self.undercut:10.1e}" if claim != "none" else " " * 20)
         cells.append(f"{self.distance:10.1e} ({self.compared})" if self.compared else "")
         notes = f"largest duality gap {self.gap:.1e}" if claim == "certified" else ""
@@ -175,7 +175,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.settings < 1:
         parser.error("--settings must be at least 1")
-    print(f"{'kind':18}{'claim':11}settings collapsed searches     error     below    matrices (compared)")
+    print(f"{'kind':19}{'claim':11}settings collapsed searches     error     below    matrices (compared)")
     messages = []
     for kind in arguments.kinds:
         rng = np.random.default_rng([arguments.seed, list(KINDS).index(kind)])
