@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from ncrun.errors import UserError
@@ -12,6 +13,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog.split()[-1]}: {message}")
+
+
+def add_runs(parser: Parser) -> None:
+    """What a command reads that takes any number of runs: `runs`, paths."""
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, .zip archives, or folders that hold some"
+    )
 
 
 def following(word: str, before: str, options: Mapping[str, Sequence[str]], words: Sequence[str] = ()) -> list[str]:

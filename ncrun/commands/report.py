@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncrun.commands.arguments import Parser, following
+from ncrun.commands.arguments import Parser, add_runs, following
 from ncrun.errors import UserError
 from ncrun.records.files import write_text
 
@@ -18,9 +18,7 @@ def report(arguments: Sequence[str]) -> int:
         description="One page of runs: their table, and of each its curves with the prediction, class by class and"
         " matrix by matrix. It is one file that opens without a network; --serve follows trainings instead.",
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, .zip archives, or folders that hold some"
-    )
+    add_runs(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to write the page; left out: {OUT}")
     parser.add_argument("--title", metavar="TEXT", help="its heading; left out: the names of what is shown")
     parser.add_argument("--serve", action="store_true", help="show it live, to browsers on this machine alone")

@@ -1,9 +1,8 @@
 """`ncrun verify`: whether the files of finished runs are as they were written."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from ncrun.commands.arguments import Parser
+from ncrun.commands.arguments import Parser, add_runs
 from ncrun.errors import UserError
 from ncrun.records import seal
 from ncrun.records.places import Place, is_archive, runs_below
@@ -17,9 +16,7 @@ def verify(arguments: Sequence[str]) -> int:
         description="Say of runs whether their files are as they were when the run was finished, by the checksums in"
         " its manifest.json. A line for each run; exit status 1 if a file is not.",
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, .zip archives, or folders that hold some"
-    )
+    add_runs(parser)
     options = parser.parse_args(list(arguments))
     status = 0
     for root in options.runs:

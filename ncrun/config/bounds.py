@@ -6,14 +6,14 @@ batch_size and classes between what the data set has: the rules see to that. doc
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from ncrun.checks import DECAYS, LAYERS, WIDTH, Bounds
 from ncrun.config.schema import Settings, plain
 from ncrun.config.typed import is_whole
 from ncrun.errors import UserError
 from ncrun.problem import Problem
+from ncrun.trees import leaves
 
 COUNT = Bounds(1, 10**12)
 EPOCHS = Bounds(1, 10**9)
@@ -65,7 +65,7 @@ MOST_PREDICTED = 5 * 10**7
 
 def check_bounds(given: Settings) -> None:
     """Every number and list of a configuration. Raises UserError naming the key, the value and its bounds."""
-    for key, value in _leaves(plain(given)):
+    for key, value in leaves(plain(given)):
         values = value if isinstance(value, list) else (value,)
         if len(values) > LONGEST.get(key, LONGEST_OTHER):
             raise UserError(f"{key}: has {len(values)} entries; at most {LONGEST.get(key, LONGEST_OTHER)}")
@@ -114,14 +114,6 @@ def _check_what_is_made_of_them(given: Settings) -> None:
         raise UserError(
             f"schedule.gamma={given.schedule.gamma:g}: makes the learning rate larger than {RATE.most:g} by the end"
         )
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + str(key), value
 
 
 def table() -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from ncrun.config.folders import config_directory
 from ncrun.config.schema import DecaySettings, HeadSettings, ScheduleSettings, Settings, choices, known_keys
 from ncrun.errors import UserError, nearest
+from ncrun.trees import leaves
 
 OPENED = {"head": HeadSettings, "decay": DecaySettings, "schedule": ScheduleSettings}
 
@@ -74,15 +75,7 @@ def defaults() -> dict[str, Any]:
     tree = OmegaConf.to_container(OmegaConf.load(config_directory() / "train.yaml"), resolve=False)
     assert isinstance(tree, dict)
     own = {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra", "recipe")}
-    return {"experiment": None, **dict(_dotted(own))}
-
-
-def _dotted(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return {"experiment": None, **dict(leaves(own))}
 
 
 def help_of(word: str) -> str:

@@ -9,6 +9,7 @@ from ncrun.errors import UserError, nearest
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
 from ncrun.records.whole import STATES
+from ncrun.trees import leaves
 
 # What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
 # bits, but a run may be continued on another machine.)
@@ -96,17 +97,15 @@ def seal_warning(records: Sequence[Sealed]) -> str | None:
 
 
 def settings_of(record: Record) -> dict[str, Any]:
-    """The configuration by dotted keys, such as head.depth; a group that is left empty counts as its name."""
+    """The configuration by dotted keys, such as head.depth."""
     found = dict(dotted(record.config))
     return found | {key: value for key, value in LATER.items() if key not in found}
 
 
-def dotted(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield (f"{key}.name" if not prefix and key in GROUPS else prefix + key), value
+def dotted(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """By dotted keys; a group that is left empty counts as its name."""
+    for key, value in leaves(config):
+        yield (f"{key}.name" if key in GROUPS else key), value
 
 
 def key_of(word: str, option: str, records: Sequence[Record]) -> str:

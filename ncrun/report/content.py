@@ -14,6 +14,7 @@ from ncrun.report.classes import classes_of, matrices_of
 from ncrun.report.curves import class_colours, curves_of
 from ncrun.report.packed import rounded
 from ncrun.theory.prediction import CLAIMS
+from ncrun.trees import leaves
 
 Rows = list[tuple[str, str]]
 # Entries of the manifest that the page says elsewhere, or that are no environment.
@@ -117,17 +118,9 @@ def _number(value: float) -> str:
 
 
 def _environment(record: Record) -> Iterator[tuple[str, str]]:
-    for key, value in _flat(record.manifest):
+    for key, value in leaves(record.manifest):
         if key.split(".")[0] not in ELSEWHERE:
             yield key, words(rounded(value) if isinstance(value, float) else value)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _warnings(record: Record, curves: dict[str, Any]) -> Iterator[str]:
