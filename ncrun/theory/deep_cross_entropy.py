@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ncrun.problem import Problem
+from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.logit_search import MOST_CLASSES, Found, Search
 from ncrun.theory.prediction import Array, Prediction
@@ -17,7 +18,7 @@ from ncrun.theory.products import mean_decay
 from ncrun.theory.schatten_bound import LowerBound
 from ncrun.theory.spectra import Spectrum, full_svd
 from ncrun.theory.spectrum import assemble, balanced_powers
-from ncrun.theory.symmetry import alike, kinds_of
+from ncrun.theory.symmetry import kinds_of
 
 SOURCE = "a lower bound by convex programs and the lowest logits that a search finds: docs/proofs.md"
 MOST_FOR_A_BOUND = 200  # a bound takes some twenty convex programs
@@ -56,7 +57,7 @@ def _with_matrices(plain: Prediction, problem: Problem, found: Found) -> Predict
     logits = found.X / np.sqrt(problem.counts)
     kinds = kinds_of(problem)
     largest = float(np.abs(logits).max())
-    if float(np.abs(logits - alike(logits, kinds)).max()) > SYMMETRIC * largest:
+    if float(np.abs(logits - ClassMatrix.alike(logits, kinds).array).max()) > SYMMETRIC * largest:
         note = "equal classes differ at the lowest logits found: which of them go together is not determined"
         return replace(plain, note="; ".join(filter(None, (plain.note, note))))
     spectrum = _spectrum(found.X)

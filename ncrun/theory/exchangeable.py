@@ -95,9 +95,10 @@ class Kinds:
     def entries(self, matrix: Array) -> Entries:
         """Of a (K, K) matrix, with the mean over all exchanges of classes."""
         own = np.bincount(self.of_class, weights=np.diag(matrix))
+        apart = matrix.copy()
+        np.fill_diagonal(apart, 0)  # a large diagonal, added and taken away again, would cost the others their digits
         columns = np.zeros((len(self.sizes), len(matrix)))
-        np.add.at(columns, self.of_class, matrix)
+        np.add.at(columns, self.of_class, apart)
         sums = np.zeros_like(self.others)
         np.add.at(sums.T, self.of_class, columns.T)
-        off = (sums - np.diag(own)) / np.maximum(self.others * self.sizes, 1)
-        return Entries(off, own / self.sizes)
+        return Entries(sums / np.maximum(self.others * self.sizes, 1), own / self.sizes)

@@ -20,22 +20,7 @@ def kinds_of(problem: Problem) -> Array:
     return np.unique(pairs, axis=0, return_inverse=True)[1].ravel().astype(float)
 
 
-def alike(matrix: Array, kinds: Array) -> Array:
-    """The mean over all exchanges of classes of one kind, equal in every bit where it has to be.
-
-    matrix: (K, K), rows and columns belong to classes. kinds: (K,), as kinds_of says.
-    """
-    sizes, of_class = np.unique(kinds, return_inverse=True)
-    if len(sizes) == len(kinds):
-        return matrix
-    own = np.eye(len(kinds), dtype=np.int64)
-    kind = (2 * (of_class[:, None] * len(sizes) + of_class) + own).ravel()
-    entries = np.bincount(kind)
-    means = np.bincount(kind, weights=matrix.ravel()) / np.maximum(entries, 1)
-    return np.asarray(means[kind].reshape(matrix.shape))
-
-
 def alike_by_class(vector: Array, kinds: Array) -> Array:
-    """The same for (K,): of each kind the value of its first class."""
+    """(K,): for each class the value of the first class of its kind. kinds: (K,), as kinds_of says."""
     _, members, of_class = np.unique(kinds, return_index=True, return_inverse=True)
     return np.asarray(vector[members][of_class])

@@ -7,9 +7,9 @@ import pytest
 from posed import free, make, random_settings, times
 
 from ncrun.theory import Problem, predict
+from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.report import as_json
 from ncrun.theory.squared_loss import label_spectrum, shrinkage_strength
-from ncrun.theory.symmetry import alike
 
 
 def with_ties(seed: int) -> list[Problem]:
@@ -51,13 +51,16 @@ def test_the_mean_over_exchanges() -> None:
     """2e-16: the mean of up to four numbers below one rounds so far. Without equal counts nothing changes."""
     rng = np.random.default_rng(0)
     matrix, counts = rng.random((5, 5)), np.array([3.0, 7.0, 3.0, 3.0, 7.0])
-    found = alike(matrix, counts)
+    found = ClassMatrix.alike(matrix, counts).array
     threes, sevens = [0, 2, 3], [1, 4]
     off = [matrix[i, j] for i in threes for j in threes if i != j]
     np.testing.assert_allclose(found[0, 2], np.mean(off), atol=2e-16)
     np.testing.assert_allclose(found[2, 2], np.mean(np.diag(matrix)[threes]), atol=2e-16)
     np.testing.assert_allclose(found[np.ix_(threes, sevens)], matrix[np.ix_(threes, sevens)].mean(), atol=2e-16)
-    np.testing.assert_array_equal(alike(matrix, np.arange(5.0)), matrix)
+    np.testing.assert_array_equal(ClassMatrix.alike(matrix, np.arange(5.0)).array, matrix)
+    # Small entries beside a large diagonal keep their digits.
+    steep = ClassMatrix.alike(1e-18 * matrix + 10 * np.eye(5), counts).array
+    np.testing.assert_allclose(steep[0, 2], 1e-18 * np.mean(off), rtol=1e-15)
 
 
 @pytest.mark.parametrize("bias", [False, True])
