@@ -177,14 +177,12 @@ def _without_borders(problem: Problem) -> Prediction:
     if not solution.duality_gap <= LARGEST_GAP * solution.objective:
         note = f"the convex program was solved only to a duality gap of {solution.duality_gap:.1g} at these decays"
         return Prediction(problem, "none", SOURCE_CERTIFIED, note=note)
-    left, values, right_t = full_svd(solution.logits * np.sqrt(counts))
-    alive = values > 1e-12 * max(float(values[0]), 1e-300)
+    spectrum = Spectrum.of(solution.logits * np.sqrt(counts))
     references = seli_reference(problem)
-    if int(alive.sum()) > problem.widths[0]:
+    if len(spectrum.values) > problem.widths[0]:
         return replace(bracketed(problem), references=references)
-    spectrum = Spectrum(left[:, alive], values[alive], right_t[alive].T)
     bias = alike_by_class(solution.bias, kinds_of(problem))
-    geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(values))
+    geometry = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(counts))
     return replace(
         geometry,
         claim="certified",

@@ -13,10 +13,10 @@ from ncrun.problem import Problem
 from ncrun.theory.class_matrix import ClassMatrix
 from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.logit_search import MOST_CLASSES, Found, Search
-from ncrun.theory.prediction import Array, Prediction
+from ncrun.theory.prediction import Prediction
 from ncrun.theory.products import mean_decay
 from ncrun.theory.schatten_bound import LowerBound
-from ncrun.theory.spectra import Spectrum, full_svd
+from ncrun.theory.spectra import Spectrum
 from ncrun.theory.spectrum import assemble, balanced_powers
 from ncrun.theory.symmetry import kinds_of
 
@@ -60,16 +60,10 @@ def _with_matrices(plain: Prediction, problem: Problem, found: Found) -> Predict
     if float(np.abs(logits - ClassMatrix.alike(logits, kinds).array).max()) > SYMMETRIC * largest:
         note = "equal classes differ at the lowest logits found: which of them go together is not determined"
         return replace(plain, note="; ".join(filter(None, (plain.note, note))))
-    spectrum = _spectrum(found.X)
+    spectrum = Spectrum.of(found.X)
     shape = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(kinds))
     bias = found.bias - found.bias.mean()
     return replace(plain, layers=shape.layers, class_logits=shape.class_logits, bias=bias, mean_rank=shape.mean_rank)
-
-
-def _spectrum(X: Array) -> Spectrum:
-    left, values, right_t = full_svd(X)
-    alive = values > 1e-12 * max(float(values[0]), 1e-300)
-    return Spectrum(left[:, alive], values[alive], right_t[alive].T)
 
 
 def _note(problem: Problem, value: float, below: float) -> str:

@@ -48,6 +48,13 @@ class Spectrum:
     values: Array
     right: Array
 
+    @classmethod
+    def of(cls, matrix: Array) -> "Spectrum":
+        """Of a (K, K) matrix, without the directions that are rounding beside the largest."""
+        left, values, right_t = full_svd(matrix)
+        alive = values > 1e-12 * max(float(values[0]), 1e-300)
+        return cls(left[:, alive], values[alive], right_t[alive].T)
+
     def axes_of(self, problem: Problem) -> "_WholeAxes":
         return _WholeAxes(self, np.asarray(problem.counts, dtype=float), kinds_of(problem))
 
