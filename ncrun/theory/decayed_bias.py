@@ -163,7 +163,7 @@ def _unequal(problem: Problem) -> Prediction:
         return replace(geometry, claim="certified", duality_gap=gap)
     note = f"the lowest value that descent finds; proven is only that nothing is below {bound:.8g}"
     reference = Reference("descent over the bias", value, SOURCE, "upper-bound")
-    return replace(geometry, claim="open", references=(reference,), note=note)
+    return replace(geometry, claim="open", lower_bound=bound, references=(reference,), note=note)
 
 
 def _stacked(found: Iterable[tuple[float, Array]]) -> tuple[Array, Array]:
