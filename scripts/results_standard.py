@@ -20,6 +20,7 @@ from results_numbers import (
 from ncrun.figures.sharing import phase_of
 from ncrun.figures.with_bias import to_bias_free
 from ncrun.records.read import Record
+from ncrun.records.summary import distance
 
 NETWORKS = (
     ("standard-network", "cpu"),
@@ -105,4 +106,4 @@ def phases(records: Sequence[Record]) -> str:
 
 
 def largest_to_bias_free(record: Record) -> float | None:
-    return max(to_bias_free(record))
+    return distance(to_bias_free(record))

@@ -13,6 +13,7 @@ from ncrun.errors import UserError
 from ncrun.figures import arrangement, classes, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import Array
+from ncrun.metrics.distance import shape_distance
 from ncrun.records.read import Record
 from ncrun.theory import Prediction, predict
 
@@ -89,7 +90,7 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
             balanced = [last[f"balanced.{key}"] for key in DISTANCES]
             for values, style in (
                 (own, TO_PREDICTION),
-                (to_bias_free(record), TO_BIAS_FREE),
+                (list(to_bias_free(record).values()), TO_BIAS_FREE),
                 (balanced, TO_BALANCED),
             ):
                 ax.plot(places, np.array(values, dtype=float), color=curve.colour, **style)
@@ -98,17 +99,15 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
     panels.tidy_log(ax.yaxis)
 
 
-def to_bias_free(record: Record) -> list[float]:
-    """NC2 of the classifier and of the class means, and NC3, against the prediction without a bias."""
+def to_bias_free(record: Record) -> dict[str, float | None]:
+    """NC2 of the classifier and of the class means, and NC3, against the prediction without a bias; None where one
+    of the two is zero."""
     prediction = _bias_free(record)
     layer, measured = prediction.layers[0], record.measured or {}
     targets = (layer.weight_gram, layer.feature_gram, np.asarray(prediction.logits))
     names = ("weight_gram", "feature_gram", "logits")
-    return [_distance(np.array(measured[name]), target) for name, target in zip(names, targets, strict=True)]
-
-
-def _distance(found: Array, target: Array) -> float:
-    return float(np.linalg.norm(found / np.linalg.norm(found) - target / np.linalg.norm(target)))
+    found = (shape_distance(np.array(measured[name]), target) for name, target in zip(names, targets, strict=True))
+    return dict(zip(DISTANCES, found, strict=True))
 
 
 def _handles() -> list[Line2D]:
