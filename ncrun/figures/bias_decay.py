@@ -21,7 +21,7 @@ from ncrun.theory import predict
 Array = NDArray[np.float64]
 POINTS = 120  # of a predicted curve
 BEYOND = 3.0  # by this factor curves go on at either end
-TO_UNDECAYED: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5, "markerfacecolor": "white"}
+TO_UNDECAYED: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5, "markerfacecolor": "none"}
 TO_PREDICTION: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5, "alpha": 0.75}
 FRAME: dict[str, Any] = {"color": "0.6", "linestyle": ":", "linewidth": 1.0, "zorder": 1}
 
@@ -102,7 +102,9 @@ def _frames(ax: Axes, records: Sequence[Record]) -> None:
     """Where the simplex and the orthogonal frame have it."""
     for K in sorted({record.problem.num_classes for record in records}):
         ax.axhline(-1 / (K - 1), **FRAME)
-        ax.annotate("simplex ETF", (0.02, -1 / (K - 1)), xycoords=("axes fraction", "data"), va="top", color="0.4")
+        # Right, where the curve has left the line.
+        place = (0.98, -1 / (K - 1))
+        ax.annotate("simplex ETF", place, xycoords=("axes fraction", "data"), ha="right", va="top", color="0.4")
     ax.axhline(0.0, **FRAME)
     ax.annotate("orthogonal frame", (0.02, 0.0), xycoords=("axes fraction", "data"), va="bottom", color="0.4")
     ax.margins(y=0.15)
