@@ -111,7 +111,7 @@ def pose(
     """counts: (K,). has_negative: whether a feature is negative. The rest as `ncrun.measure` says. Raises UserError."""
     weights = network.head.weights
     problem = stated(
-        counts=counts.numpy(),
+        counts=counts.cpu().numpy(),
         loss=loss,
         depth=len(weights),
         bias=network.has_bias,

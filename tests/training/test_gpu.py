@@ -60,8 +60,8 @@ def test_recorded_steps_are_the_steps(name: str, ncrun, workdir: Path) -> None:
     """The same kernels in float64, but for the learning rate, which lies on the device in float32: 1e-6."""
     typed = ["train", *GRAPHED[name].split(), "device=cuda"]
     for graphs in ("false", "true"):
-        assert ncrun(*typed, f"cuda_graphs={graphs}", f"run_dir={graphs}").status == 0
-    for ours, theirs in zip(rows(workdir / "true"), rows(workdir / "false"), strict=True):
+        assert ncrun(*typed, f"cuda_graphs={graphs}", f"run_dir=graphs-{graphs}").status == 0
+    for ours, theirs in zip(rows(workdir / "graphs-true"), rows(workdir / "graphs-false"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
 
 
