@@ -18,7 +18,7 @@ from ncrun.training.evaluate import Evaluator
 from ncrun.training.gradients import gradients_of
 from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
-from ncrun.training.optimisers import StepRule, build_optimiser, set_rates
+from ncrun.training.optimisers import StepRule, build_optimiser, plain_step, set_rates
 from ncrun.training.saving import Saving
 from ncrun.training.schedule import learning_rate, measured_epochs
 
@@ -68,9 +68,11 @@ def fit(
     logbook = Logbook(network, records, progress, [f"; try optimizer.lr={rate / 10:g}" for rate in rates])
     last_saved = time.perf_counter()
 
+    update = plain_step(optimiser)
+
     def take_step(images: Tensor, labels: Tensor) -> None:
         set_gradients(images, labels)
-        optimiser.step()
+        update()
         network.project()
 
     step = GraphedStep(take_step, descent.is_full_batch and not augment) if machine.cuda_graphs else take_step

@@ -1,6 +1,7 @@
 """PyTorch's optimisers by name. Decay is a term of the objective, never theirs."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -45,6 +46,7 @@ def build_optimiser(rules: Sequence[StepRule], network: Network | FreeFeatures) 
         lr = torch.tensor(rate, device=parameters[0].device) if one.on_device else rate
         groups.append({"params": parameters, "lr": lr, "first": first})
         first = last
+    _leave_the_compiler_alone()
     # The fused kernels do the same arithmetic in one pass over the parameters.
     optimiser: torch.optim.Optimizer
     if one.betas is None:
@@ -64,6 +66,29 @@ def build_optimiser(rules: Sequence[StepRule], network: Network | FreeFeatures) 
     # A checkpoint may come from a sitting with or without CUDA graphs: where the rate lies is this one's business.
     optimiser.register_load_state_dict_post_hook(restore)
     return optimiser
+
+
+def plain_step(optimiser: torch.optim.Optimizer) -> Callable[[], None]:
+    """optimiser.step without what PyTorch wraps around it for hooks, which nobody registers here, and for its compiler,
+    whose import at the first step takes a second or more. The arithmetic is the same."""
+    step = inspect.unwrap(type(optimiser).step)
+
+    def take() -> None:
+        with torch.no_grad():
+            step(optimiser)
+
+    return take
+
+
+def _leave_the_compiler_alone() -> None:
+    """PyTorch marks these methods of every optimiser as not to be compiled, and for that imports its compiler when they
+    are first called. No optimiser is compiled here, so the mark is the method itself. The mark's name is PyTorch's own:
+    where it is another one, a run begins a second later, and nothing else."""
+    optimizer = torch.optim.Optimizer
+    for method in (optimizer.add_param_group, optimizer.zero_grad, optimizer.state_dict, optimizer.load_state_dict):
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dynamo_disable = plain
 
 
 def _of_runs(network: Network | FreeFeatures, first: int, last: int) -> list[nn.Parameter]:

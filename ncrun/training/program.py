@@ -15,7 +15,6 @@ from torch import Tensor
 from ncrun.data import tensors
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError, nearest
-from ncrun.loggers.following import Following
 from ncrun.models.build import build
 from ncrun.models.free_model import FreeFeatures, stacked
 from ncrun.models.network import Network
@@ -120,6 +119,8 @@ def _followed(sittings: Sequence[Sitting]) -> Iterator[None]:
     following = []
     for each in sittings:
         if each.run.loggers:
+            from ncrun.loggers.following import Following  # matplotlib, by way of what a logger is told
+
             following.append(Following(each.run.loggers, each.record.path))
             each.record.listeners.append(following[-1].row)
     try:
