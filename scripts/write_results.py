@@ -86,6 +86,7 @@ def is_up_to_date(text: str) -> bool:
 def written() -> str:
     """The whole page. Reads every record: about five seconds."""
     import results_bias_decay as biases
+    import results_claim as claims
     import results_dang2023 as first
     import results_free_features as free
     import results_others as others
@@ -96,6 +97,7 @@ def written() -> str:
 
     runs = Runs.below(RESULTS)
     sections = (
+        claims.section,
         first.imbalanced,
         first.balanced,
         first.cross_entropy,

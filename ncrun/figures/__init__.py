@@ -84,6 +84,11 @@ DRAWINGS = Registry(
             "angles of classifier rows and class means over the class size, beside the formula",
         ),
         _built_in(
+            "claim",
+            "claim.claim",
+            "predicted against measured norms, margins and cosines of every class on one diagonal, outliers named",
+        ),
+        _built_in(
             "regression",
             "regression.regression",
             "NRC1, NRC2, NRC3 and W W^T on targets of numbers, measured beside predicted",

@@ -1,0 +1,172 @@
+"""Predicted beside measured, class by class, for any set of finished runs: what the drawing of the claim shows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncrun.figures.classes import alignment, cosines, predicted_values, scaled
+from ncrun.records.read import Record
+from ncrun.theory import predict
+from ncrun.theory.report import as_json
+
+Array = NDArray[np.float64]
+Classes = NDArray[np.int64]
+# A run has reached the claimed loss if it is at most so far above it, relatively. A network with BatchNorm may stay
+# around a percent above the optimum.
+NEAR = 0.01
+# Losses are of single precision, and records may hold seven digits.
+ROUNDING = 1e-6
+# How a run's loss stands to the claimed one: unknown where theory fixes shapes only.
+STATES = ("reached", "above", "below", "unknown")
+# A unit smaller than this is none: all is predicted to be zero.
+NOTHING = 1e-12
+# What is nearer to its prediction is no outlier.
+OUTLYING = 0.01
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run at its last measured row. theory: as in theory.json, at the decays of that row. excess: its loss over the
+    claimed one, minus 1; None where theory fixes shapes only, or claims nothing."""
+
+    record: Record
+    theory: dict[str, Any]
+    excess: float | None
+
+    @property
+    def grade(self) -> str:
+        """How far the claim can be trusted."""
+        return str(self.theory["claim"])
+
+    @property
+    def state(self) -> str:
+        """One of STATES."""
+        if self.excess is None:
+            return "unknown"
+        if self.excess < -ROUNDING:
+            return "below"
+        return "reached" if self.excess <= NEAR else "above"
+
+    @property
+    def name(self) -> str:
+        """The folder by which the run is found; of one of several restarts with the folder that holds them."""
+        parts = self.record.path.parts
+        return "/".join(parts[-2:]) if parts[-1].startswith("seed-") else parts[-1]
+
+
+@dataclass(frozen=True)
+class Points:
+    """predicted, measured: (P,), in a unit that the run itself gives. run: (P,), its number. classes: (P, 2), the pair
+    of classes; of a single class twice the same."""
+
+    predicted: Array
+    measured: Array
+    run: Classes
+    classes: Classes
+
+    @property
+    def distance(self) -> Array:
+        """(P,): how far the measured value is from the predicted one."""
+        return np.abs(self.measured - self.predicted)
+
+    def classes_in_words(self, place: int) -> str:
+        first, second = self.classes[place]
+        return f"class {first}" if first == second else f"classes {first} and {second}"
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """kind: of the points; place: among them."""
+
+    kind: str
+    place: int
+    run: Standing
+    classes: str
+
+
+def standing(record: Record) -> Standing:
+    """Along a path of decays the claim is that of the last of them."""
+    theory, last = record.theory, record.metrics.iloc[-1]
+    if "factor" in record.metrics and last["factor"] != 1:
+        theory = as_json(predict(record.problem.scaled(float(last["factor"]))))
+    claimed = None if theory["scale_free"] or theory["claim"] == "none" else theory["objective"]
+    return Standing(record, theory, float(last["loss"] / claimed - 1) if claimed else None)
+
+
+def collected(runs: Sequence[Standing]) -> dict[str, Points]:
+    """The points of every kind.
+
+    norms: |w_k| and |h_k|, each over the root mean square over the classes of the predicted ones. margins: over the
+    largest predicted one. cosines: of pairs of classifier rows, of pairs of class means, and of a row with the mean of
+    its class. Where theory fixes shapes only, measured norms and margins are relative to their own mean over the
+    classes, too. There are none of what is predicted or measured to be nothing, which has no angle, and no norms and
+    margins where all are predicted to be zero, for want of a unit.
+    """
+    kinds = {"norms": _norms, "margins": _margins, "cosines": _cosines}
+    covered = [(number, run) for number, run in enumerate(runs) if run.grade != "none"]
+    return {kind: _together([each for one in covered for each in of(*one)]) for kind, of in kinds.items()}
+
+
+def outliers(points: dict[str, Points], runs: Sequence[Standing]) -> list[Outlier]:
+    """Of each kind, among the runs of each state, the point that is farthest from the diagonal, if it is OUTLYING."""
+    found, state_of = [], np.array([run.state for run in runs])
+    for kind, each in points.items():
+        for state in STATES:
+            distances = np.where(state_of[each.run] == state, each.distance, 0.0)
+            if distances.max(initial=0.0) > OUTLYING:
+                place = int(distances.argmax())
+                found.append(Outlier(kind, place, runs[each.run[place]], each.classes_in_words(place)))
+    return found
+
+
+def _norms(number: int, run: Standing) -> Iterator[Points]:
+    for entry in ("weight_norm_sq", "feature_norm_sq"):
+        predicted, measured = (np.sqrt(np.maximum(each, 0)) for each in _both(run, entry))
+        yield _by_class(number, predicted, measured, float(np.sqrt(np.mean(predicted**2))))
+
+
+def _margins(number: int, run: Standing) -> Iterator[Points]:
+    predicted, measured = _both(run, "margin")
+    yield _by_class(number, predicted, measured, float(np.abs(predicted).max()))
+
+
+def _both(run: Standing, entry: str) -> tuple[Array, Array]:
+    """(K,) predicted and measured; nan where there is none."""
+    record = replace(run.record, theory=run.theory)
+    column = record.metrics.get(f"class.{entry}")
+    measured = [None] * len(run.theory["classes"]) if column is None else column.iloc[-1]
+    return scaled(record, predicted_values(record, entry)), scaled(record, np.array(measured, dtype=float))
+
+
+def _by_class(number: int, predicted: Array, measured: Array, unit: float) -> Points:
+    if not unit > NOTHING:  # nan, too
+        unit = np.nan
+    classes = np.repeat(np.arange(len(predicted)), 2).reshape(-1, 2)
+    return _points(number, predicted / unit, measured / unit, classes)
+
+
+def _cosines(number: int, run: Standing) -> Iterator[Points]:
+    measured = run.record.measured
+    if measured is None or run.theory["weight_gram"] is None or run.theory["logits"] is None:
+        return
+    K = len(run.theory["classes"])
+    pairs = np.transpose(np.triu_indices(K, 1))
+    for name in ("weight_gram", "feature_gram"):
+        predicted, found = (cosines(each[name])[*pairs.T] for each in (run.theory, measured))
+        yield _points(number, predicted, found, pairs)
+    yield _points(number, alignment(run.theory), alignment(measured), np.repeat(np.arange(K), 2).reshape(-1, 2))
+
+
+def _points(number: int, predicted: Array, measured: Array, classes: Classes) -> Points:
+    known = np.isfinite(predicted) & np.isfinite(measured)
+    run = np.full(int(known.sum()), number)
+    return Points(predicted[known], measured[known], run, classes[known])
+
+
+def _together(parts: Sequence[Points]) -> Points:
+    none = np.zeros(0)
+    every = [Points(none, none, none.astype(np.int64), np.zeros((0, 2), dtype=np.int64)), *parts]
+    return Points(*(np.concatenate([getattr(each, name) for each in every]) for name in Points.__annotations__))

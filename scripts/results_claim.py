@@ -1,0 +1,68 @@
+"""The claim in one picture, of all finished runs below results/: the picture, and what results/README.md says of it.
+
+.venv/bin/python scripts/results_claim.py [RESULTS [OUT]]    draws RESULTS/claim.png, or OUT.png and OUT.pdf (10 s)
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from shutil import copyfile
+
+from results_numbers import Runs, table
+
+from ncrun.figures import DRAWINGS, claim, claim_points, panels
+
+NAME = "claim"
+
+
+def section(runs: Runs) -> str:
+    standings = [claim_points.standing(record) for record in runs.records if not record.on_targets]
+    points = claim_points.collected(standings)
+    named = claim_points.outliers(points, standings)
+    rows = []
+    for kind, each in points.items():
+        for state in claim_points.STATES:
+            number, shares = claim.near(each, standings, (state,))
+            if number:
+                words = [f"{100 * share:.3g} %" for share in shares]
+                rows.append([kind, claim.STATE_WORDS[state], f"{number:,}", *words])
+    worst = [
+        [each.kind, f"`{each.run.name}`", each.classes, claim.loss_in_words(each.run), f"{distance:.2g}"]
+        for each in named
+        for distance in [points[each.kind].distance[each.place]]
+    ]
+    without = claim.without_place(standings, points)
+    targets = len(runs.records) - len(standings)
+    return f"""## The claim in one picture
+
+What theory predicts for a run against what was measured in it, for every class (norms, margins) and every pair of classes (cosines) of
+{claim.runs_in_words(standings)}
+Norms are relative to the root mean square of the predicted ones of the run, margins to the largest predicted one. Not on the
+diagonal: {"; ".join(f"{number} {reason}" for reason, number in without.items())}; {targets} on targets, which have no classes.
+
+![the claim](claim.png)
+
+A run whose loss is above the claimed one has not converged, or is in another minimum: it speaks neither for the claim nor against it,
+and its marks are hollow. Only what is at or below the claimed loss can.
+
+{table(["", "runs", "points", *(f"within {tolerance:g}" for tolerance in claim.CLOSE)], rows)}
+
+The farthest of each panel and state:
+
+{table(["", "run", "class", "grade, loss from the claimed one", "distance"], worst)}
+"""
+
+
+def draw(results: Path, out: Path | None = None) -> None:
+    """The PNG beside the records; or PNG and PDF elsewhere."""
+    panels.use_style()
+    records = [record for record in Runs.below(results).records if not record.on_targets]
+    with tempfile.TemporaryDirectory() as folder:
+        png, *_ = panels.save(DRAWINGS[NAME].of(records), out or Path(folder) / NAME)
+        if out is None:
+            copyfile(png, results / png.name)
+
+
+if __name__ == "__main__":
+    arguments = [Path(argument) for argument in sys.argv[1:]]
+    draw(*(arguments or [Path("results")]))
