@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (7 to 13 minutes on 2 cores)
 	$(BIN)/ncrun figures
@@ -50,6 +50,12 @@ gpu: $(READY) ## an hour on a GPU in order of worth: its tests, its speed, the p
 wheels: $(READY) ## into dist/wheels/ what a machine with PyTorch, but without a network, lacks (docs/gpu.md)
 	$(BIN)/python scripts/collect_wheels.py
 
+wheel-test: $(READY) ## build wheel and source distribution; install and use the wheel under Python 3.11, 3.12 and 3.13 (10 minutes)
+	$(BIN)/python scripts/wheel_test.py
+
+coverage: $(READY) ## the suite with the share of lines that it runs, and its floor (15 minutes on 2 cores)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report=term:skip-covered
+
 # A virtual environment, uv in it, and uv does the rest. Byte code is compiled at once: `ncrun theory` has to be instant.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"ncrun needs Python 3.11 to 3.13, and this is {v[0]}.{v[1]}; try: make PYTHON=python3.12 ...")'
@@ -58,4 +64,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: help figures test test-slurm check smoke verify torture bench gpu wheels
+.PHONY: help figures test test-slurm check smoke verify torture bench gpu wheels wheel-test coverage

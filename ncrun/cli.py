@@ -29,6 +29,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun report RUN ... [--out FILE] [--serve]     a page of your runs for the browser, without a network; or live
   ncrun verify RUN ...                    whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
+  ncrun doctor                            what of ncrun works on this machine, and what to do about the rest
 
 for example
   ncrun train dataset=cifar10 imbalance=0.1
@@ -41,7 +42,7 @@ for example
   ncrun train extend=[my_lab.py] ...    with your own losses, networks, data sets, metrics, theorems and figures
   eval "$(ncrun -sc install=bash)"                      completion of keys and choices in bash
 """
-COMMANDS = ("train", "theory", "figures", "plot", "table", "runs", "rerun", "report", "verify", "measure")
+COMMANDS = ("train", "theory", "figures", "plot", "table", "runs", "rerun", "report", "verify", "measure", "doctor")
 LONGEST_MESSAGE = 2000
 BUG = 70  # EX_SOFTWARE: neither success nor a mistake that the user can mend
 

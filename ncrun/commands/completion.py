@@ -10,7 +10,7 @@ from ncrun.errors import UserError
 
 # Commands without Hydra that know what may follow: completions(word, before), of the word that is begun and the one
 # before it. A word that begins like none of them is a file, which the shell completes.
-COMPLETED = ("plot", "figures", "table", "runs", "rerun", "report", "measure")
+COMPLETED = ("plot", "figures", "table", "runs", "rerun", "report", "measure", "doctor")
 
 
 def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:

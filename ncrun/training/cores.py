@@ -25,7 +25,9 @@ def typed_threads() -> int | None:
 def available_cores() -> int:
     """The cores that this process may run on, or fewer where a control group (of a container, of a service) or Slurm
     (SLURM_CPUS_PER_TASK) gives it a share of them."""
-    shares = [float(len(os.sched_getaffinity(0))), *_quotas()]
+    # Only Linux says which cores a process may run on.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shares = [float(allowed), *_quotas()]
     slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if slurm.isdecimal() and int(slurm) > 0:
         shares.append(float(slurm))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, Command, Refused, contents
 
-from ncrun import __version__
+from ncrun import __version__, cli
 from ncrun.config.folders import experiments
 
 NAMES = [
@@ -189,7 +189,7 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
         ("ncrun train head.", ["head.bias=", "head.depth=", "head.frozen=", "head.relu=", "head.width="]),
         ("ncrun train data", ["data_dir=", "dataset.", "dataset="]),
         ("/usr/bin/ncrun train scale=c", ["scale=cpu"]),
-        ("ncrun ", ["train", "theory", "figures", "plot", "table", "runs", "rerun", "report", "verify", "measure"]),
+        ("ncrun ", list(cli.COMMANDS)),
         ("ncrun plot runs/a hu", ["hue="]),
         ("ncrun plot runs/a hue=head.d", ["hue=head.depth"]),
         ("ncrun plot runs/a style=loss,epo", ["style=loss,epochs"]),
