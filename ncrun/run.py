@@ -75,7 +75,9 @@ class Descent:
 
     epochs: of free features, iterations. batch_size: samples of a step; the whole training set where is_full_batch.
     drops: fractions of the training after which the learning rate is multiplied by gamma; drop_every: epochs after
-    each of which it is instead, 0 for never. path: factors on all decays, settled at one after the other; () for none.
+    each of which it is instead, 0 for never. norms_fixed_after: epochs after which BatchNorm's statistics are fixed, 0
+    for never. finish: iterations of L-BFGS after the epochs, at most; 0 for none. path: factors on all decays, settled
+    at one after the other; () for none.
     measure: auto, every, log, or a number of epochs. dtype: of the parameters. precision: of a network's products.
     """
 
@@ -87,10 +89,17 @@ class Descent:
     drops: tuple[float, ...]
     drop_every: int
     gamma: float
+    norms_fixed_after: int
+    finish: int
     path: tuple[float, ...]
     measure: str | int
     dtype: str
     precision: str
+
+    @property
+    def most_epochs(self) -> int:
+        """With those of the finish, which may end before."""
+        return self.epochs + self.finish
 
 
 @dataclass(frozen=True)

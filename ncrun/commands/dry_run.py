@@ -106,7 +106,7 @@ def _state(run: Run, glance: Glance | None) -> str:
         return "new"
     if glance.state == "done":
         return "finished already; nothing to do"
-    where = f" at epoch {glance.epoch} of {run.descent.epochs}" if glance.epoch and glance.epochs else ""
+    where = f" at epoch {glance.epoch} of {run.descent.most_epochs}" if glance.epoch and glance.epochs else ""
     if glance.state == "running":
         return f"running{where} (process {glance.holder.get('pid')} on {glance.host})"
     if glance.state == "interrupted":
@@ -118,7 +118,7 @@ def _share_left(run: Run, glance: Glance | None) -> float:
     """Of the training."""
     if glance is None or glance.state not in ("interrupted", "running") or not glance.epoch or glance.epochs is None:
         return 1.0
-    return max(0.0, 1 - glance.epoch / run.descent.epochs)
+    return max(0.0, 1 - glance.epoch / run.descent.most_epochs)
 
 
 def _time(found: Estimate | None, share: float) -> str:

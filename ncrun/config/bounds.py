@@ -23,6 +23,7 @@ WHOLE: Mapping[str, Bounds] = {
     "counts": COUNT,
     "dataset.size": Bounds(1, 4096),
     "epochs": EPOCHS,
+    "finish_iterations": Bounds(1, 10**6),
     "head.depth": LAYERS,
     "head.width": WIDTH,
     "jobs": Bounds(1, 1024, "auto, or "),

@@ -17,6 +17,9 @@ ADDED: dict[str, Any] = {
     "class_weights": None,
     "logit_adjustment": 0.0,
     "decay.bias": 0.0,
+    "freeze_norm": None,
+    "finish": None,
+    "finish_iterations": None,
 }
 
 

@@ -1,5 +1,6 @@
 """From a composed configuration to what is trained: once for each command line, or job of a sweep."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     if isinstance(given.model, Module):
         given, own = own_network(given, given.model, samples, said)
     rules.check_optimizer(given, said)
+    given = rules.arriving(given, said)
     given = replace(given, head=rules.head_of(given, said))
     widths = _widths(given, own)
     if frozen is not None:
@@ -163,6 +165,8 @@ def _descent(given: Settings, N: int) -> Descent:
         drops=tuple(given.schedule.drops or ()),
         drop_every=given.schedule.step or 0,
         gamma=given.schedule.gamma,
+        norms_fixed_after=0 if given.freeze_norm is None else math.ceil(given.freeze_norm * given.epochs),
+        finish=given.finish_iterations or 0,
         path=tuple(given.path or ()),
         measure=given.measure,
         dtype=given.dtype,

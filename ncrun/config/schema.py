@@ -100,6 +100,15 @@ class Settings:
     head: HeadSettings = _key("the deep linear head", default_factory=HeadSettings)
     decay: DecaySettings = _key("the penalties in the objective", default_factory=DecaySettings)
     schedule: ScheduleSettings = _key("of the learning rate", default_factory=ScheduleSettings)
+    freeze_norm: float | None = _key(
+        "from this share of the epochs on, in (0, 1], BatchNorm has the statistics of the whole training set, computed "
+        "once, so that what is trained is what is measured; left out: those of each batch"
+    )
+    finish: str | None = _key(
+        "lbfgs: after the epochs the network descends the full-batch objective by L-BFGS, an iteration counting as an "
+        "epoch, in full precision; left out: training ends with the epochs"
+    )
+    finish_iterations: int | None = _key("at most; it ends before where rounding leaves no descent; left out: 500")
     path: list[float] | None = _key(
         "free features with lbfgs: factors on all decays, settled at one after the other, each from the "
         "last solution; left out: none"

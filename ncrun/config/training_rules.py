@@ -10,6 +10,7 @@ from ncrun.config.typed import Typed, is_whole
 from ncrun.errors import UserError
 from ncrun.loggers import LOGGERS
 from ncrun.losses import LOSSES, Options
+from ncrun.models.own.spec import Module
 from ncrun.run import LBFGS, SGD, Adam
 
 
@@ -102,6 +103,26 @@ def check_optimizer(given: Settings, typed: Typed) -> None:
         betas = optimizer.betas
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"optimizer.betas={betas}: must be two numbers in [0, 1)")
+
+
+def arriving(given: Settings, typed: Typed) -> Settings:
+    """freeze_norm and finish. Of a user's own network it is asked only when it is built whether it has BatchNorm."""
+    model = given.model
+    has_norm = model.has_batch_norm or isinstance(model, Module)
+    if not has_norm:
+        typed.refuse("freeze_norm", f"model={model.name} has no BatchNorm")
+        given = replace(given, freeze_norm=None)
+    if given.freeze_norm is not None and not 0 < given.freeze_norm <= 1:
+        raise UserError(f"freeze_norm={given.freeze_norm}: is a share of the training, in (0, 1]")
+    if given.finish is None:
+        typed.refuse("finish_iterations", "finish is not set")
+        return replace(given, finish_iterations=None)
+    choice("finish", given.finish, ["lbfgs"])
+    if model.is_free:
+        raise UserError(f"finish={given.finish}: is for networks; model={model.name} takes optimizer=lbfgs")
+    if model.has_batch_norm and given.freeze_norm is None:
+        raise UserError(f"finish={given.finish}: needs freeze_norm=1 or less: BatchNorm in model={model.name}")
+    return replace(given, finish_iterations=given.finish_iterations or 500)
 
 
 def _depth(given: Settings) -> int:

@@ -110,7 +110,7 @@ def setting_words(*records: Record) -> str:
         _each(records, loss_words),
         _each(records, _decay_words),
         _each(records, _batch_words),
-        f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs",
+        f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs{_arriving_words(records)}",
         seed_words,
     ]
     return f"{scale}{data}; {_each(records, _network_words)}, {', '.join(filter(None, parts))}."
@@ -216,6 +216,14 @@ def is_relu_head(record: Record) -> bool:
 def _batch_words(record: Record) -> str:
     size = record.config["batch_size"]
     return "full batch" if size == "full" else f"batch {size}"
+
+
+def _arriving_words(records: Sequence[Record]) -> str:
+    """What comes after BatchNorm's batches, and after the epochs. (Old records have no key for either.)"""
+    shares = dict.fromkeys(f"{share:.0%}" for r in records if (share := r.config.get("freeze_norm")))
+    counts = dict.fromkeys(count for r in records if (count := r.config.get("finish_iterations")))
+    words = f", BatchNorm fixed from {_any_of(shares)} of them on" if shares else ""
+    return f"{words}, then up to {_any_of(counts)} iterations of L-BFGS" if counts else words
 
 
 def _class_sizes(record: Record) -> str:

@@ -1,6 +1,9 @@
 """A backbone that makes features, and the deep head that reads them."""
 
+from typing import Self
+
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncrun.models.head import LinearHead
 
@@ -12,11 +15,25 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self._keeps_norms = False
 
     @property
     def num_runs(self) -> int:
         """One: several side by side are for free features only."""
         return 1
+
+    def keep_norms(self) -> None:
+        """From now on BatchNorm has the statistics that it has now, in training as in evaluation."""
+        self._keeps_norms = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it, but what BatchNorm keeps it keeps."""
+        super().train(mode)
+        for module in self.modules() if self._keeps_norms else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     def of_run(self, index: int) -> "Network":
         """The network itself."""

@@ -66,8 +66,12 @@ class Glance:
 
     @property
     def epochs(self) -> int | None:
-        """How many it is to train; None where that is not known before: L-BFGS ends when the gradient is gone."""
-        return None if self.settings.get("optimizer.name") == "lbfgs" else self.settings.get("epochs")
+        """How many it is to train, with those of its finish at most; None where that is not known before: L-BFGS of
+        free features ends when the gradient is gone."""
+        epochs: int | None = self.settings.get("epochs")
+        if epochs is None or self.settings.get("optimizer.name") == "lbfgs":
+            return None
+        return epochs + int(self.settings.get("finish_iterations") or 0)
 
     @property
     def seconds(self) -> float | None:

@@ -31,7 +31,15 @@ WITHOUT_EFFECT = (
 NOT_COMPARED = (*WITHOUT_EFFECT, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")
 # Keys that came later, as the runs before them had it: they are the same setting as newer runs that leave these out.
-LATER: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": None, "logit_adjustment": 0.0, "decay.bias": 0.0}
+LATER: dict[str, Any] = {
+    "label_smoothing": 0.0,
+    "class_weights": None,
+    "logit_adjustment": 0.0,
+    "decay.bias": 0.0,
+    "freeze_norm": None,
+    "finish": None,
+    "finish_iterations": None,
+}
 # Groups without a name, which only their members tell apart.
 OPENED = ("head", "decay", "schedule")
 # Keys that name a run best, first; the others follow in the order of the configuration.

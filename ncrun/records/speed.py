@@ -36,7 +36,7 @@ class Work:
         kind = (settings["model.name"], optimizer, shape, settings.get("precision", "full"), facts["device"])
         of_epoch = float(facts["parameters"]) * (1 if free else facts["num_samples"])
         batch = facts["num_samples"] if settings["batch_size"] == "full" else settings["batch_size"]
-        epochs = None if optimizer == "lbfgs" else settings["epochs"]
+        epochs = None if optimizer == "lbfgs" else settings["epochs"] + (settings.get("finish_iterations") or 0)
         return cls(kind, facts.get("threads"), of_epoch, batch, epochs)
 
     def distance(self, other: "Work") -> float:

@@ -117,6 +117,9 @@ CONFIG_LATER: Entries = {
     "classes": any_of(list_of(is_whole), is_null),
     "random_labels": is_number,
     "path": any_of(list_of(is_number), is_null),
+    "freeze_norm": MAYBE_NUMBER,
+    "finish": MAYBE_TEXT,
+    "finish_iterations": any_of(is_count, is_null),
 }
 DATASET: Entries = {"name": is_text}
 DATASET_LATER: Entries = {"size": any_of(is_count, is_null)}

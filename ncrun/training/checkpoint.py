@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -167,6 +167,13 @@ PROGRESS = {
 }
 
 
+class Stateful(Protocol):
+    """What descends, and can be taken up where it was."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """As it was when its state was saved."""
+
+
 class DoesNotFit(Exception):
     """An intact checkpoint of another version's network or optimiser; the message says what to do."""
 
@@ -181,9 +188,7 @@ class Checkpoints:
         self._environment = dict(environment)
         self._together = together
 
-    def restore(
-        self, network: Network | FreeFeatures, optimiser: torch.optim.Optimizer, generator: torch.Generator
-    ) -> Progress:
+    def restore(self, network: Network | FreeFeatures, optimiser: Stateful, generator: torch.Generator) -> Progress:
         """Put what was found back, once; the record is cut to what the checkpoint knows of it.
 
         Raises DoesNotFit if it is not of this network.

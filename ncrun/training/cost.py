@@ -49,7 +49,7 @@ class Costs:
         parameters, flop, kept = self._known[key]
         once = isinstance(run.descent.optimizer, LBFGS)
         descent, N = run.descent, run.data.num_samples
-        passes = 1 if once else descent.epochs
+        passes = 1 if once else descent.most_epochs
         samples, batch = (1, 1) if run.is_free else (N, descent.batch_size)
         return Cost(parameters, passes * samples * flop, once, needed_bytes([run]) + batch * kept)
 

@@ -15,6 +15,7 @@ from ncrun.records import RunDirectory
 from ncrun.run import Run
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.fixed_norms import fix_norms
 from ncrun.training.gradients import gradients_of
 from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
@@ -75,7 +76,10 @@ def fit(
         update()
         network.project()
 
-    step = GraphedStep(take_step, descent.is_full_batch and not augment) if machine.cuda_graphs else take_step
+    def new_step() -> Callable[[Tensor, Tensor], None]:
+        return GraphedStep(take_step, descent.is_full_batch and not augment) if machine.cuda_graphs else take_step
+
+    step = new_step()
 
     def measure() -> dict[str, Any]:
         return logbook.measure(evaluators, rates)
@@ -97,6 +101,8 @@ def fit(
         if stopping:
             raise Interrupted
 
+    if isinstance(network, Network) and 0 < descent.norms_fixed_after <= progress.epoch:
+        network.keep_norms()
     if progress.epoch == progress.offset == 0:
         show(0, measure())
     for epoch in range(progress.epoch, descent.epochs):
@@ -123,6 +129,10 @@ def fit(
                 logbook.check_parameters(rates)
             save_if_due()
         progress.epoch, progress.offset, progress.order = epoch + 1, 0, None
+        if progress.epoch == descent.norms_fixed_after:
+            assert isinstance(network, Network)
+            fix_norms(network, data.train_images, descent.batch_size)
+            step = new_step()  # a recorded one has BatchNorm as it was
         show(progress.epoch, measure() if progress.epoch in measured else None)
         if progress.epoch < descent.epochs:
             save_if_due()

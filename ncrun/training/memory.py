@@ -10,6 +10,7 @@ from ncrun.data.request import DataRequest
 from ncrun.errors import UserError
 from ncrun.memory import machine_memory
 from ncrun.run import LBFGS, Adam, Run
+from ncrun.training.lbfgs import PAIRS
 
 GIGABYTE = 1e9
 
@@ -55,7 +56,7 @@ def _copies(run: Run) -> int:
     optimizer = run.descent.optimizer
     if isinstance(optimizer, LBFGS):
         return 2 + 2 * optimizer.history
-    return 4 if isinstance(optimizer, Adam) else 3
+    return max(4 if isinstance(optimizer, Adam) else 3, 4 + 2 * PAIRS if run.descent.finish else 0)
 
 
 def _data(run: Run) -> int:

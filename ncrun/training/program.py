@@ -29,6 +29,7 @@ from ncrun.training import ending, machine
 from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.finish import finish
 from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.settle import settle
@@ -84,7 +85,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
             facts["environment_changes"] = machine.tell_changes(each.record, each.found, environment)
             each.record.begin(each.run.config, each.run.problem, theories[n], facts)
         records = [each.record for each in sittings]
-        epochs = len(first.descent.path) or first.descent.epochs
+        epochs = len(first.descent.path) or first.descent.most_epochs
         with Display(sittings[0].record.path.name if not several else title, epochs, first.machine.progress) as display:
             if isinstance(first.descent.optimizer, LBFGS):
                 assert isinstance(network, FreeFeatures)
@@ -93,7 +94,22 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
                 )
             else:
                 diverged = {n: each.diverged for n, each in enumerate(sittings) if each.diverged is not None}
-                progress = fit(runs, network, evaluators, records, checkpoints, display, stop_requested, diverged)
+                ended = first.descent.epochs < sittings[0].found.position[0]  # and it is the finish that goes on
+                if not ended:
+                    progress = fit(runs, network, evaluators, records, checkpoints, display, stop_requested, diverged)
+                if first.descent.finish:
+                    assert isinstance(network, Network)
+                    before = None if ended else progress
+                    progress = finish(
+                        first.descent,
+                        network,
+                        evaluators[0],
+                        records[0],
+                        checkpoints[0],
+                        display,
+                        stop_requested,
+                        before,
+                    )
         return _finish([(n, each) for n, each in trained if n not in progress.failures], progress)
 
     def _finish(left: Sequence[tuple[int, Sitting]], progress: Progress) -> int:

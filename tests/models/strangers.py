@@ -40,6 +40,13 @@ class LastNorm(nn.Module):
         return self.norm(self.body(images))
 
 
+class NormTwice(LastNorm):
+    """The same BatchNorm at two places."""
+
+    def forward(self, images):
+        return self.norm(self.norm(self.body(images)))
+
+
 class FunctionalReLU(Plain):
     def forward(self, images):
         return super().forward(images).relu()

@@ -221,10 +221,22 @@ def test_trying_it_out_leaves_no_trace(plain: Run) -> None:
         ("taps=[third]", "taps: module has no layer third; it has first, drop, second"),
         ("restarts=2", "restarts: has no effect: model=module has no free features; use -m seed=0,1,2"),
         ("optimizer=lbfgs", "optimizer=lbfgs: needs free features"),
+        ("freeze_norm=0.5", "freeze_norm=0.5: has no effect: Plain has no BatchNorm"),
     ],
 )
 def test_what_does_not_go_with_it(more: str, line: str, refused: Refused) -> None:
     assert refused("train", *own("Plain", more)).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "line"),
+    [
+        ("NormTwice", "freeze_norm=0.5", "freeze_norm=0.5: NormTwice goes through a BatchNorm 2 times"),
+        ("LastNorm", "finish=lbfgs", "finish=lbfgs: needs freeze_norm=1 or less: BatchNorm in LastNorm"),
+    ],
+)
+def test_its_batch_norm_that_cannot_be_fixed(name: str, more: str, line: str, refused: Refused) -> None:
+    assert refused("train", *own(name, more)).startswith(line)
 
 
 def test_a_sweep_with_one_bad_network_starts_none(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

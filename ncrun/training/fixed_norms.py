@@ -1,0 +1,75 @@
+"""BatchNorm with the statistics of the whole training set in place of each batch's: the network becomes one function of
+its parameters, the same in training as in evaluation, and what is descended is the objective itself."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ncrun.models.network import Network
+from ncrun.training.evaluate import FORWARD_ROWS
+from ncrun.training.gradients import tf32
+
+# To see in which order a network uses its layers.
+FEW_IMAGES = 2
+
+
+@torch.no_grad()
+@tf32(False)
+def fix_norms(network: Network, images: Tensor, batch_size: int) -> None:
+    """Give every BatchNorm mean and (biased) variance of its inputs over all training images, every layer below it
+    having its own already; from then on none uses or collects a batch's.
+
+    images: (N, C, H, W), as many at once in memory as a step of training has, or as evaluation. Where that is all of
+    them a single pass fixes one layer after the other; else each takes one. Sums are in float64.
+    """
+    network.eval()
+    rows = max(batch_size, FORWARD_ROWS)
+    chunks = torch.split(images, rows)
+    norms = list(uses_of_norms(network.backbone, images[:FEW_IMAGES]))
+    for together in [norms] if len(chunks) == 1 else [[norm] for norm in norms]:
+        handles = [norm.register_forward_pre_hook(_collecting(norm)) for norm in together]
+        for chunk in chunks:
+            network.backbone(chunk)
+        for handle in handles:
+            handle.remove()
+    network.keep_norms()
+
+
+def uses_of_norms(backbone: nn.Module, images: Tensor) -> Counter[_BatchNorm]:
+    """How often a forward pass goes through each BatchNorm, in the order of the first time."""
+    uses: Counter[_BatchNorm] = Counter()
+    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    handles = [norm.register_forward_pre_hook(lambda module, _: uses.update([module])) for norm in norms]
+    try:
+        backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return uses
+
+
+def _collecting(norm: _BatchNorm) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    """A hook that keeps the layer's statistics those of all its inputs so far."""
+    count, mean, deviations = 0, torch.zeros(()), torch.zeros(())
+
+    def collect(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal count, mean, deviations
+        points = inputs[0].transpose(0, 1).flatten(1).double()  # channels first
+        here = points.shape[1]
+        new = points.mean(dim=1)
+        squares = (points - new[:, None]).square().sum(dim=1)
+        if count:  # merged as in Chan, Golub and LeVeque 1979
+            apart = new - mean
+            squares += deviations + apart.square() * (count * here / (count + here))
+            new = mean + apart * (here / (count + here))
+        count, mean, deviations = count + here, new, squares
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(deviations / count)
+
+    return collect
