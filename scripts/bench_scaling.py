@@ -106,10 +106,11 @@ def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
     """Time above, memory below, a column for each study."""
     from matplotlib import pyplot as plt
 
-    from ncrun.figures.panels import STYLE, save
+    from ncrun.figures.panels import STYLE, grid
+    from ncrun.figures.saving import save
 
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(2, len(found), figsize=(2.2 * len(found), 4.8), squeeze=False, layout="constrained")
+        figure, axes = grid(2, len(found))
         for (above, below), points in zip(axes.T, found, strict=True):
             values = [point.value for point in points]
             seconds = [point.seconds for point in points]

@@ -13,7 +13,7 @@ from ncrun.engines.places import places
 from ncrun.engines.telling import Telling
 from ncrun.engines.workers import Ended, train_in_workers
 from ncrun.errors import UserError, nearest
-from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels
+from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels, saving
 from ncrun.records.paper_table import write_tables
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
@@ -210,7 +210,7 @@ def _scale_of(name: str, scale: str) -> str:
 
 def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
     if name in FROM_THEORY:
-        png, _ = panels.save(FROM_THEORY[name](), out / name)
+        png, *_ = saving.save(FROM_THEORY[name](), out / name)
         print(f"drew {png}", flush=True)
         return
     found = recipe(name)
@@ -220,7 +220,7 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
         drawing = DRAWINGS[key]
         target = out / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
         try:
-            png, _ = panels.save(drawing.of(captioned), target)
+            png, *_ = saving.save(drawing.of(captioned), target)
         except UserError as error:  # what the records lack; the other drawings do not need it
             print(f"left out {target}.png: {error}", flush=True)
             continue

@@ -48,12 +48,12 @@ def plot(arguments: Sequence[str]) -> int:
     folders, options = _parse(arguments)
     out = _out(options.get("out", "plot.png"))
 
-    from ncrun.figures import panels
+    from ncrun.figures import panels, saving
 
     panels.use_style()
     figure = _of_a_kind(folders, options) if "kind" in options else _of_metrics(folders, options)
     try:
-        written = panels.save(figure, out)
+        written = saving.save(figure, out)
     except OSError as error:
         raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
     print(", ".join(map(str, written)))

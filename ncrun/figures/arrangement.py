@@ -191,7 +191,7 @@ def label_rows(axes: Any, rows: Sequence[Row]) -> None:
     """The rows' names on the axes of their first panels; below one another they share their abscissa and titles."""
     for row, line in zip(rows, axes, strict=True):
         if row.label:
-            line[0].set_ylabel(broken(row.label))
+            panels.label_row(line, broken(row.label))
     for ax in axes[1:].flat:
         ax.set_title("")
     for ax in axes[:-1].flat:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,7 +31,7 @@ def bias_decay(records: Sequence[Record]) -> Figure:
     for record in records:
         _check(record)
     keys = [key for key in differing_keys(records) if key != "decay.bias"]
-    figure, (cosines, distances) = plt.subplots(1, 2, figsize=(8.4, 3.7), layout="constrained")
+    figure, ((cosines, distances),) = panels.grid(1, 2)
     handles = []
     for number, (values, alike) in enumerate(split(records, keys).items()):
         colour = f"C{number}"
@@ -48,7 +47,7 @@ def bias_decay(records: Sequence[Record]) -> Figure:
         Line2D([], [], color="0.35", label="to the prediction", **TO_PREDICTION),
         Line2D([], [], color="0.35", label="to that of an undecayed bias", **TO_UNDECAYED),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    panels.legend_above(figure, handles)
     alike = [_without_its_decay(record) for record in records]
     panels.caption(figure, convergence.caption(alike, "Bias decay as on the axis. Dots: every run at its end."))
     return figure

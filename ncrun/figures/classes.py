@@ -43,7 +43,7 @@ def sizes(records: Sequence[Record]) -> Figure:
     """Squared norms of classifier rows and class means, margins and accuracies over class size."""
     rows = arrangement.arrange(records)
     tested = any(record.config["dataset"] is not None for record in records)
-    figure, axes = panels.grid(len(rows), len(PER_CLASS) + tested, width=2.1, sharex=len(rows) == 1)
+    figure, axes = panels.grid(len(rows), len(PER_CLASS) + tested, sharex=len(rows) == 1)
     for row, line in zip(rows, axes, strict=True):
         for ax, (metric, entry, title) in zip(line, PER_CLASS, strict=False):
             against_class_size(ax, row.curves, metric, entry, title)
@@ -63,7 +63,7 @@ def angles(records: Sequence[Record]) -> Figure:
     if not kept:
         raise UserError("no run has measured matrices (geometry.json), from which angles are taken")
     rows = arrangement.arrange(kept)
-    figure, axes = panels.grid(len(rows), 3, width=2.5)
+    figure, axes = panels.grid(len(rows), 3)
     for row, line in zip(rows, axes, strict=True):
         pair_cosines(line[0], row.curves, "weight_gram", "cosine of two classifier rows")
         pair_cosines(line[1], row.curves, "feature_gram", "cosine of two class means")

@@ -22,6 +22,9 @@ from ncrun.records.read import Record, load_record
 
 Array = NDArray[np.float64]
 
+# Of a panel with its legend below, in inches.
+HEIGHT, NARROWEST = 2.4, 1.8
+
 # On a path of decays: where they fall again.
 FALLING: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
 
@@ -34,11 +37,8 @@ Piece = tuple[Any, dict[str, Any]]  # a data frame, and the style of its lines
 def run_curves(record: Record) -> Figure:
     """The panels of the run (run_panels.py), from the start on. Of a path of decays the factor rises and falls."""
     shown = panels_of(record)
-    if len(shown) == 4:
-        figure, axes = plt.subplots(1, 4, figsize=(12, 3.8), layout="constrained")
-    else:
-        figure, axes = plt.subplots(2, 3, figsize=(9.6, 7.2), layout="constrained")
-    for ax, panel in zip(axes.flat, shown, strict=True):
+    figure, axes = panels.grid(1, len(shown), height=HEIGHT, narrowest=NARROWEST)
+    for ax, panel in zip(axes[0], shown, strict=True):
         _panel(ax, record, panel)
     panels.caption(figure, wording.setting_words(record))
     return figure

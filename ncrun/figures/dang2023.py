@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -62,7 +61,7 @@ def imbalanced(records: Sequence[Record]) -> Figure:
     """Distances to the imbalanced prediction and to the balanced one over epochs; class norms and margins beside the
     formula, and the gap: the whole of one experiment in one figure."""
     row = arrangement.only_row(records)
-    figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
+    figure, axes = panels.grid(2, 4)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         convergence.curves(ax, row.curves, key)
     for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
@@ -79,7 +78,7 @@ def direct_imbalanced(records: Sequence[Record]) -> Figure:
     formula."""
     needs.momenta(records)
     row = arrangement.only_row(records, BY_STYLE)
-    figure, axes = panels.grid(2, 4, width=2.2, height=2.1)
+    figure, axes = panels.grid(2, 4)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         _with_and_without_momentum(ax, row.curves, key)
     _with_and_without_momentum(axes[1, 3], row.curves, "gap")
@@ -141,15 +140,13 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
         if len(record.manifest["class_counts"]) != 3:
             raise UserError(f"{record.path}: has {len(record.manifest['class_counts'])} classes; three are drawn here")
     ordered = sorted(records, key=lambda record: (not _is_balanced(record), record.config["head"]["bias"]))
-    figure, axes = plt.subplots(
-        1, len(ordered), figsize=(11, 3.7), layout="constrained", squeeze=False, subplot_kw={"projection": "3d"}
-    )
+    figure, axes = panels.grid(1, len(ordered), subplot_kw={"projection": "3d"})
     for ax, record in zip(axes[0], ordered, strict=True):
         _draw_frame(ax, record)
         balanced, bias = _is_balanced(record), record.config["head"]["bias"]
         setting = f"{'balanced' if balanced else 'imbalanced'}, {'last-layer bias' if bias else 'no bias'}"
         ax.set_title(f"{setting}:\n{FRAMES[balanced, bias]}", y=0.97)
-    figure.legend(handles=FRAME_LEGEND, loc="outside upper center", ncols=len(FRAME_LEGEND))
+    panels.legend_above(figure, FRAME_LEGEND)
     words = (
         "Learned vectors are rotated as a whole onto the prediction, which fixes lengths and angles only. The longest"
         f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
@@ -223,7 +220,7 @@ def ledger(records: Sequence[Record]) -> Figure:
     needs.metrics(records, "gap", *LEDGER, why="it is of squared loss on a linear head with a proven optimum")
     curves = [curve for row in arrangement.arrange(records) for curve in row.curves]
     shown = [curve.records[0] for curve in curves]
-    figure, axes = panels.grid(2, len(shown), width=2.9, height=2.1, sharex=True, sharey="row")
+    figure, axes = panels.grid(2, len(shown), sharex=True, sharey="row")
     parts = {key: word for key, word in LEDGER.items() if any((r.metrics[key] > 0).any() for r in shown)}
     for column, record in zip(axes.T, shown, strict=True):
         frame = record.metrics[record.metrics["epoch"] > 0]
@@ -236,8 +233,8 @@ def ledger(records: Sequence[Record]) -> Figure:
         column[1].grid(False)
         column[0].set(xscale="log", yscale="log", title=f"M = {record.config['head']['depth']}")
         column[1].set(xlabel=wording.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
-    axes[0, 0].set_ylabel("gap and parts / optimum")
-    axes[1, 0].set_ylabel("share of the gap")
+    panels.label_row(axes[0], "gap and parts / optimum")
+    panels.label_row(axes[1], "share of the gap")
     panels.legend_above(figure, axes[0, 0].get_legend_handles_labels()[0])
     words = f"The parts add up to the gap; shares are averaged over windows of {WINDOW - 1:.0%} of the epoch."
     panels.caption(figure, convergence.caption(shown, words))

@@ -19,7 +19,7 @@ def direct(records: Sequence[Record]) -> Figure:
     """Norms and margins class by class at every imbalance ratio, angles over the ratio, all beside the formula."""
     ordered = sorted(records, key=class_ratio)
     row = arrangement.only_row(records)
-    figure, axes = panels.grid(2, 3, width=3.1, height=2.4)
+    figure, axes = panels.grid(2, 3)
     for ax, words in zip(axes[0], classes.PER_CLASS, strict=True):
         classes.against_class_size(ax, row.curves, *words)
         ax.set_ylim(bottom=0)

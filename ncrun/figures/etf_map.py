@@ -4,7 +4,6 @@ From theory alone, no run: the claimed value against the best groups (ncrun.theo
 """
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -27,8 +26,8 @@ REFUTED = LinearSegmentedColormap.from_list("refuted", ["#FBE3C0", "#D55E00", "#
 
 def etf_map() -> Figure:
     """A panel for each depth: the lowest value known over the simplex' value."""
-    figure, axes = plt.subplots(1, len(DEPTHS), figsize=(11, 3.6), layout="constrained", sharey=True)
-    for ax, depth in zip(axes, DEPTHS, strict=True):
+    figure, axes = panels.grid(1, len(DEPTHS), sharey=True)
+    for ax, depth in zip(axes[0], DEPTHS, strict=True):
         ratio, zero = _ratios(depth)
         edges = np.append(np.array(CLASSES) - 0.5, CLASSES[-1] + 0.5)
         steps = np.sqrt(DECAYS[1:] * DECAYS[:-1])
@@ -44,15 +43,15 @@ def etf_map() -> Figure:
         ax.step(np.repeat(edges, 2)[1:-1], np.repeat(borders, 2), color="0.15", linewidth=1.0)
         ax.set(title=f"M = {depth}", xlabel="classes K", yscale="log", xticks=(3, 5, 10, 15, 20))
         ax.grid(False)
-    axes[0].set_ylabel("decay on all layers and features")
-    figure.colorbar(drawn, ax=axes, label="lowest known / ETF", pad=0.01, extend="min")
+    panels.label_row(axes[0], "decay on all layers and features")
+    figure.colorbar(drawn, ax=list(axes[0]), label="lowest known / ETF", pad=0.01, extend="min")
     handles = [
         Patch(facecolor=OPEN_COLOUR, edgecolor="0.7", label="nothing lower known than the ETF"),
         Patch(facecolor=REFUTED(0.5), label="a structure of groups or circles is lower"),
         Patch(facecolor=ZERO_COLOUR, edgecolor="0.7", label="zero is the lowest known"),
         Line2D([], [], color="0.15", label="above: zero is lower than the ETF"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    panels.legend_above(figure, handles)
     panels.caption(
         figure,
         f"Cross-entropy, balanced classes of {SAMPLES} samples, M linear layers on free features, equal decays, no"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,11 +17,10 @@ from ncrun.theory.squared_loss import existence_border, global_border, shrinkage
 def hysteresis(records: Sequence[Record]) -> Figure:
     """A panel for each head depth: the margin of every class against decay, going up and coming down."""
     needs.metrics(records, "factor", "class.margin")
-    figure, axes = plt.subplots(1, len(records), figsize=(3.6 * len(records), 3.6), layout="constrained", sharey=True)
-    for ax, record in zip(np.atleast_1d(axes), records, strict=True):
+    figure, axes = panels.grid(1, len(records), sharey=True)
+    for ax, record in zip(axes[0], records, strict=True):
         _sweep(ax, record)
-    axes = np.atleast_1d(axes)
-    axes[0].set_ylabel("margin of the class")
+    panels.label_row(axes[0], "margin of the class")
     counts = records[0].manifest["class_counts"]
     handles = [Line2D([], [], color=f"C{k}", label=f"{count} samples") for k, count in enumerate(counts)]
     grey: dict[str, Any] = {"color": "0.3"}
@@ -32,7 +30,7 @@ def hysteresis(records: Sequence[Record]) -> Figure:
         Line2D([], [], linestyle="-", label="predicted optimum", **grey),
         Line2D([], [], linestyle=":", label="predicted local minimum", **grey),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    panels.legend_above(figure, handles)
     panels.caption(
         figure,
         f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times the"

@@ -39,17 +39,17 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
     backbone's first tap to the head's last, and their values at the end over the layers; a row for each network. Seeds
     are a band."""
     curves = [(row, curve) for row in arrangement.arrange(records) for curve in row.curves]
-    figure, axes = panels.grid(len(curves), 5, width=2.1, height=1.85)
+    figure, axes = panels.grid(len(curves), 6)
     for (row, curve), line in zip(curves, axes, strict=True):
         loss_and_parts(line[0], curve)
         for ax, (key, title, first) in zip(line[1:4], DNC, strict=True):
             layers_over_epochs(ax, curve, key, title, first)
         at_the_end(line[4], curve)
-        line[0].set_ylabel(arrangement.broken("\n".join(filter(None, (row.label, curve.label)))))
+        panels.label_row(line[:5], arrangement.broken("\n".join(filter(None, (row.label, curve.label)))))
         colours = layer_colours(layer_names(curve.records[0]))
         layers = [Line2D([], [], color=colour, label=layer_words(name)) for name, colour in colours.items()]
-        line[4].legend(handles=layers, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.2, fontsize=7)
-    for ax in axes[1:].flat:
+        panels.legend_panel(line[5], layers)
+    for ax in axes[1:, :5].flat:
         ax.set_title("")
     for ax in axes[:-1, :4].flat:
         ax.set_xlabel("")
@@ -122,7 +122,7 @@ def at_the_end(ax: Axes, curve: Curve) -> None:
     ax.set(yscale="log", title="at the end, by layer")
     labels = [layer_words(name).replace("head ", "") for name in names]
     turned = max(map(len, labels)) > 2
-    ax.set_xticks(range(len(names)), labels, rotation=90 if turned else 0, fontsize=7)
+    ax.set_xticks(range(len(names)), labels, rotation=90 if turned else 0)
     ax.set_xlabel("" if turned else "layer of the head")
     panels.tidy_log(ax.yaxis)
 
@@ -134,7 +134,7 @@ def width_ablation(records: Sequence[Record]) -> Figure:
     for record in records:
         needs.columns(record, *(f"head.{record.config['head']['depth']}.{key}" for key, _, _ in DNC))
     depths = sorted({record.config["head"]["depth"] for record in records})
-    figure, axes = panels.grid(1, 5, width=2.1)
+    figure, axes = panels.grid(1, 5)
     panel = axes[0]
     for depth in depths:
         here = [record for record in records if record.config["head"]["depth"] == depth]

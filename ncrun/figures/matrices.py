@@ -19,7 +19,6 @@ COLOURS = "PuOr_r"
 MOST_ROWS = 6
 # With more classes their numbers would not be readable.
 NUMBERED_CLASSES = 30
-TYPE = 7
 
 
 def matrices(records: Sequence[Record]) -> Figure:
@@ -29,11 +28,11 @@ def matrices(records: Sequence[Record]) -> Figure:
     Raises UserError if no run has both.
     """
     shown = _shown(records)
-    figure, axes = panels.grid(len(shown), 2 * len(TITLES), width=1.6, height=1.5)
+    figure, axes = panels.grid(len(shown), 2 * len(TITLES))
     for (label, record), line in zip(shown, axes, strict=True):
         for pair, name in zip(line.reshape(-1, 2), TITLES, strict=True):
             _pair(figure, pair, record, name)
-        line[0].set_ylabel(arrangement.broken("\n".join(filter(None, (label, "class")))), fontsize=TYPE + 1)
+        panels.label_row(line, arrangement.broken("\n".join(filter(None, (label, "class")))))
     for pair, title in zip(axes[0].reshape(-1, 2), TITLES.values(), strict=True):
         for ax, word in zip(pair, ("predicted", "measured"), strict=True):
             ax.set_title(f"{title} {word}")
@@ -79,9 +78,8 @@ def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> No
         drawn = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
         class_ticks(ax, len(matrix))
     axes[1].set_yticklabels([])
-    axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}", fontsize=TYPE)
+    axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}")
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, aspect=14, pad=0.02)
-    bar.ax.tick_params(labelsize=TYPE - 1)
     bar.locator = MaxNLocator(nbins=3, symmetric=True)
     bar.update_ticks()
 
@@ -89,7 +87,6 @@ def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> No
 def class_ticks(ax: Axes, num_classes: int) -> None:
     """Along both sides of a (K, K) matrix the numbers of some classes."""
     ax.grid(False)
-    ax.tick_params(labelsize=TYPE - 1)
     step = -(-num_classes // 6)  # up to six numbers
     places = range(0, num_classes, step) if num_classes <= NUMBERED_CLASSES else ()
     ax.set(xticks=places, yticks=places)

@@ -29,7 +29,7 @@ def collapse(records: Sequence[Record]) -> Figure:
     """
     needs.metrics(records, "class.margin")
     rows = arrangement.arrange(records)
-    figure, axes = panels.grid(len(rows), 4, width=2.35, height=1.95)
+    figure, axes = panels.grid(len(rows), 4)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, ("nc1", "nc3"), strict=False):
             convergence.curves(ax, row.curves, key)

@@ -1,16 +1,17 @@
 """Panels that several figures share: axes in, axes out."""
 
-import textwrap
 from collections.abc import Callable, Sequence
 from functools import reduce
+from math import ceil
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
@@ -24,6 +25,7 @@ from matplotlib.ticker import (
 from numpy.typing import NDArray
 
 from ncrun.figures import wording
+from ncrun.figures.fitting import extent, fit
 from ncrun.records.read import Record
 
 STYLE = Path(__file__).with_name("ncrun.mplstyle")
@@ -34,20 +36,24 @@ DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predi
 DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=0.75, label="measured")
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
-# Of a caption's type, so that a long one is broken where the figure ends.
-CHARACTERS_PER_INCH = 16.8
-# What a line and the gaps beside a legend's entry take, in letters.
-HANDLE_LETTERS = 7
-# In inches: a caption below a single panel would be a column of words.
-NARROWEST_FIGURE = 5.8
+# All in inches, with the panel's tick labels and title: in a narrower one the type would not have room; the page of a
+# journal has so much height for pictures.
+NARROWEST_PANEL, LOWEST_PANEL, HIGHEST_PANEL = 1.3, 1.1, 2.2
+PAGE_HEIGHT = 8.2
+# Of a panel, where a drawing has no wish.
+ASPECT = 0.85
 # Of a log axis, from end to end.
 NARROWEST = 4.0
 # From the start to the first measured time, in decades.
 START_SPAN = 0.5
+# Inches of a panel for each tick on an axis of time.
+TICK_ROOM = 0.4
 # So many classes have a name in a legend; of more, some.
 NAMED_CLASSES = 8
 
 Array = NDArray[np.float64]
+
+CAPTIONS: "WeakKeyDictionary[Figure, str]" = WeakKeyDictionary()
 
 
 def use_style() -> None:
@@ -61,6 +67,7 @@ def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:
     pyplot does not keep the figure."""
     with plt.style.context(STYLE):
         figure = draw(*arguments)
+        fit(figure)
     plt.close(figure)
     return figure
 
@@ -141,7 +148,8 @@ def from_start(ax: Axes, times: Array) -> None:
     ticks = powers[(powers >= later.min()) & (powers <= later.max())]
     if not len(ticks):  # a single time, such as of a run that is measured at its end alone
         ticks = later[:1]
-    ax.set_xticks([0.0, *ticks[:: int(np.ceil(len(ticks) / 6))]])
+    most = max(2, int(room(ax) / TICK_ROOM))
+    ax.set_xticks([0.0, *ticks[:: ceil(len(ticks) / most)]])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e4 else f"$10^{{{np.log10(x):.0f}}}$"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(-0.03 * later.min(), later.max() * 10 ** (0.02 * span))
@@ -183,31 +191,98 @@ def tidy_log(axis: Axis) -> None:
         low, high = low / widen, high * widen
         axis.set_view_interval(low, high, ignore=True)
     if high / low >= 100:
-        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_locator(LogLocator(numticks=_ticks_of(axis)))
         axis.set_major_formatter(LogFormatterSciNotation())
     else:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=_ticks_of(axis)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def grid(rows: int, columns: int, width: float = 1.95, height: float = 1.75, **options: Any) -> tuple[Figure, Any]:
-    """Panels of a size at which the type stays readable in a paper, with room for legend and caption."""
-    size = (max(width * columns, NARROWEST_FIGURE) + 0.3, height * rows + 1.1)
-    return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+def _ticks_of(axis: Axis) -> int:
+    """How many an axis has room for."""
+    return max(4, int(room(axis.axes) / TICK_ROOM)) if isinstance(axis, XAxis) else 6
+
+
+def grid(
+    rows: int,
+    columns: int,
+    height: float | None = None,
+    sharex: bool | str = False,
+    sharey: bool | str = False,
+    narrowest: float = NARROWEST_PANEL,
+    subplot_kw: dict[str, Any] | None = None,
+) -> tuple[Figure, Any]:
+    """Panels that fill the page's width, rcParams["figure.figsize"][0], and their axes as an array (rows, columns).
+
+    Where the page is too narrow for all columns, the first of them are drawn for every row, and the others below: so
+    panels of one column stay below one another, with one title and one abscissa. height: of a panel with its labels, in
+    inches; left out: in proportion to its width. sharex, sharey: as of plt.subplots, between rows and columns of the
+    array. narrowest: panel that there may be.
+    """
+    width = plt.rcParams["figure.figsize"][0]
+    blocks = ceil(columns / max(1, int(width / narrowest)))
+    across = ceil(columns / blocks)
+    wanted = height or min(max(ASPECT * width / across, LOWEST_PANEL + 0.1), HIGHEST_PANEL)
+    fits = max(PAGE_HEIGHT / (rows * blocks), LOWEST_PANEL)
+    figure = plt.figure(figsize=(width, min(wanted, fits) * rows * blocks), layout="constrained")
+    places = figure.add_gridspec(rows * blocks, across)
+    axes = np.empty((rows, columns), dtype=object)
+    for row, column in np.ndindex(rows, columns):
+        block, across_at = divmod(column, across)
+        axes[row, column] = ax = figure.add_subplot(
+            places[block * rows + row, across_at],
+            sharex=_shared(sharex, axes, row, column),
+            sharey=_shared(sharey, axes, row, column),
+            **(subplot_kw or {}),
+        )
+        if sharex in (True, "all", "col") and row < rows - 1:
+            ax.tick_params(axis="x", which="both", labelbottom=False)
+        if sharey in (True, "all", "row") and across_at > 0:
+            ax.tick_params(axis="y", which="both", labelleft=False)
+    return figure, axes
+
+
+def _shared(way: bool | str, axes: Any, row: int, column: int) -> Any:
+    """With which axes these share theirs: the first ones, of all, of the row or of the column."""
+    ways = {True: (0, 0), "all": (0, 0), "row": (row, 0), "col": (0, column)}
+    place = ways.get(way)
+    return None if place is None or place == (row, column) else axes[place]
+
+
+def label_row(line: Sequence[Axes], label: str) -> None:
+    """A row's name on the ordinate of each of its panels that begins a line of the page."""
+    for ax in line:
+        place = ax.get_subplotspec()
+        if place is not None and place.colspan.start == 0:
+            ax.set_ylabel(label)
+
+
+def room(ax: Axes) -> float:
+    """Inches that a panel has from left to right, its tick labels included."""
+    place, figure = ax.get_subplotspec(), ax.get_figure(root=True)
+    assert place is not None
+    assert figure is not None
+    return float(figure.get_figwidth() / place.get_gridspec().ncols)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
-    """One legend for all panels, above them, in as many lines as it needs."""
+    """One legend for all panels, above them, in as many lines as it needs, for which the figure grows."""
     if not handles:
         return
-    letters = [len(str(handle.get_label())) + HANDLE_LETTERS for handle in handles]
-    limit = CHARACTERS_PER_INCH * figure.get_figwidth()
-    columns = len(handles)
-    # Matplotlib fills column by column.
-    while columns > 1 and sum(int(column.max()) for column in np.array_split(letters, columns)) > limit:
-        columns -= 1
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.4)
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.2)
+        box = extent(legend)
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def legend_panel(ax: Axes, handles: Sequence[Any]) -> None:
+    """A legend in the place of a panel."""
+    ax.set_axis_off()
+    ax.legend(handles=list(handles), loc="center left", handlelength=1.2)
 
 
 def nothing_to_draw(ax: Axes) -> None:
@@ -219,24 +294,10 @@ def nothing_to_draw(ax: Axes) -> None:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """The words below a figure that say scale, data and epochs, so that nobody mistakes one scale for another."""
-    limit = int(CHARACTERS_PER_INCH * figure.get_figwidth())
-    lines = len(_wrapped(text, limit))
-    # The narrowest with as many lines: none of a single word.
-    width = next(w for w in range(limit // 2, limit + 1) if len(_wrapped(text, w)) == lines)
-    figure.supxlabel("\n".join(_wrapped(text, width)), fontsize=8, color="0.3", x=0.01, ha="left")
+    """Keep the words that say scale, data and epochs; `saving.save` writes them beside the picture."""
+    CAPTIONS[figure] = text
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """PNG and PDF beside each other; path without a suffix. Returns what was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
-    for file in written:
-        # Without a date, redrawing the same records gives the same bytes.
-        figure.savefig(file, metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
-    plt.close(figure)
-    return written
+def caption_of(figure: Figure) -> str:
+    """The words that were kept, "" if there are none."""
+    return CAPTIONS.get(figure, "")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,16 +48,13 @@ def relu_head(records: Sequence[Record]) -> Figure:
 def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
     for records in groups.values():
         needs.verdicts(records)
-    width = 4.6 * len(groups) + 1.6
-    figure, axes = plt.subplots(
-        1, len(groups), figsize=(width, 4.2), layout="constrained", squeeze=False, sharex=True, sharey=True
-    )
+    figure, axes = panels.grid(1, len(groups), sharex=True, sharey=True)
     found: dict[str, int] = dict.fromkeys(KINDS, 0)
     for ax, (title, records) in zip(axes[0], groups.items(), strict=True):
         for kind, count in _panel(ax, records).items():
             found[kind] += count
         ax.set_title(title)
-    axes[0, 0].set_ylabel("decay on weights and features")
+    panels.label_row(axes[0], "decay on weights and features")
     handles: list[Line2D | Patch] = [
         Patch(facecolor=REGIONS[0], edgecolor="0.7", label="predicted: all classes"),
         Patch(facecolor=REGIONS[1], edgecolor="0.7", label="predicted: large classes only"),
@@ -72,7 +68,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         for kind, style in KINDS.items()
         if found[kind]
     ]
-    figure.legend(handles=handles, loc="outside right center")
+    panels.legend_above(figure, handles)
     total = sum(found.values())
     panels.caption(figure, f"{words} (100 and 100 / ratio samples). {total} runs of L-BFGS, one start each.")
     return figure

@@ -1,6 +1,5 @@
 """A figure of users' own runs: metrics over time or over a configuration value, seeds as a band."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +22,8 @@ from ncrun.records.read import Record
 
 # Dashed is predicted, and dotted the balanced baseline.
 STYLES: tuple[Any, ...] = ("-", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (10, 1.5)))
-# Panels side by side, before a new row begins.
-COLUMNS = 3
+# Of a panel, in inches: some hold a legend.
+NARROWEST = 1.8
 # Values that span more than this factor are drawn on a log axis.
 WIDE = 10.0
 SEED_ALPHA = 0.25
@@ -66,18 +65,12 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     """
     lines = Lines(records, request, say)
     drawings = [(y, hue) for y in request.y for hue in (lines.hues if lines.is_list(y) else (None,))]
-    columns = min(len(drawings), COLUMNS)
-    rows = math.ceil(len(drawings) / columns)
-    size = (max(5.2, 4.0 * columns), 3.7 * rows + 0.4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    figure, axes = panels.grid(1, len(drawings), narrowest=NARROWEST)
     beside: dict[str, Line2D] = {}
-    for ax, (metric, hue) in zip(axes.flat, drawings, strict=False):
+    for ax, (metric, hue) in zip(axes[0], drawings, strict=True):
         beside |= _panel(ax, lines, request, metric, hue)
-    for ax in axes.flat[len(drawings) :]:
-        ax.set_axis_off()
     handles = [*_handles(lines, coloured=any(hue is None for _, hue in drawings)), *beside.values()]
-    if handles:
-        figure.legend(handles=handles, loc="outside right upper")
+    panels.legend_above(figure, handles)
     panels.caption(figure, _caption(lines))
     return figure
 

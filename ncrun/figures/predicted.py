@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ncrun.errors import UserError
 from ncrun.figures import panels
-from ncrun.figures.matrices import COLOURS, TITLES, TYPE, class_ticks
+from ncrun.figures.matrices import COLOURS, TITLES, class_ticks
 from ncrun.losses import described
 from ncrun.theory import Prediction
 from ncrun.theory.prediction import CLAIMS
@@ -27,7 +27,7 @@ def predicted(prediction: Prediction) -> Figure:
         raise UserError(f"no matrices to draw (claim {prediction.claim}): {reason}")
     first, margins = prediction.layers[0], prediction.margins()
     shown = (first.weight_gram, first.feature_gram, prediction.logits)
-    figure, axes = panels.grid(1, len(shown) + (margins is not None), width=2.1, height=1.9)
+    figure, axes = panels.grid(1, len(shown) + (margins is not None))
     for ax, title, matrix in zip(axes[0], TITLES.values(), shown, strict=False):
         _matrix(figure, ax, matrix / np.linalg.norm(matrix) if prediction.scale_free else matrix)
         ax.set_title(title)
@@ -43,7 +43,6 @@ def _matrix(figure: Figure, ax: Axes, matrix: NDArray[np.float64]) -> None:
     image = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
     class_ticks(ax, len(matrix))
     bar = figure.colorbar(image, ax=ax, shrink=0.75, aspect=14, pad=0.02)
-    bar.ax.tick_params(labelsize=TYPE - 1)
     bar.locator = MaxNLocator(nbins=3, symmetric=True)
     bar.update_ticks()
 

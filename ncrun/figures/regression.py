@@ -30,7 +30,7 @@ def regression(records: Sequence[Record]) -> Figure:
     for record in records:
         needs.columns(record, *OVER_TIME)
     rows = arrangement.arrange(records)
-    figure, axes = panels.grid(len(rows), len(OVER_TIME) + 1, width=2.0, height=1.9)
+    figure, axes = panels.grid(len(rows), len(OVER_TIME) + 1)
     for row, line in zip(rows, axes, strict=True):
         for ax, (key, title) in zip(line, OVER_TIME.items(), strict=False):
             convergence.curves(ax, row.curves, key, mark=False)

@@ -41,7 +41,7 @@ def remedies(records: Sequence[Record]) -> Figure:
     rows = arrangement.arrange(records, (*KEYS, arrangement.LOSS))
     names = sorted({_name(record) for record in records}, key=lambda name: (name != _name_of(()), name))
     styles = dict(zip(names, cycle(STYLES), strict=False))
-    figure, axes = panels.grid(len(rows), 3, width=2.6, height=2.1)
+    figure, axes = panels.grid(len(rows), 3)
     for row, line in zip(rows, axes, strict=True):
         groups = {name: [record for record in row.records if _name(record) == name] for name in names}
         plain = groups[names[0]] if names[0] == _name_of(()) else []

@@ -46,17 +46,15 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
     for record in records:
         _check(record)
     losses = list(dict.fromkeys(record.problem.loss for record in records))
-    figure, axes = plt.subplots(
-        1, len(losses), figsize=(4.0 * len(losses) + 2.2, 4.2), layout="constrained", squeeze=False, sharey=True
-    )
+    figure, axes = panels.grid(1, len(losses), sharey=True)
     found: dict[tuple[str, bool], int] = {}
     for ax, loss in zip(axes[0], losses, strict=True):
         here = [record for record in records if record.problem.loss == loss]
         ax.set_title(wording.loss_words(here[0]))
         for kind in _panel(ax, here):
             found[kind] = found.get(kind, 0) + 1
-    axes[0, 0].set_ylabel("decay on weights and features")
-    figure.legend(handles=_handles(found), loc="outside right center")
+    panels.label_row(axes[0], "decay on weights and features")
+    panels.legend_above(figure, _handles(found))
     few, large = _small_classes(records[0].problem), max(records[0].problem.counts)
     panels.caption(
         figure,

@@ -86,7 +86,7 @@ def usual_set(records: Sequence[Record]) -> Figure:
     dashed; a row for each architecture, data set or bias. What old records lack is left out."""
     rows = arrangement.arrange(records)
     shown = [panel for panel in PANELS if any(convergence.is_defined(r, key) for r in records for key in panel.keys)]
-    figure, axes = panels.grid(len(rows), 1 + len(shown), width=2.0, sharex=True)
+    figure, axes = panels.grid(len(rows), 1 + len(shown), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         error(line[0], row.curves)
         for ax, panel in zip(line[1:], shown, strict=True):
@@ -175,7 +175,7 @@ def ranks(records: Sequence[Record]) -> Figure:
     across = 2 if len(shown) > 3 else 1
     down = -(-len(shown) // across)
     complete = all(_singular(record) for _, curve in shown for record in curve.records)
-    figure, axes = panels.grid(down, across * (1 + complete), width=2.9)
+    figure, axes = panels.grid(down, across * (1 + complete))
     cells = axes.reshape(down * across, 1 + complete)
     for (label, curve), cell in zip(shown, cells, strict=False):
         _rank_over_epochs(cell[0], curve)
@@ -184,7 +184,7 @@ def ranks(records: Sequence[Record]) -> Figure:
         cell[0].set_ylabel(arrangement.broken(label))
         colours = layer_colours(layer_names(curve.records[0]))
         handles = [Line2D([], [], color=colour, label=layer_words(name)) for name, colour in colours.items()]
-        cell[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.2, fontsize=7)
+        cell[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.2)
     for ax in cells[len(shown) :].flat:
         ax.remove()
     every = [record for _, curve in shown for record in curve.records]

@@ -32,7 +32,7 @@ def with_bias(records: Sequence[Record]) -> Figure:
     for record in records:
         _check(record)
     rows = arrangement.arrange(records)
-    figure, axes = panels.grid(len(rows), 4, width=2.2)
+    figure, axes = panels.grid(len(rows), 4)
     for row, line in zip(rows, axes, strict=True):
         without = _bias_free(row.curves[0].records[0])
         for ax, (metric, entry, title) in zip(line, classes.PER_CLASS[1:], strict=False):

@@ -62,11 +62,9 @@ def panel(figure: Figure, title: str) -> Axes:
 
 
 def caption_of(figure: Figure) -> str:
-    """The caption's words, once the figure is drawn (warnings are errors) and the caption is seen to end in it."""
+    """The caption's words, once the figure is drawn (warnings are errors)."""
     figure.canvas.draw()
-    (label,) = (text for text in figure.texts if text.get_text() == figure.get_supxlabel())
-    assert label.get_window_extent().x1 <= figure.bbox.x1
-    return " ".join(label.get_text().split())
+    return panels.caption_of(figure)
 
 
 def with_metrics(record: Record, **columns: Sequence[object]) -> Record:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command, Refused, write_run
+from figure_runs import caption_of
 from matplotlib import pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -73,7 +74,7 @@ def test_seeds_are_a_mean_and_a_band_and_depths_are_colours(tmp_path: Path) -> N
     assert legend_of(figure) == ["head.depth", "1", "3"]
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("symlog", "log", "epoch", "nc1")
     assert ax.xaxis.get_transform().linthresh == 1  # linear up to there, so that the start has a place
-    words = " ".join(figure.get_supxlabel().split())
+    words = caption_of(figure)
     for part in ("6 runs, which differ in head.depth", "dataset.name=digits", "model.width=8", "Seeds 0 to 2"):
         assert part in words
     plt.close(figure)
@@ -90,7 +91,7 @@ def test_seeds_as_colours_are_not_averaged(tmp_path: Path) -> None:
     ends = [y[-1] for _, y in lines_of(figure.axes[0])]
     assert sorted(ends) == pytest.approx(sorted(depth * (seed + 1) / 101 for depth in (1, 3) for seed in (0, 1, 2)))
     assert legend_of(figure) == ["seed", "0", "1", "2", "head.depth", "1", "3"]
-    assert "Seeds 0 to 2." in " ".join(figure.get_supxlabel().split())
+    assert "Seeds 0 to 2." in caption_of(figure)
     plt.close(figure)
 
 

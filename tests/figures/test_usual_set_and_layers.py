@@ -136,7 +136,7 @@ def test_seeds_are_a_band(runs: Runs) -> None:
     deep, shallow = (runs.of("sukenik2023/dufm", *DUFM, f"head.depth={depth}") for depth in (4, 3))
     assert len(deep) == len(shallow) == 3
     figure = layers.deep_collapse([*deep, *shallow])
-    assert [figure.axes[i].get_ylabel() for i in (0, 5)] == ["L = 3", "L = 4"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 6)] == ["L = 3", "L = 4"]
     loss = figure.axes[0].get_lines()[0]
     values = np.array([run.metrics["loss"][1:] for run in shallow])
     assert np.asarray(loss.get_ydata()) == pytest.approx(values.mean(axis=0))
@@ -144,7 +144,7 @@ def test_seeds_are_a_band(runs: Runs) -> None:
     assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((values.min(), values.max()))
     optimum = figure.axes[0].get_lines()[1]
     assert list(optimum.get_ydata()) == [shallow[0].theory["objective"]] * 2
-    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (6, 7, 8)]
+    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (7, 8, 9)]
     assert styles == [["-"] * 4, [":", "-", "-", "-"], [":", "-", "-", "-"]]
     text = caption_of(figure)
     for words in ("under a ReLU head", "2 classes of 4 samples", "seeds 0 to 2", "reconstruction", "band: smallest"):

@@ -1,0 +1,88 @@
+"""Pictures in files, with their captions beside them."""
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from ncrun.figures import fitting, panels
+from ncrun.records.files import write_aside
+
+# What LaTeX reads as a command, and characters that its fonts lack.
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        **{each: "\\" + each for each in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "−": "$-$",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
+        "×": r"$\times$",
+        "λ": r"$\lambda$",
+    }
+)
+
+# In inches, between the panels and the words below them.
+GAP = 0.06
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """PNG and PDF beside each other, and the caption as NAME.caption.tex; path without a suffix. Returns the pictures.
+
+    A PNG, which is looked at and sent around by itself, says scale and data in a line below the panels, so that nobody
+    mistakes one scale for another; a PDF has its caption in the paper.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fitting.fit(figure)
+    words = panels.caption_of(figure)
+    written = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
+    for file in written:
+        # Without a date, redrawing the same records gives the same bytes.
+        if file.suffix == ".pdf":
+            figure.savefig(file, metadata={"CreationDate": None})
+        else:
+            with words_below(figure, short(words)):
+                figure.savefig(file)
+    if words:
+        text = as_latex(words) + "\n"
+        write_aside(path.with_name(path.name + ".caption.tex"), lambda file: file.write(text.encode()))
+    plt.close(figure)
+    return written
+
+
+def short(caption: str) -> str:
+    """What comes first: scale and data, or of free features their problem."""
+    return min(caption.partition("; ")[0], caption.partition(". ")[0], key=len).rstrip(".")
+
+
+def as_latex(text: str) -> str:
+    """Plain words for \\input."""
+    return text.translate(LATEX)
+
+
+@contextmanager
+def words_below(figure: Figure, words: str) -> Iterator[None]:
+    """A figure with words below its panels, for which it grows; afterwards as it was."""
+    if not words:
+        yield
+        return
+    below = figure.text(0.01, 0.01, words, size=plt.rcParams["legend.fontsize"], color="0.3", in_layout=False)
+    letters = int(0.98 * figure.bbox.width * len(words) / fitting.extent(below).width)
+    below.set_text("\n".join(textwrap.wrap(words, letters, break_on_hyphens=False)))
+    height, added = figure.get_figheight(), fitting.extent(below).height / figure.dpi + GAP
+    figure.set_figheight(height + added)
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    share = added / (height + added)
+    layout.set(rect=(0, share, 1, 1 - share))
+    yield
+    below.remove()
+    layout.set(rect=(0, 0, 1, 1))
+    figure.set_figheight(height)
