@@ -22,6 +22,8 @@ PALETTE = 6
 ROW_LABEL = 24
 # Rows of panels that fit on a page.
 MOST_ROWS = 12
+# Of more settings a caption says only how many there are.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,8 @@ def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> li
 
     Raises UserError for more rows than fit on a page.
     """
-    telling = _telling(records, [facet for facet in FACETS if facet not in styled])
-    groups = [[r for r in records if _key(telling, r) == key] for key in {_key(telling, r) for r in records}]
-    others = tuple(dict.fromkeys(key for group in groups for key in naming_keys(group) if key not in styled))
-    rest = _settings_facet(others)
-    telling += [rest] if others else []
-    colour_facet = next((facet for facet in telling if facet in (*COLOURING, rest)), DEPTH)
+    telling, rest = _every_facet(records, styled)
+    colour_facet = next((facet for facet in telling if facet in (*COLOURING, *rest)), DEPTH)
     row_facets = [facet for facet in telling if facet is not colour_facet]
     number = len({_key(row_facets, record) for record in records})
     if number > MOST_ROWS:
@@ -116,6 +114,30 @@ def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> li
         label = "\n".join(own_words(here[0]) for _, own_words, _ in row_facets)
         found.append(Row(label, tuple(_curves(here, records, colour_facet))))
     return found
+
+
+def _every_facet(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> tuple[list[Facet], list[Facet]]:
+    """What tells the runs apart, and of this the last: the keys that no facet tells apart, if there are any."""
+    telling = _telling(records, [facet for facet in FACETS if facet not in styled])
+    groups = [[r for r in records if _key(telling, r) == key] for key in {_key(telling, r) for r in records}]
+    others = tuple(dict.fromkeys(key for group in groups for key in naming_keys(group) if key not in styled))
+    rest = [_settings_facet(others)] if others else []
+    return telling + rest, rest
+
+
+def in_words(some: Sequence[Record], records: Sequence[Record]) -> str:
+    """For a caption: which of the records these are, such as "M = 1 and M = 3"; "" where they are all of them. By the
+    first facet that tells them from the others, else by all facets; where these do not either, or too many have to be
+    named, they are counted."""
+    others = [record for record in records if not any(record is one for one in some)]
+    if not others:
+        return ""
+    facets, _ = _every_facet(records)
+    for parts in (*([facet] for facet in facets), facets):
+        names = {_key(parts, record): ", ".join(say(record) for _, say, _ in parts) for record in some}
+        if len(names) <= MOST_NAMED and names.keys().isdisjoint(_key(parts, record) for record in others):
+            return " and ".join(names.values()).replace("\n", ", ")
+    return f"{len(some)} of {len(records)} runs"
 
 
 def only_row(records: Sequence[Record], styled: Sequence[str] = ()) -> Row:

@@ -1,6 +1,7 @@
 """Collapse over training: the distances to the predicted geometry, seeds as bands."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, panels, wording
+from ncrun.figures import arrangement, claims, drops, endings, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.metrics import words_of
 from ncrun.records.read import Record
@@ -17,6 +18,13 @@ from ncrun.records.read import Record
 SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
 # NC1 and effective NC1 are drawn as one where they differ by less, relatively.
 SAME = 0.01
+# In so many times NC1's ratio of the traces it is that of directions that hold next to nothing.
+ABOVE_TRACES = 10
+TRACES = "NC1: $\\mathrm{tr}\\,\\Sigma_W / \\mathrm{tr}\\,\\Sigma_B$"
+SHARED_DIRECTIONS = (
+    "NC1 is the ratio of the traces: with Sigma_B's pseudo-inverse it would divide by directions that the class means"
+    " hardly use."
+)
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
 MARK: dict[str, Any] = {
@@ -31,28 +39,36 @@ ZERO_ERROR = Line2D([], [], color="0.4", label="zero training error (slowest see
 
 
 def convergence(records: Sequence[Record]) -> Figure:
-    """NC1, NC2 of classifier and means, NC3, and where theory knows the optimum the gap, over epochs on log axes; a row
-    for each architecture, data set or bias. Raises UserError if there is none of them."""
+    """NC1, NC2 of classifier and means, NC3, and where theory knows or claims an optimum the loss beside it, over
+    epochs on log axes; a row for each architecture, data set or bias. Raises UserError if there is none of them."""
     rows = arrangement.arrange(records)
-    keys = [key for key in SHOWN if any(is_defined(record, key) for record in records)]
+    keys = [telling(key, records) for key in SHOWN if any(is_shown(record, key) for record in records)]
     if not keys:
         raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
     figure, axes = panels.grid(len(rows), len(keys), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
             curves(ax, row.curves, key)
+        drops.mark(line, row.records)
     arrangement.label_rows(axes, rows)
-    panels.legend_above(figure, legend(rows))
-    panels.caption(figure, caption(records))
+    beside = claims.handles([curve for row in rows for curve in row.curves])
+    panels.legend_above(figure, [*legend(rows), *beside])
+    panels.caption(figure, caption(records, SHARED_DIRECTIONS if "nc1_trace" in keys else ""))
     return figure
 
 
-def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **style: Any) -> None:
+def curves(ax: Axes, found: Sequence[Curve], key: str, **style: Any) -> None:
     """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
-    are not balanced; a diamond where the training error is gone."""
+    are not balanced; marks as mark_times has them. The gap is that to the claim where one is not proven."""
     key = telling(key, [record for curve in found for record in curve.records])
+    if key == "gap" and any(claims.is_unproven(curve.records[0]) for curve in found):
+        claims.against_claim(ax, found, **style)
+        for curve in found:
+            mark_times(ax, curve, partial(claims.excess, curve.records[0]), "symlog")
+        panels.tidy_log(ax.xaxis)
+        return
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
-    ax.set_title(words_of(key))
+    ax.set_title(TRACES if key == "nc1_trace" else words_of(key))
     if not drawn:
         panels.nothing_to_draw(ax)
         return
@@ -60,21 +76,35 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, mark: bool = True, **styl
         panels.band(ax, curve.records, key, color=curve.colour, **style)
         if key in BASELINES and has_baseline(curve):
             panels.band(ax, curve.records, f"balanced.{key}", color=curve.colour, **panels.BASELINE)
-        if mark:
-            mark_zero_error(ax, curve, key)
+        mark_times(ax, curve, key)
     panels.tidy_log(ax.yaxis)
     panels.tidy_log(ax.xaxis)
 
 
 def telling(key: str, records: Sequence[Record]) -> str:
     """For NC1 the effective NC1, where the two differ: where classes share directions, NC1 divides by what training
-    left in the others. Not where a record is too old to have it."""
+    left in the others. Where a record is too old to have it, the ratio of the traces if NC1 is far above that: in
+    directions of one size it is below."""
     beside = "nc1_effective"
-    if key != "nc1" or not all(beside in record.metrics for record in records):
+    if key != "nc1":
         return key
+    if not all(beside in record.metrics for record in records):
+        return "nc1_trace" if any(map(_divides_by_nothing, records)) else key
     pairs = (record.metrics[[key, beside]].to_numpy(dtype=float) for record in records)
     alike = (np.allclose(pair[:, 0], pair[:, 1], rtol=SAME, atol=0, equal_nan=True) for pair in pairs)
     return key if all(alike) else beside
+
+
+def _divides_by_nothing(record: Record) -> bool:
+    """Whether at some time NC1 is so far above tr Sigma_W / tr Sigma_B that Sigma_B has next to nothing in directions
+    that it divides by."""
+    nc1, traces = (np.array(record.metrics.get(key, []), dtype=float) for key in ("nc1", "nc1_trace"))
+    return len(nc1) == len(traces) and bool((nc1 > ABOVE_TRACES * traces).any())
+
+
+def is_shown(record: Record, key: str) -> bool:
+    """Whether a metric is there to draw, or in place of the gap a claim that is not proven."""
+    return is_defined(record, key) or (key == "gap" and claims.is_unproven(record))
 
 
 def is_defined(record: Record, key: str) -> bool:
@@ -105,35 +135,39 @@ def zero_error_epoch(curve: Curve) -> float | None:
     return max(firsts)
 
 
-def mark_zero_error(ax: Axes, curve: Curve, key: Any, scale: str = "log") -> None:
-    """A diamond on the mean over the seeds, if it is drawn there."""
-    epoch = zero_error_epoch(curve)
-    if epoch is None:
-        return
+def mark_times(ax: Axes, curve: Curve, key: Any, scale: str = "log") -> None:
+    """On the median over the seeds, if it is drawn there: a diamond where the training error is gone, and an arrow at
+    the end of a run that had not converged."""
     epochs, values, _ = panels.seed_values(curve.records, key, scale)
-    at = epochs == epoch
-    if np.isfinite(values[:, at]).all() and at.any():
-        ax.plot(epoch, values[:, at].mean(), color=curve.colour, **MARK)
+    drawn = panels.middle(values, scale)
+    at = epochs == zero_error_epoch(curve)
+    if np.isfinite(drawn[at]).any():
+        ax.plot(epochs[at], drawn[at], color=curve.colour, **MARK)
+    known = np.flatnonzero(np.isfinite(drawn))
+    if len(known) and any(map(endings.is_unconverged, curve.records)):
+        ax.plot(epochs[known[-1:]], drawn[known[-1:]], color=curve.colour, **endings.MARK)
 
 
 def legend(rows: Sequence[Row]) -> list[Line2D]:
-    """Which colour is which; what is dotted; what the diamond means."""
+    """Which colour is which; what is dotted; what the marks mean."""
     found = arrangement.handles(rows)
     every = [curve for row in rows for curve in row.curves]
     if any(has_baseline(curve) for curve in every):
         found.append(DOTTED)
     if any(zero_error_epoch(curve) is not None for curve in every):
         found.append(ZERO_ERROR)
-    return found
+    records = [record for curve in every for record in curve.records]
+    return found + endings.handles(records) + drops.handles(records)
 
 
 def caption(records: Sequence[Record], words: str = "") -> str:
-    """Setting, what else there is to say, bands, prediction, and the paper's experiment."""
+    """Setting, what else there is to say, bands, prediction, who did not arrive, and the paper's experiment."""
     parts = (
         wording.setting_words(*records),
         words,
         wording.band_words(records),
-        wording.prediction_words(records),
+        claims.words_of(records),
+        endings.words_of(records),
         wording.source_words(records[0]),
     )
     return " ".join(filter(None, parts))

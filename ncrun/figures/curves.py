@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import panels, wording
+from ncrun.figures import claims, drops, endings, panels, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -40,7 +40,9 @@ def run_curves(record: Record) -> Figure:
     figure, axes = panels.grid(1, len(shown), height=HEIGHT, narrowest=NARROWEST)
     for ax, panel in zip(axes[0], shown, strict=True):
         _panel(ax, record, panel)
-    panels.caption(figure, wording.setting_words(record))
+    drops.mark(axes.flat, [record])
+    beside = (claims.words_of([record]), drops.words_of(record), endings.words_of([record]))
+    panels.caption(figure, " ".join(filter(None, (wording.setting_words(record), *beside))))
     return figure
 
 

@@ -12,7 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-u
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, classes, convergence, needs, panels, wording
+from ncrun.figures import arrangement, classes, convergence, drops, endings, needs, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
@@ -67,6 +67,7 @@ def imbalanced(records: Sequence[Record]) -> Figure:
     for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
         classes.against_class_size(ax, row.curves, *panel)
     convergence.curves(axes[1, 3], row.curves, "gap")
+    drops.mark([*axes[0], axes[1, 3]], records)
     panels.legend_above(figure, [*convergence.legend([row]), panels.DOT, panels.DASHED])
     words = "Norms and margins: every class in every seed at the last epoch."
     panels.caption(figure, convergence.caption(records, words))
@@ -82,6 +83,7 @@ def direct_imbalanced(records: Sequence[Record]) -> Figure:
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         _with_and_without_momentum(ax, row.curves, key)
     _with_and_without_momentum(axes[1, 3], row.curves, "gap")
+    drops.mark([*axes[0], axes[1, 3]], records)
     fastest = max(map(_momentum, records))
     dotted = [curve for curve in row.curves if _momentum(curve.records[0]) == fastest]
     for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
@@ -97,10 +99,12 @@ def direct_balanced(records: Sequence[Record]) -> Figure:
     one with (simplex ETF)."""
     needs.momenta(records)
     rows = arrangement.arrange(records, BY_STYLE)
+    keys = (convergence.telling("nc1", records), "nc2_w", "nc2_h", "nc3", "gap")
     figure, axes = panels.grid(len(rows), 5, sharex=True)
     for row, line in zip(rows, axes, strict=True):
-        for ax, key in zip(line, ("nc1", "nc2_w", "nc2_h", "nc3", "gap"), strict=True):
+        for ax, key in zip(line, keys, strict=True):
             _with_and_without_momentum(ax, row.curves, key)
+        drops.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, _handles(rows))
     panels.caption(figure, _direct_words(records))
@@ -120,11 +124,13 @@ def _with_and_without_momentum(ax: Axes, curves: Sequence[Curve], key: str) -> N
 
 
 def _handles(rows: Sequence[Row]) -> list[Line2D]:
-    momenta = {_momentum(record) for row in rows for record in row.records}
-    return arrangement.handles(rows) + [
+    records = [record for row in rows for record in row.records]
+    momenta = {_momentum(record) for record in records}
+    found = arrangement.handles(rows) + [
         Line2D([], [], color="0.4", label=f"momentum {momentum:g}", **(WITH_MOMENTUM if momentum else PLAIN))
         for momentum in sorted(momenta, reverse=True)
     ]
+    return found + endings.handles(records) + drops.handles(records)
 
 
 def _direct_words(records: Sequence[Record], more: str = "") -> str:
@@ -233,9 +239,10 @@ def ledger(records: Sequence[Record]) -> Figure:
         column[1].grid(False)
         column[0].set(xscale="log", yscale="log", title=f"M = {record.config['head']['depth']}")
         column[1].set(xlabel=wording.time_word(records), ylim=(0, 1), xlim=(1, frame["epoch"].iloc[-1]))
+        drops.mark(column, [record])
     panels.label_row(axes[0], "gap and parts / optimum")
     panels.label_row(axes[1], "share of the gap")
-    panels.legend_above(figure, axes[0, 0].get_legend_handles_labels()[0])
+    panels.legend_above(figure, [*axes[0, 0].get_legend_handles_labels()[0], *drops.handles(shown)])
     words = f"The parts add up to the gap; shares are averaged over windows of {WINDOW - 1:.0%} of the epoch."
     panels.caption(figure, convergence.caption(shown, words))
     return figure

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, needs, panels, wording
+from ncrun.figures import arrangement, convergence, drops, endings, needs, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -44,6 +44,7 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
         loss_and_parts(line[0], curve)
         for ax, (key, title, first) in zip(line[1:4], DNC, strict=True):
             layers_over_epochs(ax, curve, key, title, first)
+        drops.mark(line[:4], curve.records)
         at_the_end(line[4], curve)
         panels.label_row(line[:5], arrangement.broken("\n".join(filter(None, (row.label, curve.label)))))
         colours = layer_colours(layer_names(curve.records[0]))
@@ -69,7 +70,7 @@ def loss_and_parts(ax: Axes, curve: Curve) -> None:
         if value is not None and value > 0:
             ax.axhline(value, **panels.PREDICTION)
     ax.set_title("loss and its parts")
-    convergence.mark_zero_error(ax, curve, "loss")
+    convergence.mark_times(ax, curve, "loss")
     panels.tidy_log(ax.yaxis)
     panels.tidy_log(ax.xaxis)
 
@@ -111,12 +112,12 @@ def layers_over_epochs(ax: Axes, curve: Curve, key: str, title: str, first: int)
 
 def at_the_end(ax: Axes, curve: Curve) -> None:
     """DNC1, DNC2 and DNC3 at the last epoch over the layers in their order: a marker for each seed, a line through
-    their mean."""
+    their median."""
     names = layer_names(curve.records[0])
     for index, (key, _, _) in enumerate(DNC):
         values = np.array([[_last(record, f"{name}.{key}") for name in names] for record in curve.records])
         places = np.arange(len(names))
-        ax.plot(places, values.mean(axis=0), color=f"C{index}", linewidth=1.0)
+        ax.plot(places, panels.middle(values), color=f"C{index}", linewidth=1.0)
         for seed in values:
             ax.plot(places, seed, MARKERS[index], color=f"C{index}", markersize=3, alpha=0.7)
     ax.set(yscale="log", title="at the end, by layer")
@@ -246,7 +247,8 @@ def _handles(first: Record, curves: Sequence[Curve]) -> list[Line2D]:
     ]
     if any(convergence.zero_error_epoch(curve) is not None for curve in curves):
         found.append(convergence.ZERO_ERROR)
-    return found
+    records = [record for curve in curves for record in curve.records]
+    return found + endings.handles(records) + drops.handles(records)
 
 
 def _words(curves: Sequence[Curve]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, convergence, needs, panels
+from ncrun.figures import arrangement, convergence, drops, needs, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import MEASURED, PREDICTED_PAIR
 from ncrun.metrics import words_of
@@ -29,11 +29,13 @@ def collapse(records: Sequence[Record]) -> Figure:
     """
     needs.metrics(records, "class.margin")
     rows = arrangement.arrange(records)
+    keys = (convergence.telling("nc1", records), "nc3")
     figure, axes = panels.grid(len(rows), 4)
     for row, line in zip(rows, axes, strict=True):
-        for ax, key in zip(line, ("nc1", "nc3"), strict=False):
+        for ax, key in zip(line, keys, strict=False):
             convergence.curves(ax, row.curves, key)
         rarest_margin(line[2], row.curves)
+        drops.mark(line[:3], row.records)
         margins_over_decay(line[3], row.curves)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [*convergence.legend(rows), panels.DOT, panels.DASHED])

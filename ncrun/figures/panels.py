@@ -87,15 +87,15 @@ def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
 def band(
     ax: Axes, records: Sequence[Record], key: str | Callable[[Any], Any], scale: str = "log", **style: object
 ) -> Axes:
-    """A metric of runs that differ in their seed over epochs, on a log axis: the mean as a line, from the smallest to
+    """A metric of runs that differ in their seed over epochs, on a log axis: the median as a line, from the smallest to
     the largest as a band, at the epochs at which every run has a value that the scale can show. A run that has one
     where another has none, or goes on when another has ended, is drawn on by itself, thinly.
 
-    key: of the metrics, or a function of their data frame. scale: of the ordinate, log or linear.
+    key: of the metrics, or a function of their data frame. scale: of the ordinate: log, linear or symlog.
     """
     epochs, values, single = seed_values(records, key, scale)
-    (mean,) = ax.plot(epochs, values.mean(axis=0), **style)  # type: ignore[arg-type]
-    colour = mean.get_color()
+    (line,) = ax.plot(epochs, middle(values, scale), **style)  # type: ignore[arg-type]
+    colour = line.get_color()
     if len(records) > 1:
         ax.fill_between(
             epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.25, linewidth=0, zorder=1.5
@@ -105,6 +105,17 @@ def band(
     ax.set(xscale="log", yscale=scale, xlabel=wording.time_word(records))
     ax.set_xlim(left=1)
     return ax
+
+
+def middle(values: Array, scale: str = "log") -> Array:
+    """The median (n,) of runs (runs, n). Of an even number of them the middle of two as the axis shows it: on a log
+    axis their geometric mean, for the arithmetic one is that of the largest alone."""
+    ordered = np.sort(values, axis=0)
+    low: Array = ordered[(len(ordered) - 1) // 2]
+    high: Array = ordered[len(ordered) // 2]
+    geometric = np.sqrt(np.clip(low, 0, None)) * np.sqrt(np.clip(high, 0, None))
+    between = np.where((low > 0) & (scale != "linear"), geometric, (low + high) / 2)
+    return np.where(low == high, low, between)
 
 
 def seed_values(
@@ -125,7 +136,7 @@ def seed_values(
     whole = np.isfinite(values).all(axis=0)
     single = []
     for own, found in series:
-        # The last epoch that is shared, too, so that a line goes on where the mean ends.
+        # The last epoch that is shared, too, so that a line goes on where the median ends.
         shared = np.isin(own, epochs[whole][:-1])
         inside = np.isin(own, epochs) | (own > max(epochs, default=0))
         rest = np.where(~shared & inside, found, np.nan)

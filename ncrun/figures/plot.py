@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ncrun.errors import UserError
-from ncrun.figures import convergence, panels, wording
+from ncrun.figures import convergence, drops, panels, wording
 from ncrun.figures.plot_lines import TIMES, Array, Curve, Lines, Request, Say, Values, is_finished
 from ncrun.figures.plot_predictions import bound_of
 from ncrun.metrics import words_of
@@ -69,7 +69,10 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     beside: dict[str, Line2D] = {}
     for ax, (metric, hue) in zip(axes[0], drawings, strict=True):
         beside |= _panel(ax, lines, request, metric, hue)
+        if lines.over_time:
+            drops.mark([ax], [r for r in lines.records if hue in (None, *split([r], lines.hue))], lines.x)
     handles = [*_handles(lines, coloured=any(hue is None for _, hue in drawings)), *beside.values()]
+    handles += drops.handles(lines.records) if lines.over_time else []
     panels.legend_above(figure, handles)
     panels.caption(figure, _caption(lines))
     return figure
@@ -151,23 +154,24 @@ def _spans(values: Array) -> bool:
 
 
 def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **style: Any) -> None:
-    """Finished runs as their mean and a band (over a key: bars) from the smallest to the largest; the others thinly, to
-    a hollow dot."""
+    """Finished runs as their median and a band (over a key: bars) from the smallest to the largest; the others thinly,
+    to a hollow dot."""
 
     def shown(x: Array, y: Array) -> Array:
         """What the axes have a place for."""
         return np.where(((x > 0) | (not logx)) & ((y > 0) | (not logy)), y, np.nan)
 
     colour = style["color"]
-    x, low, mean, high = (curve.points[name].to_numpy() for name in ("x", "low", "mean", "high"))
+    x, low, below, above, high = (curve.points[name].to_numpy() for name in ("x", "low", "below", "above", "high"))
+    middle = panels.middle(np.array([below, above]), "log" if logy else "linear")
     if len(x):
-        ax.plot(x, shown(x, mean), marker=None if over_time else "o", **style)
+        ax.plot(x, shown(x, middle), marker=None if over_time else "o", **style)
     if curve.several and over_time:
         band = {"color": colour, "alpha": SEED_ALPHA, "linewidth": 0, "zorder": 1.5}
         ax.fill_between(x, shown(x, low), shown(x, high), **band)
     elif curve.several:
-        bottom = np.where(np.isfinite(shown(x, low)), low, mean)  # a log axis has no place for zero
-        ax.errorbar(x, shown(x, mean), yerr=[mean - bottom, high - mean], color=colour, fmt="none", capsize=3)
+        bottom = np.where(np.isfinite(shown(x, low)), low, middle)  # a log axis has no place for zero
+        ax.errorbar(x, shown(x, middle), yerr=[middle - bottom, high - middle], color=colour, fmt="none", capsize=3)
     for own_x, own_y in curve.alone:
         ax.plot(own_x, shown(own_x, own_y), linewidth=0.8, **style)
         ax.plot(own_x[-1:], shown(own_x, own_y)[-1:], "o", color=colour, fillstyle="none")
@@ -234,7 +238,7 @@ def _caption(lines: Lines) -> str:
         parts.append(f"Seed{'s' if len(seeds) > 1 else ''} {seed_words}")
     else:
         way = "band" if lines.over_time else "bars"
-        parts.append(f"Seeds {seed_words}: line the mean, {way} from the smallest to the largest")
+        parts.append(f"Seeds {seed_words}: line the median, {way} from the smallest to the largest")
     if not lines.over_time:
         parts.append("Of every run the last measured epoch")
     if unfinished := sum(not is_finished(record) for record in records):

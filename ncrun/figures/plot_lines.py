@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,9 +47,10 @@ class Request:
 class Curve:
     """What one line shows. hue, style: values of their keys.
 
-    points: of finished runs that differ in their seed, x, and at each the smallest (low), the mean and the largest
-    (high). several: whether there are several at a point. alone: x and y of each run that is unfinished, or was
-    measured at other epochs. predicted: x and y of what theory says of these runs.
+    points: of finished runs that differ in their seed, x, and at each the smallest (low), the largest (high) and the
+    two in the middle (below, above), of an odd number one value. several: whether there are several at a point. alone:
+    x and y of each run that is unfinished, or was measured at other epochs. predicted: x and y of what theory says of
+    these runs.
     """
 
     hue: Values
@@ -232,7 +234,8 @@ def _over_runs(together: Sequence[Array]) -> tuple["pd.DataFrame", bool]:
 
     every = pd.DataFrame(np.hstack([np.empty((3, 0)), *together]).T, columns=["at", "x", "y"])
     parts = every.groupby("at")
-    points = parts.agg(x=("x", "mean"), low=("y", "min"), mean=("y", "mean"), high=("y", "max"))
+    below, above = (partial(pd.Series.quantile, q=0.5, interpolation=end) for end in ("lower", "higher"))
+    points = parts.agg(x=("x", "mean"), low=("y", "min"), below=("y", below), above=("y", above), high=("y", "max"))
     return points, bool((parts.size() > 1).any())
 
 

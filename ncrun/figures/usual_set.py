@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels, wording
+from ncrun.figures import arrangement, convergence, drops, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.layers import layer_colours, layer_names, layer_words
 from ncrun.records.read import Record
@@ -91,6 +91,7 @@ def usual_set(records: Sequence[Record]) -> Figure:
         error(line[0], row.curves)
         for ax, panel in zip(line[1:], shown, strict=True):
             _over_epochs(ax, row.curves, panel)
+        drops.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     found = [handle for handle in convergence.legend(rows) if handle is not convergence.DOTTED]
     frames = any(len(panel.keys) > 1 for panel in shown)
@@ -108,7 +109,7 @@ def error(ax: Axes, curves: Sequence[Curve]) -> None:
             key = f"{split}_accuracy"
             if all(convergence.is_defined(record, key) for record in curve.records):
                 panels.band(ax, curve.records, partial(_error, key), "linear", color=curve.colour, **style)
-        convergence.mark_zero_error(ax, curve, partial(_error, "train_accuracy"), "linear")
+        convergence.mark_times(ax, curve, partial(_error, "train_accuracy"), "linear")
     ax.set_title("classification error")
     ax.set_ylim(-0.02, 1.05 * ax.get_ylim()[1])
     panels.tidy_log(ax.xaxis)
@@ -126,7 +127,7 @@ def _over_epochs(ax: Axes, curves: Sequence[Curve], panel: Panel) -> None:
             panels.band(ax, curve.records, key, color=curve.colour, **panel.keys[key])
         if known:
             drawn = True
-            convergence.mark_zero_error(ax, curve, known[0])
+            convergence.mark_times(ax, curve, known[0])
             _predicted(ax, curve, panel)
     ax.set_title(panel.title)
     if not drawn:

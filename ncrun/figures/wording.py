@@ -27,7 +27,7 @@ MODEL_WORDS = {
     "dufm": "free features under a ReLU head",
 }
 OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
-BAND_WORDS = "Line: mean over the seeds; band: smallest to largest."
+BAND_WORDS = "Line: median of the seeds; band: smallest to largest."
 CLAIM_WORDS = {
     "proven": "proven",
     "certified": "certified by a convex program",
@@ -77,13 +77,6 @@ def source_words(record: Record) -> str:
         return f"{kind} {words}; our run."
     version = "A small version of" if scale == "cpu" else "On real images, with changes that keep it affordable:"
     return f"{version} {kind[0].lower()}{kind[1:]} {words}."
-
-
-def prediction_words(records: Sequence[Record]) -> str:
-    """How far the prediction is to be trusted."""
-    claims = dict.fromkeys(record.theory["claim"] for record in records)
-    found = [CLAIM_WORDS[claim] for claim in claims if claim in CLAIM_WORDS]
-    return f"Prediction: {' or '.join(found)}." if found else ""
 
 
 def band_words(records: Sequence[Record]) -> str:

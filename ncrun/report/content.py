@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ncrun.errors import printable
-from ncrun.figures import wording
+from ncrun.figures import claims, drops, endings, wording
 from ncrun.figures.run_panels import OPTIMUM_WORDS
 from ncrun.records.glance import Glance
 from ncrun.records.groups import settings_of, words
@@ -41,7 +41,13 @@ def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[
     matrices = matrices_of(record, numbers // 2)
     taken = sum(3 * len(each["predicted"]) ** 2 for each in matrices["shown"])
     curves = curves_of(record, numbers - taken)
-    known = (wording.setting_words(record), wording.prediction_words([record]), wording.source_words(record))
+    known = (
+        wording.setting_words(record),
+        claims.words_of([record]),
+        endings.words_of([record]) if glance.state == "done" else "",
+        drops.words_of(record),
+        wording.source_words(record),
+    )
     return {
         "name": name,
         "path": printable(str(record.path)),

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from ncrun.figures import panels, wording
+from ncrun.figures import drops, panels, wording
 from ncrun.figures.dang2023 import COLOURS, LEDGER
 from ncrun.figures.plot_lines import TIMES
 from ncrun.figures.plot_predictions import prediction_of
@@ -22,6 +22,7 @@ NO_CURVES: dict[str, Any] = {
     "panels": [],
     "undefined": [],
     "predicted": {},
+    "drops": [],
     "rows": [0, 0],
     "x": "epoch",
     "xlabel": "",
@@ -32,9 +33,9 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
     """numbers: how many the run may have in all; where they do not suffice, fewer epochs are shown, and where that
     would leave too few, of each class the last value alone. The page says so.
 
-    columns: by name, a value for each row, or of each class a list of them. x: the column that curves run over.
-    panels: as figures.run_panels has them; undefined: the titles of those without a line. predicted: by
-    column, a number or one for each class.
+    columns: by name, a value for each row, or of each class a list of them. x: the column that curves run over. drops:
+    where in it the learning rate falls. panels: as figures.run_panels has them; undefined: the titles of those without
+    a line. predicted: by column, a number or one for each class.
     """
     frame = record.metrics
     if frame.empty:
@@ -54,6 +55,7 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
         "columns": columns,
         "x": abscissa(record),
         "xlabel": xlabel,
+        "drops": drops.marked([record]),
         "rows": [len(kept), len(frame)],
         "without_classes": not over_time,
         "panels": [_panel(panel) for panel in every if panel.lines],

@@ -9,8 +9,9 @@ import pytest
 from conftest import Command
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from ncrun.figures import panels
+from ncrun.figures import drops, endings, panels
 from ncrun.records.read import Record, find_records
 
 COUNTS = (3, 3, 4, 4, 5, 5, 6, 6, 7, 7)
@@ -59,6 +60,11 @@ class Runs:
 def panel(figure: Figure, title: str) -> Axes:
     (found,) = (ax for ax in figure.axes if ax.get_title() == title)
     return found
+
+
+def curves_of(ax: Axes) -> list[Line2D]:
+    """Its lines, but for the marks of what happens in a run: where the learning rate falls, where it did not arrive."""
+    return [line for line in ax.get_lines() if line.get_gid() not in (drops.MARK["gid"], endings.MARK["gid"])]
 
 
 def caption_of(figure: Figure) -> str:

@@ -1,7 +1,7 @@
 """NC1 under plain weight decay: below its bound at every epoch of real trainings, and drawn beside it."""
 
 import pytest
-from figure_runs import Runs, panel
+from figure_runs import Runs, curves_of, panel
 from matplotlib import pyplot as plt
 
 from ncrun.figures.curves import run_curves
@@ -39,7 +39,10 @@ def test_the_bound_is_drawn_beside_what_it_bounds(runs: Runs) -> None:
     assert list(measured.get_ydata()) == list(run.metrics["head.2.nc1"])
     assert list(bound.get_ydata()) == list(run.metrics["nc1_bound"])
     figure = plot_runs([run], Request(y=("head.2.nc1", "nc1")), lambda line: None)
-    (dashed,) = (line for ax in figure.axes for line in ax.get_lines() if line.get_linestyle() == "--")
+    (dashed,) = (line for ax in figure.axes for line in curves_of(ax) if line.get_linestyle() == "--")
     assert list(dashed.get_ydata()) == list(run.metrics["nc1_bound"])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["its proven bound"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "its proven bound",
+        "learning rate × 0.1",
+    ]
     plt.close("all")

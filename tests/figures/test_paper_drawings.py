@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from figure_runs import DIRECT, Runs, caption_of, with_metrics
+from figure_runs import DIRECT, Runs, caption_of, curves_of, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.figures import DRAWINGS, dang2023, panels
@@ -61,7 +61,7 @@ def test_the_parts_of_the_ledger_add_up_to_the_gap(records: list[Record]) -> Non
     figure = dang2023.ledger(records)
     caption_of(figure)
     for column, record in enumerate(records):
-        gap, *parts = (np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[column].get_lines())
+        gap, *parts = (np.asarray(line.get_ydata(), dtype=float) for line in curves_of(figure.axes[column]))
         assert np.array_equal(gap, record.metrics["gap"][1:])
         assert np.nansum(parts, axis=0) == pytest.approx(gap, rel=1e-9)
         areas = [area.get_paths()[0].vertices for area in figure.axes[len(records) + column].collections]
@@ -78,7 +78,7 @@ def test_the_parts_of_the_ledger_add_up_to_the_gap(records: list[Record]) -> Non
 def test_a_depth_keeps_its_colour_while_others_are_missing(records: list[Record]) -> None:
     assert panels.colour_of(records[1]) == "C1"
     alone, both = dang2023.imbalanced(records[1:]), dang2023.imbalanced(records)
-    assert alone.axes[0].get_lines()[0].get_color() == both.axes[0].get_lines()[1].get_color() == "C1"
+    assert curves_of(alone.axes[0])[0].get_color() == curves_of(both.axes[0])[1].get_color() == "C1"
     plt.close("all")
 
 
@@ -89,7 +89,7 @@ def test_momentum_is_the_style_and_depth_the_colour(runs: Runs) -> None:
         *runs.of("dang2023/direct-imbalanced", *DIRECT, "head.depth=3", "optimizer.momentum=0.0"),
     ]
     figure = dang2023.direct_imbalanced(runs)
-    lines = {line.get_color(): line for line in figure.axes[0].get_lines()}
+    lines = {line.get_color(): line for line in curves_of(figure.axes[0])}
     assert {colour: line.get_linestyle() for colour, line in lines.items()} == {"C0": "-", "C1": "-."}
     for line, run in zip(lines.values(), runs, strict=True):
         assert list(line.get_ydata()) == list(run.metrics["nc1"][1:])
@@ -127,7 +127,7 @@ def test_rows_without_and_with_bias(runs: Runs) -> None:
     ]
     for row, run in enumerate(runs):
         for column, key in enumerate(("nc1", "nc2_w", "nc2_h", "nc3", "gap")):
-            (line,) = figure.axes[5 * row + column].get_lines()
+            (line,) = curves_of(figure.axes[5 * row + column])
             assert list(line.get_ydata()) == list(run.metrics[key][1:])
     alone = dang2023.direct_balanced(runs[1:])
     assert len(alone.axes) == 5

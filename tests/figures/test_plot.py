@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command, Refused, write_run
-from figure_runs import caption_of
+from figure_runs import caption_of, curves_of
 from matplotlib import pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def drawn(folder: Path, told: list[str] | None = None, **request: Any) -> Figure
 
 
 def lines_of(ax: Any) -> list[tuple[list[float], list[float]]]:
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.get_lines()]
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in curves_of(ax)]
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -60,11 +60,11 @@ def seeds_and_depths(folder: Path) -> Path:
     return folder
 
 
-def test_seeds_are_a_mean_and_a_band_and_depths_are_colours(tmp_path: Path) -> None:
+def test_seeds_are_a_median_and_a_band_and_depths_are_colours(tmp_path: Path) -> None:
     figure = drawn(seeds_and_depths(tmp_path), y=("nc1",), hue=("head.depth",))
     (ax,) = figure.axes
-    for depth, line, band in zip((1, 3), ax.get_lines(), ax.collections, strict=True):
-        expected = np.array([np.mean([1, 2, 3]) * depth / (1 + epoch) for epoch in EPOCHS])
+    for depth, line, band in zip((1, 3), curves_of(ax), ax.collections, strict=True):
+        expected = np.array([2 * depth / (1 + epoch) for epoch in EPOCHS])
         assert line.get_ydata() == pytest.approx(expected, rel=1e-14)
         edges = band.get_paths()[0].vertices
         for epoch in EPOCHS:
@@ -128,7 +128,7 @@ def test_over_a_key_the_last_value_with_seeds_as_bars(tmp_path: Path) -> None:
     (bars,) = (c for c in ax.containers if isinstance(c, ErrorbarContainer))
     x, y = lines_of(ax)[0]
     assert x == [1e-4, 1e-3, 1e-2]
-    assert y == pytest.approx([1.5 * decay / 101 for decay in x], rel=1e-14)
+    assert y == pytest.approx([2**0.5 * decay / 101 for decay in x], rel=1e-14)
     ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
     assert np.ravel(ends) == pytest.approx(np.ravel([[d / 101, 2 * d / 101] for d in x]))
     assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "decay.weight")
@@ -143,8 +143,8 @@ def test_an_unfinished_seed_is_drawn_by_itself_and_named(tmp_path: Path) -> None
     figure = drawn(tmp_path, told, y=("nc1",), logx=False, logy=False)
     assert len(told) == 1
     assert "c: is not finished (interrupted); drawn up to epoch 10" in told[0]
-    mean, thin, dot = lines_of(figure.axes[0])
-    assert mean[1] == pytest.approx([2 / (1 + epoch) for epoch in EPOCHS])
+    middle, thin, dot = lines_of(figure.axes[0])
+    assert middle[1] == pytest.approx([2 / (1 + epoch) for epoch in EPOCHS])
     assert thin == ([0, 1, 10], [5, 2.5, 5 / 11])
     assert dot == ([10], [5 / 11])
     assert "unfinished" in legend_of(figure)
@@ -184,7 +184,7 @@ def test_a_run_without_the_metric_is_told_and_the_others_drawn(tmp_path: Path) -
     told: list[str] = []
     figure = drawn(tmp_path, told, y=("nc1",))
     assert told == [f"{tmp_path / 'b'}: has no nc1 (null); not drawn in that panel"]
-    assert len(figure.axes[0].get_lines()) == 1
+    assert len(curves_of(figure.axes[0])) == 1
     plt.close(figure)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from figure_runs import DIRECT, DUFM, Runs, caption_of, panel
+from figure_runs import DIRECT, DUFM, Runs, caption_of, curves_of, panel
 from matplotlib import pyplot as plt
 
 from ncrun.figures.curves import run_curves
@@ -55,7 +55,7 @@ def test_a_network_has_panels_of_its_classes(runs: Runs) -> None:
         assert list(measured.get_ydata()) == [row[k] for row in run.metrics["class.margin"]]
         assert list(predicted.get_ydata()) == [run.theory["classes"][k]["margin"]] * 2
         assert list(accuracies.get_lines()[k].get_ydata()) == [row[k] for row in run.metrics["class.test_accuracy"]]
-    assert len({line.get_color() for line in accuracies.get_lines()}) == 10
+    assert len({line.get_color() for line in curves_of(accuracies)}) == 10
     assert accuracies.get_legend().get_texts()[0].get_text() == "class 0 (3)"
     plt.close(figure)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from figure_runs import Runs, caption_of, panel, with_metrics
+from figure_runs import Runs, caption_of, curves_of, panel, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.figures import arrangement, convergence, panels
@@ -13,15 +13,15 @@ from ncrun.records.read import Record
 pytestmark = pytest.mark.usefixtures("closed")
 
 
-def test_line_is_the_mean_and_band_the_extremes_over_seeds(seeds: list[Record]) -> None:
+def test_line_is_the_median_and_band_the_extremes_over_seeds(seeds: list[Record]) -> None:
     figure = convergence.convergence(seeds)
     ax = panel(figure, "NC2: classifier")
     values = np.array([run.metrics["nc2_w"][1:] for run in seeds])
     solid, dotted = ax.get_lines()[:2]
-    assert np.array_equal(solid.get_ydata(), values.mean(axis=0))
+    assert np.array_equal(solid.get_ydata(), np.median(values, axis=0))
     assert list(solid.get_xdata()) == list(seeds[0].metrics["epoch"][1:])
     baseline = np.array([run.metrics["balanced.nc2_w"][1:] for run in seeds])
-    assert np.array_equal(dotted.get_ydata(), baseline.mean(axis=0))
+    assert np.array_equal(dotted.get_ydata(), np.median(baseline, axis=0))
     assert dotted.get_linestyle() == ":"
     corners = ax.collections[0].get_paths()[0].vertices
     for column, epoch in enumerate(seeds[0].metrics["epoch"][1:]):
@@ -38,7 +38,7 @@ def test_one_seed_has_no_band(seeds: list[Record]) -> None:
 
 
 def test_a_seed_that_ended_early_and_one_without_values(seeds: list[Record]) -> None:
-    """The mean is over all seeds or not drawn; what single seeds have beyond is drawn thinly, and is theirs."""
+    """The median is over all seeds or not drawn; what single seeds have beyond is drawn thinly, and is theirs."""
     short = replace(seeds[0], metrics=seeds[0].metrics.iloc[:4])  # epochs 0 to 3
     gap = with_metrics(
         seeds[1], nc1=[None if epoch == 2 else value for epoch, value in seeds[1].metrics["nc1"].items()]
@@ -73,10 +73,10 @@ def test_zero_error_is_marked_at_the_slowest_seeds_epoch(seeds: list[Record]) ->
     (curve,) = arrangement.arrange(marked)[0].curves
     assert convergence.zero_error_epoch(curve) == 4
     figure = convergence.convergence(marked)
-    diamond = panel(figure, "NC1: within-class spread").get_lines()[-1]
+    diamond = curves_of(panel(figure, "NC1: within-class spread"))[-1]
     assert diamond.get_marker() == convergence.MARK["marker"]
     assert list(diamond.get_xdata()) == [4]
-    assert diamond.get_ydata()[0] == pytest.approx(np.mean([run.metrics["nc1"].iloc[4] for run in marked]))
+    assert diamond.get_ydata()[0] == np.median([run.metrics["nc1"].iloc[4] for run in marked])
     assert convergence.ZERO_ERROR.get_label() in [text.get_text() for text in figure.legends[0].get_texts()]
     never = [with_metrics(marked[0], train_accuracy=[0.5] * 7), *marked[1:]]
     assert convergence.zero_error_epoch(arrangement.arrange(never)[0].curves[0]) is None

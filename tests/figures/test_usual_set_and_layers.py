@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from figure_runs import DUFM, Runs, caption_of, panel
+from figure_runs import DUFM, Runs, caption_of, curves_of, panel
 from matplotlib import pyplot as plt
 
 from ncrun.errors import UserError
@@ -35,10 +35,10 @@ def test_the_usual_set_is_the_recorded_one(seeds: list[Record]) -> None:
     figure = usual_set.usual_set(seeds)
     for title, key in (("std / mean of norms", "equinorm_w"), ("CDNV", "cdnv")):
         drawn = panel(figure, title).get_lines()[0].get_ydata()
-        assert drawn == pytest.approx(np.mean([run.metrics[key][1:] for run in seeds], axis=0))
+        assert list(drawn) == list(np.median([run.metrics[key][1:] for run in seeds], axis=0))
     error = panel(figure, "classification error").get_lines()[0].get_ydata()
-    assert error == pytest.approx(np.mean([1 - run.metrics["train_accuracy"][1:] for run in seeds], axis=0))
-    dashed = [line.get_ydata()[0] for line in panel(figure, "std / mean of norms").get_lines() if line.is_dashed()]
+    assert error == pytest.approx(np.median([1 - run.metrics["train_accuracy"][1:] for run in seeds], axis=0))
+    dashed = [line.get_ydata()[0] for line in curves_of(panel(figure, "std / mean of norms")) if line.is_dashed()]
     assert usual_set.predicted_equinorm(seeds[0].theory)[0] in dashed
     caption_of(figure)
 
@@ -96,17 +96,17 @@ def test_layers_are_the_taps_and_then_the_head(runs: Runs) -> None:
     names = ["tap.relu1", "tap.relu2", "head.1", "head.2", "head.3"]
     assert layers.layer_names(records[0]) == names
     figure = layers.deep_collapse(records)
-    lines = panel(figure, "DNC1: within / between").get_lines()
+    lines = curves_of(panel(figure, "DNC1: within / between"))
     assert len(lines) == 5
     for name, line in zip(names, lines, strict=True):
         values = [run.metrics[f"{name}.nc1_trace"][1:] for run in records]
-        assert line.get_ydata() == pytest.approx(np.mean(values, axis=0))
+        assert line.get_ydata() == pytest.approx(np.exp(np.mean(np.log(values), axis=0)))  # of two seeds, on a log axis
     assert [line.get_linestyle() for line in lines] == [":", ":", "-", "-", "-"]
     end = panel(figure, "at the end, by layer")
     assert [tick.get_text() for tick in end.get_xticklabels()] == ["relu1", "relu2", "1", "2", "3"]
-    mean, first, _ = end.get_lines()[:3]
+    middle, first, _ = end.get_lines()[:3]
     values = [[run.metrics[f"{name}.nc1_trace"].iloc[-1] for name in names] for run in records]
-    assert mean.get_ydata() == pytest.approx(np.mean(values, axis=0))
+    assert middle.get_ydata() == pytest.approx(np.exp(np.mean(np.log(values), axis=0)))
     assert list(first.get_ydata()) == values[0]
     for words in ("ReLU head of depth 3", "classes 0 and 1 of digits", "seeds 0 and 1"):
         assert words in caption_of(figure)
@@ -132,19 +132,19 @@ def test_width_ablation_shows_every_restart(runs: Runs) -> None:
 
 
 def test_seeds_are_a_band(runs: Runs) -> None:
-    """Line: the mean; band: from the smallest to the largest. A row for each depth."""
+    """Line: the median; band: from the smallest to the largest. A row for each depth."""
     deep, shallow = (runs.of("sukenik2023/dufm", *DUFM, f"head.depth={depth}") for depth in (4, 3))
     assert len(deep) == len(shallow) == 3
     figure = layers.deep_collapse([*deep, *shallow])
     assert [figure.axes[i].get_ylabel() for i in (0, 6)] == ["L = 3", "L = 4"]
     loss = figure.axes[0].get_lines()[0]
     values = np.array([run.metrics["loss"][1:] for run in shallow])
-    assert np.asarray(loss.get_ydata()) == pytest.approx(values.mean(axis=0))
+    assert np.array_equal(loss.get_ydata(), np.median(values, axis=0))
     corners = figure.axes[0].collections[0].get_paths()[0].vertices
     assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((values.min(), values.max()))
     optimum = figure.axes[0].get_lines()[1]
     assert list(optimum.get_ydata()) == [shallow[0].theory["objective"]] * 2
-    styles = [[line.get_linestyle() for line in figure.axes[i].get_lines()] for i in (7, 8, 9)]
+    styles = [[line.get_linestyle() for line in curves_of(figure.axes[i])] for i in (7, 8, 9)]
     assert styles == [["-"] * 4, [":", "-", "-", "-"], [":", "-", "-", "-"]]
     text = caption_of(figure)
     for words in ("under a ReLU head", "2 classes of 4 samples", "seeds 0 to 2", "reconstruction", "band: smallest"):

@@ -28,6 +28,13 @@ function className(run, k) {
   return name === String(k) ? `class ${k} (${count})` : `${k}: ${name} (${count})`;
 }
 
+// Hairlines where the learning rate falls, in the runs' own plots and in those beside each other.
+function dropShapes(runs) {
+  const times = new Set(runs.flatMap((run) => run.curves.drops));
+  const line = { color: "#8b949e", width: 0.8 };
+  return [...times].map((x) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, layer: "below", line }));
+}
+
 function panelPlot(run, panel) {
   const { columns, x, xlabel } = run.curves;
   const traces = (xlog) => {
@@ -52,7 +59,7 @@ function panelPlot(run, panel) {
     }
     return drawn;
   };
-  return new Plot({ title: panel.title, log: panel.log, xlog: isWide(columns[x]), xlabel, traces });
+  return new Plot({ title: panel.title, log: panel.log, xlog: isWide(columns[x]), xlabel, traces, layout: { shapes: dropShapes([run]) } });
 }
 
 // A prediction reaches from the first to the last x that the axis shows.

@@ -1,0 +1,82 @@
+"""Where the learning rate falls: marked on every axis of time, for what a curve does there is no phase transition."""
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWNBASE
+
+from ncrun.records.read import Record
+
+# Hanging from the upper edge of a panel, with a hairline below it.
+MARK: dict[str, Any] = {
+    "marker": CARETDOWNBASE,
+    "markersize": 3,
+    "markeredgewidth": 0,
+    "color": "0.45",
+    "linestyle": "-",
+    "linewidth": 0.4,
+    "markevery": [1],
+    "zorder": 1.2,
+    "gid": "learning rate",
+}
+# A schedule that falls more often is a ramp: the legend says so, and nothing is marked.
+MOST_MARKS = 8
+
+
+def epochs_of(record: Record) -> list[int]:
+    """After how many epochs the learning rate falls, as far as the run was measured. A path of decays has no time."""
+    schedule = record.config.get("schedule") or {}
+    if "factor" in record.metrics or schedule.get("gamma", 1) == 1 or record.metrics.empty:
+        return []
+    epochs, every = record.config["epochs"], schedule.get("step")
+    found = range(every, epochs, every) if every else (ceil(drop * epochs) for drop in schedule.get("drops") or ())
+    last = record.metrics["epoch"].iloc[-1]
+    return sorted({epoch for epoch in found if 0 < epoch < epochs and epoch <= last})
+
+
+def times_of(record: Record, column: str = "epoch") -> list[float]:
+    """The same in a column of metrics.jsonl that grows with the epochs, such as step or seconds."""
+    frame = record.metrics
+    return [float(np.interp(epoch, frame["epoch"], frame[column])) for epoch in epochs_of(record)]
+
+
+def marked(records: Sequence[Record], column: str = "epoch") -> list[float]:
+    """Where marks stand for all of these runs; nowhere if they are too many to be told from a ramp."""
+    times = sorted({time for record in records for time in times_of(record, column)})
+    return times if len(times) <= MOST_MARKS else []
+
+
+def mark(axes: Iterable[Axes], records: Sequence[Record], column: str = "epoch") -> None:
+    """In every panel with a curve the drops of these runs; axes: all over that column."""
+    times = marked(records, column)
+    for ax in axes:
+        for time in times if ax.has_data() else ():
+            ax.plot([time, time], [0, 1], transform=ax.get_xaxis_transform(), scalex=False, scaley=False, **MARK)
+
+
+def handles(records: Sequence[Record]) -> list[Line2D]:
+    """For a legend: what the mark means, or of a ramp that there is one; nothing where the rate stays as it is."""
+    dropped = [record for record in records if epochs_of(record)]
+    if not dropped:
+        return []
+    factors = {record.config["schedule"]["gamma"] for record in dropped}
+    words = f"learning rate × {factors.pop():g}" if len(factors) == 1 else "learning rate falls"
+    if not marked(records):
+        every = {record.config["schedule"].get("step") for record in dropped}
+        often = f"every {every.pop()} epochs" if len(every) == 1 else "again and again"
+        return [Line2D([], [], linestyle="", label=f"{words} {often}")]
+    return [Line2D([], [], label=words, **MARK | {"linestyle": "", "markevery": None, "markersize": 5})]
+
+
+def words_of(record: Record) -> str:
+    """Of one run in words: when its learning rate falls."""
+    (handle,) = handles([record]) or (None,)
+    if handle is None:
+        return ""
+    times = " and ".join(f"{time:g}" for time in marked([record]))
+    label = str(handle.get_label())
+    return f"{label[0].upper()}{label[1:]}{times and f' after epoch {times} (marked in the curves)'}."
