@@ -95,7 +95,9 @@ class FullGradient:
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """images: (N, C, H, W). The gradient is one vector, of the trained parameters one after the other."""
         self._network.eval()
-        value, gradient, head = 0.0, torch.zeros(()), self._network.head
+        head = self._network.head
+        value = torch.zeros((), dtype=torch.float64, device=images.device)
+        gradient = torch.zeros_like(_vector(self._parameters))
         for start in range(0, len(labels), self._rows):
             part = slice(start, start + self._rows)
             features, logits = self._network(images[part])
@@ -105,9 +107,9 @@ class FullGradient:
             loss = self._objective.on_batch(logits.double(), labels[part], features.double(), weights, bias, every)
             loss = loss * (len(labels[part]) / len(labels))
             pulls = torch.autograd.grad(loss, self._parameters, materialize_grads=True, allow_unused=True)
-            gradient = gradient.to(images) + _vector(pulls)
-            value += float(loss.detach())
-        return value, gradient
+            gradient += _vector(pulls)
+            value += loss.detach()
+        return float(value), gradient
 
 
 def _vector(tensors: Iterable[Tensor]) -> Tensor:

@@ -52,6 +52,7 @@ GRAPHED = {
     "batches, options": f"model=mlp {OPTIONS} batch_size=100 imbalance=0.1 epochs=5 dtype=float64",
     "full batch": "model=mlp batch_size=full epochs=30 dtype=float64",
     "batches, a partial one last": "model=mlp batch_size=100 epochs=5 dtype=float64",
+    "fixed statistics": "model=mlp model.batch_norm=true batch_size=100 epochs=6 freeze_norm=0.5 dtype=float64",
 }
 
 
