@@ -105,13 +105,18 @@ class Descent:
 @dataclass(frozen=True)
 class Machine:
     """What decides where and how fast, and no more than the last bits. device: auto, cpu or cuda. threads: a number, or
-    auto. progress: whether a live display is shown: True, False, or auto for in a terminal."""
+    auto. progress: whether a live display is shown: True, False, or auto for in a terminal. stream: whether images are
+    read as they are needed, or auto for where they do not fit; stream_cache: gigabytes of them that are kept;
+    stream_workers: processes that read; both a number, or auto."""
 
     device: str
     threads: int | Literal["auto"]
     compile: bool
     cuda_graphs: bool
     progress: bool | Literal["auto"]
+    stream: bool | Literal["auto"]
+    stream_cache: float | Literal["auto"]
+    stream_workers: int | Literal["auto"]
 
 
 @dataclass(frozen=True)

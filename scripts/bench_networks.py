@@ -20,7 +20,8 @@ from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training import loop
 from ncrun.training.checkpoint import NOTHING, Checkpoints
-from ncrun.training.evaluate import FORWARD_ROWS, Evaluator
+from ncrun.training.evaluate import Evaluator
+from ncrun.training.features import FORWARD_ROWS
 
 IMBALANCED = (100, 100, 200, 200, 300, 300, 400, 400, 500, 500)
 LR = 1e-4

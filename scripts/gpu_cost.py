@@ -21,7 +21,7 @@ from ncrun.data.request import DataRequest
 from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.run import Adam, Run
-from ncrun.training.evaluate import FORWARD_ROWS
+from ncrun.training.features import FORWARD_ROWS
 from ncrun.training.gradients import NetworkGradient
 from ncrun.training.program import network_of
 from ncrun.training.schedule import measured_epochs

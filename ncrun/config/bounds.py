@@ -35,6 +35,7 @@ WHOLE: Mapping[str, Bounds] = {
     "restarts": Bounds(1, 1000),
     "schedule.step": EPOCHS,
     "seed": Bounds(0, 2**63 - 1),
+    "stream_workers": Bounds(0, 1024, "auto, or "),
     "threads": Bounds(1, 1024, "auto, or "),
 }
 # Of one key there are both: a width in neurons, and one that multiplies the stages of a convolutional network.
@@ -51,6 +52,7 @@ REAL: Mapping[str, Bounds] = {
     "optimizer.tolerance": Bounds(1e-30, 1e30, "0, or "),
     "path": Bounds(1e-30, 1e30),
     "schedule.gamma": Bounds(1e-10, 1e10),
+    "stream_cache": Bounds(1e-6, 1e6, "0, auto, or "),
 }
 # Of every other number, such as those of a user's own model.
 OTHER_WHOLE = Bounds(-(2**63), 2**63 - 1)

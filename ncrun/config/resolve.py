@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
@@ -16,6 +16,7 @@ from ncrun.config.frozen_head import FrozenHead, check_fits, read_frozen_head
 from ncrun.config.identity import directory_of, identity_of
 from ncrun.config.own_network import OwnNetwork, own_network
 from ncrun.config.schema import Settings, plain, settings_of
+from ncrun.config.stream_rules import streams
 from ncrun.config.typed import Typed
 from ncrun.losses import LOSSES, described
 from ncrun.models.own.spec import Module
@@ -59,9 +60,10 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
     rules.check_sweep(given)
     rules.check_paths(given)
     rules.check_loggers(given)
+    machine = _machine(given, streams(given, said, samples))
     problem = options.posed(_problem(given, samples, widths), LOSSES[str(given.loss)])
     check_prediction(problem)
-    return _job(given, problem, samples, frozen, own, experiment)
+    return _job(given, problem, samples, machine, frozen, own, experiment)
 
 
 def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple[Settings, Recipe | None]:
@@ -107,6 +109,7 @@ def _job(
     given: Settings,
     problem: Problem,
     samples: Samples,
+    machine: Machine,
     frozen: FrozenHead | None,
     own: OwnNetwork | None,
     experiment: Recipe | None,
@@ -131,7 +134,7 @@ def _job(
             data=samples.request,
             model=settings.model,
             descent=_descent(settings, samples.request.num_samples),
-            machine=_machine(settings),
+            machine=machine,
             taps=tuple(settings.taps),
             loggers=tuple(settings.logger),
             frozen_head=None if frozen is None else frozen.directory,
@@ -174,8 +177,17 @@ def _descent(given: Settings, N: int) -> Descent:
     )
 
 
-def _machine(given: Settings) -> Machine:
-    return Machine(given.device, given.threads, given.compile, given.cuda_graphs, given.progress)
+def _machine(given: Settings, stream: bool | Literal["auto"]) -> Machine:
+    return Machine(
+        device=given.device,
+        threads=given.threads,
+        compile=given.compile,
+        cuda_graphs=given.cuda_graphs,
+        progress=given.progress,
+        stream=stream,
+        stream_cache=given.stream_cache,
+        stream_workers=given.stream_workers,
+    )
 
 
 def _about(

@@ -139,6 +139,12 @@ class Settings:
     )
     together: bool = _key("of -m, free features with sgd or adam: runs of equal shapes in one batched program")
     dry_run: bool = _key("say of each run what it would predict and cost, and where it stands; train and write nothing")
+    stream: Any = _key(
+        "of image_folder and npz: images are read as they are needed, by other processes, in place of being held in "
+        "memory: true, false, or auto (where they would take more than half of it); see docs/scale.md"
+    )
+    stream_cache: Any = _key("of stream: gigabytes of images that are kept; auto: a quarter of the memory")
+    stream_workers: Any = _key("of stream: processes that read; 0: none but this one; auto: as many as threads=auto is")
     progress: Any = _key("a live display: auto (in a terminal), true or false")
     logger: list[str] = _key("who follows beside the record: tensorboard, wandb, mlflow; see docs/loggers.md")
     data_dir: str | None = _key("where the data sets lie; left out: $NCRUN_DATA, else a cache folder of the user")

@@ -29,6 +29,9 @@ MOST_ARRAYS = 1000
 ENCRYPTED = 0x1
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PART = 1 << 20
+# Of a member of a zip archive: the bytes of the header before it, and where in that stand the lengths of its name and
+# of what else follows.
+LOCAL_HEADER, LOCAL_LENGTHS = 30, 26
 # What is larger, and has been packed to a tenth of a thousandth part, is no data.
 SMALL = 1 << 28
 LARGEST_RATIO = 100
@@ -98,6 +101,18 @@ class ArrayFile:
             with archive.open(member) as file:
                 file.read(header.start)
                 return _numbers(name, header, file)
+
+    def position(self, name: str) -> int | None:
+        """Where in the file the numbers of an array begin, in C order; None where they are packed, or in another."""
+        header = self.headers[name]
+        with self._opened() as archive:
+            (member,) = (each for each in archive.infolist() if each.filename.removesuffix(".npy") == name)
+            if member.compress_type != zipfile.ZIP_STORED or header.is_fortran or header.dtype.hasobject:
+                return None
+            assert archive.fp is not None
+            archive.fp.seek(member.header_offset + LOCAL_LENGTHS)
+            name_length, extra_length = struct.unpack("<HH", archive.fp.read(4))
+        return int(member.header_offset + LOCAL_HEADER + name_length + extra_length + header.start)
 
     @contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:

@@ -6,11 +6,13 @@ a run's values says everything of that run's data.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from ncrun.data.moments import Moments
 from ncrun.data.splits import LabelledImages
+from ncrun.data.stored import Stored
 from ncrun.errors import UserError
 from ncrun.targets import Targets
 
@@ -37,6 +39,10 @@ class DataSetFacts:
     def num_classes(self) -> int:
         """K."""
         return len(self.class_sizes)
+
+    def normalised(self, by: Moments) -> "DataSetFacts":
+        """The same, with the mean and the deviation of the training split as it was read."""
+        return replace(self, mean=by.mean, std=by.std)
 
     @property
     def holds_vectors(self) -> bool:
@@ -78,6 +84,11 @@ class Source(ABC):
 
         Raises UserError if the files are missing or damaged.
         """
+
+    def stored(self, folder: Path) -> tuple[Stored, Stored] | None:
+        """The same two splits, of which samples can be read by themselves; None where they can only be read whole.
+        Raises UserError as `read` does, but for what is seen of a sample only when it is read."""
+        return None
 
     @property
     def title(self) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 HELD_OUT = 5  # of a data set without a test split, one sample in so many is kept for testing
-BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -29,41 +28,31 @@ class LabelledImages:
         return LabelledImages(self.images[chosen], self.labels[chosen])
 
 
-def hold_out(whole: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
-    """A training and a test split: every fifth sample of each class, in the set's order, is kept for testing. Of
-    targets in place of classes every fifth of all."""
-    is_test = np.zeros(len(whole.labels), dtype=bool)
-    if whole.holds_targets:
+def held_out(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,), which samples of a data set without a test split are kept for testing: every fifth of each class, in the
+    set's order. Of targets in place of classes, (N, q), every fifth of all."""
+    is_test = np.zeros(len(labels), dtype=bool)
+    if labels.ndim == 2:
         is_test[HELD_OUT - 1 :: HELD_OUT] = True
-        return whole.where(~is_test), whole.where(is_test)
-    for k in np.unique(whole.labels):
-        is_test[np.flatnonzero(whole.labels == k)[HELD_OUT - 1 :: HELD_OUT]] = True
+        return is_test
+    for k in np.unique(labels):
+        is_test[np.flatnonzero(labels == k)[HELD_OUT - 1 :: HELD_OUT]] = True
+    return is_test
+
+
+def hold_out(whole: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+    """A training and a test split."""
+    is_test = held_out(whole.labels)
     return whole.where(~is_test), whole.where(is_test)
 
 
-def of_classes(split: LabelledImages, classes: Sequence[int] | None) -> LabelledImages:
-    """The samples of some classes, labelled by their place in the list; None: all of them as they are."""
+def of_classes(labels: NDArray[np.int64], classes: Sequence[int] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the samples of some classes, and their labels by the class' place in the list; None: all of them
+    as they are. labels: (N,)."""
     if classes is None:
-        return split
-    place = np.full(max(*classes, int(split.labels.max(initial=0))) + 1, -1)
+        return np.arange(len(labels)), labels
+    place = np.full(max(*classes, int(labels.max(initial=0))) + 1, -1)
     place[list(classes)] = np.arange(len(classes))
-    labels = place[split.labels]
-    return LabelledImages(split.images[labels >= 0], labels[labels >= 0])
-
-
-def channel_moments(images: NDArray[Any], largest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of (N, C, H, W) images divided by `largest`, in float64.
-
-    In two passes, because the one-pass variance is noise where the mean is large. A channel that is the same number
-    throughout gets the deviation 1, and exactly that number as its mean, so that it becomes zero.
-    """
-    blocks = [images[start : start + BLOCK_ROWS] for start in range(0, len(images), BLOCK_ROWS)]
-    per_channel = images.size // images.shape[1]
-    mean = sum(block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks) / per_channel
-    lowest = images.min(axis=(0, 2, 3))
-    constant = lowest == images.max(axis=(0, 2, 3))
-    mean = np.where(constant, lowest, mean)
-    deviations = (block - mean[:, None, None] for block in blocks)
-    variance = sum(np.square(deviation).sum(axis=(0, 2, 3)) for deviation in deviations) / per_channel
-    std = np.where(constant, largest, np.sqrt(variance))
-    return tuple((mean / largest).tolist()), tuple((std / largest).tolist())
+    placed = place[labels]
+    rows = np.flatnonzero(placed >= 0)
+    return rows, placed[rows]

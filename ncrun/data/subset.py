@@ -1,10 +1,62 @@
-"""Which samples of a training set a run takes."""
+"""Which samples of a data set a run takes. Torch-free."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ncrun.data.request import DataRequest
+from ncrun.data.splits import HELD_OUT, of_classes
+from ncrun.errors import UserError
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """train_rows, test_rows: numbers of samples in their splits. train_labels, test_labels: of these, as the run has
+    them; (N, q) targets in their place. index_hash names the chosen training samples."""
+
+    train_rows: NDArray[np.int64]
+    train_labels: NDArray[Any]
+    test_rows: NDArray[np.int64]
+    test_labels: NDArray[Any]
+    index_hash: str
+
+
+def chosen(request: DataRequest, train: NDArray[Any], test: NDArray[Any]) -> Chosen:
+    """train, test: the labels, or targets, of the whole splits. Raises UserError if they lack samples of a class that
+    the run wants."""
+    if train.ndim == 2:
+        indices, of_test = np.arange(len(train)), np.arange(len(test))  # of targets all
+        train_rows, test_labels = indices, test
+        labels = train
+    else:
+        refuse_too_few(request, sizes(train), sizes(test))
+        (rows, placed), (of_test, test_labels) = (of_classes(each, request.classes) for each in (train, test))
+        indices = choose_indices(placed, request.counts, request.subset, request.seed)
+        train_rows, labels = rows[indices], placed[indices]
+    dealt = shuffled_labels(labels, request.random_labels, request.seed)
+    return Chosen(train_rows, dealt, of_test, test_labels, indices_hash(indices))
+
+
+def sizes(labels: NDArray[np.int64]) -> tuple[int, ...]:
+    """Of each class."""
+    return tuple(np.bincount(labels).tolist())
+
+
+def refuse_too_few(request: DataRequest, train_sizes: Sequence[int], test_sizes: Sequence[int]) -> None:
+    """One line if the files hold fewer samples of a class than the run takes, or none to test it on."""
+    name = request.source.name
+    for k, count in zip(request.chosen, request.counts, strict=True):
+        train_size, test_size = (sizes[k] if k < len(sizes) else 0 for sizes in (train_sizes, test_sizes))
+        if train_size < count:
+            raise UserError(f"dataset={name}: its files hold {train_size} training samples of class {k}, not {count}")
+        if test_size == 0:
+            held_out = f" (without a test split, every {HELD_OUT}th sample of a class is kept for testing)"
+            hint = "" if request.source.has_test_split else held_out
+            raise UserError(f"dataset={name}: its files hold no test sample of class {k}{hint}")
 
 
 def choose_indices(labels: NDArray[np.int64], counts: Sequence[int], subset: str, seed: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """The data of a run as tensors on its device."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ncrun.data.moments import channel_moments
 from ncrun.data.request import DataRequest, FreeSamples, FreeTargets
 from ncrun.data.source import DataSetFacts, Source
-from ncrun.data.splits import HELD_OUT, LabelledImages, channel_moments, of_classes
-from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
-from ncrun.errors import UserError
+from ncrun.data.stored import blocks_of
+from ncrun.data.subset import chosen, refuse_too_few, sizes
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class RunData:
     test_images: Tensor | None
     test_labels: Tensor | None
     index_hash: str | None
+
+    def batches(self, order: Tensor | None, parts: Sequence[slice]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of consecutive parts of an order of the training samples; None: as they are."""
+        images, labels = self.train_images, self.train_labels
+        if order is not None:
+            order = order.to(labels.device)
+        for part in parts:
+            chosen = part if order is None else order[part]
+            yield images[chosen], labels[chosen]
 
 
 def labels_only(counts: Sequence[int], device: torch.device) -> RunData:
@@ -53,54 +62,32 @@ def load(request: DataRequest | FreeSamples | FreeTargets, device: torch.device,
         return labels_only(request.counts, device)
     if isinstance(request, FreeTargets):
         return _targets_only(request, device)
-    whole, whole_test = request.source.read(request.folder)
-    if not whole.holds_targets:
-        _refuse_too_few(request, _sizes(whole), _sizes(whole_test))
+    train, test = request.source.read(request.folder)
+    taken = chosen(request, train.labels, test.labels)
     facts, shape = request.source.facts, request.image_shape
     if facts.mean is None:
-        mean, std = channel_moments(whole.images, facts.largest)
-        facts = replace(facts, mean=mean, std=std)
-    train, test = of_classes(whole, request.classes), of_classes(whole_test, request.classes)
-    indices = np.arange(len(train.labels))  # of targets all
-    if not whole.holds_targets:
-        indices = choose_indices(train.labels, request.counts, request.subset, request.seed)
-    labels = shuffled_labels(train.labels[indices], request.random_labels, request.seed)
+        images, parts = train.images, list(blocks_of(len(train.images), train.images.shape[1:]))
+        found = channel_moments(lambda: (images[part] for part in parts), images.dtype, facts.largest)
+        facts = facts.normalised(found)
     return RunData(
-        normalise(train.images[indices], facts, shape, device, dtype),
-        torch.from_numpy(labels).to(device),
-        normalise(test.images, facts, shape, device, dtype),
-        torch.from_numpy(test.labels).to(device),
-        indices_hash(indices),
+        normalise(train.images[taken.train_rows], facts, shape, device, dtype),
+        torch.from_numpy(taken.train_labels).to(device),
+        normalise(test.images[taken.test_rows], facts, shape, device, dtype),
+        torch.from_numpy(taken.test_labels).to(device),
+        taken.index_hash,
     )
 
 
 def check(request: DataRequest | FreeSamples | FreeTargets) -> None:
     """Raise what `load` would raise. A process reads the same files once, however many runs ask."""
     if isinstance(request, DataRequest) and request.source.facts.targets is None:
-        _refuse_too_few(request, *_sizes_of_splits(request.source, request.folder))
+        refuse_too_few(request, *_sizes_of_splits(request.source, request.folder))
 
 
 @cache
 def _sizes_of_splits(source: Source, folder: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     train, test = source.read(folder)
-    return _sizes(train), _sizes(test)
-
-
-def _sizes(split: LabelledImages) -> tuple[int, ...]:
-    return tuple(np.bincount(split.labels).tolist())
-
-
-def _refuse_too_few(request: DataRequest, train_sizes: Sequence[int], test_sizes: Sequence[int]) -> None:
-    """One line if the files hold fewer samples of a class than the run takes, or none to test it on."""
-    name = request.source.name
-    for k, count in zip(request.chosen, request.counts, strict=True):
-        train_size, test_size = (sizes[k] if k < len(sizes) else 0 for sizes in (train_sizes, test_sizes))
-        if train_size < count:
-            raise UserError(f"dataset={name}: its files hold {train_size} training samples of class {k}, not {count}")
-        if test_size == 0:
-            held_out = f" (without a test split, every {HELD_OUT}th sample of a class is kept for testing)"
-            hint = "" if request.source.has_test_split else held_out
-            raise UserError(f"dataset={name}: its files hold no test sample of class {k}{hint}")
+    return sizes(train.labels), sizes(test.labels)
 
 
 def normalise(

@@ -14,7 +14,7 @@ import torch
 
 from ncrun.checks import choice
 from ncrun.config import extensions
-from ncrun.data import SOURCES, Source, tensors
+from ncrun.data import SOURCES, Source, streamed, tensors
 from ncrun.data.folder import data_folder
 from ncrun.data.request import DataRequest, FreeSamples, FreeTargets
 from ncrun.data.sources.own import OwnData, opened
@@ -25,7 +25,8 @@ from ncrun.models.saved import load_sealed
 from ncrun.records.files import DamagedFile
 from ncrun.records.read import Record
 from ncrun.registry import Registry
-from ncrun.training.evaluate import features_of as forward
+from ncrun.training.cores import available_cores
+from ncrun.training.features import features_of as forward
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,18 +72,22 @@ def features_of(
     if record.is_free:
         if split == "test":
             raise UserError("split=test: free features have no data set, and so no test split")
-        data = _free_data(record, data_dir)
+        data: tensors.RunData | streamed.StreamedData = _free_data(record, data_dir)
     else:
         data = _data(record, data_dir)
-    images, labels = data.train_images, data.train_labels
+    images: torch.Tensor | streamed.StreamedImages | None = data.train_images
+    labels: torch.Tensor | None = data.train_labels
     if split == "test":
-        assert data.test_images is not None
-        assert data.test_labels is not None
         images, labels = data.test_images, data.test_labels
+    assert images is not None
+    assert labels is not None
     try:
         features, _ = forward(network, images)
     except FloatingPointError as error:
         raise UserError(f"{record.path}: {error}") from error
+    finally:
+        if isinstance(data, streamed.StreamedData):
+            data.reader.close()
     return features.numpy(), labels.numpy()
 
 
@@ -150,7 +155,7 @@ def _same_source(record: Record, data_dir: str | Path | None) -> Source:
     return source
 
 
-def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
+def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData | streamed.StreamedData:
     """The run's splits. Raises UserError if the files are not there, or not those of the run."""
     config, manifest, source = record.config, record.manifest, _same_source(record, data_dir)
     classes = config.get("classes")
@@ -163,7 +168,12 @@ def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
         seed=config["seed"],
         random_labels=config.get("random_labels", 0.0),
     )
-    data = tensors.load(request, torch.device("cpu"), _dtype(record))
+    where = torch.device("cpu"), _dtype(record)
+    data: tensors.RunData | streamed.StreamedData
+    if record.manifest.get("streamed"):
+        data = streamed.load(request, *where, streamed.Streaming(cache=0, workers=available_cores(), features=0))
+    else:
+        data = tensors.load(request, *where)
     if data.index_hash != manifest.get("index_hash"):
         raise UserError(f"{record.path}: the run was trained on other samples than are chosen from {source.title} here")
     return data

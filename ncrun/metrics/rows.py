@@ -12,14 +12,14 @@ from ncrun.metrics.collected import NotCollected, missing
 from ncrun.metrics.measured import Array, Layer, Measured
 from ncrun.metrics.metric import Metrics
 from ncrun.metrics.relu_head import layer_inputs, top_layer
-from ncrun.metrics.scan import Head, Split, Spread, scan
-from ncrun.metrics.scatter import ClassMeans, add_by_class, between_directions, class_means, deviations
+from ncrun.metrics.scan import Head, Split, Spread, scan, scan_about
+from ncrun.metrics.scatter import ClassMeans, Held, add_by_class, between_directions, class_means, deviations
 from ncrun.objective import Objective
 from ncrun.theory import Prediction
 
 # Where records have had a level's columns in another order than that of METRICS, from the start.
 BY_ITSELF = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "dnc2", "dnc3", "etf_h", "rank")
-UNSEEN = "needs the features themselves, which a meter does not keep"
+UNSEEN = "needs the features themselves, which are not kept"
 FIRST = {"relu": BY_ITSELF, "tap": BY_ITSELF, "test": ("test_accuracy",)}
 
 
@@ -60,11 +60,16 @@ def training_metrics(
 
 
 def collected_metrics(
-    split: Split, head: Head, objective: Objective, target: Prediction, baseline: Prediction
+    split: Split,
+    head: Head,
+    objective: Objective,
+    target: Prediction,
+    baseline: Prediction,
+    parameters: Iterable[Tensor] = (),
 ) -> tuple[Metrics, dict[str, str]]:
     """Every metric of a linear head from sums that were collected batch by batch, and by column why it is null where a
-    sum for it was not. decay_mode "features". Raises FloatingPointError as `training_metrics` does."""
-    penalty = float(objective.penalty(head.weights, head.bias, (), split.feature_norm_sq))
+    sum for it was not. parameters: as for `training_metrics`, as which it raises FloatingPointError."""
+    penalty = float(objective.penalty(head.weights, head.bias, parameters, split.feature_norm_sq))
     layers = _layers_of(missing(UNSEEN), missing(UNSEEN), head, head, split, target, baseline, penalty)
     absent: dict[str, str] = {}
     row = _with_head_layers(values_at("run", layers[0], absent=absent), layers, absent)
@@ -128,7 +133,7 @@ def transfer_metrics(
             features = (features.to(weight.dtype) @ weight.T).relu()
         head = top_layer(head)
     product = Head([head.suffixes()[0]], head.bias)
-    own, about_train = scan(features, labels, product), scan(features, labels, product, about=train_means)
+    own, about_train = scan_about(Held(features, labels), product, (None, train_means))
     return values_at("test", _transferred(features, labels, own, about_train, product, whole, target))
 
 

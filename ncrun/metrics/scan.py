@@ -1,6 +1,6 @@
 """The one pass over a split's samples, for a whole head at once: what the metrics of its layers are made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,13 @@ from ncrun.metrics.collected import Collected
 from ncrun.metrics.scatter import (
     BetweenDirections,
     ClassMeans,
+    Held,
+    Points,
     add_by_class,
     between_directions,
-    class_means,
     deviations,
+    means_of,
+    rows_of_block,
 )
 
 # Of the K x K numbers of the classes' means a table is kept while it is small (K up to 2,048: 64 MB for both); else
@@ -217,7 +220,17 @@ def scan(
 ) -> Split:
     """One pass over (N, d) features with (N,) labels: everything that needs the samples. about, data_term: see Pass.
     Raises ValueError if a class has no sample."""
-    own = class_means(features, labels, len(head.bias))
-    whole = Pass(own, head, features.dtype, about, data_term)
-    whole.add(features, labels)
-    return whole.split()
+    return scan_about(Held(features, labels), head, (about,), data_term)[0]
+
+
+def scan_about(
+    points: Points, head: Head, about: Sequence[ClassMeans | None], data_term: DataTerm | None = None
+) -> list[Split]:
+    """The same about several class means at once, of points that may not be in memory: they are gone through twice."""
+    own = means_of(points, len(head.bias))
+    passes = [Pass(own, head, points.precision, means, data_term) for means in about]
+    rows = rows_of_block(points.width, len(head.bias), points.device.type == "cuda")
+    for features, labels in points.blocks(rows):
+        for each in passes:
+            each.add(features, labels)
+    return [each.split() for each in passes]

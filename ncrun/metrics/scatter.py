@@ -11,6 +11,7 @@ because the allocator hands every temporary array of that size back to the syste
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,15 +49,61 @@ class ClassMeans:
         return self.means - self.overall if rank else torch.zeros_like(self.means)
 
 
+class Points(Protocol):
+    """(N, d) features of a split with (N,) labels, gone through in their order, as often as need be.
+
+    precision: of the features. width: d. device: where they and the labels are.
+    """
+
+    @property
+    def precision(self) -> torch.dtype: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, d) and (B,), a block after the other; B is a multiple of `rows`, but for the last."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Points that are in memory."""
+
+    features: Tensor
+    labels: Tensor
+
+    @property
+    def precision(self) -> torch.dtype:
+        return self.features.dtype
+
+    @property
+    def width(self) -> int:
+        return self.features.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.features.device
+
+    def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.features, self.labels
+
+
+def rows_of_block(width: int, num_classes: int, on_gpu: bool) -> int:
+    """Of about BLOCK_NUMBERS numbers of (N, width) features, as many for each class counted in where that is more."""
+    width = max(width, num_classes)
+    if on_gpu:
+        return max(GPU_BLOCK_NUMBERS // width, FEWEST_ROWS)
+    return min(max(BLOCK_NUMBERS // width, FEWEST_ROWS), MOST_ROWS)
+
+
 def row_blocks(points: Tensor, num_classes: int = 1) -> Iterator[slice]:
-    """Consecutive parts of the rows of an (N, d) tensor, each of about BLOCK_NUMBERS numbers, as many for each class
-    counted in where that is more."""
-    num_rows, width = len(points), max(points.shape[1], num_classes)
-    rows = min(max(BLOCK_NUMBERS // width, FEWEST_ROWS), MOST_ROWS)
-    if points.is_cuda:
-        rows = max(GPU_BLOCK_NUMBERS // width, FEWEST_ROWS)
-    for start in range(0, num_rows, rows):
-        yield slice(start, min(start + rows, num_rows))
+    """Consecutive parts of the rows of an (N, d) tensor, of `rows_of_block` rows each."""
+    rows = rows_of_block(points.shape[1], num_classes, points.is_cuda)
+    for start in range(0, len(points), rows):
+        yield slice(start, min(start + rows, len(points)))
 
 
 def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,13 +130,24 @@ def add_by_class(sums: Tensor, labels: Tensor, values: Tensor) -> None:
 
 def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMeans:
     """Means of (N, d) features per class and over all samples. Raises ValueError if a class has no sample."""
-    counts = torch.bincount(labels, minlength=num_classes).double()
-    if len(counts) != num_classes or not bool(counts.all()):
-        raise ValueError(f"every class 0..{num_classes - 1} needs a sample; counts are {counts.long().tolist()}")
-    sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
-    for part in row_blocks(features):
-        add_by_class(sums, labels[part], features[part].double())
-    return ClassMeans(counts, sums / counts[:, None], sums.sum(dim=0) / len(features))
+    return means_of(Held(features, labels), num_classes)
+
+
+def means_of(points: Points, num_classes: int) -> ClassMeans:
+    """The same of points that may not be in memory."""
+    counts = torch.zeros(num_classes, dtype=torch.int64, device=points.device)
+    sums = torch.zeros(num_classes, points.width, dtype=torch.float64, device=points.device)
+    for features, labels in points.blocks(rows_of_block(points.width, 1, points.device.type == "cuda")):
+        number = torch.bincount(labels, minlength=num_classes)
+        if len(number) != num_classes:
+            raise ValueError(f"labels: expected 0..{num_classes - 1}, found {len(number) - 1}")
+        counts += number
+        for part in row_blocks(features):
+            add_by_class(sums, labels[part], features[part].double())
+    if not bool(counts.all()):
+        raise ValueError(f"every class 0..{num_classes - 1} needs a sample; counts are {counts.tolist()}")
+    number = counts.double()
+    return ClassMeans(number, sums / number[:, None], sums.sum(dim=0) / number.sum())
 
 
 @dataclass(frozen=True)

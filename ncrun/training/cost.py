@@ -13,8 +13,10 @@ from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.run import LBFGS, Run
 from ncrun.training.gradients import gradients_of
+from ncrun.training.machine import device_of
 from ncrun.training.memory import needed_bytes
 from ncrun.training.program import network_of
+from ncrun.training.streaming import streaming_of
 
 # BatchNorm needs more than one.
 SAMPLES = 2
@@ -24,7 +26,8 @@ SAMPLES = 2
 class Cost:
     """parameters: of the network, a frozen head's too. flop: of the matrix products and convolutions of training once
     through, measuring not counted; where the number of iterations is not known before (lbfgs), of a single one. memory:
-    bytes of parameters, optimiser, training set, and of what one batch's forward pass keeps for the backward pass."""
+    bytes of parameters, optimiser, training set (unless it is streamed), and of what one batch's forward pass keeps for
+    the backward pass."""
 
     parameters: int
     flop: float
@@ -51,7 +54,8 @@ class Costs:
         descent, N = run.descent, run.data.num_samples
         passes = 1 if once else descent.most_epochs
         samples, batch = (1, 1) if run.is_free else (N, descent.batch_size)
-        return Cost(parameters, passes * samples * flop, once, needed_bytes([run]) + batch * kept)
+        streams = streaming_of(run, device_of(run.machine, descent.precision)) is not None
+        return Cost(parameters, passes * samples * flop, once, needed_bytes([run], streams) + batch * kept)
 
 
 def _counted(run: Run) -> tuple[int, float, float]:

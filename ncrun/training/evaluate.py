@@ -6,51 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncrun.data.streamed import StreamedData
 from ncrun.data.tensors import RunData
 from ncrun.metrics.on_targets import target_row, target_transfer
 from ncrun.metrics.relu_head import layer_inputs, top_layer
-from ncrun.metrics.rows import tap_metrics, training_metrics, transfer_metrics
-from ncrun.metrics.scatter import between_directions, class_means
+from ncrun.metrics.rows import collected_metrics, collected_transfer, tap_metrics, training_metrics, transfer_metrics
+from ncrun.metrics.scan import Head, scan_about
+from ncrun.metrics.scatter import ClassMeans, between_directions, class_means, means_of
 from ncrun.models.free_gradient import FreeGradient
 from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
-from ncrun.models.taps import reader_of, tapped
+from ncrun.models.taps import reader_of
 from ncrun.objective import Objective
 from ncrun.theory import Prediction, predict
-from ncrun.training.gradients import tf32
-
-# Activations of more rows leave the cache, and the memory of each would be taken from the system anew.
-FORWARD_ROWS = 512
-
-
-@torch.no_grad()
-@tf32(False)
-def features_of(
-    network: Network | FreeFeatures, images: Tensor, taps: Sequence[str] = ()
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode and the
-    parameters' own precision.
-
-    Raises FloatingPointError if a feature is not finite.
-    """
-    network.eval()
-    whole: dict[str, Tensor] = {}  # by tap, and the features under ""
-    finite = torch.ones((), dtype=torch.bool, device=images.device)
-    for start in range(0, len(images), FORWARD_ROWS):
-        part = slice(start, start + FORWARD_ROWS)
-        if isinstance(network, FreeFeatures):
-            seen = {"": network.features(images[part])}
-        else:
-            found, seen = tapped(network.backbone, images[part], taps)
-            seen[""] = found
-        finite &= torch.isfinite(seen[""]).all()
-        for name, points in seen.items():
-            if name not in whole:
-                whole[name] = points.new_empty(len(images), points.shape[1])
-            whole[name][part] = points
-    if not bool(finite):
-        raise FloatingPointError("the features are not finite")
-    return whole.pop(""), whole
+from ncrun.training.features import StreamedFeatures, features_of
 
 
 class NegativeFeatures(Exception):
@@ -61,7 +30,9 @@ class Evaluator:
     """Measures a network on a run's data against a prediction and its balanced baseline, and the tapped layers of its
     backbone by themselves."""
 
-    def __init__(self, data: RunData, objective: Objective, target: Prediction, taps: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: RunData | StreamedData, objective: Objective, target: Prediction, taps: Sequence[str] = ()
+    ) -> None:
         self.data = data
         self.objective = objective
         self.target = target
@@ -79,13 +50,16 @@ class Evaluator:
 
         Raises FloatingPointError if training diverged, and NegativeFeatures.
         """
-        row = self._on_targets(network) if self.target.problem.targets else self._on_classes(network)
+        if isinstance(self.data, StreamedData):
+            assert isinstance(network, Network)
+            return self._streamed(network, self.data)
+        measured = self._on_targets if self.target.problem.targets else self._on_classes
+        row = measured(network, self.data)
         if isinstance(network, FreeFeatures):
             row["stationarity"] = stationarity(network, self.objective, self.data.train_labels)
         return row
 
-    def _on_classes(self, network: Network | FreeFeatures) -> dict[str, Any]:
-        data = self.data
+    def _on_classes(self, network: Network | FreeFeatures, data: RunData) -> dict[str, Any]:
         features, tapped_layers = features_of(network, data.train_images, self.taps)
         self._check_sign(features)
         head = network.head.in_float64()
@@ -112,8 +86,22 @@ class Evaluator:
                 row["test_accuracy"] = None
         return row
 
-    def _on_targets(self, network: Network | FreeFeatures) -> dict[str, Any]:
-        data, head = self.data, network.head.in_float64()
+    @torch.no_grad()
+    def _streamed(self, network: Network, data: StreamedData) -> dict[str, Any]:
+        """The row of `_on_classes`, from sums over blocks of features in place of all of them."""
+        head = network.head.in_float64()
+        points = StreamedFeatures(network, data.train_images, data.train_labels, data.room)
+        (split,) = scan_about(points, head, (None,), self.objective.data_sum)
+        self._check_sign(torch.tensor(points.smallest))
+        parameters = (parameter.double() for parameter in network.parameters())
+        row, _ = collected_metrics(split, head, self.objective, self.target, self.baseline, parameters)
+        points = StreamedFeatures(network, data.test_images, data.test_labels, data.room)
+        whole = Head([head.suffixes()[0]], head.bias)
+        own, about_train = scan_about(points, whole, (None, split.means))
+        return row | collected_transfer(own, about_train, head, self.target)[0]
+
+    def _on_targets(self, network: Network | FreeFeatures, data: RunData) -> dict[str, Any]:
+        head = network.head.in_float64()
         features, _ = features_of(network, data.train_images)
         self._check_sign(features)
         with torch.no_grad():
@@ -141,24 +129,33 @@ class Evaluator:
         if self.target.problem.targets:
             product = network.head.in_float64().suffixes()[0]
             return {"weight_gram": (product @ product.T).tolist()}
-        features, tapped_layers = features_of(network, self.data.train_images, self.taps)
         head = network.head.in_float64()
-        labels, K = self.data.train_labels, len(head.bias)
-        by_layer = {f"tap.{name}": class_means(points, labels, K) for name, points in tapped_layers.items()}
-        if head.relu:
-            inputs = [class_means(points, labels, K) for points in layer_inputs(features, head)[0]]
-        else:
-            inputs = [class_means(features, labels, K)]
-            for weight in head.weights[:-1]:
-                inputs.append(inputs[-1].mapped(weight))
+        inputs, by_layer = self._means(network, head)
         by_layer |= {f"head.{m}": means for m, means in enumerate(inputs, start=1)}
         weight = (top_layer(head) if head.relu else head).suffixes()[0]
         means = inputs[-1] if head.relu else inputs[0]
-        rank = between_directions(means, features.dtype).rank
+        rank = between_directions(means, network.head.weights[0].dtype).rank
         points = means.gram_input(self.target.problem.centres_means, rank)
         matrices = {"weight_gram": weight @ weight.T, "feature_gram": points @ points.T, "logits": weight @ points.T}
         values = {name: torch.linalg.svdvals(layer.means).tolist() for name, layer in by_layer.items()}
         return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}
+
+    def _means(self, network: Network | FreeFeatures, head: Head) -> tuple[list[ClassMeans], dict[str, ClassMeans]]:
+        """Class means at the input of each layer of the head, and by name those of tapped layers."""
+        data, K = self.data, len(head.bias)
+        if isinstance(data, StreamedData):
+            assert isinstance(network, Network)
+            tapped: dict[str, ClassMeans] = {}
+            inputs = [means_of(StreamedFeatures(network, data.train_images, data.train_labels, 0), K)]
+        else:
+            features, layers = features_of(network, data.train_images, self.taps)
+            tapped = {f"tap.{name}": class_means(points, data.train_labels, K) for name, points in layers.items()}
+            if head.relu:
+                return [class_means(each, data.train_labels, K) for each in layer_inputs(features, head)[0]], tapped
+            inputs = [class_means(features, data.train_labels, K)]
+        for weight in head.weights[:-1]:
+            inputs.append(inputs[-1].mapped(weight))
+        return inputs, tapped
 
 
 def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) -> float | None:

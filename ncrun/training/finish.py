@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
+from ncrun.data.streamed import StreamedImages
 from ncrun.models.network import Network
 from ncrun.objective import Objective
 from ncrun.records import RunDirectory
 from ncrun.run import Descent
 from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.features import in_parts
 from ncrun.training.gradients import tf32
 from ncrun.training.lbfgs import AT_REST, LBFGS
 from ncrun.training.logbook import Logbook
@@ -92,15 +94,14 @@ class FullGradient:
         self._network, self._objective, self._parameters, self._rows = network, objective, parameters, rows
 
     @tf32(False)
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    def __call__(self, images: Tensor | StreamedImages, labels: Tensor) -> tuple[float, Tensor]:
         """images: (N, C, H, W). The gradient is one vector, of the trained parameters one after the other."""
         self._network.eval()
         head = self._network.head
         value = torch.zeros((), dtype=torch.float64, device=images.device)
         gradient = torch.zeros_like(_vector(self._parameters))
-        for start in range(0, len(labels), self._rows):
-            part = slice(start, start + self._rows)
-            features, logits = self._network(images[part])
+        for part, block in in_parts(images, self._rows):
+            features, logits = self._network(block)
             weights = [weight.double() for weight in head.weights]
             bias = None if head.bias is None else head.bias.double()
             every = (parameter.double() for parameter in self._network.parameters())

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ncrun.data.streamed import StreamedImages
 from ncrun.models.network import Network
-from ncrun.training.evaluate import FORWARD_ROWS
+from ncrun.training.features import forward_rows, in_parts
 from ncrun.training.gradients import tf32
 
 # To see in which order a network uses its layers.
@@ -19,7 +20,7 @@ FEW_IMAGES = 2
 
 @torch.no_grad()
 @tf32(False)
-def fix_norms(network: Network, images: Tensor, batch_size: int) -> None:
+def fix_norms(network: Network, images: Tensor | StreamedImages, batch_size: int) -> None:
     """Give every BatchNorm mean and (biased) variance of its inputs over all training images, every layer below it
     having its own already; from then on none uses or collects a batch's.
 
@@ -27,12 +28,11 @@ def fix_norms(network: Network, images: Tensor, batch_size: int) -> None:
     them a single pass fixes one layer after the other; else each takes one. Sums are in float64.
     """
     network.eval()
-    rows = max(batch_size, FORWARD_ROWS)
-    chunks = torch.split(images, rows)
+    rows = max(batch_size, forward_rows(images))
     norms = list(uses_of_norms(network.backbone, images[:FEW_IMAGES]))
-    for together in [norms] if len(chunks) == 1 else [[norm] for norm in norms]:
+    for together in [norms] if len(images) <= rows else [[norm] for norm in norms]:
         handles = [norm.register_forward_pre_hook(_collecting(norm)) for norm in together]
-        for chunk in chunks:
+        for _, chunk in in_parts(images, rows):
             network.backbone(chunk)
         for handle in handles:
             handle.remove()

@@ -113,13 +113,9 @@ def fit(
         set_rates(optimiser, rates)
         if progress.order is None and not descent.is_full_batch:
             progress.order = epoch_order(N, generator)
-        order = None if progress.order is None else progress.order.to(data.train_labels.device)
         if not network.training:  # after measuring; the call visits every module
             network.train()
-        for part in slices[progress.offset :]:
-            images, labels = data.train_images, data.train_labels
-            if order is not None:
-                images, labels = images[order[part]], labels[order[part]]
+        for images, labels in data.batches(progress.order, slices[progress.offset :]):
             if augment:
                 images = augmented(images, augment, generator)
             step(images, labels)

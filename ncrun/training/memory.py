@@ -8,20 +8,19 @@ import torch
 
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError
-from ncrun.memory import machine_memory
 from ncrun.run import LBFGS, Adam, Run
 from ncrun.training.lbfgs import PAIRS
-
-GIGABYTE = 1e9
+from ncrun.training.streaming import GIGABYTE, data_numbers, device_memory, streaming_of
 
 
 def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
     """Raises UserError, with the numbers and what to make smaller, for runs side by side that this machine cannot
     hold. Activations are not counted: what passes may still turn out too large."""
     first = runs[0]
-    parameters, data = num_parameters(first), _data(first)
-    needed = needed_bytes(runs)
-    there = _memory(device)
+    streams = streaming_of(first, device) is not None
+    parameters, data = num_parameters(first), 0 if streams else data_numbers(first)
+    needed = needed_bytes(runs, streams)
+    there = device_memory(device)
     if needed <= there:
         return
     if data > len(runs) * parameters * _copies(first):
@@ -35,10 +34,11 @@ def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
     )
 
 
-def needed_bytes(runs: Sequence[Run]) -> int:
-    """Of runs side by side: parameters, what the optimiser keeps of each, and the training set. No activations."""
+def needed_bytes(runs: Sequence[Run], streams: bool = False) -> int:
+    """Of runs side by side: parameters, what the optimiser keeps of each, and the training set, unless that is
+    streamed. No activations."""
     first = runs[0]
-    numbers = num_parameters(first) * _copies(first) + _data(first)
+    numbers = num_parameters(first) * _copies(first) + (0 if streams else data_numbers(first))
     return len(runs) * numbers * int(getattr(torch, first.descent.dtype).itemsize)
 
 
@@ -59,17 +59,5 @@ def _copies(run: Run) -> int:
     return max(4 if isinstance(optimizer, Adam) else 3, 4 + 2 * PAIRS if run.descent.finish else 0)
 
 
-def _data(run: Run) -> int:
-    """Numbers in the training set as the network sees it."""
-    if not isinstance(run.data, DataRequest):
-        return 0
-    channels, height, width = run.data.image_shape
-    return run.data.num_samples * channels * height * width
-
-
 def _keys_of_data(run: Run) -> str:
     return "counts or dataset.size" if isinstance(run.data, DataRequest) else "counts"
-
-
-def _memory(device: torch.device) -> float:
-    return float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else machine_memory()

@@ -6,13 +6,14 @@ Networks, and free features that settle by L-BFGS, are programs of one.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncrun.data import tensors
+from ncrun.data import streamed, tensors
+from ncrun.data.reader import is_lost_worker
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError, nearest
 from ncrun.models.build import build
@@ -33,7 +34,8 @@ from ncrun.training.finish import finish
 from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.settle import settle
-from ncrun.training.supervise import is_out_of_memory, supervise
+from ncrun.training.streaming import streaming_of
+from ncrun.training.supervise import LOST_WORKER, is_out_of_memory, supervise
 from ncrun.training.trial import IMAGES, try_out
 
 
@@ -59,10 +61,11 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
     refuse_what_is_too_large(runs, device)
     before = next((each.found.environment for each in sittings if each.found.environment), None)
     threads = machine.threads_of(first, before)
+    streaming = streaming_of(first, device)
     machine.prepare(threads)
     dtype = getattr(torch, first.descent.dtype)
     with _refusing_what_does_not_fit(first):
-        evaluators = _evaluators(runs, device, dtype)
+        evaluators = _evaluators(runs, device, dtype, streaming)
         network = _stack([network_of(run) for run in runs]) if several else network_of(first)
         network = machine.placed(network, device, dtype, first.descent.precision)
     check_taps(first, network)
@@ -82,6 +85,8 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
             if together > 1:
                 facts["together"] = together
             checkpoints[n] = Checkpoints(each.record, each.found, environment, together)
+            if streaming is not None:
+                facts["streamed"] = asdict(streaming)
             facts["environment_changes"] = machine.tell_changes(each.record, each.found, environment)
             each.record.begin(each.run.config, each.run.problem, theories[n], facts)
         records = [each.record for each in sittings]
@@ -125,7 +130,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
 
     smaller = "counts or model.width" if first.is_free else "batch_size or model.width"
     smaller += ", or dtype=float32" if first.descent.dtype == "float64" else ""
-    with _followed([each for _, each in trained]):
+    with _followed([each for _, each in trained]), _closed_at_last(evaluators[0].data):
         return supervise(title, [each.record for _, each in trained], smaller, work)
 
 
@@ -146,6 +151,16 @@ def _followed(sittings: Sequence[Sitting]) -> Iterator[None]:
             follower.end()
 
 
+@contextmanager
+def _closed_at_last(data: tensors.RunData | streamed.StreamedData) -> Iterator[None]:
+    """The processes that read streamed images end with the training."""
+    try:
+        yield
+    finally:
+        if isinstance(data, streamed.StreamedData):
+            data.reader.close()
+
+
 def _trained_together(sitting: Sitting, here: int) -> int:
     """How many runs the program has, or had, that trains a run. here: now; it may be that only the end is to be told of
     a run that was killed after its last step, when others of its program had ended."""
@@ -158,6 +173,8 @@ def _refusing_what_does_not_fit(run: Run) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if is_lost_worker(error):
+            raise UserError(f"dataset={run.config['dataset']['name']}: {LOST_WORKER}") from error
         if not is_out_of_memory(error):
             raise
         raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
@@ -173,18 +190,24 @@ def _stack(networks: Sequence[Network | FreeFeatures]) -> FreeFeatures:
     return stacked([network for network in networks if isinstance(network, FreeFeatures)])
 
 
-def _evaluators(runs: Sequence[Run], device: torch.device, dtype: torch.dtype) -> list[Evaluator]:
+def _evaluators(
+    runs: Sequence[Run], device: torch.device, dtype: torch.dtype, streaming: streamed.Streaming | None
+) -> list[Evaluator]:
     """Of each run. Runs that pose the same problem have the same one: a prediction may take seconds."""
     known: dict[Problem, Evaluator] = {}
     for run in runs:
         problem = run.problem
         if problem not in known:
-            data = tensors.load(run.data, device, dtype)
+            if streaming is None:
+                data: tensors.RunData | streamed.StreamedData = tensors.load(run.data, device, dtype)
+            else:
+                assert isinstance(run.data, DataRequest)
+                data = streamed.load(run.data, device, dtype, streaming)
             known[problem] = Evaluator(data, Objective.of(problem), predict(problem), run.taps)
     return [known[run.problem] for run in runs]
 
 
-def check_own(run: Run, device: torch.device, images: Tensor | None = None) -> None:
+def check_own(run: Run, device: torch.device, images: Tensor | streamed.StreamedImages | None = None) -> None:
     """Try a stranger's network out, on some of the run's images; left out: on random ones of their shape.
 
     Raises UserError for one that cannot be trained.
@@ -199,7 +222,7 @@ def check_own(run: Run, device: torch.device, images: Tensor | None = None) -> N
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         network = network_of(run).to(device=device, dtype=dtype)
         assert isinstance(network, Network)
-        try_out(run, run.model, network, images)
+        try_out(run, run.model, network, images[:IMAGES])
 
 
 def check_taps(run: Run, network: Network | FreeFeatures) -> None:

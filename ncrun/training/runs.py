@@ -4,7 +4,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from ncrun.data import tensors
+from ncrun.data import streamed, tensors
+from ncrun.data.request import DataRequest
 from ncrun.losses import Loss, loss_of
 from ncrun.records import RunDirectory
 from ncrun.run import LBFGS, Job, Run
@@ -15,6 +16,7 @@ from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.optimisers import StepRule
 from ncrun.training.program import Sitting, check_own, check_taps, network_of, train_program
 from ncrun.training.restarts import Restarts, how_it_diverged
+from ncrun.training.streaming import streaming_of
 from ncrun.training.supervise import supervise
 
 # What the runs of one program may differ in, besides their rates, and counts that have the same sum and number.
@@ -79,7 +81,12 @@ def check(job: Job, of_data: bool = True) -> None:
     for run in job.runs:
         RunDirectory(run.directory, run.identity).state()
     if of_data:
-        tensors.check(first.data)
+        streaming = streaming_of(first, device)
+        if streaming is None:
+            tensors.check(first.data)
+        else:
+            assert isinstance(first.data, DataRequest)
+            streamed.check(first.data, streaming)
     if first.taps:
         check_taps(first, network_of(first))
     check_own(first, device)

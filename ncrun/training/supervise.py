@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ncrun.data.reader import is_lost_worker
 from ncrun.errors import UserError
 from ncrun.records import RunDirectory
 from ncrun.records.lock import LockLost
@@ -19,6 +20,9 @@ from ncrun.training.evaluate import NegativeFeatures
 from ncrun.training.logbook import Diverged
 from ncrun.training.loop import Interrupted
 
+LOST_WORKER = (
+    "a process that reads images was killed; where memory ran out, stream_workers or stream_cache can be smaller"
+)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Slurm's warning
 
 
@@ -79,6 +83,8 @@ def _reason(error: BaseException, smaller: str) -> str | None:
     if isinstance(error, OSError):
         file = f" ({Path(str(error.filename)).name})" if error.filename else ""
         return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
+    if is_lost_worker(error):
+        return f"{LOST_WORKER}; the same command continues"
     return f"out of memory; try a smaller {smaller}" if is_out_of_memory(error) else None
 
 

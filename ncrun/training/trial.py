@@ -22,13 +22,13 @@ PASSES = 5
 
 
 def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
-    """network: one that will not be trained, in the training's dtype. images: some of the run's, on its device. What
+    """network: one that will not be trained, in the training's dtype. images: a few of the run's, on its device. What
     draws at random does so from torch's random state.
 
     Raises UserError: for output that is no features, a sign that is not the one theory was asked about, evaluation that
     draws at random or lets one image decide another's features, and parameters that no gradient reaches.
     """
-    images, where = images[:IMAGES], spec.where
+    where = spec.where
     with tf32(False):
         network.eval()
         with torch.no_grad(), calling(where, forward_words(images)):

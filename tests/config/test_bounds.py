@@ -147,7 +147,7 @@ def test_the_longest_training_takes_no_memory_for_its_epochs() -> None:
 def test_what_no_memory_holds_is_refused_before_it_is_taken(
     typed: str, start: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ncrun.training.memory._memory", lambda device: 16e9)
+    monkeypatch.setattr("ncrun.training.memory.device_memory", lambda device: 16e9)
     line = refused("train", *(["-m"] if "restarts" in typed else []), "device=cpu", *typed.split())
     assert start in line
     assert line.endswith("this machine has 16 GB of memory")

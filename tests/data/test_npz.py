@@ -8,8 +8,8 @@ import torch
 from conftest import Refused, RunOf
 from own_files import arrays, loaded, standardised, with_test, write_npz
 
+from ncrun.data.moments import channel_moments
 from ncrun.data.sources.npz import Npz
-from ncrun.data.splits import channel_moments
 from ncrun.errors import UserError
 
 
@@ -74,10 +74,10 @@ def test_moments_of_more_than_one_block(dtype: str) -> None:
     """1e-13: float64 sums of ten thousand numbers of order 1."""
     images = np.random.default_rng(0).integers(0, 256, (2500, 2, 2, 2)).astype(dtype)
     images[:, 1] = 9
-    mean, std = channel_moments(images, 255.0)
+    found = channel_moments(lambda: iter(np.array_split(images, 7)), images.dtype, 255.0)
     wanted = images.astype(np.float64) / 255
-    assert np.allclose(mean, wanted.mean(axis=(0, 2, 3)), rtol=0, atol=1e-13)
-    assert np.allclose(std, [wanted[:, 0].std(), 1], rtol=0, atol=1e-13)
+    assert np.allclose(found.mean, wanted.mean(axis=(0, 2, 3)), rtol=0, atol=1e-13)
+    assert np.allclose(found.std, [wanted[:, 0].std(), 1], rtol=0, atol=1e-13)
 
 
 def test_npz_sizes_channels_and_choices(run_of: RunOf, tmp_path: Path) -> None:

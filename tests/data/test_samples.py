@@ -8,7 +8,7 @@ import torch
 from conftest import RunOf
 
 from ncrun.data.batches import batch_slices, epoch_order
-from ncrun.data.splits import LabelledImages, of_classes
+from ncrun.data.splits import of_classes
 from ncrun.data.subset import choose_indices, indices_hash, shuffled_labels
 from ncrun.data.tensors import load
 
@@ -114,11 +114,9 @@ def test_random_labels_are_the_training_splits_only(run_of: RunOf) -> None:
 
 
 def test_chosen_classes_are_labelled_by_their_place() -> None:
-    images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
-    split = LabelledImages(images, np.array([0, 1, 2, 3, 2, 0]))
-    chosen = of_classes(split, [2, 0])
-    assert chosen.labels.tolist() == [1, 0, 0, 1]
-    assert chosen.images.ravel().tolist() == [0, 2, 4, 5]
-    assert of_classes(split, None) is split
-    assert of_classes(split, [0, 9]).labels.tolist() == [0, 0]  # a class that this split does not have
-    assert of_classes(LabelledImages(images[:0], split.labels[:0]), [0, 9]).labels.tolist() == []
+    labels = np.array([0, 1, 2, 3, 2, 0])
+    rows, placed = of_classes(labels, [2, 0])
+    assert (rows.tolist(), placed.tolist()) == ([0, 2, 4, 5], [1, 0, 0, 1])
+    assert [each.tolist() for each in of_classes(labels, None)] == [list(range(6)), labels.tolist()]
+    assert of_classes(labels, [0, 9])[1].tolist() == [0, 0]  # a class that this split does not have
+    assert of_classes(labels[:0], [0, 9])[1].tolist() == []

@@ -75,7 +75,7 @@ def of_one_batch(network: Network, images: Tensor) -> list[tuple[Tensor, Tensor]
 def test_statistics_are_those_of_the_whole_training_set(
     name: str, rows_at_once: int, run_of: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ncrun.training.fixed_norms.FORWARD_ROWS", 1)
+    monkeypatch.setattr("ncrun.training.fixed_norms.forward_rows", lambda images: 1)
     network, evaluator = a_network(run_of(*SMALL, *NETWORKS[name], "dtype=float64"))
     images = evaluator.data.train_images
     before = statistics(network)

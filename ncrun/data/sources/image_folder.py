@@ -1,6 +1,7 @@
 """A folder of images in torchvision's ImageFolder layout, one sub-folder for each class. Torch-free."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import ClassVar, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncrun.data.image_files import SUFFIXES, NoImage, add_to_digest, image_paths, pixels
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages
+from ncrun.data.stored import Stored
 from ncrun.errors import UserError
 
 Listing = dict[str, list[Path]]
@@ -76,8 +79,12 @@ class FolderOfImages:
         return content.hexdigest()
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        train, test = self._files
-        return self._read(train), self._read(test)
+        train, test = (LabelledImages(split.whole(), split.labels) for split in self.stored())
+        return train, test
+
+    def stored(self) -> tuple[Stored, Stored]:
+        train, test = (self._stored(listing) for listing in self._files)
+        return train, test
 
     @cached_property
     def _files(self) -> tuple[Listing, Listing]:
@@ -128,13 +135,11 @@ class FolderOfImages:
                 self._refuse(f"{inside}class folder {name}/ holds no image ({', '.join(SUFFIXES)})")
         return listing
 
-    def _read(self, listing: Listing) -> LabelledImages:
-        files = [path for files in listing.values() for path in files]
-        images = np.empty((len(files), self.channels, self.size, self.size), dtype=np.uint8)
-        for i, path in enumerate(files):
-            with self._naming(path):
-                images[i] = pixels(path, self.size, self.channels)
-        return LabelledImages(images, np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()]))
+    def _stored(self, listing: Listing) -> "StoredFiles":
+        labels = np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()])
+        names = [os.fsencode(path.relative_to(self.path)) for files in listing.values() for path in files]
+        shape = (self.channels, self.size, self.size)
+        return StoredFiles(labels, shape, np.dtype(np.uint8), self.path, np.array(names))
 
     def _refuse_other_text(self, paths: Sequence[Path]) -> None:
         for path in paths:
@@ -145,13 +150,37 @@ class FolderOfImages:
     @contextmanager
     def _naming(self, path: Path) -> Iterator[None]:
         """Say which image, or folder of them, it is."""
-        try:
+        with _naming(self.path, path.relative_to(self.path)):
             yield
-        except NoImage as error:
-            raise UserError(f"dataset.path={self.path}: {path.relative_to(self.path)} {error}") from error
 
     def _refuse(self, reason: str) -> NoReturn:
         refuse(self.path, reason)
+
+
+@dataclass(frozen=True)
+class StoredFiles(Stored):
+    """The images of a split. names: (N,), of the files below the root, in one array of bytes: a million Python objects
+    would be copied to every process that looks at them."""
+
+    root: Path
+    names: NDArray[np.bytes_]
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        channels, size, _ = self.shape
+        images = np.empty((len(rows), *self.shape), np.uint8)
+        for i, row in enumerate(rows):
+            name = Path(os.fsdecode(self.names[row]))
+            with _naming(self.root, name):
+                images[i] = pixels(self.root / name, size, channels)
+        return images
+
+
+@contextmanager
+def _naming(root: Path, name: Path) -> Iterator[None]:
+    try:
+        yield
+    except NoImage as error:
+        raise UserError(f"dataset.path={root}: {name} {error}") from error
 
 
 def _folders(root: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 numbers in the labels' place. Torch-free."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ncrun.data.array_file import ArrayFile, NoArrays
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
-from ncrun.data.splits import HELD_OUT, LabelledImages, hold_out
+from ncrun.data.splits import HELD_OUT, LabelledImages, held_out, hold_out
+from ncrun.data.stored import Stored
 from ncrun.targets import LARGEST_TARGET, MOST_OUTPUTS, Targets
 
 IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
@@ -93,6 +94,35 @@ class NpzFile:
         assert self.facts  # all headers and labels are checked
         train = self._split("train")
         return (train, self._split("test")) if self._has_test else hold_out(train)
+
+    def stored(self) -> tuple[Stored, Stored] | None:
+        """Of labelled images that lie in the file as they are: numpy.savez puts them there so, numpy.savez_compressed
+        does not."""
+        assert self.facts
+        if self._has_targets:
+            return None
+        train = self._stored("train")
+        if train is None:
+            return None
+        if self._has_test:
+            test = self._stored("test")
+            return None if test is None else (train, test)
+        is_test = held_out(train.labels)
+        return train.where(~is_test), train.where(is_test)
+
+    def _stored(self, split: str) -> "StoredArray | None":
+        shape, dtype = self._image_header(split)
+        try:
+            start = self._file.position(f"{split}_images")
+        except NoArrays as error:
+            self._refuse(str(error))
+        if start is None:
+            return None
+        labels = self._labels(split)
+        native = dtype.newbyteorder("=")
+        return StoredArray(
+            labels, _planes(shape), native, self.path, split, dtype, shape[1:], start, np.arange(len(labels))
+        )
 
     @cached_property
     def _headers(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -191,16 +221,8 @@ class NpzFile:
 
     def _split(self, split: str) -> LabelledImages:
         images = self._array(f"{split}_images")
-        if images.dtype != np.uint8:
-            finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
-            if not finite.all():
-                self._refuse(f"{split}_images: sample {int(np.argmin(finite))} holds a number that is not finite")
-            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch knows no other
-        if images.ndim == 4:
-            images = images.transpose(0, 3, 1, 2)
-        shaped = images.reshape(len(images), *_planes(self._headers[f"{split}_images"][0]))
         labels = self._targets(split) if self._has_targets else self._labels(split)
-        return LabelledImages(np.ascontiguousarray(shaped), labels)
+        return LabelledImages(_as_planes(images, self.path, split, np.arange(len(images))), labels)
 
     def _array(self, name: str) -> NDArray[Any]:
         try:
@@ -210,6 +232,52 @@ class NpzFile:
 
     def _refuse(self, reason: str) -> NoReturn:
         refuse(self.path, reason)
+
+
+@dataclass(frozen=True)
+class StoredArray(Stored):
+    """Images of an array in an .npz file that are read from it one by one. split: train or test. in_file, of_sample:
+    what the array's header says of a number, and of the shape of a sample. start: of the array, in bytes. at: (N,), the
+    sample's number in the array."""
+
+    path: Path
+    split: str
+    in_file: np.dtype[Any]
+    of_sample: tuple[int, ...]
+    start: int
+    at: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> "StoredArray":
+        """Some of the samples. chosen: (N,)."""
+        return replace(self, labels=self.labels[chosen], at=self.at[chosen])
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        images = np.empty((len(rows), *self.of_sample), self.in_file)
+        size = images.nbytes // max(1, len(rows))
+        try:
+            with self.path.open("rb") as file:
+                for image, which in zip(images, self.at[rows], strict=True):
+                    file.seek(self.start + int(which) * size)
+                    if file.readinto(image) != size:
+                        refuse(self.path, f"{self.split}_images is damaged: ends before sample {which}")
+        except OSError as error:
+            refuse(self.path, f"cannot be read ({error.strerror})")
+        return _as_planes(images, self.path, self.split, self.at[rows])
+
+
+def _as_planes(images: NDArray[Any], path: Path, split: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """(N, C, H, W), of native byte order. numbers: of the samples in the file. Raises UserError for one that is not
+    finite."""
+    if images.dtype != np.uint8:
+        finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+        if not finite.all():
+            which = int(numbers[np.argmin(finite)])
+            refuse(path, f"{split}_images: sample {which} holds a number that is not finite")
+        images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch knows no other
+    planes = _planes(images.shape)
+    if images.ndim == 4:
+        images = images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(images.reshape(len(images), *planes))
 
 
 def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 from ncrun.data.source import DataSetFacts, Source
 from ncrun.data.splits import LabelledImages
+from ncrun.data.stored import Stored
 from ncrun.errors import UserError
 
 
@@ -24,6 +25,8 @@ class Reader(Protocol):
     def digest(self) -> str: ...
 
     def read(self) -> tuple[LabelledImages, LabelledImages]: ...
+
+    def stored(self) -> tuple[Stored, Stored] | None: ...
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class OwnData(Source):
     def read(self, folder: Path) -> tuple[LabelledImages, LabelledImages]:
         """From its own place, not from the folder of data sets."""
         return opened(self, self.place).read()
+
+    def stored(self, folder: Path) -> tuple[Stored, Stored] | None:
+        return opened(self, self.place).stored()
 
 
 @cache

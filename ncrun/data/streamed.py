@@ -1,0 +1,168 @@
+"""The data of a run that stay on the disk: what `ncrun.data.tensors` holds, read as it is needed, to the same bits."""
+
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ncrun.data.reader import Reader, Rows
+from ncrun.data.remembered import moments_of
+from ncrun.data.request import DataRequest
+from ncrun.data.source import DataSetFacts
+from ncrun.data.stored import Stored
+from ncrun.data.subset import chosen, refuse_too_few, sizes
+from ncrun.data.tensors import normalise
+from ncrun.errors import UserError
+
+# Samples that a process reads at once: few, so that the first ones come soon, and little waits in memory.
+PIECE = 32
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """cache: bytes of images, as they come from the disk, that are kept. workers: processes that read; 0: none.
+    features: bytes on the device that features may take while they are measured."""
+
+    cache: int
+    workers: int
+    features: int
+
+
+class StreamedImages:
+    """Normalised images (N, C, H, W) that are put on the device as they are asked for.
+
+    Of the first ones that are read so many are kept as the room allows, spread evenly over the split: the order of an
+    epoch is random, so that no choice would be met more often.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        split: int,
+        rows: Rows,
+        facts: DataSetFacts,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+        room: int,
+    ) -> None:
+        """rows: (N,), the samples' numbers in the split. room: bytes that may be kept."""
+        self._reader, self._split, self._rows = reader, split, rows
+        self._facts, self.device, self._dtype = facts, device, dtype
+        self.shape = (len(rows), *shape)
+        stored = reader.splits[split]
+        size = stored.dtype.itemsize * int(np.prod(stored.shape))
+        self._slots = min(len(rows), room // size)
+        self._kept = np.empty((self._slots, *stored.shape), stored.dtype)  # no memory is taken before it is written
+        self._is_kept = np.zeros(len(rows), dtype=bool)
+
+    @property
+    def bytes_kept(self) -> int:
+        """When all that may be kept is."""
+        return self._kept.nbytes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """A few, at once. Raises UserError for those that cannot be read."""
+        return self._normalised(self._stored.read(self._rows[part]))
+
+    def batches(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """Those of each part in turn; while one is used, the next are read. parts: numbers from 0 to N-1. Raises
+        OSError for what can no longer be read."""
+        lacking = [np.flatnonzero(~self._is_kept[part]) for part in parts]
+        pieces = [
+            part[places[start : start + PIECE]]
+            for part, places in zip(parts, lacking, strict=True)
+            for start in range(0, len(places), PIECE)
+        ]
+        arriving = _of_disk(self._reader.read(self._split, [self._rows[piece] for piece in pieces]))
+        for part, places in zip(parts, lacking, strict=True):
+            images = np.empty((len(part), *self._stored.shape), self._stored.dtype)
+            had = np.ones(len(part), dtype=bool)
+            had[places] = False
+            images[had] = self._kept[self._slot(part[had])]
+            for start in range(0, len(places), PIECE):
+                images[places[start : start + PIECE]] = next(arriving)
+            self._keep(part[places], images[places])
+            yield self._normalised(images)
+
+    @property
+    def _stored(self) -> Stored:
+        return self._reader.splits[self._split]
+
+    def _slot(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return numbers * self._slots // len(self)
+
+    def _keep(self, numbers: NDArray[np.int64], images: NDArray[Any]) -> None:
+        has_slot = self._slot(numbers + 1) > self._slot(numbers)
+        self._kept[self._slot(numbers[has_slot])] = images[has_slot]
+        self._is_kept[numbers[has_slot]] = True
+
+    def _normalised(self, images: NDArray[Any]) -> Tensor:
+        return normalise(images, self._facts, self.shape[1:], self.device, self._dtype)
+
+
+def _of_disk(arriving: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """All samples were read before the training began, so what cannot be read now is the disk's fault."""
+    try:
+        yield from arriving
+    except UserError as error:
+        raise OSError(errno.EIO, str(error)) from error
+
+
+@dataclass(frozen=True)
+class StreamedData:
+    """As `ncrun.data.tensors.RunData`, with a test split always. reader: to be closed at the end. room: bytes that
+    features may take."""
+
+    train_images: StreamedImages
+    train_labels: Tensor
+    test_images: StreamedImages
+    test_labels: Tensor
+    index_hash: str
+    reader: Reader
+    room: int
+
+    def batches(self, order: Tensor | None, parts: Sequence[slice]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of consecutive parts of an order of the training samples."""
+        assert order is not None
+        numbers, labels = order.numpy(), self.train_labels[order.to(self.train_labels.device)]
+        images = self.train_images.batches([numbers[part] for part in parts])
+        yield from zip(images, (labels[part] for part in parts), strict=True)
+
+
+def load(request: DataRequest, device: torch.device, dtype: torch.dtype, streaming: Streaming) -> StreamedData:
+    """Choose samples, and look at all of them once, unless that was done before. Raises UserError as
+    `ncrun.data.tensors.load` does."""
+    train, test = _stored(request)
+    taken = chosen(request, train.labels, test.labels)
+    facts, splits = request.source.facts, (train, test)
+    if facts.mean is None:
+        facts = facts.normalised(moments_of(request.source, splits, streaming.workers))
+    reader = Reader(splits, streaming.workers)
+    shape = request.image_shape
+    images = StreamedImages(reader, 0, taken.train_rows, facts, shape, device, dtype, streaming.cache)
+    room = streaming.cache - images.bytes_kept
+    test_images = StreamedImages(reader, 1, taken.test_rows, facts, shape, device, dtype, room)
+    labels, test_labels = (torch.from_numpy(each).to(device) for each in (taken.train_labels, taken.test_labels))
+    return StreamedData(images, labels, test_images, test_labels, taken.index_hash, reader, streaming.features)
+
+
+def check(request: DataRequest, streaming: Streaming) -> None:
+    """Raise what `load` would raise."""
+    splits = _stored(request)
+    refuse_too_few(request, *(sizes(split.labels) for split in splits))
+    moments_of(request.source, splits, streaming.workers)
+
+
+def _stored(request: DataRequest) -> tuple[Stored, Stored]:
+    splits = request.source.stored(request.folder)
+    assert splits is not None
+    return splits

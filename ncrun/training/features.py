@@ -1,0 +1,113 @@
+"""A network's features in evaluation mode: of images in memory all at once, of streamed ones a block at a time."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncrun.data.streamed import StreamedImages
+from ncrun.models.free_model import FreeFeatures
+from ncrun.models.network import Network
+from ncrun.models.taps import tapped
+from ncrun.training.gradients import tf32
+
+# Activations of more rows leave the cache, and the memory of each would be taken from the system anew. Of large images
+# fewer go through at once, for it is activations that take the memory then.
+FORWARD_ROWS, FEWEST_ROWS = 512, 32
+FORWARD_NUMBERS = 2**21
+
+
+@torch.no_grad()
+@tf32(False)
+def features_of(
+    network: Network | FreeFeatures, images: Tensor | StreamedImages, taps: Sequence[str] = ()
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode and the
+    parameters' own precision.
+
+    Raises FloatingPointError if a feature is not finite.
+    """
+    network.eval()
+    whole: dict[str, Tensor] = {}  # by tap, and the features under ""
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    for part, block in in_parts(images, forward_rows(images)):
+        if isinstance(network, FreeFeatures):
+            seen = {"": network.features(block)}
+        else:
+            found, seen = tapped(network.backbone, block, taps)
+            seen[""] = found
+        finite &= torch.isfinite(seen[""]).all()
+        for name, points in seen.items():
+            if name not in whole:
+                whole[name] = points.new_empty(len(images), points.shape[1])
+            whole[name][part] = points
+    if not bool(finite):
+        raise FloatingPointError("the features are not finite")
+    return whole.pop(""), whole
+
+
+class StreamedFeatures:
+    """Features of streamed images, as points whose sums are taken (ncrun.metrics.scatter.Points). They are held after
+    the first time where they may take that room; else the images go through the network each time.
+
+    labels: (N,). room: bytes on the device.
+    """
+
+    def __init__(self, network: Network, images: StreamedImages, labels: Tensor, room: int) -> None:
+        self._network, self._images, self._labels = network, images, labels
+        weight = network.head.weights[0]
+        self.precision, self.width, self.device = weight.dtype, weight.shape[1], images.device
+        self._may_hold = len(images) * self.width * weight.element_size() <= room
+        self._held: Tensor | None = None
+        self.smallest = float("inf")
+
+    def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of exactly so many rows each, so that what is added up of them is added up in the order in which it would be
+        in memory. Raises FloatingPointError if a feature is not finite."""
+        if self._held is not None:
+            yield self._held, self._labels
+            return
+        number = len(self._images) if self._may_hold else 0
+        held = torch.empty(number, self.width, dtype=self.precision, device=self.device)
+        waiting: list[Tensor] = []
+        at = 0
+        for part, features in self._forward():
+            if self._may_hold:
+                held[part] = features
+            waiting.append(features)
+            is_last = part.stop == len(self._images)
+            while sum(map(len, waiting)) >= rows or (is_last and waiting):
+                whole = torch.cat(waiting)
+                yield whole[:rows], self._labels[at : at + rows]
+                at += rows
+                waiting = [whole[rows:]] if len(whole) > rows else []
+        if self._may_hold:
+            self._held = held
+
+    def _forward(self) -> Iterator[tuple[slice, Tensor]]:
+        self._network.eval()
+        for part, block in in_parts(self._images, forward_rows(self._images)):
+            with torch.no_grad(), tf32(False):
+                features: Tensor = self._network.backbone(block)
+            smallest, largest = (float(end) for end in features.aminmax())
+            if not (abs(smallest) < float("inf") and abs(largest) < float("inf")):  # also where one is NaN
+                raise FloatingPointError("the features are not finite")
+            self.smallest = min(self.smallest, smallest)
+            yield part, features
+
+
+def forward_rows(images: Tensor | StreamedImages) -> int:
+    """How many go through a network at once. As many whether they are streamed or not: how many decides the last bits
+    of the features."""
+    return min(FORWARD_ROWS, max(FEWEST_ROWS, FORWARD_NUMBERS // max(1, prod(images.shape[1:]))))
+
+
+def in_parts(images: Tensor | StreamedImages, rows: int) -> Iterator[tuple[slice, Tensor]]:
+    """So many consecutive images at a time, and where they are."""
+    parts = [slice(start, min(start + rows, len(images))) for start in range(0, len(images), rows)]
+    if isinstance(images, Tensor):
+        yield from ((part, images[part]) for part in parts)
+    else:
+        yield from zip(parts, images.batches([np.arange(part.start, part.stop) for part in parts]), strict=True)
