@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ncrun.errors import UserError
+
+if TYPE_CHECKING:
+    from ncrun.figures.page import Page
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,6 +23,24 @@ def add_runs(parser: Parser) -> None:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, .zip archives, or folders that hold some"
     )
+
+
+def add_page(parser: Parser) -> None:
+    """How pictures are printed: what `page_of` reads."""
+    page = parser.add_argument_group("the page")
+    page.add_argument("--width", metavar="WIDTH", help="column, text (5.5 in) or a number of inches")
+    page.add_argument("--venue", metavar="VENUE", help="sizes and type of neurips, icml, iclr, jmlr, aistats, ...")
+    page.add_argument("--type", metavar="TYPE", help="sans or serif; left out: serif where there is a venue")
+    page.add_argument("--format", metavar="FORMATS", help="some of png, pdf, svg, pgf (png,pdf)")
+    page.add_argument("--caption", action="store_true", help="all of the caption in the PNG, too")
+
+
+def page_of(options: argparse.Namespace) -> "Page":
+    """The page that is asked for. Raises UserError."""
+    from ncrun.figures import page
+
+    said = {key: getattr(options, key) for key in page.CHOICES if getattr(options, key)}
+    return page.page_of(said | ({"caption": "true"} if options.caption else {}), "--")
 
 
 def following(word: str, before: str, options: Mapping[str, Sequence[str]], words: Sequence[str] = ()) -> list[str]:

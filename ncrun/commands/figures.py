@@ -1,10 +1,10 @@
 """`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ncrun.commands.arguments import Parser, following
+from ncrun.commands.arguments import Parser, add_page, following, page_of
 from ncrun.commands.changed import warn_of_changed
 from ncrun.config import extensions
 from ncrun.config.experiments import SCALES, own_recipes, recipe
@@ -14,6 +14,7 @@ from ncrun.engines.telling import Telling
 from ncrun.engines.workers import Ended, train_in_workers
 from ncrun.errors import UserError, nearest
 from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels, saving
+from ncrun.figures.page import CHOICES, Page
 from ncrun.records.paper_table import write_tables
 from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
@@ -21,6 +22,14 @@ from ncrun.training.cores import available_cores
 
 # Runs of an experiment up to which its figure is redrawn after each.
 REDRAWN_UP_TO = 12
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where pictures go, and the page that they are drawn for."""
+
+    folder: Path
+    page: Page
 
 
 def figures(arguments: Sequence[str]) -> int:
@@ -51,6 +60,7 @@ def figures(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--extend", action="append", default=[], metavar="FILE", help="your own file of losses, models, figures, ..."
     )
+    add_page(parser)
     options = parser.parse_args(list(arguments))
     typed = extensions.extended([f"extend=[{','.join(options.extend)}]"] if options.extend else [])
     if options.list:
@@ -63,18 +73,19 @@ def figures(arguments: Sequence[str]) -> int:
     names = options.names or _core()
     for name in names:
         _check_name(name)
-    panels.use_style()
+    out = Out(options.out, page_of(options))
+    panels.use_style(out.page.rc)
     if options.source is not None:
         if options.seeds > 1:
             raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed that it finds")
-        return _redraw(names, options.scale, options.source, options.out)
+        return _redraw(names, options.scale, options.source, out)
     jobs = options.jobs or (1 if options.scale == "paper" else available_cores())
     trained = [name for name in names if name not in FROM_THEORY]
     needed = [job for name in trained for need in recipe(name).needs for job in plan(need, options.scale, more=typed)]
     if _train(_in_order([job for job in needed if job.summary is None]), jobs):
         return 1
     planned = [job for name in trained for job in plan(name, options.scale, options.seeds, typed)]
-    return _train_and_draw(names, options.scale, planned, options.out, jobs)
+    return _train_and_draw(names, options.scale, planned, out, jobs)
 
 
 def _list() -> None:
@@ -89,7 +100,12 @@ def _list() -> None:
 
 def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell: names of figures, and options."""
-    options = {"--scale": SCALES, **dict.fromkeys(("--from", "--out", "--jobs", "--seeds", "--list", "--extend"), ())}
+    page = {f"--{key}": () if key == "caption" else choices for key, choices in CHOICES.items()}
+    options = {
+        "--scale": SCALES,
+        **page,
+        **dict.fromkeys(("--from", "--out", "--jobs", "--seeds", "--list", "--extend"), ()),
+    }
     return following(word, before, options, list(drawn_experiments()))
 
 
@@ -115,7 +131,7 @@ def _check_name(name: str) -> None:
         raise UserError(f"{name}: no such figure; the figures are {', '.join(names)}{nearest(name, names)}")
 
 
-def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
+def _redraw(names: Sequence[str], scale: str, source: Path, out: Out) -> int:
     if not source.is_dir() and not is_archive(source):
         raise UserError(f"--from={source}: no such folder, nor a .zip archive")
     records = find_records(source)
@@ -132,7 +148,7 @@ def _redraw(names: Sequence[str], scale: str, source: Path, out: Path) -> int:
     return 0
 
 
-def _train_and_draw(names: Sequence[str], scale: str, planned: Sequence[PlannedJob], out: Path, jobs: int) -> int:
+def _train_and_draw(names: Sequence[str], scale: str, planned: Sequence[PlannedJob], out: Out, jobs: int) -> int:
     missing = _in_order([run for run in planned if run.summary is None])
     if len(missing) < len(planned):
         print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
@@ -195,7 +211,7 @@ def _is_worth_drawing(experiment: str, left: Sequence[PlannedJob], planned: Sequ
     return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
 
 
-def _draw_finished(name: str, scale: str, planned: Sequence[PlannedJob], out: Path) -> None:
+def _draw_finished(name: str, scale: str, planned: Sequence[PlannedJob], out: Out) -> None:
     _draw(name, scale, _finished(name, planned), out)
 
 
@@ -208,31 +224,31 @@ def _scale_of(name: str, scale: str) -> str:
     return scale if name in FROM_THEORY else recipe(name).scale(scale)
 
 
-def _draw(name: str, scale: str, records: Sequence[Record], out: Path) -> None:
+def _draw(name: str, scale: str, records: Sequence[Record], out: Out) -> None:
     if name in FROM_THEORY:
-        png, *_ = saving.save(FROM_THEORY[name](), out / name)
-        print(f"drew {png}", flush=True)
+        first, *_ = saving.save(FROM_THEORY[name](), out.folder / name, out.page)
+        print(f"drew {first}", flush=True)
         return
     found = recipe(name)
     # Older records do not hold their experiment's words.
     captioned = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in records]
     for number, key in enumerate(found.figures):
         drawing = DRAWINGS[key]
-        target = out / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
+        target = out.folder / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
         try:
-            png, *_ = saving.save(drawing.of(captioned), target)
+            first, *_ = saving.save(drawing.of(captioned), target, out.page)
         except UserError as error:  # what the records lack; the other drawings do not need it
-            print(f"left out {target}.png: {error}", flush=True)
+            print(f"left out {target}: {error}", flush=True)
             continue
-        print(f"drew {png}", flush=True)
+        print(f"drew {first}", flush=True)
 
 
-def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Path) -> None:
+def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Out) -> None:
     """One table of final numbers for each paper, of all its experiments that were drawn."""
     by_paper: dict[str, list[Record]] = {}
     for name, records in drawn.items():
         by_paper.setdefault(name.split("/")[0], []).extend(records)
     for paper, records in by_paper.items():
         if records:
-            written = write_tables(records, out / paper / f"table-{scale}")
+            written = write_tables(records, out.folder / paper / f"table-{scale}")
             print(f"wrote {written[0]}", flush=True)

@@ -10,6 +10,7 @@ from ncrun.commands.changed import warn_of_changed
 from ncrun.config.schema import known_keys
 from ncrun.errors import UserError, nearest
 from ncrun.figures import DRAWINGS
+from ncrun.figures.page import CHOICES, FORMATS, Page, page_of
 from ncrun.figures.plot_lines import TIMES, Request
 from ncrun.metrics import METRICS
 from ncrun.records.groups import OPENED, gather
@@ -28,16 +29,23 @@ RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG a
                      measured value is drawn over it (also factor, of runs with path=[...])
   hue=head.depth     the configuration keys that choose a colour; left out: those that tell the runs apart
   style=loss         those that choose a line style
-  out=plot.png       where to write the picture
+  out=plot.png       where to write the picture; beside it goes its caption, plot.caption.tex
   logx=true|false, logy=true|false
                      left out: logarithmic where all values are positive and span more than a factor of ten
 
 Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line. Dashed is
 what theory predicts for exactly these runs, dotted the distance to its prediction for equal class counts.
 
+For a paper (a section of docs/plots.md):
+  width=text         column, text (5.5 in) or a number of inches
+  venue=neurips      sizes and type of neurips, icml, iclr, jmlr, aistats, ...
+  type=sans          sans or serif; left out: serif where there is a venue
+  format=png,pdf     some of png, pdf, svg, pgf
+  caption=true       all of the caption in the PNG, too
+
 kind= draws finished runs as the papers' figures do. The kinds are
 """
-OPTIONS = ("kind", "y", "x", "hue", "style", "out", "logx", "logy")
+OPTIONS = ("kind", "y", "x", "hue", "style", "out", "logx", "logy", *CHOICES)
 
 
 def plot(arguments: Sequence[str]) -> int:
@@ -46,14 +54,14 @@ def plot(arguments: Sequence[str]) -> int:
         print(HELP + "".join(f"  {drawing.key:<20} {drawing.words}\n" for drawing in DRAWINGS), end="")
         return 0
     folders, options = _parse(arguments)
-    out = _out(options.get("out", "plot.png"))
+    out, page = _out(options)
 
     from ncrun.figures import panels, saving
 
-    panels.use_style()
+    panels.use_style(page.rc)
     figure = _of_a_kind(folders, options) if "kind" in options else _of_metrics(folders, options)
     try:
-        written = saving.save(figure, out)
+        written = saving.save(figure, out, page)
     except OSError as error:
         raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
     print(", ".join(map(str, written)))
@@ -66,7 +74,7 @@ def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
     if kind not in DRAWINGS:
         raise UserError(f"kind={kind}: not one of {', '.join(DRAWINGS.keys())}{nearest(kind, DRAWINGS.keys())}")
     for key in options:
-        if key not in ("kind", "out"):
+        if key not in ("kind", "out", *CHOICES):
             raise UserError(f"{key}={options[key]}: has no effect: kind={kind} says what is drawn")
     records = gather(folders)
     finished = [record for record in records if record.manifest["state"] == "done"]
@@ -117,6 +125,8 @@ def completions(word: str, before: str) -> list[str]:
         return [f"{each}=" for each in OPTIONS if word and each.startswith(word)]
     if option == "kind":
         return [f"kind={key}" for key in [each.key for each in DRAWINGS] if key.startswith(start)]
+    if option in CHOICES:
+        return [f"{option}={choice}" for choice in CHOICES[option] if choice.startswith(start)]
     if option not in ("y", "x", "hue", "style"):
         return []
     *earlier, last = start.split(",")
@@ -159,11 +169,19 @@ def _truth(option: str, text: str | None) -> bool | None:
     return None if text is None else text == "true"
 
 
-def _out(text: str) -> Path:
-    """The path without its ending. Raises UserError for an ending that is not a picture's, or a folder."""
-    path = Path(text)
+def _out(options: dict[str, str]) -> tuple[Path, Page]:
+    """The path without its ending, and the page. Raises UserError for an ending that is not that of a picture, for a
+    folder, and for a page that there is not."""
+    text = options.get("out", "plot.png")
+    path, said = Path(text), {key: options[key] for key in CHOICES if key in options}
+    ending = path.suffix.removeprefix(".")
     if not path.name or path.is_dir():
         raise UserError(f"out={text}: is a folder; name a file")
-    if path.suffix not in (".png", ".pdf"):
-        raise UserError(f"out={text}: must end in .png or .pdf; both are written")
-    return path.with_suffix("")
+    if ending not in FORMATS:
+        raise UserError(f"out={text}: must end in .png or .pdf (both are written), .svg or .pgf")
+    if "format" not in said and ending not in Page().formats:
+        said["format"] = ending
+    page = page_of(said)
+    if "out" in options and ending not in page.formats:
+        raise UserError(f"out={text}: format={said['format']} does not write it")
+    return path.with_suffix(""), page

@@ -1,9 +1,10 @@
 """Panels that several figures share: axes in, axes out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import ceil
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -56,10 +57,10 @@ Array = NDArray[np.float64]
 CAPTIONS: "WeakKeyDictionary[Figure, str]" = WeakKeyDictionary()
 
 
-def use_style() -> None:
-    """Draw without a screen, in the project's style."""
+def use_style(more: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Draw without a screen, in the project's style. more: parameters of a page (page.Page.rc)."""
     mpl.use("Agg")
-    plt.style.use(STYLE)
+    plt.style.use([STYLE, dict(more)])
 
 
 def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:

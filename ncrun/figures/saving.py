@@ -4,12 +4,16 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_pgf import LatexError
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from ncrun.errors import UserError
 from ncrun.figures import fitting, panels
+from ncrun.figures.page import Page
 from ncrun.records.files import write_aside
 
 # What LaTeX reads as a command, and characters that its fonts lack.
@@ -29,32 +33,47 @@ LATEX = str.maketrans(
     }
 )
 
+PAGE = Page()
 # In inches, between the panels and the words below them.
 GAP = 0.06
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """PNG and PDF beside each other, and the caption as NAME.caption.tex; path without a suffix. Returns the pictures.
+def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
+    """The formats of the page beside each other, and the caption as NAME.caption.tex; path without a suffix. Returns
+    the pictures.
 
-    A PNG, which is looked at and sent around by itself, says scale and data in a line below the panels, so that nobody
-    mistakes one scale for another; a PDF has its caption in the paper.
+    A PNG, which is looked at and sent around by itself, says at least scale and data in a line below the panels, so
+    that nobody mistakes one scale for another. The others are for a paper, which has the caption; in their properties
+    they hold it, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fitting.fit(figure)
     words = panels.caption_of(figure)
-    written = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf")]
-    for file in written:
-        # Without a date, redrawing the same records gives the same bytes.
-        if file.suffix == ".pdf":
-            figure.savefig(file, metadata={"CreationDate": None})
-        else:
-            with words_below(figure, short(words)):
-                figure.savefig(file)
+    written = [path.with_name(f"{path.name}.{each}") for each in page.formats]
+    for file, each in zip(written, page.formats, strict=True):
+        below = (words if page.caption else short(words)) if each == "png" else ""
+        with words_below(figure, below), plt.rc_context({"svg.hashsalt": path.name}):
+            try:
+                figure.savefig(file, **_properties(each, words))
+            except LatexError as error:
+                raise UserError(f"{file}: LaTeX does not set it: {str(error).splitlines()[0]}") from error
     if words:
         text = as_latex(words) + "\n"
         write_aside(path.with_name(path.name + ".caption.tex"), lambda file: file.write(text.encode()))
     plt.close(figure)
     return written
+
+
+def _properties(kind: str, words: str) -> dict[str, Any]:
+    """Options of savefig for a file of this kind. Without a date, redrawing the same records gives the same bytes."""
+    if kind == "pgf":  # has no place for them
+        return {}
+    own: dict[str, dict[str, str | None]] = {
+        "png": {"Description": words},
+        "pdf": {"CreationDate": None, "Subject": words},
+        "svg": {"Date": None, "Description": words},
+    }
+    return {"metadata": own[kind]}
 
 
 def short(caption: str) -> str:
