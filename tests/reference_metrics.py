@@ -136,6 +136,17 @@ def frame(vectors: Array) -> tuple[float | None, float | None]:
     return float(np.std(norms, ddof=1) / np.mean(norms)), float(np.mean(angles))
 
 
+def cosine_counts(vectors: Array) -> list[int] | None:
+    """Pairs of vectors, not counting those that are nothing beside the longest, in 41 bins from -1 to 1."""
+    squares = [float(v @ v) for v in vectors]
+    kept = [v for v, square in zip(vectors, squares, strict=True) if square > 1e-9 * max(squares)]
+    counts = [0] * 41
+    for a, b in itertools.combinations(kept, 2):
+        cosine = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+        counts[min(max(math.floor((cosine + 1) / 2 * 41), 0), 40)] += 1
+    return counts if len(kept) > 1 else None
+
+
 def class_distance_variance(features: Array, labels: NDArray[np.int64], means: Array, eps: float) -> float | None:
     """(Var_i + Var_j) / (2 |h_i - h_j|^2), averaged over all pairs; none where two means are equal up to rounding."""
     K = len(means)

@@ -12,6 +12,7 @@ from ncrun.errors import UserError
 from ncrun.figures.plot_predictions import along_path, bound_of, has_baseline, prediction_of
 from ncrun.records.groups import differing_keys, key_of, naming_keys, settings_of, split, unknown_metric, words
 from ncrun.records.read import Record
+from ncrun.records.whole import OF_BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +94,8 @@ class Lines:
     def _check_metric(self, metric: str, known: Sequence[str]) -> None:
         if metric not in known:
             raise unknown_metric("y", metric, known)
+        if metric.startswith(OF_BINS):
+            raise UserError(f"y={metric}: is a histogram at each epoch; kind=cosines draws it")
         without = [record for record in self.records if not _has(record, metric)]
         if len(without) == len(self.records):
             raise UserError(f"y={metric}: is null in every one of these runs: it is not determined in their setting")

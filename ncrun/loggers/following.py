@@ -8,6 +8,7 @@ from typing import Any
 
 from ncrun.figures.plot_predictions import prediction_of
 from ncrun.loggers import LOGGERS, Logged, Outcome, Session
+from ncrun.records import whole
 from ncrun.records.groups import dotted, settings_of
 from ncrun.records.read import Record, load_record
 from ncrun.records.table import last_row
@@ -88,8 +89,8 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
 
 def _logged(record: Record) -> Logged:
     K = len(record.manifest["class_counts"])
-    lists = [key for key in record.metrics if key.startswith("class.")]
-    numbers = {key: prediction_of(record, key) for key in record.metrics if key not in lists}
+    lists = [key for key in record.metrics if key.startswith(whole.OF_CLASSES)]
+    numbers = {key: prediction_of(record, key) for key in record.metrics if not key.startswith(whole.LISTS)}
     of_classes = {key: [prediction_of(record, key, k) for k in range(K)] for key in lists}
     return Logged(
         path=record.path,

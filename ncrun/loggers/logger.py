@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ncrun.errors import UserError
+from ncrun.records.whole import OF_CLASSES
 
 Row = Mapping[str, Any]
 
@@ -40,7 +41,7 @@ class Logged:
         for it behind."""
         header, columns = ["class", "samples"], list[list[Any]]([list(range(len(self.counts))), list(self.counts)])
         for key, value in row.items():
-            if not isinstance(value, list) or len(value) != len(self.counts):  # of directions of targets
+            if not (isinstance(value, list) and key.startswith(OF_CLASSES)):
                 continue
             header.append(key)
             columns.append(value)

@@ -10,6 +10,7 @@ import re
 from ncrun.metrics.classes import CLASSES
 from ncrun.metrics.clock import CLOCKS, FREE_FEATURES
 from ncrun.metrics.collapse import AGAINST_BALANCED, COLLAPSE
+from ncrun.metrics.cosines import COSINES
 from ncrun.metrics.decisions import DECISIONS
 from ncrun.metrics.frames import DEEP_COLLAPSE, FRAMES, RANK
 from ncrun.metrics.metric import Metric
@@ -29,6 +30,7 @@ METRICS: Registry[Metric] = Registry(
         *COLLAPSE,
         RANK,
         *FRAMES,
+        *COSINES,
         *CLASSES,
         *AGAINST_BALANCED,
         *DECISIONS,

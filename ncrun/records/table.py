@@ -13,6 +13,7 @@ from ncrun.metrics import METRICS
 from ncrun.records.groups import differing_keys, split, unknown_metric, words
 from ncrun.records.read import Record
 from ncrun.records.summary import distance
+from ncrun.records.whole import OF_BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,8 @@ def check_columns(chosen: Sequence[str], records: Sequence[Record]) -> list[str]
     lists = {key for record in records for key, value in last_row(record).items() if isinstance(value, list)}
     for name in chosen:
         if name in lists:
-            raise UserError(f"--columns={name}: is a list with a number for each class; `ncrun plot y={name}` draws it")
+            option = "kind=cosines" if name.startswith(OF_BINS) else f"y={name}"
+            raise UserError(f"--columns={name}: is a list of numbers; `ncrun plot {option}` draws it")
         if name not in known:
             raise unknown_metric("--columns", name, [key for key in known if key not in lists])
     return list(dict.fromkeys(chosen))

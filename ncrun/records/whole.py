@@ -44,6 +44,10 @@ def is_count(value: Any) -> bool:
     return is_whole(value) and value >= 1
 
 
+def is_frequency(value: Any) -> bool:
+    return is_whole(value) and value >= 0
+
+
 def is_number(value: Any) -> bool:
     """Finite."""
     return math.isfinite(value) if isinstance(value, float) else is_whole(value)
@@ -171,8 +175,8 @@ DIRECTION: Entries = {
     "feature_norm_sq": is_decay,
     "lost": is_flag,
 }
-# What a column is called that has a number for each class, or for each direction of targets.
-LISTS = ("class.", "direction.")
+# What a column is called that has a number for each class, for each direction of targets, or for each bin.
+OF_CLASSES, OF_DIRECTIONS, OF_BINS = LISTS = ("class.", "direction.", "cosines.")
 PER_CLASS = ("class.margin", "class.weight_norm_sq", "class.feature_norm_sq")
 
 
@@ -269,12 +273,13 @@ def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> No
         where = path.with_name(f"{path.name}, line {number}")
         wanted, per_class = (ROW, PER_CLASS) if K else (ROW_ON_TARGETS, ())
         require(row, {**wanted, "factor": is_number} if "factor" in row else wanted, where)
-        of_classes = {key for key in row if key.startswith("class.")}
+        of_classes = {key for key in row if key.startswith(OF_CLASSES)}
         for key in (before.keys() - row.keys()) | (set(per_class) - of_classes):
             raise UserError(f"{where}: is not what a run writes: {key} is missing")
         for key in of_classes:
             if (row[key] is not None or key in per_class) and not (isinstance(row[key], list) and len(row[key]) == K):
                 raise UserError(f"{where}: is not what a run writes: {key} has no entry for each of {K} classes")
+        require(row, {key: any_of(list_of(is_frequency), is_null) for key in row if key.startswith(OF_BINS)}, where)
         for key in per_class:
             if None in row[key]:
                 raise UserError(f"{where}: is not what a run writes: {key} has a null")

@@ -12,6 +12,7 @@ from ncrun.figures.dang2023 import COLOURS, LEDGER
 from ncrun.figures.plot_lines import TIMES
 from ncrun.figures.plot_predictions import prediction_of
 from ncrun.figures.run_panels import Level, Line, Panel, abscissa, is_path, panels_of
+from ncrun.records import whole
 from ncrun.records.read import Record
 from ncrun.report.packed import FEWEST_ROWS, MOST_ROWS, rounded, thinned
 
@@ -72,10 +73,9 @@ def numbers_of(record: Record) -> int:
 
 
 def _kinds(record: Record) -> tuple[list[str], list[str]]:
-    """The columns with a number, and those with one for each class. The page has no place for the directions of
-    targets."""
-    lists = [name for name in record.metrics if name.startswith("class.")]
-    return [name for name in record.metrics if name not in lists and not name.startswith("direction.")], lists
+    """The columns with a number, and those with one for each class. The page has no place for other lists."""
+    lists = [name for name in record.metrics if name.startswith(whole.OF_CLASSES)]
+    return [name for name in record.metrics if not name.startswith(whole.LISTS)], lists
 
 
 def palette() -> list[str]:

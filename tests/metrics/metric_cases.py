@@ -14,6 +14,7 @@ from reference_metrics import (
     between,
     class_distance_variance,
     class_means,
+    cosine_counts,
     distance,
     effective_nc1,
     frame,
@@ -232,6 +233,7 @@ def reference_collapse(case: Case, target: Prediction, baseline: Prediction) -> 
     alive = bool(first["nc1_rank"])
     values["equinorm_w"], values["angle_w"] = frame(head)
     values["equinorm_h"], values["angle_h"] = frame(means - means.mean(axis=0)) if alive else (None, None)
+    values["cosines.w"], values["cosines.h"] = cosine_counts(head), cosine_counts(gram_input) if alive else None
     values["cdnv"] = class_distance_variance(features, case.labels, means, case.eps) if alive else None
     values["gnc2"], values["unc3"] = generalised(means, head, case.eps) if alive else (None, None)
     return values | {

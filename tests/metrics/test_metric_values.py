@@ -117,6 +117,18 @@ def test_the_usual_set_at_exact_frames() -> None:
     assert (simplex_values["rank"], frame_values["rank"]) == (3, 4)
 
 
+def test_cosines_at_exact_frames() -> None:
+    """Of four classes: a simplex has six cosines of -1/3, in bin 13 of 41 (2/3 * 20.5 = 13.7), an orthogonal frame six
+    of 0, in the middle. A row of zeros has no angle, and a single other row no pair."""
+    for name, column, place in (("simplex", "cosines.w", 13), ("orthogonal frame", "cosines.h", 20)):
+        found = measured(optimum(predict(OPTIMA[name]), np.random.default_rng(1))[0])[column]
+        assert found == [6 if each == place else 0 for each in range(41)]
+    points, labels = np.eye(3)[[0, 0, 1, 1, 2, 2]], [0, 0, 1, 1, 2, 2]
+    ends = measured(case_of(points, labels, [np.array([[1.0, 0, 0], [-2.0, 0, 0], [0, 0, 0]])]))["cosines.w"]
+    assert ends == [1] + [0] * 40
+    assert measured(case_of(points, labels, [np.diag([1.0, 0, 0])]))["cosines.w"] is None
+
+
 def test_class_distance_variance_of_a_known_case() -> None:
     """Two classes of unit variance and of none, three apart: (1 + 0) / (2 * 9). Undefined where means coincide."""
     points = [[1.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, 3.0]]

@@ -79,6 +79,7 @@ def test_damaged_entry_is_named(name: str, entry: str, value: Any, run: Path) ->
         ({"class.margin": [1.0]}, "line 2: .*class.margin has no entry for each of 2 classes"),
         ({"class.margin": [1.0, None]}, "line 2: .*class.margin has a null"),
         ({"class.nc1": [1.0]}, "line 2: .*class.nc1"),
+        ({"cosines.w": [3, -1]}, "line 2: .*cosines.w"),
         ({"epoch": 0}, "line 2: .*epoch 0 is not after"),
         ({"extra": 1.0}, "line 3: .*extra is missing"),  # which the next row does not have
     ],
