@@ -89,6 +89,31 @@ DRAWINGS = Registry(
             "predicted against measured norms, margins and cosines of every class on one diagonal, outliers named",
         ),
         _built_in(
+            "class-nc1",
+            "class_spread.class_spread",
+            "NC1 class by class over training, and at the end over the class size: rare classes against frequent ones",
+        ),
+        _built_in(
+            "cosines",
+            "cosine_histograms.cosine_histograms",
+            "cosines of classifier rows and class means: histograms at the start, at zero training error, at the end",
+        ),
+        _built_in(
+            "nc-accuracy",
+            "collapse_accuracy.collapse_accuracy",
+            "test accuracy over NC1, NC2 and NC3: the path that training takes, with time marked on it",
+        ),
+        _built_in(
+            "terminal-phase",
+            "terminal_phase.terminal_phase",
+            "errors, NC1, NC2 and NC3 over linear epochs, the terminal phase of training shaded",
+        ),
+        _built_in(
+            "aggregates",
+            "aggregates.aggregates",
+            "settings beside each other: interquartile means over seeds with intervals, at the end and over training",
+        ),
+        _built_in(
             "regression",
             "regression.regression",
             "NRC1, NRC2, NRC3 and W W^T on targets of numbers, measured beside predicted",

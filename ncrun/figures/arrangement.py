@@ -149,6 +149,16 @@ def only_row(records: Sequence[Record], styled: Sequence[str] = ()) -> Row:
     return rows[0]
 
 
+def networks(rows: Sequence[Row]) -> list[tuple[str, Curve]]:
+    """Every curve by itself, with what tells it from the others; "" if there is one."""
+    several = sum(len(row.curves) for row in rows) > 1
+    return [
+        ("\n".join(filter(None, (row.label, curve.label if several else ""))), curve)
+        for row in rows
+        for curve in row.curves
+    ]
+
+
 def _telling(records: Sequence[Record], facets: Sequence[Facet]) -> list[Facet]:
     """Those facets that tell runs apart which the facets before do not: with each architecture its own width, the
     architecture says all."""

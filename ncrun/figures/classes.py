@@ -75,7 +75,7 @@ def angles(records: Sequence[Record]) -> Figure:
         words = "Cosines of pairs are averaged over those with the same larger class, at whose size they stand."
     if any(wording.centres_means(record) for record in kept):
         words += " With a bias the class means are centred."
-    panels.caption(figure, convergence.caption(kept, words).replace(wording.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(kept, words, bands=False))
     return figure
 
 
@@ -229,4 +229,4 @@ def _caption(records: Sequence[Record]) -> str:
     words = "Dots: every class in every seed at the last epoch."
     if any(record.theory["scale_free"] for record in records):
         words += " Relative to the mean over the classes, for theory fixes shapes only."
-    return convergence.caption(records, words).replace(wording.BAND_WORDS + " ", "")
+    return convergence.caption(records, words, bands=False)

@@ -160,12 +160,13 @@ def legend(rows: Sequence[Row]) -> list[Line2D]:
     return found + endings.handles(records) + drops.handles(records)
 
 
-def caption(records: Sequence[Record], words: str = "") -> str:
-    """Setting, what else there is to say, bands, prediction, who did not arrive, and the paper's experiment."""
+def caption(records: Sequence[Record], words: str = "", bands: bool = True) -> str:
+    """Setting, what else there is to say, prediction, who did not arrive, and the paper's experiment. bands: say what
+    they are."""
     parts = (
         wording.setting_words(*records),
         words,
-        wording.band_words(records),
+        wording.band_words(records) if bands else "",
         claims.words_of(records),
         endings.words_of(records),
         wording.source_words(records[0]),

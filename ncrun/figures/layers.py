@@ -166,7 +166,7 @@ def width_ablation(records: Sequence[Record]) -> Figure:
         f"DNC is of the last layer. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn there."
     )
     words += f" At the {goal}: restarts with the verdict {reached}." if reached else f" No restart is at the {goal}."
-    panels.caption(figure, convergence.caption(records, words).replace(wording.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(records, words, bands=False))
     return figure
 
 

@@ -264,10 +264,14 @@ def _shared(way: bool | str, axes: Any, row: int, column: int) -> Any:
 
 def label_row(line: Sequence[Axes], label: str) -> None:
     """A row's name on the ordinate of each of its panels that begins a line of the page."""
-    for ax in line:
-        place = ax.get_subplotspec()
-        if place is not None and place.colspan.start == 0:
-            ax.set_ylabel(label)
+    for ax in filter(begins_line, line):
+        ax.set_ylabel(label)
+
+
+def begins_line(ax: Axes) -> bool:
+    """Whether a panel is the first of a line of the page."""
+    place = ax.get_subplotspec()
+    return place is not None and place.colspan.start == 0
 
 
 def room(ax: Axes) -> float:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, convergence, needs, panels, wording
+from ncrun.figures import arrangement, convergence, needs, panels
 from ncrun.figures.classes import WIDE_RATIO
 from ncrun.losses.options import in_words
 from ncrun.records.read import Record
@@ -54,7 +54,7 @@ def remedies(records: Sequence[Record]) -> Figure:
         _finish(line, row.records, bool(plain))
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [_handle(name, *styles[name]) for name in names])
-    panels.caption(figure, convergence.caption(records, _words(records)).replace(wording.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(records, _words(records), bands=False))
     return figure
 
 

@@ -202,12 +202,11 @@ def _networks(records: Sequence[Record]) -> list[tuple[str, Curve]]:
     rows = arrangement.arrange([record for record in records if _ranked(record)])
     if not rows:
         raise UserError("the records hold no rank of the class means (head.1.rank); they are of an older version")
-    found = [(row, curve) for row in rows for curve in row.curves]
+    found = arrangement.networks(rows)
     if len(found) > MOST_CURVES:
         deepest = max(curve.records[0].config["head"]["depth"] for _, curve in found)
-        found = [(row, curve) for row, curve in found if curve.records[0].config["head"]["depth"] == deepest]
-    several = len(found) > 1
-    return [("\n".join(filter(None, (row.label, curve.label if several else ""))), curve) for row, curve in found]
+        found = [(label, curve) for label, curve in found if curve.records[0].config["head"]["depth"] == deepest]
+    return found
 
 
 def _ranked(record: Record) -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, classes, convergence, panels, wording
+from ncrun.figures import arrangement, classes, convergence, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import Array
 from ncrun.metrics.distance import shape_distance
@@ -47,7 +47,7 @@ def with_bias(records: Sequence[Record]) -> Figure:
         "Dots: every class, or pair of classes at the size of its larger one, in every seed at the last epoch."
         " Without a bias class means are orthogonal."
     )
-    panels.caption(figure, convergence.caption(records, words).replace(wording.BAND_WORDS + " ", ""))
+    panels.caption(figure, convergence.caption(records, words, bands=False))
     return figure
 
 

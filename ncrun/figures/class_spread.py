@@ -1,0 +1,141 @@
+"""NC1 class by class: how far rare and frequent classes are collapsed, over training and at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from ncrun.errors import UserError
+from ncrun.figures import arrangement, convergence, drops, needs, panels, wording
+from ncrun.figures.arrangement import Curve
+from ncrun.figures.classes import MEASURED, WIDE_RATIO
+from ncrun.records.read import Record
+
+Array = NDArray[np.float64]
+# Groups of classes that are told apart; of more sizes, neighbouring ones share a group.
+MOST_GROUPS = 5
+# Rows of panels that fit on a page.
+MOST_NETWORKS = 8
+ALL: dict[str, Any] = {"color": "0.15", "linestyle": ":", "linewidth": 1.2}
+ALL_HANDLE = Line2D([], [], label="NC1, all samples", **ALL)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes of about one size. classes: their numbers. place: from 0, the largest classes, to 1."""
+
+    label: str
+    classes: tuple[int, ...]
+    place: float
+
+    @property
+    def colour(self) -> Any:
+        return mpl.colormaps["viridis"](0.9 * self.place)
+
+
+def class_spread(records: Sequence[Record]) -> Figure:
+    """Of each network a row: over training, the NC1 of classes of one size; at the end, that of every class over its
+    size. Raises UserError for records without it, and for more networks than fit on a page."""
+    needs.metrics(records, "class.nc1")
+    networks = arrangement.networks(arrangement.arrange(records))
+    if len(networks) > MOST_NETWORKS:
+        raise UserError(
+            f"these runs make {len(networks)} rows of panels, and {MOST_NETWORKS} fit on a page; name fewer"
+        )
+    figure, axes = panels.grid(len(networks), 2)
+    for (label, curve), (over_training, at_end) in zip(networks, axes, strict=True):
+        _over_training(over_training, curve)
+        drops.mark([over_training], curve.records)
+        _at_end(at_end, curve)
+        panels.label_row([over_training, at_end], arrangement.broken(label))
+    for ax in axes[1:].flat:
+        ax.set_title("")
+    groups = {group.label: group for _, curve in networks for group in groups_of(_counts(curve.records[0]))}
+    handles = [Line2D([], [], color=group.colour, label=label) for label, group in groups.items()]
+    marks = [convergence.ZERO_ERROR] if _are_marked(networks) else []
+    panels.legend_above(figure, [*handles, ALL_HANDLE, *marks, *drops.handles(records)])
+    panels.caption(figure, convergence.caption(records, _words(records), bands=False))
+    return figure
+
+
+def groups_of(counts: Array) -> tuple[Group, ...]:
+    """Of (K,) class sizes, the largest first: a group for each size, of more than MOST_GROUPS sizes as many groups of
+    about as many classes each. Classes of a single sample, whose spread is nothing, are in none."""
+    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k] > 1]
+    sizes = sorted({float(counts[k]) for k in order}, reverse=True)
+    if len(sizes) <= MOST_GROUPS:
+        parts = [[k for k in order if counts[k] == size] for size in sizes]
+    else:
+        parts = [part.tolist() for part in np.array_split(np.array(order), MOST_GROUPS)]
+    last = max(1, len(parts) - 1)
+    return tuple(Group(_sizes(counts[part]), tuple(part), place / last) for place, part in enumerate(parts))
+
+
+def _sizes(counts: Array) -> str:
+    low, high = counts.min(), counts.max()
+    return f"classes of {low:g}" if low == high else f"classes of {low:g} to {high:g}"
+
+
+def _over_training(ax: Axes, curve: Curve) -> None:
+    """A line for each group of classes, the geometric mean over classes and seeds, and a band from the smallest to the
+    largest; dotted the NC1 of all samples."""
+    for group in groups_of(_counts(curve.records[0])):
+        found = [panels.seed_values(curve.records, partial(_of_class, k)) for k in group.classes]
+        epochs, values = found[0][0], np.concatenate([each for _, each, _ in found])
+        ax.plot(epochs, np.exp(np.log(values).mean(axis=0)), color=group.colour)
+        ax.fill_between(
+            epochs, values.min(axis=0), values.max(axis=0), color=group.colour, alpha=0.25, linewidth=0, zorder=1.5
+        )
+    epochs, values, _ = panels.seed_values(curve.records, "nc1")
+    mean = np.exp(np.log(values).mean(axis=0))
+    ax.plot(epochs, mean, **ALL)
+    at_zero = (epochs == convergence.zero_error_epoch(curve)) & np.isfinite(mean)
+    if at_zero.any():
+        ax.plot(epochs[at_zero], mean[at_zero], color=ALL["color"], **convergence.MARK)
+    ax.set(xscale="log", yscale="log", title="NC1 of the classes", xlabel=wording.time_word(curve.records))
+    ax.set_xlim(left=1)
+    panels.tidy_log(ax.xaxis)
+    panels.tidy_log(ax.yaxis)
+
+
+def _at_end(ax: Axes, curve: Curve) -> None:
+    """A dot for every class and seed over the class size; of equal classes over their number."""
+    counts = _counts(curve.records[0])
+    balanced = counts.min() == counts.max()
+    across = np.arange(len(counts)) if balanced else counts
+    for group in groups_of(counts):
+        part = list(group.classes)
+        for record in curve.records:
+            values = np.array(record.metrics["class.nc1"].iloc[-1], dtype=float)[part]
+            ax.plot(across[part], values, **MEASURED | {"color": group.colour, "markersize": 3.5})
+    ax.set(yscale="log", title="at the end", xlabel="class" if balanced else "samples in the class")
+    if not balanced and counts.max() / counts.min() >= WIDE_RATIO:
+        ax.set_xscale("log")
+        panels.tidy_log(ax.xaxis)
+    panels.tidy_log(ax.yaxis)
+
+
+def _of_class(k: int, frame: Any) -> list[float | None]:
+    return [None if row is None else row[k] for row in frame["class.nc1"]]
+
+
+def _counts(record: Record) -> Array:
+    return np.array(record.manifest["class_counts"], dtype=float)
+
+
+def _are_marked(networks: Sequence[tuple[str, Curve]]) -> bool:
+    return any(convergence.zero_error_epoch(curve) is not None for _, curve in networks)
+
+
+def _words(records: Sequence[Record]) -> str:
+    words = "Line: geometric mean over classes of one size and seeds; band: smallest to largest; dots: class and seed."
+    if any(1 in record.manifest["class_counts"] for record in records):
+        words += " Classes of one sample are left out."
+    return words

@@ -1,0 +1,113 @@
+"""Neural collapse against test accuracy: the path that training takes, with time marked on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from ncrun.errors import UserError
+from ncrun.figures import arrangement, convergence, needs, panels
+from ncrun.figures.arrangement import Curve
+from ncrun.records.read import Record
+
+Array = NDArray[np.float64]
+SHOWN = {"nc1": "NC1", "nc2_w": "NC2, classifier", "nc2_h": "NC2, class means", "nc3": "NC3"}
+# The epochs 1, 10, 100, ... on a path.
+MARKERS = ("o", "s", "^", "v", "P", "X")
+MARKED: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "zorder": 3}
+HEIGHT = 1.6  # of a panel, in inches
+# A measured epoch is marked for a power of ten that it is so near to.
+NEAR = 1.26
+
+
+def collapse_accuracy(records: Sequence[Record]) -> Figure:
+    """Test accuracy over NC1, NC2 of classifier and means, and NC3, each falling to the right, from the first measured
+    epoch to the last: the median over the seeds, and each seed thinly. A row for each architecture, data set or bias.
+
+    Raises UserError for runs without a test split, and if none of the metrics is defined.
+    """
+    for record in records:
+        if record.is_free:
+            raise UserError(f"{record.path}: has no test split, whose accuracy is drawn here")
+    needs.metrics(records, "test_accuracy")
+    rows = arrangement.arrange(records)
+    keys = [key for key in SHOWN if any(convergence.is_defined(record, key) for record in records)]
+    if not keys:
+        raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
+    figure, axes = panels.grid(len(rows), len(keys), height=HEIGHT, sharey="row")
+    marked: set[int] = set()
+    for row, line in zip(rows, axes, strict=True):
+        for ax, key in zip(line, keys, strict=True):
+            marked |= _panel(ax, row.curves, key)
+        panels.label_row(line, "\n".join(filter(None, (arrangement.broken(row.label), "test accuracy"))))
+    for ax in axes[1:].flat:
+        ax.set_title("")
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
+    times = [
+        Line2D([], [], color="0.4", marker=MARKERS[power], label=f"epoch {10**power:,}", **MARKED)
+        for power in sorted(marked)
+    ]
+    is_reached = any(convergence.zero_error_epoch(curve) is not None for row in rows for curve in row.curves)
+    zero_error = [convergence.ZERO_ERROR] if is_reached else []
+    panels.legend_above(figure, [*arrangement.handles(rows), *zero_error, *times])
+    words = "Line: median over the seeds; thin: each seed." if any(_has_seeds(row.curves) for row in rows) else ""
+    panels.caption(figure, convergence.caption(records, words, bands=False))
+    return figure
+
+
+def _panel(ax: Axes, curves: Sequence[Curve], key: str) -> set[int]:
+    """Returns the powers of ten that are marked."""
+    ax.set_title(SHOWN[key])
+    key = convergence.telling(key, [record for curve in curves for record in curve.records])
+    if key not in SHOWN:
+        ax.set_title("effective NC1")
+    marked: set[int] = set()
+    drawn = [curve for curve in curves if all(convergence.is_defined(record, key) for record in curve.records)]
+    if not drawn:
+        panels.nothing_to_draw(ax)
+        return marked
+    for curve in drawn:
+        epochs, across, accuracy = paths(curve.records, key)
+        if len(curve.records) > 1:
+            for own in zip(across, accuracy, strict=True):
+                ax.plot(*own, color=curve.colour, linewidth=0.5, alpha=0.5)
+        x, y = panels.middle(across), panels.middle(accuracy, "linear")
+        ax.plot(x, y, color=curve.colour)
+        for power, at in marks(epochs).items():
+            ax.plot(x[at], y[at], color=curve.colour, marker=MARKERS[power], **MARKED)
+            marked.add(power)
+        at_zero = epochs == convergence.zero_error_epoch(curve)
+        if at_zero.any():
+            ax.plot(x[at_zero], y[at_zero], color=curve.colour, **convergence.MARK)
+    ax.set(xscale="log", xlabel="more collapsed →")
+    panels.tidy_log(ax.xaxis)
+    ax.invert_xaxis()
+    return marked
+
+
+def paths(records: Sequence[Record], key: str) -> tuple[Array, Array, Array]:
+    """Epochs (n,) at which every run has both a metric above zero and a test accuracy, and both (runs, n) there."""
+    epochs, across, _ = panels.seed_values(records, key)
+    same, accuracy, _ = panels.seed_values(records, "test_accuracy", "linear")
+    assert np.array_equal(epochs, same)
+    both = np.isfinite(across).all(axis=0) & np.isfinite(accuracy).all(axis=0)
+    return epochs[both], across[:, both], accuracy[:, both]
+
+
+def marks(epochs: Array) -> dict[int, int]:
+    """By power of ten the place of the epoch that is nearest to it, if one is within a factor of NEAR."""
+    found = {}
+    for power in range(len(MARKERS)):
+        off = np.abs(np.log10(epochs) - power)
+        if len(off) and off.min() <= np.log10(NEAR):
+            found[power] = int(off.argmin())
+    return found
+
+
+def _has_seeds(curves: Sequence[Curve]) -> bool:
+    return any(len(curve.records) > 1 for curve in curves)
