@@ -78,7 +78,8 @@ class Descent:
     each of which it is instead, 0 for never. norms_fixed_after: epochs after which BatchNorm's statistics are fixed, 0
     for never. finish: iterations of L-BFGS after the epochs, at most; 0 for none. path: factors on all decays, settled
     at one after the other; () for none.
-    measure: auto, every, log, or a number of epochs. dtype: of the parameters. precision: of a network's products.
+    measure: auto, every, log, or a number of epochs. snapshots: how many about are kept, 0 for none. dtype: of the
+    parameters. precision: of a network's products.
     """
 
     optimizer: Optimizer
@@ -93,6 +94,7 @@ class Descent:
     finish: int
     path: tuple[float, ...]
     measure: str | int
+    snapshots: int
     dtype: str
     precision: str
 

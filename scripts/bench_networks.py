@@ -20,7 +20,7 @@ from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training import loop
 from ncrun.training.checkpoint import NOTHING, Checkpoints
-from ncrun.training.evaluate import Evaluator
+from ncrun.training.evaluate import Evaluator, Moment
 from ncrun.training.features import FORWARD_ROWS
 
 IMBALANCED = (100, 100, 200, 200, 300, 300, 400, 400, 500, 500)
@@ -37,9 +37,11 @@ class TimedEvaluator(Evaluator):
 
     seconds = 0.0
 
-    def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
+    def __call__(
+        self, network: Network | FreeFeatures, look: Callable[[Moment], object] | None = None
+    ) -> dict[str, Any]:
         began = now()
-        row = super().__call__(network)
+        row = super().__call__(network, look)
         self.seconds = now() - began
         return row
 

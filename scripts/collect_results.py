@@ -24,7 +24,8 @@ from pathlib import Path, PurePosixPath
 
 from ncrun.cli import run
 from ncrun.commands.figures import drawn_experiments
-from ncrun.records import seal
+from ncrun.config.experiments import recipe
+from ncrun.records import seal, snapshots
 from ncrun.records.files import as_json, write_aside
 from ncrun.records.read import Record, find_records
 
@@ -52,7 +53,8 @@ def main(runs: Path, results: Path) -> int:
         kept = {name: content for name, content in there.items() if name.split("/")[0] not in experiments}
         for experiment, records in experiments.items():
             for record in records:
-                kept |= files_of(record.path, f"{experiment}/{record.path.relative_to(runs)}")
+                name = f"{experiment}/{record.path.relative_to(runs)}"
+                kept |= files_of(record.path, name, "collapse-seen" in recipe(f"{paper}/{experiment}").figures)
         write_archive(archive, kept)
     status = draw(results, sorted(collected))
 
@@ -62,9 +64,10 @@ def main(runs: Path, results: Path) -> int:
     return status
 
 
-def files_of(folder: Path, name: str) -> dict[str, bytes]:
-    """A run's records by their names in an archive."""
-    found = {file: (folder / file).read_bytes() for file in KEPT if (folder / file).is_file()}
+def files_of(folder: Path, name: str, is_seen: bool = False) -> dict[str, bytes]:
+    """A run's records by their names in an archive. is_seen: with its snapshots, which are large, for they are drawn."""
+    wanted = (*KEPT, snapshots.NAME) if is_seen else KEPT
+    found = {file: (folder / file).read_bytes() for file in wanted if (folder / file).is_file()}
     found |= {file: rounded(folder / file) for file in MEASURED if (folder / file).is_file()}
     return {f"{name}/{file}": content for file, content in sealed(found).items()}
 

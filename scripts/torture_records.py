@@ -78,6 +78,9 @@ def compare(directory: Path, straight: Path, exact: bool = True) -> None:
         for name in ("geometry.json", "problem.json", "theory.json", "config.yaml"):
             if _text(ours / name, directory, straight) != _text(theirs / name, straight, straight):
                 raise Deviation(f"another {name} than the undisturbed run")
+        snapshots = [run / "snapshots.npz" for run in (ours, theirs)]
+        if manifest.get("state") == "done" and len({file.is_file() and file.read_bytes() for file in snapshots}) > 1:
+            raise Deviation("other snapshots than the undisturbed run")
     if exact and _manifest(directory, directory, straight, "summary.json") != _manifest(
         straight, straight, straight, "summary.json"
     ):

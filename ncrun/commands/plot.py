@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 from ncrun.commands.changed import warn_of_changed
 from ncrun.config.schema import known_keys
 from ncrun.errors import UserError, nearest
-from ncrun.figures import DRAWINGS
+from ncrun.figures import DRAWINGS, Drawing
 from ncrun.figures.page import CHOICES, FORMATS, Page, page_of
 from ncrun.figures.plot_lines import TIMES, Request
 from ncrun.metrics import METRICS
 from ncrun.records.groups import OPENED, gather
+from ncrun.records.read import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HELP = """\
 ncrun plot RUN ... y=METRIC[,METRIC ...] [OPTION=VALUE ...]
-ncrun plot RUN ... kind=KIND [out=FILE]
+ncrun plot RUN ... kind=KIND [classes=A,B,C] [out=FILE]
 
 RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG and a PDF.
 
@@ -30,6 +31,7 @@ RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG a
   hue=head.depth     the configuration keys that choose a colour; left out: those that tell the runs apart
   style=loss         those that choose a line style
   out=plot.png       where to write the picture; beside it goes its caption, plot.caption.tex
+                     (of kind=collapse-seen, out=x.gif is a moving picture)
   logx=true|false, logy=true|false
                      left out: logarithmic where all values are positive and span more than a factor of ten
 
@@ -45,7 +47,8 @@ For a paper (a section of docs/plots.md):
 
 kind= draws finished runs as the papers' figures do. The kinds are
 """
-OPTIONS = ("kind", "y", "x", "hue", "style", "out", "logx", "logy", *CHOICES)
+OPTIONS = ("kind", "classes", "y", "x", "hue", "style", "out", "logx", "logy", *CHOICES)
+MOVING = ".gif"
 
 
 def plot(arguments: Sequence[str]) -> int:
@@ -59,9 +62,12 @@ def plot(arguments: Sequence[str]) -> int:
     from ncrun.figures import panels, saving
 
     panels.use_style(page.rc)
-    figure = _of_a_kind(folders, options) if "kind" in options else _of_metrics(folders, options)
     try:
-        written = saving.save(figure, out, page)
+        if out.suffix == MOVING:
+            written = _moving(folders, options, out)
+        else:
+            figure = _of_a_kind(folders, options) if "kind" in options else _of_metrics(folders, options)
+            written = saving.save(figure, out, page)
     except OSError as error:
         raise UserError(f"out={options.get('out')}: cannot be written ({error.strerror})") from error
     print(", ".join(map(str, written)))
@@ -70,11 +76,33 @@ def plot(arguments: Sequence[str]) -> int:
 
 def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
     """What a drawing shows of the finished runs. Raises UserError for one that these runs cannot have."""
+    drawing, records, chosen = _drawn(folders, options)
+    try:
+        return drawing.of(records, **chosen)
+    except UserError as error:
+        raise UserError(f"kind={drawing.key}: {error}") from error
+
+
+def _moving(folders: Sequence[Path], options: dict[str, str], out: Path) -> list[Path]:
+    """Write a moving picture of the finished runs; returns what was written. Raises UserError, OSError."""
+    if "kind" not in options:
+        raise UserError(f"out={out}: only kind=collapse-seen has a moving picture; metrics are drawn as .png and .pdf")
+    drawing, records, chosen = _drawn(folders, options)
+    try:
+        drawing.write_moving(records, out, **chosen)
+    except UserError as error:
+        raise UserError(f"kind={drawing.key}: {error}") from error
+    return [out]
+
+
+def _drawn(folders: Sequence[Path], options: dict[str, str]) -> tuple[Drawing, list[Record], dict[str, str]]:
+    """The drawing, the finished runs, and what is said of it besides. Raises UserError."""
     kind = options["kind"]
     if kind not in DRAWINGS:
         raise UserError(f"kind={kind}: not one of {', '.join(DRAWINGS.keys())}{nearest(kind, DRAWINGS.keys())}")
+    drawing = DRAWINGS[kind]
     for key in options:
-        if key not in ("kind", "out", *CHOICES):
+        if key not in ("kind", "out", *drawing.options, *CHOICES):
             raise UserError(f"{key}={options[key]}: has no effect: kind={kind} says what is drawn")
     records = gather(folders)
     finished = [record for record in records if record.manifest["state"] == "done"]
@@ -84,10 +112,7 @@ def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
         if record.manifest["state"] != "done":
             print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
     warn_of_changed(finished)
-    try:
-        return DRAWINGS[kind].of(finished)
-    except UserError as error:
-        raise UserError(f"kind={kind}: {error}") from error
+    return drawing, finished, {key: options[key] for key in drawing.options if key in options}
 
 
 def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
@@ -96,6 +121,8 @@ def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
         raise UserError(
             "plot: y= is missing; name the metric to draw, such as y=nc1, or a figure, such as kind=classes"
         )
+    if "classes" in options:
+        raise UserError(f"classes={options['classes']}: has no effect: y= draws metrics; kind=collapse-seen takes it")
     logx, logy = (_truth(key, options.get(key)) for key in ("logx", "logy"))
     records = gather(folders)
     warn_of_changed(records)
@@ -170,15 +197,20 @@ def _truth(option: str, text: str | None) -> bool | None:
 
 
 def _out(options: dict[str, str]) -> tuple[Path, Page]:
-    """The path without its ending, and the page. Raises UserError for an ending that is not that of a picture, for a
-    folder, and for a page that there is not."""
+    """The path without its ending (of a moving picture with it) and the page. Raises UserError for an ending that is
+    not that of a picture, for a folder, and for a page that there is not."""
     text = options.get("out", "plot.png")
     path, said = Path(text), {key: options[key] for key in CHOICES if key in options}
     ending = path.suffix.removeprefix(".")
     if not path.name or path.is_dir():
         raise UserError(f"out={text}: is a folder; name a file")
+    if path.suffix == MOVING:
+        for key in ("format", "caption"):
+            if key in said:
+                raise UserError(f"{key}={said[key]}: has no effect on a moving picture")
+        return path, page_of(said)
     if ending not in FORMATS:
-        raise UserError(f"out={text}: must end in .png or .pdf (both are written), .svg or .pgf")
+        raise UserError(f"out={text}: must end in .png or .pdf (both are written), .svg, .pgf or {MOVING}")
     if "format" not in said and ending not in Page().formats:
         said["format"] = ending
     page = page_of(said)

@@ -44,5 +44,6 @@ def _checked(place: Place) -> tuple[str, bool]:
     if broken is None:
         done = manifest is not None and manifest.get("state") == "done"
         return f"no seal: {'finished by an older version' if done else 'not finished'}", True
-    without = [name for name in seal.DISPENSABLE if place.sha256(name) is None]
+    sealed = manifest["seal"]["files"] if manifest is not None else {}
+    without = [name for name in seal.DISPENSABLE if name in sealed and place.sha256(name) is None]
     return "as when it was finished" + (f", without {', '.join(without)}" if without else ""), True

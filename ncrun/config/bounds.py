@@ -35,6 +35,7 @@ WHOLE: Mapping[str, Bounds] = {
     "restarts": Bounds(1, 1000),
     "schedule.step": EPOCHS,
     "seed": Bounds(0, 2**63 - 1),
+    "snapshots": Bounds(2, 1000, "auto, false, or "),
     "stream_workers": Bounds(0, 1024, "auto, or "),
     "threads": Bounds(1, 1024, "auto, or "),
 }

@@ -57,6 +57,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
         check_fits(frozen, len(widths), bool(head.relu), head.bias, len(samples.counts), widths)
     given = replace(given, decay=rules.decay_of(given, said), schedule=rules.schedule_of(given, said))
     rules.check_device_options(given, said)
+    rules.check_snapshots(given, samples.targets is not None, said)
     rules.check_sweep(given)
     rules.check_paths(given)
     rules.check_loggers(given)
@@ -133,7 +134,7 @@ def _job(
             problem=problem,
             data=samples.request,
             model=settings.model,
-            descent=_descent(settings, samples.request.num_samples),
+            descent=_descent(settings, samples),
             machine=machine,
             taps=tuple(settings.taps),
             loggers=tuple(settings.logger),
@@ -155,14 +156,14 @@ def _job(
     return Job(runs, whole.directory, whole.identity, whole.config, at_once, given.together, given.dry_run)
 
 
-def _descent(given: Settings, N: int) -> Descent:
+def _descent(given: Settings, samples: Samples) -> Descent:
     full = given.batch_size == "full"
     assert given.epochs is not None
     assert given.dtype is not None
     return Descent(
         optimizer=given.optimizer,
         epochs=given.epochs,
-        batch_size=N if full else given.batch_size,
+        batch_size=samples.request.num_samples if full else given.batch_size,
         is_full_batch=full,
         seed=given.seed,
         drops=tuple(given.schedule.drops or ()),
@@ -172,6 +173,7 @@ def _descent(given: Settings, N: int) -> Descent:
         finish=given.finish_iterations or 0,
         path=tuple(given.path or ()),
         measure=given.measure,
+        snapshots=rules.num_snapshots(given, samples.targets is not None),
         dtype=given.dtype,
         precision=given.precision,
     )

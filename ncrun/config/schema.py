@@ -129,6 +129,10 @@ class Settings:
         "when: auto (every epoch; of full batches about 200 log-spaced ones), every, log, or an integer k: "
         "every k epochs"
     )
+    snapshots: Any = _key(
+        "how many moments of training, log-spaced, keep few samples for pictures (kind=collapse-seen): a number, auto: "
+        "16, or false"
+    )
     device: str = _key("auto, cpu or cuda")
     threads: Any = _key(
         "CPU threads: an integer, or auto: OMP_NUM_THREADS, else the cores that this process may use (free features: 1)"

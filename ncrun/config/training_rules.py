@@ -13,6 +13,8 @@ from ncrun.losses import LOSSES, Options
 from ncrun.models.own.spec import Module
 from ncrun.run import LBFGS, SGD, Adam
 
+AUTO_SNAPSHOTS = 16
+
 
 def filled_in(given: Settings, frozen: FrozenHead | None) -> Settings:
     """The defaults that depend on the kind of model, or on the head that is taken over."""
@@ -51,6 +53,8 @@ def check_scalars(given: Settings) -> None:
     choice("device", given.device, ["auto", "cpu", "cuda"])
     if given.measure not in ("auto", "every", "log") and not is_whole(given.measure):
         raise UserError(f"measure={given.measure}: must be auto, every, log or a whole number of epochs")
+    if given.snapshots not in ("auto", False) and not is_whole(given.snapshots):
+        raise UserError(f"snapshots={given.snapshots}: must be auto, false or a whole number")
     if given.threads != "auto" and not is_whole(given.threads):
         raise UserError(f"threads={given.threads}: must be auto or a whole number")
     if given.progress not in ("auto", True, False):
@@ -191,6 +195,20 @@ def check_device_options(given: Settings, typed: Typed) -> None:
         raise UserError("cuda_graphs=true: has no effect: optimizer=lbfgs takes its steps on the CPU")
     if given.cuda_graphs and given.compile:
         raise UserError("cuda_graphs=true: cannot record what compile=true makes; choose one")
+
+
+def check_snapshots(given: Settings, on_targets: bool, typed: Typed) -> None:
+    if given.path:
+        typed.refuse("snapshots", "along a path of decays none are taken")
+    if on_targets:
+        typed.refuse("snapshots", "targets have no classes to be seen")
+
+
+def num_snapshots(given: Settings, on_targets: bool) -> int:
+    """0: none. They are of classes, and of one training: not of targets, nor along a path of decays."""
+    if given.snapshots is False or on_targets or given.path:
+        return 0
+    return AUTO_SNAPSHOTS if given.snapshots == "auto" else int(given.snapshots)
 
 
 def check_sweep(given: Settings) -> None:

@@ -12,6 +12,8 @@ from ncrun.errors import UserError
 from ncrun.registry import Registry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from ncrun.records.read import Record
@@ -24,23 +26,34 @@ class Drawing:
     draw: raises UserError for what the records lack; the experiment's other drawings are made all the same.
     suffix: of its file's name where it is not the experiment's first drawing; None: the key. words: what it shows, for
     lists of drawings. on_targets: whether it is of runs on targets, which have no classes; all others are of the rest.
+    options: what may be said of it besides, as keywords of draw and moving, whose values are words. moving: writes it
+    as a moving picture into a file; None where it does not move.
     """
 
     key: str
-    draw: "Callable[[Sequence[Record]], Figure]"
+    draw: "Callable[..., Figure]"
     suffix: str | None = None
     words: str = ""
     on_targets: bool = False
+    options: tuple[str, ...] = ()
+    moving: "Callable[..., object] | None" = None
 
-    def of(self, records: "Sequence[Record]") -> "Figure":
+    def of(self, records: "Sequence[Record]", **options: str) -> "Figure":
         """The figure of these runs, in the order in which all figures have them. Raises UserError, as draw does."""
+        return self.draw(self._ordered(records), **options)
+
+    def write_moving(self, records: "Sequence[Record]", path: "Path", **options: str) -> None:
+        """Write the moving picture of these runs. Raises UserError, as moving does, and OSError."""
+        if self.moving is None:
+            raise UserError(f"has no moving picture; out={path.with_suffix('.png').name} draws it")
+        self.moving(self._ordered(records), path, **options)
+
+    def _ordered(self, records: "Sequence[Record]") -> "list[Record]":
         for record in records:
             if record.on_targets != self.on_targets:
                 lacks = "no targets of numbers, which are" if self.on_targets else "no classes, which are"
                 raise UserError(f"{record.path}: has {lacks} drawn here")
-        return self.draw(
-            sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
-        )
+        return sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
 
     def file_name(self, stem: str, first: bool) -> str:
         """Without an ending: the stem of the experiment's first drawing, and the suffix after it for the others."""
@@ -50,8 +63,8 @@ class Drawing:
 def _later(module: str, function: str) -> "Callable[..., Figure]":
     """A function of a module of this package, which is imported when it is called."""
 
-    def draw(*arguments: object) -> "Figure":
-        figure: Figure = getattr(import_module(f"ncrun.figures.{module}"), function)(*arguments)
+    def draw(*arguments: object, **options: object) -> "Figure":
+        figure: Figure = getattr(import_module(f"ncrun.figures.{module}"), function)(*arguments, **options)
         return figure
 
     return draw
@@ -149,6 +162,13 @@ DRAWINGS = Registry(
         ),
         _built_in(
             "direct-balanced", "dang2023.direct_balanced", "free features with and without momentum, equal classes"
+        ),
+        Drawing(
+            "collapse-seen",
+            _later("collapse_seen", "collapse_seen"),
+            words="samples, class means and classifier rows on the predicted frame, from the start to the end",
+            options=("classes",),
+            moving=_later("collapse_moving", "collapse_moving"),
         ),
         _built_in(
             "geometry-3d", "dang2023.geometry_3d", "three classes in space, learned vectors on the predicted frame"

@@ -94,7 +94,7 @@ class RunDirectory:
         # First the manifest: without it, nobody could tell that the other files are this run's.
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
-        self._write("config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        self.write("config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
         self.write_json("problem.json", problem.as_json())
         self.write_json("theory.json", theory)
 
@@ -124,9 +124,10 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file. Raises ValueError for a number that JSON does not know, OSError, LockLost."""
-        self._write(name, as_json(content).encode())
+        self.write(name, as_json(content).encode())
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the record. Raises OSError, LockLost."""
         with self._lock.writing():
             write_aside(self.path / name, lambda file: file.write(content), aside=self._lock.aside)
         self._digests[name] = hashlib.sha256(content).hexdigest()
@@ -220,7 +221,7 @@ class RunDirectory:
         if self.metrics.is_file():
             with naming(self.metrics), self.metrics.open("rb") as file:
                 content = file.read(size)
-        self._write(self.metrics.name, content)
+        self.write(self.metrics.name, content)
         self._metrics_hash = hashlib.sha256(content)
 
     def _hash_of_first(self, size: int) -> "hashlib._Hash":

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "stream_cache",
     "stream_workers",
     "progress",
+    "snapshots",
     "logger",
     "data_dir",
     "run_dir",

@@ -5,10 +5,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ncrun.records import snapshots
+
 # What is sealed besides manifest.json itself. curves.png is drawn afterwards, from these.
-FILES = ("config.yaml", "problem.json", "theory.json", "geometry.json", "metrics.jsonl", "checkpoint.pt")
-# What may be gone without any number being in doubt: it is large, and archives do not hold it.
-DISPENSABLE = ("checkpoint.pt",)
+FILES = (
+    "config.yaml",
+    "problem.json",
+    "theory.json",
+    "geometry.json",
+    "metrics.jsonl",
+    snapshots.NAME,
+    "checkpoint.pt",
+)
+# What may be gone without any number being in doubt: it is large, and archives need not hold it.
+DISPENSABLE = (snapshots.NAME, "checkpoint.pt")
 
 
 def made_of(manifest: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Everything that is logged about one moment of training, from one evaluation-mode forward over each split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +21,27 @@ from ncrun.models.network import Network
 from ncrun.models.taps import reader_of
 from ncrun.objective import Objective
 from ncrun.theory import Prediction, predict
-from ncrun.training.features import StreamedFeatures, features_of
+from ncrun.training.features import StreamedFeatures, features_at, features_of
 
 
 class NegativeFeatures(Exception):
     """Features that theory was asked about as never negative, and that are: its answer is no bound for them."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was measured, for who wants to look at the samples themselves.
+
+    train, test: of samples' numbers, (B,), their features, (B, d); test is None where there is no such split. head:
+    what reads them. means: the training set's class means at the input of the (last) linear head. centred: whether the
+    prediction's are minus their overall mean.
+    """
+
+    train: Callable[[Tensor], Tensor]
+    test: Callable[[Tensor], Tensor] | None
+    head: Head
+    means: ClassMeans
+    centred: bool
 
 
 class Evaluator:
@@ -45,21 +63,28 @@ class Evaluator:
             self.data, self.objective.scaled(factor), predict(self.target.problem.scaled(factor)), self.taps
         )
 
-    def __call__(self, network: Network | FreeFeatures) -> dict[str, Any]:
+    def __call__(
+        self, network: Network | FreeFeatures, look: Callable[[Moment], object] | None = None
+    ) -> dict[str, Any]:
         """One row of metrics.jsonl, without epoch, step and seconds.
 
-        Raises FloatingPointError if training diverged, and NegativeFeatures.
+        look: is shown what was measured; on targets, which have no class means, it is not called. Raises
+        FloatingPointError if training diverged, and NegativeFeatures.
         """
         if isinstance(self.data, StreamedData):
             assert isinstance(network, Network)
-            return self._streamed(network, self.data)
-        measured = self._on_targets if self.target.problem.targets else self._on_classes
-        row = measured(network, self.data)
+            return self._streamed(network, self.data, look)
+        if self.target.problem.targets:
+            row = self._on_targets(network, self.data)
+        else:
+            row = self._on_classes(network, self.data, look)
         if isinstance(network, FreeFeatures):
             row["stationarity"] = stationarity(network, self.objective, self.data.train_labels)
         return row
 
-    def _on_classes(self, network: Network | FreeFeatures, data: RunData) -> dict[str, Any]:
+    def _on_classes(
+        self, network: Network | FreeFeatures, data: RunData, look: Callable[[Moment], object] | None
+    ) -> dict[str, Any]:
         features, tapped_layers = features_of(network, data.train_images, self.taps)
         self._check_sign(features)
         head = network.head.in_float64()
@@ -79,15 +104,21 @@ class Evaluator:
                     None if reader is None else reader.double(),
                 )
                 row |= {f"tap.{name}.{key}": value for key, value in values.items()}
+            test_features = None
             if data.test_images is not None and data.test_labels is not None:
                 test_features, _ = features_of(network, data.test_images)
                 row |= transfer_metrics(test_features, data.test_labels, head, means, self.target)
             else:
                 row["test_accuracy"] = None
+            if look is not None:
+                test = None if test_features is None else _rows_of(test_features)
+                look(Moment(_rows_of(features), test, head, means, self.target.problem.centres_means))
         return row
 
     @torch.no_grad()
-    def _streamed(self, network: Network, data: StreamedData) -> dict[str, Any]:
+    def _streamed(
+        self, network: Network, data: StreamedData, look: Callable[[Moment], object] | None
+    ) -> dict[str, Any]:
         """The row of `_on_classes`, from sums over blocks of features in place of all of them."""
         head = network.head.in_float64()
         points = StreamedFeatures(network, data.train_images, data.train_labels, data.room)
@@ -98,6 +129,9 @@ class Evaluator:
         points = StreamedFeatures(network, data.test_images, data.test_labels, data.room)
         whole = Head([head.suffixes()[0]], head.bias)
         own, about_train = scan_about(points, whole, (None, split.means))
+        if look is not None:
+            train, test = (partial(features_at, network, images) for images in (data.train_images, data.test_images))
+            look(Moment(train, test, head, split.means, self.target.problem.centres_means))
         return row | collected_transfer(own, about_train, head, self.target)[0]
 
     def _on_targets(self, network: Network | FreeFeatures, data: RunData) -> dict[str, Any]:
@@ -156,6 +190,10 @@ class Evaluator:
         for weight in head.weights[:-1]:
             inputs.append(inputs[-1].mapped(weight))
         return inputs, tapped
+
+
+def _rows_of(features: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda rows: features[rows.to(features.device)]
 
 
 def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) -> float | None:

@@ -98,6 +98,16 @@ class StreamedFeatures:
             yield part, features
 
 
+@torch.no_grad()
+@tf32(False)
+def features_at(network: Network, images: StreamedImages, rows: Tensor) -> Tensor:
+    """(B, d) features of the images with these numbers, in evaluation mode. Raises OSError as `batches` does."""
+    network.eval()
+    parts = rows.numpy()
+    pieces = [parts[start : start + FEWEST_ROWS] for start in range(0, len(parts), FEWEST_ROWS)]
+    return torch.cat([network.backbone(block) for block in images.batches(pieces)])
+
+
 def forward_rows(images: Tensor | StreamedImages) -> int:
     """How many go through a network at once. As many whether they are streamed or not: how many decides the last bits
     of the features."""

@@ -20,10 +20,13 @@ from ncrun.training.gradients import tf32
 from ncrun.training.lbfgs import AT_REST, LBFGS
 from ncrun.training.logbook import Logbook
 from ncrun.training.loop import CHECKPOINT_SECONDS, Interrupted
-from ncrun.training.schedule import measured_epochs
+from ncrun.training.schedule import measured_epochs, snapshot_epochs
+from ncrun.training.snapshots import Album
 
 # A checkpoint holds the pairs: of the time between two, writing them takes at most this share.
 SHARE_OF_SAVING = 0.05
+# Of as many snapshots as the epochs have, a fourth comes on top.
+SHARE_OF_SNAPSHOTS = 4
 
 
 def finish(
@@ -54,9 +57,12 @@ def finish(
     if progress is None:
         progress = checkpoints.restore(network, descender, generator)
     descender.begin(_vector(parameters).detach())
-    logbook = Logbook(network, [record], progress, [""])
     first, last = descent.epochs, descent.epochs + descent.finish
-    measured = {first + each for each in measured_epochs(descent.measure, descent.finish, full_batch=True)}
+    iterations = measured_epochs(descent.measure, descent.finish, full_batch=True)
+    measured = {first + each for each in iterations}
+    pictured = {first + each for each in snapshot_epochs(-(-descent.snapshots // SHARE_OF_SNAPSHOTS), iterations)}
+    album = Album(record, data, pictured)
+    logbook = Logbook(network, [record], progress, [""], [album])
     last_saved, until_next = time.perf_counter(), CHECKPOINT_SECONDS
 
     def measure() -> dict[str, Any]:
@@ -68,6 +74,7 @@ def finish(
         began = time.perf_counter()
         vector_to_parameters(descender.point, parameters)
         logbook.keep_time()
+        logbook.write_snapshots()
         checkpoints.save(network, state, generator.get_state(), torch.get_rng_state(), progress)
         last_saved = time.perf_counter()
         until_next = max(CHECKPOINT_SECONDS, (last_saved - began) / SHARE_OF_SAVING)
@@ -82,6 +89,8 @@ def finish(
             raise Interrupted
     if record.last_row()["epoch"] != progress.epoch:  # it has ended before its last iteration
         show(progress.epoch, measure())
+    if not album.has(progress.epoch):
+        evaluator(network, lambda seen: album.add(progress.epoch, seen))
     save(AT_REST)
     return progress
 

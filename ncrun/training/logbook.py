@@ -12,8 +12,9 @@ from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
 from ncrun.records import RunDirectory
 from ncrun.training.checkpoint import Progress
-from ncrun.training.evaluate import Evaluator
+from ncrun.training.evaluate import Evaluator, Moment
 from ncrun.training.restarts import DIVERGED
+from ncrun.training.snapshots import Album
 
 # A loss so many times its first value has exploded, even if it is still a number.
 EXPLOSION = 1e6
@@ -33,13 +34,18 @@ class Logbook:
         records: Sequence[RunDirectory],
         progress: Progress,
         advice: Sequence[str],
+        albums: Sequence[Album],
     ) -> None:
-        """advice: for each run, what to try when it diverges."""
+        """advice: for each run, what to try when it diverges. albums: where each keeps its snapshots."""
         assert len(records) == network.num_runs
         self.network = network
         self.records = records
         self.progress = progress
         self.advice = advice
+        self.albums = albums
+        for index, album in enumerate(albums):
+            if index not in progress.failures:
+                album.take_up(progress)
         self._began = time.perf_counter() - progress.seconds
 
     def keep_time(self) -> None:
@@ -58,7 +64,7 @@ class Logbook:
             if index in progress.failures:
                 continue
             try:
-                values = evaluator(self.network.of_run(index))
+                values, seen = self._seen(index, evaluator, self.albums[index].is_due(progress.epoch))
                 _refuse_non_finite(values)
                 first = progress.first_losses.setdefault(index, values["loss"])
                 if values["loss"] > EXPLOSION * first:
@@ -70,12 +76,26 @@ class Logbook:
             line = {"epoch": progress.epoch, "step": progress.step, **more, **values}
             line |= {"lr": None if rates is None else rates[index], "seconds": round(progress.seconds, 3)}
             record.append(line)
+            if seen is not None:
+                self.albums[index].add(progress.epoch, seen)
             row = row or line
         self.keep_time()
         progress.measuring_seconds += time.perf_counter() - began
         self._end_without_runs()
         assert row is not None
         return row
+
+    def _seen(self, index: int, evaluator: Evaluator, keeps_moment: bool) -> tuple[dict[str, Any], Moment | None]:
+        """A row, and what was measured for it."""
+        seen: list[Moment] = []
+        values = evaluator(self.network.of_run(index), seen.append if keeps_moment else None)
+        return values, seen[0] if seen else None
+
+    def write_snapshots(self) -> None:
+        """Of every run that has not diverged, before its checkpoint."""
+        for index, album in enumerate(self.albums):
+            if index not in self.progress.failures:
+                album.write()
 
     def check_parameters(self, rates: Sequence[float] | None) -> None:
         """Raises Diverged if no run is left whose parameters are all finite."""

@@ -21,7 +21,8 @@ from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
 from ncrun.training.optimisers import StepRule, build_optimiser, plain_step, set_rates
 from ncrun.training.saving import Saving
-from ncrun.training.schedule import learning_rate, measured_epochs
+from ncrun.training.schedule import learning_rate, measured_epochs, snapshot_epochs
+from ncrun.training.snapshots import Album
 
 CHECKPOINT_SECONDS = 30.0
 # Measurements may be far apart: after so many steps it is looked whether the parameters are still numbers.
@@ -66,7 +67,9 @@ def fit(
     seeds = [each.descent.seed for each in runs]
     saving = Saving(network, optimiser, generator, rules, seeds, checkpoints, diverged or {})
     progress = saving.restore()
-    logbook = Logbook(network, records, progress, [f"; try optimizer.lr={rate / 10:g}" for rate in rates])
+    pictured = snapshot_epochs(descent.snapshots, measured)
+    albums = [Album(record, each.data, pictured) for record, each in zip(records, evaluators, strict=True)]
+    logbook = Logbook(network, records, progress, [f"; try optimizer.lr={rate / 10:g}" for rate in rates], albums)
     last_saved = time.perf_counter()
 
     update = plain_step(optimiser)
@@ -90,6 +93,7 @@ def fit(
         if logbook.diverging():
             return
         logbook.keep_time()
+        logbook.write_snapshots()
         saving.save(progress)
         last_saved = time.perf_counter()
 

@@ -27,6 +27,16 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
     return {*range(0, epochs + 1, int(measure)), epochs}
 
 
+def snapshot_epochs(number: int, measured: set[int]) -> set[int]:
+    """Of the measured epochs about so many, log-spaced, the first and the last among them; with number 0 none."""
+    if number == 0:
+        return set()
+    epochs = np.array(sorted(measured))
+    wanted = np.geomspace(1, max(epochs[-1], 1), number - 1)
+    nearest = np.abs(np.log(np.maximum(epochs, 0.5)) - np.log(wanted)[:, None]).argmin(axis=1)
+    return {0, int(epochs[-1]), *(int(epoch) for epoch in epochs[nearest])}
+
+
 def learning_rate(base: float, epoch: int, epochs: int, drops: Sequence[float], every: int, gamma: float) -> float:
     """The rate during `epoch` (from 0 on): times gamma at every multiple of `every`, or, where that is 0, once each of
     the `drops` has passed."""

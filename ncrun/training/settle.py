@@ -21,7 +21,8 @@ from ncrun.training.checkpoint import Checkpoints, Progress
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.logbook import Logbook
 from ncrun.training.loop import Interrupted
-from ncrun.training.schedule import measured_epochs
+from ncrun.training.schedule import measured_epochs, snapshot_epochs
+from ncrun.training.snapshots import Album
 
 Array = NDArray[np.float64]
 
@@ -53,9 +54,10 @@ def settle(
     record.cut_metrics(0)
     progress = Progress()
     rng = np.random.default_rng(descent.seed)
-    logbook = Logbook(model, [record], progress, ["; try optimizer=adam"])
-    objective, labels = evaluator.objective, evaluator.data.train_labels
     measured = measured_epochs(descent.measure, descent.epochs, full_batch=True)
+    album = Album(record, evaluator.data, snapshot_epochs(descent.snapshots, measured))
+    logbook = Logbook(model, [record], progress, ["; try optimizer=adam"], [album])
+    objective, labels = evaluator.objective, evaluator.data.train_labels
     last_measured = 0
 
     def after_iteration() -> None:
@@ -77,12 +79,15 @@ def settle(
         progress.epoch = max(1, progress.epoch + stepped_back)
         if progress.epoch != last_measured:
             show(progress.epoch, logbook.measure([evaluator]))
+        if not album.has(progress.epoch):  # where it ended nobody could know before
+            evaluator(model, lambda seen: album.add(progress.epoch, seen))
     else:
         for progress.epoch, factor in enumerate(path, start=1):
             here = objective.scaled(factor)
             _descend(model, here, labels, optimizer, descent.epochs, rng, after_iteration)
             show(progress.epoch, logbook.measure([evaluator.scaled(factor)], factor=factor))
     logbook.keep_time()
+    logbook.write_snapshots()
     checkpoints.save(model, None, None, torch.get_rng_state(), progress)
     return progress
 

@@ -89,10 +89,10 @@ def interrupted(place: Path) -> Path:
     """A network's run, stopped at its second measurement, with two checkpoints; the newer one knows one row more."""
     measure, calls = Evaluator.__call__, iter(range(99))
 
-    def stopping(self: Evaluator, network: Any) -> dict[str, Any]:
+    def stopping(self: Evaluator, network: Any, *rest: Any) -> dict[str, Any]:
         if next(calls) == 2:
             signal.raise_signal(signal.SIGTERM)
-        return measure(self, network)
+        return measure(self, network, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ncrun.training.loop.CHECKPOINT_SECONDS", 0.0)

@@ -122,8 +122,8 @@ def test_run_in_an_archive(run: Path, ncrun: Command, workdir: Path) -> None:
     for name, change in (("whole", False), ("changed", True)):
         with zipfile.ZipFile(workdir / f"{name}.zip", "w") as archive:
             for file in (*FILES[:-1], "manifest.json"):
-                content = (run / file).read_text()
-                archive.writestr(f"one/{file}", content.replace("1", "2") if change and file == FILES[4] else content)
+                content = (run / file).read_bytes()
+                archive.writestr(f"one/{file}", content.replace(b"1", b"2") if change and file == FILES[4] else content)
     result = ncrun("verify", "whole.zip", "changed.zip")
     assert result.status == 1
     assert result.out.splitlines() == [

@@ -47,6 +47,7 @@ def assert_completed(directory: Path, straight: Path) -> None:
     ours, theirs = weights(directory), weights(straight)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert set(contents(directory)) == set(contents(straight))  # nothing else is left behind
+    assert contents(directory)["snapshots.npz"] == contents(straight)["snapshots.npz"]
 
 
 def fill_disk(patch: Patch, name: str, number: int, code: int) -> None:

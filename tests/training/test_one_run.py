@@ -30,6 +30,7 @@ def test_run_directory_holds_what_the_contract_says(ncrun: Command, workdir: Pat
         "theory.json",
         "geometry.json",
         "metrics.jsonl",
+        "snapshots.npz",
         "checkpoint.pt",
         "curves.png",
     }
@@ -78,8 +79,9 @@ def test_directory_of_free_features(typed: str, members: list[str], ncrun: Comma
     result = ncrun("train", *typed.split(), "model.width=4", "epochs=20", "run_dir=run")
     assert (result.status, result.err) == (0, "")
     usual = {"config.yaml", "manifest.json", "problem.json", "theory.json", "geometry.json", "metrics.jsonl"}
+    usual |= {"checkpoint.pt", "curves.png"} | ({"snapshots.npz"} if "path" not in typed else set())
     for member in members:
-        assert set(contents(workdir / "run" / member)) == usual | {"checkpoint.pt", "curves.png"}
+        assert set(contents(workdir / "run" / member)) == usual
         manifest = json.loads((workdir / "run" / member / "manifest.json").read_text())
         assert (manifest["dataset"], manifest["index_hash"], manifest["threads"]) == (None, None, 1)
         assert (manifest["class_counts"], manifest["num_samples"]) == ([4, 2], 6)

@@ -233,8 +233,8 @@ def test_when_divergence_is_noticed_does_not_depend_on_the_clock(
 def test_metric_that_is_no_number_ends_a_run(value: Any, ncrun: Command, workdir: Path, monkeypatch: Patch) -> None:
     measure, calls = Evaluator.__call__, itertools.count(1)
 
-    def broken(self: Evaluator, network: Any) -> dict[str, Any]:
-        return measure(self, network) | ({"nc1": value} if next(calls) == 3 else {})
+    def broken(self: Evaluator, *rest: Any) -> dict[str, Any]:
+        return measure(self, *rest) | ({"nc1": value} if next(calls) == 3 else {})
 
     monkeypatch.setattr(Evaluator, "__call__", broken)
     result = ncrun("train", *RUN, "run_dir=run")

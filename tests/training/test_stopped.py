@@ -104,6 +104,7 @@ def test_stopped_run_continues_to_the_same_bits(
     assert ncrun("train", *FIVE_EPOCHS, *extra, f"run_dir={folder / name}").status == 0
     assert state(folder / name) == "done"
     assert rows(folder / name) == complete
+    assert (folder / name / "snapshots.npz").read_bytes() == Path("straight/snapshots.npz").read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -243,7 +243,7 @@ def whole(folder: Path) -> dict[str, Any]:
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
     progress = {key: value for key, value in checkpoint["progress"].items() if "seconds" not in key}
     kept = {key: value for key, value in checkpoint.items() if key not in ("progress", "metrics")}
-    names = ("config.yaml", "problem.json", "theory.json", "geometry.json")
+    names = ("config.yaml", "problem.json", "theory.json", "geometry.json", "snapshots.npz")
     return {
         "names": sorted(contents(folder)),
         "manifest": told(folder),

@@ -1,0 +1,30 @@
+"""The snapshots of a recorded run, checked."""
+
+import hashlib
+
+from ncrun.errors import UserError
+from ncrun.records.files import DamagedFile
+from ncrun.records.places import one_place
+from ncrun.records.read import Record
+from ncrun.records.snapshots import NAME, Snapshots, parsed
+
+
+def snapshots_of(record: Record) -> Snapshots:
+    """snapshots.npz. Raises UserError if the run has none, or if they are not as they were written."""
+    with one_place(record.path) as place:
+        content = place.read(NAME)
+    if content is None:
+        raise UserError(
+            f"{record.path}: has no snapshots ({NAME}), which are drawn here: it was trained by an older version, with"
+            " snapshots=false or along a path; ncrun rerun RUN run_dir=FOLDER trains it anew with them"
+        )
+    files = (record.manifest.get("seal") or {}).get("files") or {}
+    if NAME in files and files[NAME] != hashlib.sha256(content).hexdigest():
+        raise UserError(f"{record.path}: {NAME} is not as it was when the run was finished")
+    try:
+        found = parsed(content)
+    except DamagedFile as error:
+        raise UserError(f"{record.path / NAME}: is not what a run writes: {error}") from error
+    if found.classes.max() >= len(record.manifest["class_counts"]):
+        raise UserError(f"{record.path / NAME}: is not what a run writes: it has classes that the run has not")
+    return found
