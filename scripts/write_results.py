@@ -106,6 +106,7 @@ def written() -> str:
         others.convolutional_2024,
         others.relu_heads,
         others.cifar,
+        others.mnist,
         standard.standard,
         targets.regression,
         free.direct_2023,

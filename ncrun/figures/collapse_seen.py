@@ -165,7 +165,7 @@ def collapse_seen(records: Sequence[Record], classes: str | None = None) -> Figu
                 ax.set_title(title_of(view, index))
         for ax in row[len(indices) :]:
             ax.set_axis_off()
-        row[0].set_ylabel(label)
+        panels.label_row(row, label)
     panels.legend_above(figure, legend(views))
     panels.caption(figure, f"{wording.setting_words(*(view.record for view in views))} {words(views, lines, moments)}")
     return figure

@@ -20,6 +20,7 @@ from ncrun.data.image_files import pixels
 from ncrun.data.sources import image_folder
 from ncrun.metrics import scatter
 from ncrun.models.saved import load_sealed
+from ncrun.records.snapshots import NAME, parsed
 from ncrun.training import features, streaming
 
 SHORT = ("epochs=3", "batch_size=4", "model.width=8", "model.depth=2", "threads=1", "model.batch_norm=true")
@@ -99,6 +100,11 @@ def test_a_streamed_run_has_the_bits_of_one_in_memory(name: str, ncrun: Command,
         ended = ncrun("train", *data, *SHORT, *more, *keys, f"run_dir={directory}")
         assert (ended.status, ended.err) == (0, ""), ended
     assert result(workdir / "streamed") == result(workdir / "alone") == result(workdir / "held")
+    held, streamed = (parsed(Path(directory, NAME).read_bytes()) for directory in ("held", "streamed"))
+    np.testing.assert_array_equal(streamed.epochs, held.epochs)
+    for split in ("train", "test"):  # whose features are of other batches, in float32
+        seen = [each.points(split, -1) @ each.means[-1].T for each in (streamed, held)]
+        np.testing.assert_allclose(*seen, rtol=0, atol=2e-3 * np.abs(seen[1]).max())
     assert json.loads((workdir / "streamed" / "manifest.json").read_text())["streamed"]["workers"] == 2
     assert not multiprocessing.active_children()
 
