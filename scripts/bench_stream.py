@@ -1,12 +1,12 @@
 """Images that stay on the disk: what decoding, hashing and reading them takes, and the memory of a streamed run beside
 that of the same run in memory, whose bits it has to have.
 
-Into results/bench/stream.jsonl and stream.md.
+Into results/bench/stream.jsonl and stream.md; docs/scale.md is written from the former by scripts/write_docs.py.
 
     .venv/bin/python scripts/bench_stream.py [--scratch DIR]    # 5 minutes and 0.5 GB there, removed at the end
 
 The images are parts of scikit-learn's two photographs, 500 x 375 as most of ImageNet, in JPEG. Memory is the largest
-sum of Pss of a training's processes, read every 50 ms: what they have in memory together, shared pages counted once.
+sum of Pss of a training's processes, read twice 50 ms apart: what they have in memory together, shared pages once.
 """
 
 import argparse
@@ -131,9 +131,11 @@ def trained(folder: Path, more: tuple[str, ...], into: Path) -> dict[str, Any]:
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, env={**os.environ, "XDG_CACHE_HOME": str(folder / "c")}
     )
-    peak = 0
+    peak = before = 0
     while process.poll() is None:
-        peak = max(peak, sum(_pss(number) for number in _family(process.pid)))
+        now = sum(_pss(number) for number in _family(process.pid))
+        # Of two readings the smaller: a process that begins while they are read is counted with what it shares.
+        peak, before = max(peak, min(before, now)), now
         time.sleep(0.05)
     assert process.returncode == 0
     manifest = json.loads((into / "manifest.json").read_text())

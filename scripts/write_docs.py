@@ -1,6 +1,6 @@
 """Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
 definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm, in docs/class_weights.md
-that of its runs.
+that of its runs, in docs/scale.md that of costs.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from results_remedies import of_archive
+from scale_cost import for_imagenet
 
 from ncrun.config import bounds
 from ncrun.config.launching import SlurmSettings
@@ -76,6 +77,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
         "<!-- keys: written by scripts/write_docs.py from ncrun/config/launching.py -->",
         "<!-- end of keys -->",
         launcher_keys,
+    ),
+    "docs/scale.md": (
+        "<!-- costs: written by scripts/write_docs.py from results/bench/stream.jsonl and gpu.md -->",
+        "<!-- end of costs -->",
+        for_imagenet,
     ),
     "docs/class_weights.md": (
         "<!-- remedies: written by scripts/write_docs.py from results/beyond-real.zip -->",

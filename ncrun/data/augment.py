@@ -10,22 +10,26 @@ from torch.nn import functional
 MARGIN = 8
 
 
-def augmented(images: Tensor, kinds: Sequence[str], generator: torch.Generator) -> Tensor:
+def augmented(
+    images: Tensor, kinds: Sequence[str], generator: torch.Generator, batch: int = 0, part: slice = slice(None)
+) -> Tensor:
     """(B, C, H, W) images after random changes, each image its own; drawn on the CPU, the same for every device.
+    batch: images in the whole batch, of which these are a part; 0: they are all.
 
     crop: moved by up to an eighth of the size each way; what comes in from outside is 0, the training set's mean.
     flip: mirrored left to right, every other image on average.
     """
-    B, _, height, width = images.shape
+    _, _, height, width = images.shape
+    batch = batch or len(images)
     if "crop" in kinds:
-        rows = _positions(B, height, generator).to(images.device)
-        columns = _positions(B, width, generator).to(images.device)
+        rows = _positions(batch, height, generator)[part].to(images.device)
+        columns = _positions(batch, width, generator)[part].to(images.device)
         margins = (width // MARGIN,) * 2 + (height // MARGIN,) * 2
         framed = functional.pad(images, margins)
-        image = torch.arange(B, device=images.device)
+        image = torch.arange(len(images), device=images.device)
         images = framed[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if "flip" in kinds:
-        chosen = (torch.rand(B, generator=generator) < 0.5).to(images.device)
+        chosen = (torch.rand(batch, generator=generator) < 0.5)[part].to(images.device)
         images = torch.where(chosen[:, None, None, None], images.flip(3), images)
     return images
 

@@ -1,6 +1,9 @@
 """The data of a run that stay on the disk: what `ncrun.data.tensors` holds, read as it is needed, to the same bits."""
 
+import contextlib
+import ctypes
 import errno
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +24,7 @@ from ncrun.errors import UserError
 
 # Samples that a process reads at once: few, so that the first ones come soon, and little waits in memory.
 PIECE = 32
+MMAP_THRESHOLD, LARGE_BLOCK = -3, 2 << 20  # glibc's M_MMAP_THRESHOLD, and bytes
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class StreamedImages:
             self._keep(part[places], images[places])
             yield self._normalised(images)
 
+    def part(self, numbers: slice) -> "PartOfStreamed":
+        """Some consecutive ones."""
+        return PartOfStreamed(self, numbers)
+
     @property
     def _stored(self) -> Stored:
         return self._reader.splits[self._split]
@@ -107,6 +115,21 @@ class StreamedImages:
 
     def _normalised(self, images: NDArray[Any]) -> Tensor:
         return normalise(images, self._facts, self.shape[1:], self.device, self._dtype)
+
+
+class PartOfStreamed:
+    """Consecutive ones of streamed images, as streamed images themselves."""
+
+    def __init__(self, whole: StreamedImages, numbers: slice) -> None:
+        self._whole, self._start = whole, numbers.start
+        self.device, self.shape = whole.device, (numbers.stop - numbers.start, *whole.shape[1:])
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def batches(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """See StreamedImages."""
+        return self._whole.batches([part + self._start for part in parts])
 
 
 def _of_disk(arriving: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -138,9 +161,18 @@ class StreamedData:
         yield from zip(images, (labels[part] for part in parts), strict=True)
 
 
+def _give_large_blocks_back() -> None:
+    """To the system, as soon as they are free. glibc would put blocks of up to 32 MB into its heap, once some of that
+    size were freed: batches of images then leave holes that others do not fit into, hundreds of MB of them."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # of another C library
+            ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
+
+
 def load(request: DataRequest, device: torch.device, dtype: torch.dtype, streaming: Streaming) -> StreamedData:
     """Choose samples, and look at all of them once, unless that was done before. Raises UserError as
     `ncrun.data.tensors.load` does."""
+    _give_large_blocks_back()
     train, test = _stored(request)
     taken = chosen(request, train.labels, test.labels)
     facts, splits = request.source.facts, (train, test)

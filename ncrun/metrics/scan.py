@@ -233,4 +233,6 @@ def scan_about(
     for features, labels in points.blocks(rows):
         for each in passes:
             each.add(features, labels)
+    for each in passes:
+        points.add_others(each.sums())
     return [each.split() for each in passes]

@@ -67,6 +67,9 @@ class Points(Protocol):
     def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(B, d) and (B,), a block after the other; B is a multiple of `rows`, but for the last."""
 
+    def add_others(self, sums: Sequence[Tensor]) -> None:
+        """Add to each sum over these points what other processes have found of theirs."""
+
 
 @dataclass(frozen=True)
 class Held:
@@ -89,6 +92,9 @@ class Held:
 
     def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.features, self.labels
+
+    def add_others(self, sums: Sequence[Tensor]) -> None:
+        """There are none."""
 
 
 def rows_of_block(width: int, num_classes: int, on_gpu: bool) -> int:
@@ -144,6 +150,7 @@ def means_of(points: Points, num_classes: int) -> ClassMeans:
         counts += number
         for part in row_blocks(features):
             add_by_class(sums, labels[part], features[part].double())
+    points.add_others([counts, sums])
     if not bool(counts.all()):
         raise ValueError(f"every class 0..{num_classes - 1} needs a sample; counts are {counts.tolist()}")
     number = counts.double()

@@ -21,7 +21,10 @@ from ncrun.models.network import Network
 from ncrun.models.taps import reader_of
 from ncrun.objective import Objective
 from ncrun.theory import Prediction, predict
-from ncrun.training.features import StreamedFeatures, features_at, features_of
+from ncrun.training.features import FeaturesInBlocks, features_at, features_of
+from ncrun.training.ranks import ALONE, Ranks
+
+WHOLE = 2**62  # bytes: of images in memory, their features are held in any case
 
 
 class NegativeFeatures(Exception):
@@ -49,9 +52,15 @@ class Evaluator:
     backbone by themselves."""
 
     def __init__(
-        self, data: RunData | StreamedData, objective: Objective, target: Prediction, taps: Sequence[str] = ()
+        self,
+        data: RunData | StreamedData,
+        objective: Objective,
+        target: Prediction,
+        taps: Sequence[str] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.data = data
+        """ranks: that measure together; then, as of streamed data, only sums over samples are known."""
+        self.data, self.ranks = data, ranks
         self.objective = objective
         self.target = target
         self.taps = taps
@@ -71,9 +80,9 @@ class Evaluator:
         look: is shown what was measured; on targets, which have no class means, it is not called. Raises
         FloatingPointError if training diverged, and NegativeFeatures.
         """
-        if isinstance(self.data, StreamedData):
-            assert isinstance(network, Network)
-            return self._streamed(network, self.data, look)
+        if self._knows_sums_only:
+            return self._by_sums(network, look)
+        assert isinstance(self.data, RunData)
         if self.target.problem.targets:
             row = self._on_targets(network, self.data)
         else:
@@ -115,22 +124,35 @@ class Evaluator:
                 look(Moment(_rows_of(features), test, head, means, self.target.problem.centres_means))
         return row
 
+    @property
+    def _knows_sums_only(self) -> bool:
+        return isinstance(self.data, StreamedData) or self.ranks.number > 1
+
+    def _points(self, network: Network | FreeFeatures, split: str, hold: bool = True) -> FeaturesInBlocks:
+        """This rank's share of a split. hold: whether the features are to be gone through again."""
+        assert isinstance(network, Network)
+        data = self.data
+        images, labels = (getattr(data, f"{split}_{what}") for what in ("images", "labels"))
+        mine = self.ranks.part(slice(0, len(labels)))
+        if isinstance(data, StreamedData):
+            return FeaturesInBlocks(network, images.part(mine), labels[mine], data.room if hold else 0, self.ranks)
+        return FeaturesInBlocks(network, images[mine], labels[mine], WHOLE if hold else 0, self.ranks)
+
     @torch.no_grad()
-    def _streamed(
-        self, network: Network, data: StreamedData, look: Callable[[Moment], object] | None
-    ) -> dict[str, Any]:
-        """The row of `_on_classes`, from sums over blocks of features in place of all of them."""
+    def _by_sums(self, network: Network | FreeFeatures, look: Callable[[Moment], object] | None) -> dict[str, Any]:
+        """The row of `_on_classes`, from sums over blocks of features, of all ranks, in place of all features."""
         head = network.head.in_float64()
-        points = StreamedFeatures(network, data.train_images, data.train_labels, data.room)
+        points = self._points(network, "train")
         (split,) = scan_about(points, head, (None,), self.objective.data_sum)
-        self._check_sign(torch.tensor(points.smallest))
+        self._check_sign(torch.tensor(self.ranks.smallest(points.smallest)))
         parameters = (parameter.double() for parameter in network.parameters())
         row, _ = collected_metrics(split, head, self.objective, self.target, self.baseline, parameters)
-        points = StreamedFeatures(network, data.test_images, data.test_labels, data.room)
         whole = Head([head.suffixes()[0]], head.bias)
-        own, about_train = scan_about(points, whole, (None, split.means))
-        if look is not None:
-            train, test = (partial(features_at, network, images) for images in (data.train_images, data.test_images))
+        own, about_train = scan_about(self._points(network, "test"), whole, (None, split.means))
+        if look is not None and self.ranks.is_first:  # which keeps the record
+            splits = (self.data.train_images, self.data.test_images)
+            train, test = (None if each is None else partial(features_at, network, each) for each in splits)
+            assert train is not None
             look(Moment(train, test, head, split.means, self.target.problem.centres_means))
         return row | collected_transfer(own, about_train, head, self.target)[0]
 
@@ -177,11 +199,11 @@ class Evaluator:
     def _means(self, network: Network | FreeFeatures, head: Head) -> tuple[list[ClassMeans], dict[str, ClassMeans]]:
         """Class means at the input of each layer of the head, and by name those of tapped layers."""
         data, K = self.data, len(head.bias)
-        if isinstance(data, StreamedData):
-            assert isinstance(network, Network)
+        if self._knows_sums_only:
             tapped: dict[str, ClassMeans] = {}
-            inputs = [means_of(StreamedFeatures(network, data.train_images, data.train_labels, 0), K)]
+            inputs = [means_of(self._points(network, "train", hold=False), K)]
         else:
+            assert isinstance(data, RunData)
             features, layers = features_of(network, data.train_images, self.taps)
             tapped = {f"tap.{name}": class_means(points, data.train_labels, K) for name, points in layers.items()}
             if head.relu:

@@ -7,22 +7,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncrun.data.streamed import StreamedImages
+from ncrun.data.streamed import PartOfStreamed, StreamedImages
 from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
 from ncrun.models.taps import tapped
 from ncrun.training.gradients import tf32
+from ncrun.training.ranks import ALONE, Ranks
 
 # Activations of more rows leave the cache, and the memory of each would be taken from the system anew. Of large images
 # fewer go through at once, for it is activations that take the memory then.
 FORWARD_ROWS, FEWEST_ROWS = 512, 32
 FORWARD_NUMBERS = 2**21
 
+Images = Tensor | StreamedImages | PartOfStreamed
+
 
 @torch.no_grad()
 @tf32(False)
 def features_of(
-    network: Network | FreeFeatures, images: Tensor | StreamedImages, taps: Sequence[str] = ()
+    network: Network | FreeFeatures, images: Images, taps: Sequence[str] = ()
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(N, d) features of (N, C, H, W) images, and by name the outputs of tapped layers, in evaluation mode and the
     parameters' own precision.
@@ -48,15 +51,23 @@ def features_of(
     return whole.pop(""), whole
 
 
-class StreamedFeatures:
-    """Features of streamed images, as points whose sums are taken (ncrun.metrics.scatter.Points). They are held after
-    the first time where they may take that room; else the images go through the network each time.
+class FeaturesInBlocks:
+    """Features of images that are streamed, or of a share of them, as points whose sums are taken
+    (ncrun.metrics.scatter.Points). They are held after the first time where they may take that room; else the images go
+    through the network each time.
 
-    labels: (N,). room: bytes on the device.
+    labels: (N,). room: bytes on the device. ranks: that have the other images of the split.
     """
 
-    def __init__(self, network: Network, images: StreamedImages, labels: Tensor, room: int) -> None:
-        self._network, self._images, self._labels = network, images, labels
+    def __init__(
+        self,
+        network: Network,
+        images: Images,
+        labels: Tensor,
+        room: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._network, self._images, self._labels, self._ranks = network, images, labels, ranks
         weight = network.head.weights[0]
         self.precision, self.width, self.device = weight.dtype, weight.shape[1], images.device
         self._may_hold = len(images) * self.width * weight.element_size() <= room
@@ -86,13 +97,18 @@ class StreamedFeatures:
         if self._may_hold:
             self._held = held
 
+    def add_others(self, sums: Sequence[Tensor]) -> None:
+        """Those of the other ranks."""
+        self._ranks.add(sums)
+
     def _forward(self) -> Iterator[tuple[slice, Tensor]]:
         self._network.eval()
         for part, block in in_parts(self._images, forward_rows(self._images)):
             with torch.no_grad(), tf32(False):
                 features: Tensor = self._network.backbone(block)
             smallest, largest = (float(end) for end in features.aminmax())
-            if not (abs(smallest) < float("inf") and abs(largest) < float("inf")):  # also where one is NaN
+            finite = abs(smallest) < float("inf") and abs(largest) < float("inf")  # neither where one is NaN
+            if not finite and self._ranks.number == 1:  # else the sums of all ranks say so, to all of them
                 raise FloatingPointError("the features are not finite")
             self.smallest = min(self.smallest, smallest)
             yield part, features
@@ -100,21 +116,24 @@ class StreamedFeatures:
 
 @torch.no_grad()
 @tf32(False)
-def features_at(network: Network, images: StreamedImages, rows: Tensor) -> Tensor:
-    """(B, d) features of the images with these numbers, in evaluation mode. Raises OSError as `batches` does."""
+def features_at(network: Network | FreeFeatures, images: Tensor | StreamedImages, rows: Tensor) -> Tensor:
+    """(B, d) features of the images with these numbers, in evaluation mode. Raises OSError for streamed ones that are
+    lost."""
+    assert isinstance(network, Network)
     network.eval()
-    parts = rows.numpy()
-    pieces = [parts[start : start + FEWEST_ROWS] for start in range(0, len(parts), FEWEST_ROWS)]
-    return torch.cat([network.backbone(block) for block in images.batches(pieces)])
+    numbers = rows.numpy()
+    pieces = [numbers[start : start + FEWEST_ROWS] for start in range(0, len(numbers), FEWEST_ROWS)]
+    blocks = (images[piece] for piece in pieces) if isinstance(images, Tensor) else images.batches(pieces)
+    return torch.cat([network.backbone(block) for block in blocks])
 
 
-def forward_rows(images: Tensor | StreamedImages) -> int:
+def forward_rows(images: Images) -> int:
     """How many go through a network at once. As many whether they are streamed or not: how many decides the last bits
     of the features."""
     return min(FORWARD_ROWS, max(FEWEST_ROWS, FORWARD_NUMBERS // max(1, prod(images.shape[1:]))))
 
 
-def in_parts(images: Tensor | StreamedImages, rows: int) -> Iterator[tuple[slice, Tensor]]:
+def in_parts(images: Images, rows: int) -> Iterator[tuple[slice, Tensor]]:
     """So many consecutive images at a time, and where they are."""
     parts = [slice(start, min(start + rows, len(images))) for start in range(0, len(images), rows)]
     if isinstance(images, Tensor):

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,8 +12,14 @@ from ncrun.models.free_gradient import FreeGradient
 from ncrun.models.free_model import FreeFeatures
 from ncrun.models.network import Network
 from ncrun.objective import Objective
+from ncrun.training.ranks import ALONE, Ranks
 
-SetGradients = Callable[[Tensor, Tensor], None]
+
+class SetGradients(Protocol):
+    """Sets .grad of every parameter, from images and labels of a batch, to the gradient of the objective on it."""
+
+    def __call__(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
+        """share: of the batch, that these are; the other ranks have the rest of it."""
 
 
 def gradients_of(
@@ -21,39 +28,52 @@ def gradients_of(
     labels: Sequence[Tensor],
     precision: str = "full",
     compiled: bool = False,
+    ranks: Ranks = ALONE,
 ) -> SetGradients:
-    """What sets .grad of every parameter, from images and labels of a batch, to the gradient of the objective on it.
+    """Of the runs that live in a network.
 
     objectives, labels: of each run that lives in the network; labels (N,) of the whole training set. Free features
     take all of it at each step, whatever the batch. precision, compiled: of a network's products.
     """
     if isinstance(network, FreeFeatures):
         gradient = FreeGradient(network, objectives, torch.stack(list(labels)))
-        return lambda samples, labels: gradient()
-    return NetworkGradient(network, objectives[0], precision, compiled)
+        return lambda images, labels, share=1.0: gradient()
+    return NetworkGradient(network, objectives[0], precision, compiled, ranks)
 
 
 class NetworkGradient:
     """By autograd. Products of matrices are as precise as the configuration says; parameters, loss and gradients stay
     in the training's dtype."""
 
-    def __init__(self, network: Network, objective: Objective, precision: str = "full", compiled: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        precision: str = "full",
+        compiled: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.ranks = ranks
         self.forward = _compiled(network.forward) if compiled else network.forward
         self.objective = objective
         self.precision = precision
         self.weights, self.bias = list(network.head.weights), network.head.bias
         self.parameters = list(network.parameters())
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
+    def __call__(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
         with products_in(self.precision, images.device):
             features, logits = self.forward(images)
             # Sums of squares need the digits that autocast took away.
             features, logits = features.to(images.dtype), logits.to(images.dtype)
             loss = self.objective.on_batch(logits, labels, features, self.weights, self.bias, self.parameters)
+        if share != 1:  # of a mean over the batch, and of terms that every rank has
+            loss = loss * share
         for parameter in self.parameters:
             parameter.grad = None
         with tf32(self.precision == "tf32"):
             loss.backward()  # type: ignore[no-untyped-call]
+        if self.ranks.number > 1:
+            self.ranks.add([each.grad for each in self.parameters if each.grad is not None])
 
 
 def _compiled(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -20,6 +20,7 @@ from ncrun.training.gradients import gradients_of
 from ncrun.training.graph import GraphedStep
 from ncrun.training.logbook import Logbook
 from ncrun.training.optimisers import StepRule, build_optimiser, plain_step, set_rates
+from ncrun.training.ranks import ALONE, Ranks
 from ncrun.training.saving import Saving
 from ncrun.training.schedule import learning_rate, measured_epochs, snapshot_epochs
 from ncrun.training.snapshots import Album
@@ -42,13 +43,14 @@ def fit(
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
     diverged: Mapping[int, str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Progress:
     """Train to the last epoch, from the beginning or from what `checkpoints` found.
 
     runs, evaluators, records, checkpoints: one for each run that lives in the network; their learning rates and
     objectives may differ. show(epoch, row) is called after every epoch, with the first run's row that was just
-    recorded, if any. diverged: of runs that did so in an earlier sitting, how. Returns how it went. Raises Diverged, or
-    Interrupted after a checkpoint.
+    recorded, if any. diverged: of runs that did so in an earlier sitting, how. ranks: that train together. Returns how
+    it went. Raises Diverged, or Interrupted after a checkpoint.
     """
     descent, machine, augment = runs[0].descent, runs[0].machine, runs[0].data.augment
     data, N = evaluators[0].data, runs[0].data.num_samples
@@ -58,12 +60,14 @@ def fit(
         [each.data.train_labels for each in evaluators],
         descent.precision,
         machine.compile,
+        ranks,
     )
     rules = [StepRule.of(each.descent.optimizer, machine.cuda_graphs) for each in runs]
     optimiser, rates = build_optimiser(rules, network), [each.lr for each in rules]
     generator = torch.Generator().manual_seed(descent.seed)
     measured = measured_epochs(descent.measure, descent.epochs, descent.is_full_batch)
     slices = [slice(0, N)] if descent.is_full_batch else batch_slices(N, descent.batch_size)
+    parts = [ranks.part(whole) for whole in slices]
     seeds = [each.descent.seed for each in runs]
     saving = Saving(network, optimiser, generator, rules, seeds, checkpoints, diverged or {})
     progress = saving.restore()
@@ -74,12 +78,12 @@ def fit(
 
     update = plain_step(optimiser)
 
-    def take_step(images: Tensor, labels: Tensor) -> None:
-        set_gradients(images, labels)
+    def take_step(images: Tensor, labels: Tensor, share: float = 1.0) -> None:
+        set_gradients(images, labels, share)
         update()
         network.project()
 
-    def new_step() -> Callable[[Tensor, Tensor], None]:
+    def new_step() -> Callable[..., None]:
         return GraphedStep(take_step, descent.is_full_batch and not augment) if machine.cuda_graphs else take_step
 
     step = new_step()
@@ -93,13 +97,14 @@ def fit(
         if logbook.diverging():
             return
         logbook.keep_time()
-        logbook.write_snapshots()
-        saving.save(progress)
+        if ranks.is_first:
+            logbook.write_snapshots()
+            saving.save(progress)
         last_saved = time.perf_counter()
 
     def save_if_due() -> None:
         """A checkpoint every so often, and the end if a signal asks for it."""
-        stopping = stop_requested()
+        stopping = ranks.any(stop_requested())
         if stopping or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
             save()
         if stopping:
@@ -119,10 +124,14 @@ def fit(
             progress.order = epoch_order(N, generator)
         if not network.training:  # after measuring; the call visits every module
             network.train()
-        for images, labels in data.batches(progress.order, slices[progress.offset :]):
+        here = zip(slices[progress.offset :], parts[progress.offset :], strict=True)
+        batches = data.batches(progress.order, parts[progress.offset :])
+        for (whole, part), (images, labels) in zip(here, batches, strict=True):
+            B = whole.stop - whole.start
             if augment:
-                images = augmented(images, augment, generator)
-            step(images, labels)
+                mine = slice(part.start - whole.start, part.stop - whole.start)
+                images = augmented(images, augment, generator, B, mine)
+            step(images, labels, *([len(labels) / B] if ranks.number > 1 else []))
             progress.step += 1
             progress.offset += 1
             if progress.step % STEPS_BETWEEN_LOOKS == 0:

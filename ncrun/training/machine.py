@@ -102,6 +102,7 @@ def environment_of(facts: Mapping[str, Any]) -> dict[str, Any]:
         "device": facts["device"],
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "samples": facts["index_hash"],
+        "ranks": facts.get("ranks", 1),
         **versions,
     }
 

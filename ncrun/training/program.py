@@ -33,6 +33,7 @@ from ncrun.training.evaluate import Evaluator
 from ncrun.training.finish import finish
 from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
+from ncrun.training.ranks import ALONE, Ranks, with_common_norms
 from ncrun.training.settle import settle
 from ncrun.training.streaming import streaming_of
 from ncrun.training.supervise import LOST_WORKER, is_out_of_memory, supervise
@@ -50,10 +51,10 @@ class Sitting:
     diverged: str | None = None
 
 
-def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
+def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks = ALONE) -> int:
     """Train runs in one program, from where they stand; returns the exit status (1: one diverged).
 
-    quiet: say nothing of those that are done. Raises UserError before anything is written.
+    quiet: say nothing of those that are done. ranks: that train together. Raises UserError before anything is written.
     """
     runs, first = [each.run for each in sittings], sittings[0].run
     several = len(runs) > 1
@@ -65,9 +66,10 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
     machine.prepare(threads)
     dtype = getattr(torch, first.descent.dtype)
     with _refusing_what_does_not_fit(first):
-        evaluators = _evaluators(runs, device, dtype, streaming)
+        evaluators = _evaluators(runs, device, dtype, streaming, ranks)
         network = _stack([network_of(run) for run in runs]) if several else network_of(first)
         network = machine.placed(network, device, dtype, first.descent.precision)
+        network = with_common_norms(network, device, ranks)
     check_taps(first, network)
     check_own(first, device, evaluators[0].data.train_images)
     theories = [as_json(each.target) for each in evaluators]
@@ -81,6 +83,8 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
             print(f"ncrun: {said}", file=sys.stderr)
         for n, each in trained:
             facts = about | _facts_of(each.run, evaluators[n].data.index_hash, network.of_run(n))
+            if ranks.number > 1:
+                facts["ranks"] = ranks.number
             environment, together = machine.environment_of(facts), _trained_together(each, len(runs))
             if together > 1:
                 facts["together"] = together
@@ -101,7 +105,9 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
                 diverged = {n: each.diverged for n, each in enumerate(sittings) if each.diverged is not None}
                 ended = first.descent.epochs < sittings[0].found.position[0]  # and it is the finish that goes on
                 if not ended:
-                    progress = fit(runs, network, evaluators, records, checkpoints, display, stop_requested, diverged)
+                    progress = fit(
+                        runs, network, evaluators, records, checkpoints, display, stop_requested, diverged, ranks
+                    )
                 if first.descent.finish:
                     assert isinstance(network, Network)
                     before = None if ended else progress
@@ -123,7 +129,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
         for n, each in left:
             outcome = ending.outcome(each.run, network.of_run(n), evaluators[n], each.record, theories[n])
             each.record.close(state="done", **spent, **outcome)
-        drawn = ending.draw([each.record for _, each in left])
+        drawn = not ranks.is_first or ending.draw([each.record for _, each in left])
         for _, each in left if not quiet else ():
             print(f"{each.record.path}: {each.record.summary}")
         return 0 if drawn and len(left) == len(runs) else 1
@@ -131,7 +137,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False) -> int:
     smaller = "counts or model.width" if first.is_free else "batch_size or model.width"
     smaller += ", or dtype=float32" if first.descent.dtype == "float64" else ""
     with _followed([each for _, each in trained]), _closed_at_last(evaluators[0].data):
-        return supervise(title, [each.record for _, each in trained], smaller, work)
+        return supervise(title, [each.record for _, each in trained], smaller, work, ranks)
 
 
 @contextmanager
@@ -191,7 +197,11 @@ def _stack(networks: Sequence[Network | FreeFeatures]) -> FreeFeatures:
 
 
 def _evaluators(
-    runs: Sequence[Run], device: torch.device, dtype: torch.dtype, streaming: streamed.Streaming | None
+    runs: Sequence[Run],
+    device: torch.device,
+    dtype: torch.dtype,
+    streaming: streamed.Streaming | None,
+    ranks: Ranks,
 ) -> list[Evaluator]:
     """Of each run. Runs that pose the same problem have the same one: a prediction may take seconds."""
     known: dict[Problem, Evaluator] = {}
@@ -203,7 +213,7 @@ def _evaluators(
             else:
                 assert isinstance(run.data, DataRequest)
                 data = streamed.load(run.data, device, dtype, streaming)
-            known[problem] = Evaluator(data, Objective.of(problem), predict(problem), run.taps)
+            known[problem] = Evaluator(data, Objective.of(problem), predict(problem), run.taps, ranks)
     return [known[run.problem] for run in runs]
 
 

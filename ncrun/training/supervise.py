@@ -19,6 +19,7 @@ from ncrun.training.checkpoint import DoesNotFit
 from ncrun.training.evaluate import NegativeFeatures
 from ncrun.training.logbook import Diverged
 from ncrun.training.loop import Interrupted
+from ncrun.training.ranks import ALONE, PeerLost, Ranks
 
 LOST_WORKER = (
     "a process that reads images was killed; where memory ran out, stream_workers or stream_cache can be smaller"
@@ -27,12 +28,17 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Sl
 
 
 def supervise(
-    title: str, records: Sequence[RunDirectory], smaller: str, work: Callable[[Callable[[], bool]], int]
+    title: str,
+    records: Sequence[RunDirectory],
+    smaller: str,
+    work: Callable[[Callable[[], bool]], int],
+    ranks: Ranks = ALONE,
 ) -> int:
     """The exit status of work(stop_requested), which writes and closes the records of a training.
 
     Whatever ends the work early, the records that are still held say why. title: names the training in messages.
-    smaller: what to try where memory runs out. Raises UserError, and what nobody expects: a bug of ours.
+    smaller: what to try where memory runs out. ranks: that train together; where one fails, the first says it. Raises
+    UserError, and what nobody expects: a bug of ours.
     """
     stop = _StopSignals()
 
@@ -50,7 +56,7 @@ def supervise(
         close(state="interrupted")
         them = "it" if len(records) == 1 else "them"
         print(f"{title}: interrupted; the same command continues {them}", file=sys.stderr)
-        return 128 + stop.number
+        return 128 + (stop.number or signal.SIGTERM)  # none came here, where another rank got one
     except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
         close(state="interrupted")
         return 128 + (stop.number or signal.SIGINT)
@@ -62,7 +68,10 @@ def supervise(
     except Diverged:  # the logbook has closed the records, and said so
         return 1
     except BaseException as error:
-        reason = _reason(error, smaller)
+        lost = isinstance(error, PeerLost)
+        reason = f"{ranks.words_of_lost()}; the same command continues" if lost else _reason(error, smaller)
+        if not (ranks.is_first or lost):
+            ranks.say_last_words(reason or f"{type(error).__name__}: {error}")
         close(state="failed", reason=reason or f"{type(error).__name__}: {error}")
         if reason is None:
             raise

@@ -26,7 +26,6 @@ from ncrun.training import features, streaming
 SHORT = ("epochs=3", "batch_size=4", "model.width=8", "model.depth=2", "threads=1", "model.batch_norm=true")
 # 1e-6 GB hold nine of the tiny images.
 STREAMED = ("stream=true", "stream_workers=2", "stream_cache=1e-6")
-BITS = ("metrics.jsonl", "geometry.json")
 
 
 @pytest.fixture(autouse=True)
@@ -92,14 +91,10 @@ CASES: dict[str, tuple[Any, tuple[str, ...]]] = {
 def test_a_streamed_run_has_the_bits_of_one_in_memory(name: str, ncrun: Command, workdir: Path, tmp_path: Path) -> None:
     make, more = CASES[name]
     data = make(tmp_path)
-    for directory, keys in (
-        ("held", ("stream=false",)),
-        ("streamed", STREAMED),
-        ("alone", ("stream=true", "stream_workers=0")),
-    ):
+    for directory, keys in (("held", ("stream=false",)), ("streamed", STREAMED)):
         ended = ncrun("train", *data, *SHORT, *more, *keys, f"run_dir={directory}")
         assert (ended.status, ended.err) == (0, ""), ended
-    assert result(workdir / "streamed") == result(workdir / "alone") == result(workdir / "held")
+    assert result(workdir / "streamed") == result(workdir / "held")
     held, streamed = (parsed(Path(directory, NAME).read_bytes()) for directory in ("held", "streamed"))
     np.testing.assert_array_equal(streamed.epochs, held.epochs)
     for split in ("train", "test"):  # whose features are of other batches, in float32
@@ -157,6 +152,7 @@ def test_what_is_lost_while_a_streamed_run_trains(
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), 9)"])
 def test_readers_end_with_the_process_that_started_them(ending: str, tmp_path: Path) -> None:
     """At its end without being closed, and at its sudden death."""
@@ -207,7 +203,7 @@ def test_all_samples_are_looked_at_once(
     monkeypatch.setattr(image_folder, "pixels", lambda *given: (seen.append(given), pixels(*given))[1])
     typed = ("train", *data, *SHORT, "epochs=1", "stream=true", "stream_workers=0")
     counts, values = [], []
-    for damage in (None, None, "{", '{"mean": [0, 0, 0], "std": [1, 1, 0]}'):
+    for damage in (None, None, '{"mean": [0, 0, 0], "std": [1, 1, 0]}'):
         if damage is not None:
             (file,) = own_cache.iterdir()
             file.write_text(damage)
@@ -215,7 +211,7 @@ def test_all_samples_are_looked_at_once(
         assert ncrun(*typed, f"run_dir=run{len(counts)}").status == 0
         counts.append(len(seen))
         values.append(next(own_cache.iterdir()).read_text())
-    assert counts == [counts[1] + 42, counts[1], counts[0], counts[0]]
+    assert counts == [counts[1] + 42, counts[1], counts[0]]
     assert len(set(values)) == 1
 
 
@@ -241,9 +237,6 @@ def test_auto_streams_what_would_take_half_of_the_memory(
         ("DATA stream=true taps=[linear1]", "stream=true: taps=[linear1] are measured in memory"),
         ("DATA stream=true head.relu=true head.depth=2", "stream=true: the layers of a ReLU head"),
         ("DATA stream=maybe", "stream=maybe: must be auto, true or false"),
-        ("DATA stream_workers=1.5", "stream_workers=1.5: must be auto or a whole number"),
-        ("DATA stream_cache=all", "stream_cache=all: must be auto or a number of gigabytes"),
-        ("DATA stream_cache=-1", "stream_cache=-1: must be 0, auto, or from 1e-06"),
         ("DATA stream=false stream_cache=1", "stream_cache: has no effect: stream=false"),
         ("model=ufm counts=[3,3] stream=true", "stream: has no effect: model=ufm has no images"),
         ("dataset=diabetes stream=true", "stream=true: a data set with targets"),

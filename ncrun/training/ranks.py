@@ -1,0 +1,148 @@
+"""Processes that train one run together, each on its share of every batch and of every measurement.
+
+All have the same parameters, to the bit: what they add up is the same on all, and so is what follows from it.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ncrun.data.reader import is_lost_worker
+from ncrun.errors import UserError
+
+T = TypeVar("T")
+# How long the first waits for a rank that has failed to say why. Longer than that it was killed.
+LAST_WORDS = timedelta(seconds=2)
+FAILED = "ncrun-failed"
+
+
+class PeerLost(Exception):
+    """Another rank has ended; the message says why, as far as it is known."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """rank: this one's number. number: of all; 1: this process trains alone. store: where one leaves its last words."""
+
+    rank: int = 0
+    number: int = 1
+    store: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        """The one that keeps the records."""
+        return self.rank == 0
+
+    def part(self, whole: slice) -> slice:
+        """This rank's share of consecutive numbers."""
+        size = whole.stop - whole.start
+        start, stop = (whole.start + size * place // self.number for place in (self.rank, self.rank + 1))
+        return slice(start, stop)
+
+    def add(self, sums: Sequence[Tensor]) -> None:
+        """What all ranks have of each, added up in its place. Raises PeerLost."""
+        for dtype in dict.fromkeys(each.dtype for each in sums) if self.number > 1 else ():
+            these = [each for each in sums if each.dtype == dtype]
+            whole = torch.cat([each.reshape(-1) for each in these])
+            self._reduce(whole, distributed.ReduceOp.SUM)
+            for each, part in zip(these, torch.split(whole, [each.numel() for each in these]), strict=True):
+                each.copy_(part.view_as(each))
+
+    def smallest(self, number: float) -> float:
+        """Of the numbers that all ranks have; no GPU is waited for. Raises PeerLost."""
+        if self.number == 1:
+            return number
+        whole = torch.tensor(number, dtype=torch.float64)
+        self._reduce(whole, distributed.ReduceOp.MIN)
+        return float(whole)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on one of them. Raises PeerLost."""
+        return self.smallest(float(not flag)) == 0
+
+    def told_by_first(self, work: Callable[[], T]) -> T:
+        """What the first rank finds, on all. Raises PeerLost, and on all what UserError it raises there."""
+        if self.number == 1:
+            return work()
+        box: list[Any] = [None]
+        if self.is_first:
+            try:
+                box = [work()]
+            except UserError as error:
+                box = [error]
+        with _peers():
+            distributed.broadcast_object_list(box, src=0)
+        if isinstance(box[0], UserError):
+            raise box[0]
+        found: T = box[0]
+        return found
+
+    def say_last_words(self, words: str) -> None:
+        """To the first rank, which tells the user."""
+        with contextlib.suppress(RuntimeError):  # nobody is left to listen
+            self.store.set(FAILED, f"rank {self.rank}: {words}")
+
+    def words_of_lost(self) -> str:
+        """What a rank that has failed left to be said."""
+        try:
+            self.store.wait([FAILED], LAST_WORDS)
+            return str(self.store.get(FAILED).decode())
+        except RuntimeError:
+            return "another rank has ended without a word (killed, or out of memory)"
+
+    def _reduce(self, whole: Tensor, how: Any) -> None:
+        with _peers():
+            distributed.all_reduce(whole, how)
+
+
+ALONE = Ranks()
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def with_common_norms(network: N, device: torch.device, ranks: Ranks) -> N:
+    """BatchNorm over what all ranks have of a batch. Raises UserError on a CPU, where PyTorch has no such layer."""
+    if ranks.number == 1 or not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return network
+    if device.type != "cuda":
+        raise UserError(
+            f"{ranks.number} ranks: the network has BatchNorm, and on a CPU PyTorch cannot take its statistics over the"
+            " batches of all ranks; train it in one process, or on GPUs"
+        )
+    found: N = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return found
+
+
+@contextlib.contextmanager
+def _peers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of every backend, for a connection that is gone
+        if is_lost_worker(error):
+            raise
+        raise PeerLost from error
+
+
+@contextlib.contextmanager
+def joined(on_gpu: bool) -> Iterator[Ranks]:
+    """The ranks that torchrun has started, from the first to the last moment. Each has a GPU of its own."""
+    if on_gpu:
+        here, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if here > there:
+            raise UserError(f"--nproc-per-node={here}: there are {there} GPUs here, and each process needs one")
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, rank, number = next(rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=number)
+    try:
+        yield Ranks(rank, number, store)
+    finally:
+        distributed.destroy_process_group()
