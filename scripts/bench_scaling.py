@@ -155,8 +155,9 @@ def draw(found: Sequence[Sequence[Point]], where: Mapping[str, object], path: Pa
 
 def _proportional(ax: "Axes") -> None:
     """A dotted line as slow as what is proportional, through the first point."""
-    x, y = (np.asarray(part, dtype=float) for part in ax.get_lines()[0].get_data())
-    ends = np.array([x.min(), max(line.get_xdata()[-1] for line in ax.get_lines())])
+    found = [np.asarray(line.get_data(), dtype=float) for line in ax.get_lines()]
+    x, y = found[0]
+    ends = np.array([x.min(), max(each[0].max() for each in found)])
     ax.plot(ends, y[0] * ends / x[0], ":", color="0.4", linewidth=1.0)
 
 
