@@ -60,12 +60,12 @@ def test_a_caption_names_how_runs_were_trained(seeds: list[Record]) -> None:
     words = wording.setting_words(run)
     drops = " and ".join(format(drop, "g") for drop in schedule["drops"])
     expected = f"6 epochs of Adam, learning rate {optimizer['lr']:g} times {schedule['gamma']:g} after {drops} of the"
-    assert f"{expected} training, full batch, float32, seed 0." in words
+    assert f"{expected} training, batch 50, float32, seed 0." in words
     stepped = replace(
         run, config=run.config | {"schedule": schedule | {"step": 2, "drops": []}, "precision": "bfloat16"}
     )
     words = wording.setting_words(run, stepped)
-    assert f" or {optimizer['lr']:g} times 0.1 every 2 epochs, full batch, float32 or float32, products in" in words
+    assert f" or {optimizer['lr']:g} times 0.1 every 2 epochs, batch 50, float32 or float32, products in" in words
 
 
 def test_what_has_a_name_is_called_by_it() -> None:
