@@ -52,7 +52,8 @@ def collapse_accuracy(records: Sequence[Record]) -> Figure:
         Line2D([], [], color="0.4", marker=MARKERS[power], label=f"epoch {10**power:,}", **MARKED)
         for power in sorted(marked)
     ]
-    zero_error = convergence.zero_error_handles([curve for row in rows for curve in row.curves])
+    is_reached = any(convergence.zero_error_epoch(curve) is not None for row in rows for curve in row.curves)
+    zero_error = [convergence.ZERO_ERROR] if is_reached else []
     panels.legend_above(figure, [*arrangement.handles(rows), *zero_error, *times])
     words = "Line: median over the seeds; thin: each seed." if any(_has_seeds(row.curves) for row in rows) else ""
     panels.caption(figure, convergence.caption(records, words, bands=False))

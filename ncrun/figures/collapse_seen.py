@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, looks, panels, wording
+from ncrun.figures import arrangement, convergence, panels, wording
 from ncrun.figures.frame import Frame, frame_of, plane_of_all, plane_of_three, rotation
 from ncrun.records.read import Record
 from ncrun.records.snapshots import Snapshots
@@ -24,6 +24,8 @@ MOST_RUNS = 4
 # Of more classes than these three are shown: spokes of a wheel of more cannot be told apart.
 MOST_SPOKES = 10
 ALL = "all"
+# What a frame is called that is not that of a theorem.
+CLAIMED = {"open": "claimed", "refuted": "claimed, refuted"}
 SPLITS = {"train": "training", "test": "test"}
 SAMPLE: dict[str, Any] = {
     "marker": ".",
@@ -50,7 +52,7 @@ MEAN: dict[str, Any] = {
 ROOM, MOST_ROOM = 1.3, 1.5
 # Shares of half a panel: from which on a spoke has its class' name, how far from its end, and below which samples are
 # magnified, too; and of a panel, that inset.
-SMALLEST_LABELLED, LABEL_DISTANCE, SMALL, INSET = 0.1, 0.16, 0.2, 0.3
+SMALLEST_LABELLED, LABEL_DISTANCE, SMALL, INSET = 0.1, 0.16, 0.15, 0.27
 
 Array = NDArray[np.float64]
 
@@ -167,7 +169,8 @@ def collapse_seen(records: Sequence[Record], classes: str | None = None) -> Figu
             ax.set_axis_off()
         panels.label_row(row, label)
     panels.legend_above(figure, legend(views))
-    panels.caption(figure, f"{wording.setting_words(*(view.record for view in views))} {words(views, lines, moments)}")
+    drawn = [view.record for view in views]
+    panels.caption(figure, convergence.caption(drawn, words(views, lines, moments), bands=False))
     return figure
 
 
@@ -189,7 +192,7 @@ def colours_of(view: View) -> list[Any]:
     counts, classes = view.record.manifest["class_counts"], view.snapshots.classes
     if len(view.shown) == 3:
         return [f"C{view.shown.index(k)}" if k in view.shown else "0.7" for k in range(len(classes))]
-    return [look["color"] for look in looks.class_looks([counts[k] for k in classes])]
+    return panels.class_colours([counts[k] for k in classes])
 
 
 def draw_moment(ax: Axes, view: View, index: int, split: str, large: float = 1.0) -> None:
@@ -205,13 +208,15 @@ def draw_moment(ax: Axes, view: View, index: int, split: str, large: float = 1.0
             ax.text(x, y, str(view.snapshots.classes[k]), ha="center", va="center", color="0.3", fontsize="small")
     _draw_measured(ax, view, index, split, large)
     _square(ax, view.reach)
-    extent = float(np.quantile(np.abs(view.samples(index, split)[0]), 0.99))
+    points, _ = view.samples(index, split)
+    middle = np.median(points, axis=0)
+    extent = 1.2 * float(np.quantile(np.abs(points - middle), 0.99))
     if 0 < extent < SMALL * view.reach and index < len(view.snapshots) - 1:
         inset = ax.inset_axes((0.0, 0.0, INSET, INSET), zorder=6)
         _draw_measured(inset, view, index, split, large)
-        _square(inset, 1.2 * extent)
-        times = INSET * view.reach / (1.2 * extent)
-        inset.text(0.04, 0.96, f"{times:.1g}×", transform=inset.transAxes, va="top", fontsize="small", zorder=7)
+        _square(inset, extent, middle)
+        words = f"zoom {INSET * view.reach / extent:.1g}"
+        ax.text(0.02, INSET + 0.01, words, transform=ax.transAxes, va="bottom", fontsize="small", zorder=7)
 
 
 def _draw_measured(ax: Axes, view: View, index: int, split: str, large: float) -> None:
@@ -224,8 +229,9 @@ def _draw_measured(ax: Axes, view: View, index: int, split: str, large: float) -
         ax.plot(*means[k], color=colours[k], **MEAN)
 
 
-def _square(ax: Axes, reach: float) -> None:
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+def _square(ax: Axes, reach: float, middle: Sequence[float] | Array = (0.0, 0.0)) -> None:
+    (left, right), (low, high) = ((each - reach, each + reach) for each in middle)
+    ax.set(xlim=(left, right), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set(visible=True, color="0.8", linewidth=0.6)
@@ -233,7 +239,10 @@ def _square(ax: Axes, reach: float) -> None:
 
 def legend(views: Sequence[View]) -> list[Line2D]:
     """What the marks mean; the classes have their names beside their spokes."""
-    predicted = "predicted" if all(view.frame.is_predicted for view in views) else "the run's own at the end"
+    claims = {CLAIMED.get(view.record.theory["claim"], "predicted") for view in views}
+    predicted = " or ".join(sorted(claims))
+    if not all(view.frame.is_predicted for view in views):
+        predicted = "the run's own at the end"
     return [
         Line2D([], [], color="0.4", label="sample", **{**SAMPLE, "markersize": 5, "alpha": 1}),
         Line2D([], [], color="0.4", label="class mean", **MEAN),
@@ -247,7 +256,9 @@ def words(views: Sequence[View], lines: Sequence[tuple[View, str, str]], moments
     """What a reader has to know of the projection."""
     view, counts = views[0], views[0].record.manifest["class_counts"]
     sizes = ", ".join(f"{k} ({counts[k]})" for k in view.snapshots.classes[list(view.shown)])
-    plane = "the plane through three predicted class means" if len(view.shown) == 3 else "a plane that spreads them"
+    plane = "the plane through the frame's three class means"
+    if len(view.shown) != 3:
+        plane = "a plane in which equal vectors at equal angles would be the spokes of a wheel"
     shown = max(len(each.samples(0, split)[0]) for each, split, _ in lines)
     parts = [
         f"Classes (training samples): {sizes}; at most {shown} samples, the same at every moment, projected onto"
@@ -255,6 +266,8 @@ def words(views: Sequence[View], lines: Sequence[tuple[View, str, str]], moments
         "At each moment feature space is rotated as a whole onto the frame by its class means; nothing else is fitted.",
         "Class means are the training set's; the longest predicted row is drawn as long as the longest class mean.",
     ]
+    if len(views) > 1:
+        parts.append("Each row has axes of its own.")
     if not view.frame.is_predicted:
         parts.append("Nothing is predicted of these classes: the frame is that of the run's own last class means.")
     beyond = [

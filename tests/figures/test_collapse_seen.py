@@ -133,6 +133,12 @@ def test_drawn_of_networks(runs: Runs) -> None:
     assert {ax.get_xlim() for ax in panels} == {panels[0].get_ylim()}
     assert [ax.get_title().split("\n")[0] for ax in panels[:4]] == [f"epoch {n}" for n in (0, 2, 4, 6)]
     assert view_of(record, "0,3,9").shown == (0, 3, 9)
+    for theory, word in (({"feature_gram": None}, "the run's own at the end"), ({"claim": "open"}, "claimed")):
+        figure = DRAWINGS["collapse-seen"].of([replace(record, theory=record.theory | theory)])
+        assert f"class mean, {word}" in [text.get_text() for text in figure.legends[0].get_texts()]
+    own = view_of(replace(record, theory=record.theory | {"feature_gram": None}), None)
+    last = own.snapshots.means[-1]
+    np.testing.assert_allclose(last @ rotation(last, own.frame.means), own.frame.means, atol=1e-9 * np.abs(last).max())
     for classes in ("0,3", "0,3,3", "0,3,x", "0,3,10"):
         with pytest.raises(UserError, match=r"^classes="):
             view_of(record, classes)
