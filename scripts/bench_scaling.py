@@ -1,7 +1,7 @@
 """How time and memory grow: measuring against samples, width, classes, head layers and tapped layers, and predicting
 against classes.
 
-    .venv/bin/python scripts/bench_scaling.py [--quick] [--threads N] [--out FOLDER]
+    .venv/bin/python scripts/bench_scaling.py [--quick] [--threads N] [--out FOLDER] [--redraw]
 
 One quantity varies at a time, around N = 20,000 samples of d = 512, K = 10 and M = 1. Beside the times stands the slope
 between the last two points, in powers: 1 where time is proportional. Writes FOLDER/scaling.jsonl, .png and .pdf.
@@ -11,10 +11,12 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from bench_features import measure_features
 from bench_problems import feature_problem
@@ -24,6 +26,9 @@ from ncrun.config.planning import job_of
 from ncrun.metrics.rows import tap_metrics
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 N, WIDTH, CLASSES = 20_000, 512, 10
 Prepared = Callable[[], object]
@@ -102,43 +107,67 @@ def run(study: Study, values: Sequence[int], repeats: int) -> list[Point]:
     return points
 
 
-def draw(found: Sequence[Sequence[Point]], path: Path) -> None:
-    """Time above, memory below, a column for each study."""
+def draw(found: Sequence[Sequence[Point]], where: Mapping[str, object], path: Path) -> None:
+    """Measuring on the left: time, and memory over that of the features, over what is varied, in units of its smallest
+    value. Predicting on the right: time and memory over the classes. where: the machine, for the caption."""
     from matplotlib import pyplot as plt
 
-    from ncrun.figures.panels import STYLE, grid
-    from ncrun.figures.saving import save
+    from ncrun.figures import looks, panels, saving
 
-    with plt.style.context(STYLE):
-        figure, axes = grid(2, len(found))
-        for (above, below), points in zip(axes.T, found, strict=True):
-            values = [point.value for point in points]
-            seconds = [point.seconds for point in points]
-            above.loglog(values, seconds, "o-", label="measured")
-            above.loglog(
-                values, [seconds[-1] * value / values[-1] for value in values], ":", color="0.4", label="proportional"
+    measured = [points for points in found if points[0].features]
+    predicted = [points for points in found if not points[0].features]
+    with plt.style.context(panels.STYLE):
+        figure, axes = panels.grid(2, 2, height=2.1)
+        (seconds, times), (memories, bytes_) = axes
+        for place, points in enumerate(measured):
+            look, over = looks.look(place), [point.value / points[0].value for point in points]
+            label = f"{points[0].varied}: {points[0].value:,} to {points[-1].value:,}"
+            seconds.plot(over, [point.seconds for point in points], label=label, **look)
+            kept = [(x, point.memory / point.features) for x, point in zip(over, points, strict=True) if point.memory]
+            memories.plot(*zip(*kept, strict=True), **look)
+        for place, points in enumerate(predicted):
+            look, over = looks.look(place), [float(point.value) for point in points]
+            times.plot(
+                over, [point.seconds for point in points], label=points[0].varied.partition("predicting, ")[2], **look
             )
-            decades = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))
-            above.set_ylim(*(10.0**decade for decade in decades))
-            kept = [point for point in points if point.memory is not None]
-            below.plot(
-                [p.value for p in kept], [(p.memory or 0) / 2**20 for p in kept], "o-", label="extra, at its peak"
-            )
-            if points[0].features:
-                below.plot(values, [p.features / 2**20 for p in points], ":", color="0.4", label="one copy of features")
-            below.set_xscale("log")
-            below.set_ylim(bottom=0, top=1.3 * below.get_ylim()[1])
-            for panel in (above, below):
-                panel.minorticks_off()
-                panel.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
-            name, _, kind = points[0].varied.partition(", ")
-            above.set_title(kind or "measuring")
-            below.set_xlabel(name)
-        axes[0, 0].set_ylabel("seconds")
-        axes[1, 0].set_ylabel("MiB")
-        axes[0, 0].legend(loc="upper left")
-        axes[1, 0].legend(loc="upper left")
-        save(figure, path)
+            bytes_.plot(over, [(point.memory or 0) / 2**20 for point in points], **look)
+        if measured:
+            seconds.set(title="measuring", ylabel="seconds")
+            memories.set(xlabel="times the smallest", ylabel="extra memory / features")
+            memories.axhline(1, linestyle=":", color="0.4", linewidth=1.0)
+            panels.legend_above(figure, seconds.get_legend_handles_labels()[0])
+        if predicted:
+            times.set(title="predicting", ylabel="seconds")
+            bytes_.set(xlabel="classes K", ylabel="extra memory, MiB")
+            times.legend(loc="upper left")
+        for ax in axes.flat:
+            ax.set(xscale="log", yscale="log")
+            if ax.get_lines():
+                if ax in axes[0]:
+                    _proportional(ax)
+                panels.tidy_log(ax.xaxis)
+                panels.tidy_log(ax.yaxis)
+            else:
+                panels.nothing_to_draw(ax)
+        panels.caption(figure, _words(where))
+        saving.save(figure, path)
+
+
+def _proportional(ax: "Axes") -> None:
+    """A dotted line as slow as what is proportional, through the first point."""
+    found = [np.asarray(line.get_data(), dtype=float) for line in ax.get_lines()]
+    x, y = found[0]
+    ends = np.array([x.min(), max(each[0].max() for each in found)])
+    ax.plot(ends, y[0] * ends / x[0], ":", color="0.4", linewidth=1.0)
+
+
+def _words(where: Mapping[str, object]) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in where.items())
+    return (
+        f"One quantity is varied at a time around {N:,} samples of {WIDTH} dimensions, {CLASSES} classes and one head"
+        " layer; the fastest of several tries, and memory at its peak beyond the start (over that of the features where"
+        f" these are given). Dotted: proportional, and as much as the features. Measured on: {facts}."
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -147,16 +176,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="the two smallest points of each curve")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for scaling.jsonl, .png, .pdf")
+    parser.add_argument(
+        "--redraw", action="store_true", help="of what scaling.jsonl in that folder holds; measures nothing"
+    )
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    found = [
-        run(study, study.values[:2] if chosen.quick else study.values, 1 if chosen.quick else 5) for study in STUDIES
-    ]
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    lines = [{"machine": machine()}, *(asdict(point) for points in found for point in points)]
-    (chosen.out / "scaling.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    draw(found, chosen.out / "scaling")
+    file = chosen.out / "scaling.jsonl"
+    if not chosen.redraw:
+        measure(chosen.threads, chosen.quick, file)
+    draw(*read(file), chosen.out / "scaling")
     return 0
+
+
+def measure(threads: int, quick: bool, file: Path) -> None:
+    """All studies, into a file: the machine, then a line for each point."""
+    torch.set_num_threads(threads)
+    found = [run(study, study.values[:2] if quick else study.values, 1 if quick else 5) for study in STUDIES]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [{"machine": machine()}, *(asdict(point) for points in found for point in points)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read(file: Path) -> tuple[list[list[Point]], dict[str, object]]:
+    """The points of each study, and the machine."""
+    first, *lines = (json.loads(line) for line in file.read_text().splitlines())
+    points = [Point(**line) for line in lines]
+    return [
+        [point for point in points if point.varied == name] for name in dict.fromkeys(p.varied for p in points)
+    ], first["machine"]
 
 
 if __name__ == "__main__":

@@ -152,9 +152,7 @@ DRAWINGS = Registry(
             "dang2023.imbalanced",
             "NC1, NC2, NC3 over training and the classes at the end in one figure, of one setting",
         ),
-        _built_in(
-            "ledger", "dang2023.ledger", "where the gap to the optimum comes from; squared loss on a linear head"
-        ),
+        _built_in("ledger", "ledger.ledger", "where the gap to the optimum comes from; squared loss on a linear head"),
         _built_in(
             "direct-imbalanced",
             "dang2023.direct_imbalanced",
@@ -171,7 +169,7 @@ DRAWINGS = Registry(
             moving=_later("collapse_moving", "collapse_moving"),
         ),
         _built_in(
-            "geometry-3d", "dang2023.geometry_3d", "three classes in space, learned vectors on the predicted frame"
+            "geometry-3d", "frame_3d.geometry_3d", "three classes in space, learned vectors on the predicted frame"
         ),
         _built_in(
             "phase-squared-loss",

@@ -12,12 +12,14 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import panels, wording
+from ncrun.figures import looks, panels, wording
 from ncrun.records.groups import differing_keys, naming_keys, ranks, settings_of, split, words
 from ncrun.records.read import Record
 
 # Colours of the style's palette.
 PALETTE = 6
+# The data sets that the papers train on, so that each keeps its colour while others are still missing.
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "emnist_letters")
 # Characters that fit beside a panel.
 ROW_LABEL = 24
 # Rows of panels that fit on a page.
@@ -28,11 +30,17 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """Runs that differ in their seed alone. label: what tells them from the other curves."""
+    """Runs that differ in their seed alone. label: what tells them from the other curves. marker: beside the colour."""
 
     label: str
     colour: str
     records: tuple[Record, ...]
+    marker: str = looks.MARKERS[0]
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Of its lines."""
+        return {"color": self.colour, "marker": self.marker}
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ COLOURING: tuple[Facet, ...] = (
         wording.model_name,
         ("mlp", "resnet18", "vgg11", "densenet", "vgg16", "resnet20"),
     ),
-    (lambda r: r.manifest["dataset"] or "", wording.dataset_name, ("digits", *wording.DATASET_WORDS)),
+    (lambda r: r.manifest["dataset"] or "", wording.dataset_name, DATASETS),
     (class_ratio, lambda r: f"ratio {class_ratio(r):.3g}", ()),
     (_width, lambda r: f"width {_width(r):g}", ()),
 )
@@ -190,16 +198,16 @@ def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) 
     places = _places(values, known)
     found = []
     for each in sorted({value(record) for record in here}):
-        colour = f"C{places[each]}"
+        look = looks.look(places[each])
         if not known and len(values) > PALETTE:  # an ordered scale, from dark to light
             share = values.index(each) / (len(values) - 1)
             if isinstance(each, int | float):
                 share = np.log(each) / np.log(max(values))
-            colour = to_hex(mpl.colormaps["viridis"](0.9 * share))
+            look = looks.look(values.index(each)) | {"color": to_hex(mpl.colormaps[looks.ORDERED](0.9 * share))}
         group = [record for record in here if value(record) == each]
         for seeds in split(group, differing_keys(group)).values():
             ordered = tuple(sorted(seeds, key=lambda record: record.config["seed"]))
-            found.append(Curve(own_words(ordered[0]), colour, ordered))
+            found.append(Curve(own_words(ordered[0]), look["color"], ordered, look["marker"]))
     return found
 
 
@@ -213,10 +221,12 @@ def _places(values: Sequence[Any], known: Sequence[Any]) -> dict[Any, int]:
 
 
 def handles(rows: Sequence[Row]) -> list[Line2D]:
-    """For a legend: which colour is which; none where there is no choice."""
-    found = {curve.label: curve.colour for row in rows for curve in row.curves}
-    named = {label.replace("\n", ", "): colour for label, colour in found.items()}
-    return [Line2D([], [], color=colour, label=label) for label, colour in named.items()] if len(named) > 1 else []
+    """For a legend: which look is which; none where there is no choice."""
+    found = {curve.label: curve.look for row in rows for curve in row.curves}
+    named = {label.replace("\n", ", "): look for label, look in found.items()}
+    if len(named) < 2:
+        return []
+    return [Line2D([], [], markersize=looks.SIZE, label=label, **look) for label, look in named.items()]
 
 
 def label_rows(axes: Any, rows: Sequence[Row]) -> None:

@@ -59,7 +59,7 @@ def class_spread(records: Sequence[Record]) -> Figure:
         ax.set_title("")
     groups = {group.label: group for _, curve in networks for group in groups_of(_counts(curve.records[0]))}
     handles = [Line2D([], [], color=group.colour, label=label) for label, group in groups.items()]
-    marks = [convergence.ZERO_ERROR] if _are_marked(networks) else []
+    marks = convergence.zero_error_handles([curve for _, curve in networks])
     panels.legend_above(figure, [*handles, ALL_HANDLE, *marks, *drops.handles(records)])
     panels.caption(figure, convergence.caption(records, _words(records), bands=False))
     return figure
@@ -128,10 +128,6 @@ def _of_class(k: int, frame: Any) -> list[float | None]:
 
 def _counts(record: Record) -> Array:
     return np.array(record.manifest["class_counts"], dtype=float)
-
-
-def _are_marked(networks: Sequence[tuple[str, Curve]]) -> bool:
-    return any(convergence.zero_error_epoch(curve) is not None for _, curve in networks)
 
 
 def _words(records: Sequence[Record]) -> str:

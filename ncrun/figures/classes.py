@@ -91,7 +91,7 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: st
             ax.plot(counts[order], predicted[order], color=_predicted_colour(curves, curve), **PREDICTED)
         values = [scaled(record, np.array(record.metrics[metric].iloc[-1], dtype=float)) for record in curve.records]
         every = np.concatenate([_counts(record) for record in curve.records])
-        ax.plot(every, np.concatenate(values), color=curve.colour, **MEASURED)
+        ax.plot(every, np.concatenate(values), **MEASURED | curve.look)
     ax.set_title(scaled_title(curves[0].records[0], title))
     _size_axis(ax, curves)
     if "norm" in metric:
@@ -143,10 +143,10 @@ def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> No
             ax.plot(where, predicted, color=_predicted_colour(curves, curve), rasterized=True, **PREDICTED_PAIR)
         points = [_pairs(record, cosines((record.measured or {})[name])) for record in curve.records]
         where, values = (np.concatenate(each) for each in zip(*points, strict=True))
-        ax.plot(where, values, color=curve.colour, rasterized=True, **MEASURED | {"markersize": 3, "alpha": 0.45})
+        ax.plot(where, values, rasterized=True, **MEASURED | curve.look | {"markersize": 3, "alpha": 0.45})
     ax.set_title(title)
     panels.widen(ax, COSINE_SPAN)
-    _size_axis(ax, curves, "samples in the larger class")
+    _size_axis(ax, curves, "size of the larger class")
 
 
 def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
@@ -159,7 +159,7 @@ def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
             ax.plot(counts[order], alignment(first.theory)[order], color=_predicted_colour(curves, curve), **PREDICTED)
         every = np.concatenate([_counts(record) for record in curve.records])
         values = np.concatenate([alignment(record.measured or {}) for record in curve.records])
-        ax.plot(every, values, color=curve.colour, **MEASURED)
+        ax.plot(every, values, **MEASURED | curve.look)
     ax.set_title("cosine of a row and its class mean")
     panels.widen(ax, COSINE_SPAN)
     _size_axis(ax, curves)
@@ -218,7 +218,7 @@ def scaled_title(record: Record, title: str) -> str:
     return f"{title} / mean" if record.theory["scale_free"] else title
 
 
-def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "samples in the class") -> None:
+def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "class size") -> None:
     ax.set_xlabel(label)
     if max(arrangement.class_ratio(curve.records[0]) for curve in curves) >= WIDE_RATIO:
         ax.set_xscale("log")

@@ -52,8 +52,7 @@ def collapse_accuracy(records: Sequence[Record]) -> Figure:
         Line2D([], [], color="0.4", marker=MARKERS[power], label=f"epoch {10**power:,}", **MARKED)
         for power in sorted(marked)
     ]
-    is_reached = any(convergence.zero_error_epoch(curve) is not None for row in rows for curve in row.curves)
-    zero_error = [convergence.ZERO_ERROR] if is_reached else []
+    zero_error = convergence.zero_error_handles([curve for row in rows for curve in row.curves])
     panels.legend_above(figure, [*arrangement.handles(rows), *zero_error, *times])
     words = "Line: median over the seeds; thin: each seed." if any(_has_seeds(row.curves) for row in rows) else ""
     panels.caption(figure, convergence.caption(records, words, bands=False))

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels, wording
+from ncrun.figures import arrangement, convergence, looks, panels, wording
 from ncrun.figures.frame import Frame, frame_of, plane_of_all, plane_of_three, rotation
 from ncrun.records.read import Record
 from ncrun.records.snapshots import Snapshots
@@ -192,7 +192,7 @@ def colours_of(view: View) -> list[Any]:
     counts, classes = view.record.manifest["class_counts"], view.snapshots.classes
     if len(view.shown) == 3:
         return [f"C{view.shown.index(k)}" if k in view.shown else "0.7" for k in range(len(classes))]
-    return panels.class_colours([counts[k] for k in classes])
+    return [look["color"] for look in looks.class_looks([counts[k] for k in classes])]
 
 
 def draw_moment(ax: Axes, view: View, index: int, split: str, large: float = 1.0) -> None:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from ncrun.errors import UserError
 from ncrun.figures import arrangement, claims, drops, endings, panels, wording
 from ncrun.figures.arrangement import Curve, Row
-from ncrun.metrics import words_of
+from ncrun.metrics import METRICS, heading_of
 from ncrun.records.read import Record
 
 SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
@@ -20,7 +20,6 @@ SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
 SAME = 0.01
 # In so many times NC1's ratio of the traces it is that of directions that hold next to nothing.
 ABOVE_TRACES = 10
-TRACES = "NC1: $\\mathrm{tr}\\,\\Sigma_W / \\mathrm{tr}\\,\\Sigma_B$"
 SHARED_DIRECTIONS = (
     "NC1 is the ratio of the traces: with Sigma_B's pseudo-inverse it would divide by directions that the class means"
     " hardly use."
@@ -35,7 +34,6 @@ MARK: dict[str, Any] = {
     "zorder": 4,
     "clip_on": False,
 }
-ZERO_ERROR = Line2D([], [], color="0.4", label="zero training error (slowest seed)", **MARK)
 
 
 def convergence(records: Sequence[Record]) -> Figure:
@@ -68,14 +66,15 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, **style: Any) -> None:
         panels.tidy_log(ax.xaxis)
         return
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
-    ax.set_title(TRACES if key == "nc1_trace" else words_of(key))
+    title, axis = heading_of(key)
+    ax.set(title=METRICS["nc1"].sign if key == "nc1_trace" else title, ylabel=axis)
     if not drawn:
         panels.nothing_to_draw(ax)
         return
     for curve in drawn:
-        panels.band(ax, curve.records, key, color=curve.colour, **style)
+        panels.band(ax, curve.records, key, **curve.look, **style)
         if key in BASELINES and has_baseline(curve):
-            panels.band(ax, curve.records, f"balanced.{key}", color=curve.colour, **panels.BASELINE)
+            panels.band(ax, curve.records, f"balanced.{key}", **curve.look, **panels.BASELINE)
         mark_times(ax, curve, key)
     panels.tidy_log(ax.yaxis)
     panels.tidy_log(ax.xaxis)
@@ -154,10 +153,16 @@ def legend(rows: Sequence[Row]) -> list[Line2D]:
     every = [curve for row in rows for curve in row.curves]
     if any(has_baseline(curve) for curve in every):
         found.append(DOTTED)
-    if any(zero_error_epoch(curve) is not None for curve in every):
-        found.append(ZERO_ERROR)
     records = [record for curve in every for record in curve.records]
-    return found + endings.handles(records) + drops.handles(records)
+    return [*found, *zero_error_handles(every), *endings.handles(records), *drops.handles(records)]
+
+
+def zero_error_handles(curves: Sequence[Curve]) -> list[Line2D]:
+    """What the diamond means, where there is one: of several seeds the slowest has none either."""
+    marked = [curve for curve in curves if zero_error_epoch(curve) is not None]
+    several = any(len(curve.records) > 1 for curve in marked)
+    label = f"zero training error{' (slowest seed)' if several else ''}"
+    return [Line2D([], [], color="0.4", label=label, **MARK)] if marked else []
 
 
 def caption(records: Sequence[Record], words: str = "", bands: bool = True) -> str:

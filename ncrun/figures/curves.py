@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import claims, drops, endings, panels, wording
+from ncrun.figures import claims, drops, endings, looks, panels, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -58,14 +58,15 @@ def _pieces(record: Record) -> list[Piece]:
 
 def _panel(ax: Axes, record: Record, panel: Panel) -> None:
     """Lines, dashed predictions and a legend below."""
-    colours = panels.class_colours(record.manifest["class_counts"]) if panel.of_classes else None
+    counts = record.manifest["class_counts"]
+    classes = looks.class_looks(counts) if panel.of_classes else None
     for line in panel.lines:
-        colour = f"C{line.colour}" if colours is None else colours[line.colour]
-        _draw(ax, record, line, colour, line.label if colours is None else None)
+        look = looks.look(line.colour) if classes is None else classes[line.colour]
+        _draw(ax, record, line, look, line.label if classes is None else None)
         for level in panel.levels:
             if level.member is not None and level.member == line.member:
-                ax.plot(level.x, level.y, **panels.PREDICTION | {"color": colour})
-    ax.set(title=panel.title, yscale="log" if panel.log else "linear")
+                ax.plot(level.x, level.y, **panels.PREDICTION | {"color": look["color"]})
+    ax.set(title=panel.title, ylabel=panel.axis, yscale="log" if panel.log else "linear")
     if panel.is_share:
         ax.set_ylim(-0.03, 1.03)
     elif any(line.is_error for line in panel.lines):
@@ -73,8 +74,9 @@ def _panel(ax: Axes, record: Record, panel: Panel) -> None:
     _finish(ax, record)
     if panel.log:
         _within_training(ax)
-    if colours is not None and panel.lines:
-        handles = panels.class_handles(record.manifest["class_counts"], colours)
+        panels.tidy_log(ax.yaxis)
+    if classes is not None and panel.lines:
+        handles = looks.class_key(ax, counts, sized=True, location="bottom", shrink=0.9, pad=0.03)
         if any(np.isfinite(level.y).any() for level in panel.levels):
             handles.append(Line2D([], [], label="predicted", **panels.PREDICTION))
         _legend(ax, handles)
@@ -82,9 +84,9 @@ def _panel(ax: Axes, record: Record, panel: Panel) -> None:
         _levels(ax, record, panel)
 
 
-def _draw(ax: Axes, record: Record, line: Line, colour: Any, label: str | None) -> None:
+def _draw(ax: Axes, record: Record, line: Line, look: dict[str, Any], label: str | None) -> None:
     """One line, in pieces; the first has the label, which classes have in a legend of their own."""
-    style = {"color": colour, **(panels.BASELINE if line.is_baseline else {})}
+    style = look | (panels.BASELINE if line.is_baseline else {})
     if line.is_bound:
         style = panels.PREDICTION
     for frame, way in _pieces(record):
@@ -115,12 +117,14 @@ def _levels(ax: Axes, record: Record, panel: Panel) -> None:
 
 
 def _finish(ax: Axes, record: Record) -> None:
-    """The axis of time, and a legend if there is a choice, or the word that there is nothing to draw."""
+    """The axis of time, markers, and a legend if there is a choice, or the word that there is nothing to draw."""
     if not is_path(record):
         panels.from_start(ax, record.metrics["epoch"].to_numpy(dtype=float))
         ax.set(xlabel=wording.time_word([record]))
     else:
         ax.set(xlabel="factor on all decays", xlim=(0, 1.04 * record.metrics["factor"].max()))
+    for line in ax.get_lines():
+        looks.marked(line)
     if len(ax.get_legend_handles_labels()[1]) > 1:
         _legend(ax)
     elif not ax.get_lines():

@@ -245,10 +245,8 @@ def _handles(first: Record, curves: Sequence[Curve]) -> list[Line2D]:
         Line2D([], [], color=f"C{i}", marker=MARKERS[i], markersize=3, linewidth=1.0, label=title.split(":")[0])
         for i, (_, title, _) in enumerate(DNC)
     ]
-    if any(convergence.zero_error_epoch(curve) is not None for curve in curves):
-        found.append(convergence.ZERO_ERROR)
     records = [record for curve in curves for record in curve.records]
-    return found + endings.handles(records) + drops.handles(records)
+    return [*found, *convergence.zero_error_handles(curves), *endings.handles(records), *drops.handles(records)]
 
 
 def _words(curves: Sequence[Curve]) -> str:

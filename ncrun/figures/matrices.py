@@ -5,38 +5,39 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, panels, wording
+from ncrun.figures import arrangement, convergence, heat_map, panels, wording
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 TITLES = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$", "logits": "$W \\bar{H}$"}
-COLOURS = "PuOr_r"
-# With more rows, of each architecture and data set the deepest head only.
-MOST_ROWS = 6
-# With more classes their numbers would not be readable.
-NUMBERED_CLASSES = 30
+# Of more networks those that are farthest from their predictions.
+MOST_ROWS = 3
+STEPS = Line2D([], [], color="0.1", linewidth=0.8, label="below the steps measured, above them predicted")
 
 
 def matrices(records: Sequence[Record]) -> Figure:
-    """W W^T, the class means' Gram matrix and W Hbar as heat maps, a row for each network. Colours of a prediction and
-    of what was measured beside it are on one scale; their largest difference is below.
+    """W W^T, the class means' Gram matrix and W Hbar as heat maps, a row for each network: in one picture the measured
+    entries up to the diagonal, and beside it the predicted ones from the diagonal on. Below stands the largest
+    difference of all entries.
 
     Raises UserError if no run has both.
     """
-    shown = _shown(records)
-    figure, axes = panels.grid(len(shown), 2 * len(TITLES))
+    found = _with_both(records)
+    shown = sorted(found, key=lambda each: -_farthest(each[1]))[:MOST_ROWS]
+    shown = [each for each in found if any(each is one for one in shown)]
+    figure, axes = panels.grid(len(shown), len(TITLES))
     for (label, record), line in zip(shown, axes, strict=True):
-        for pair, name in zip(line.reshape(-1, 2), TITLES, strict=True):
-            _pair(figure, pair, record, name)
-        panels.label_row(line, arrangement.broken("\n".join(filter(None, (label, "class")))))
-    for pair, title in zip(axes[0].reshape(-1, 2), TITLES.values(), strict=True):
-        for ax, word in zip(pair, ("predicted", "measured"), strict=True):
-            ax.set_title(f"{title} {word}")
-    panels.caption(figure, convergence.caption([record for _, record in shown], _words(shown)))
+        for ax, name in zip(line, TITLES, strict=True):
+            _panel(ax, record, name)
+        for ax in line:
+            ax.set_ylabel(heat_map.class_axis(record.manifest["class_counts"]))
+        panels.label_row(line, arrangement.broken(label))
+    panels.legend_above(figure, [STEPS])
+    panels.caption(figure, convergence.caption([record for _, record in shown], _words(shown, found)))
     return figure
 
 
@@ -49,20 +50,35 @@ def both(record: Record, name: str) -> tuple[Array, Array]:
     return found[0], found[1]
 
 
-def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
+def difference(record: Record, name: str) -> float:
+    """The largest of all entries, over the largest entry."""
+    predicted, measured = both(record, name)
+    largest = float(np.abs([predicted, measured]).max())
+    return float(np.abs(predicted - measured).max()) / largest if largest else 0.0
+
+
+def beside(measured: Array, predicted: Array) -> Array:
+    """(K, K + 1): the first one's entries up to its diagonal, then the second one's from its diagonal on."""
+    K = len(measured)
+    found = np.zeros((K, K + 1))
+    found[:, :K] = np.tril(measured)
+    found[:, 1:] += np.triu(predicted)
+    return found
+
+
+def _farthest(record: Record) -> float:
+    return max(difference(record, name) for name in TITLES)
+
+
+def _with_both(records: Sequence[Record]) -> list[tuple[str, Record]]:
     """The first seed of every curve that has a prediction and a measurement, with what tells it from the others."""
     rows = arrangement.arrange(records)
-    deepest = sum(len(row.curves) for row in rows) > MOST_ROWS
     found = []
     for row in rows:
-        curves = row.curves
-        if deepest:
-            depth = max(curve.records[0].config["head"]["depth"] for curve in curves)
-            curves = tuple(curve for curve in curves if curve.records[0].config["head"]["depth"] == depth)
-        for curve in curves:
+        for curve in row.curves:
             record = curve.records[0]
             if record.measured is not None and all(record.theory[name] is not None for name in TITLES):
-                several = len(curves) > 1 or len(rows) == 1 < len(row.curves)
+                several = len(row.curves) > 1
                 found.append(("\n".join(filter(None, (row.label, curve.label if several else ""))), record))
     if not found:
         raise UserError(
@@ -71,34 +87,27 @@ def _shown(records: Sequence[Record]) -> list[tuple[str, Record]]:
     return found
 
 
-def _pair(figure: Figure, axes: Sequence[Axes], record: Record, name: str) -> None:
+def _panel(ax: Axes, record: Record, name: str) -> None:
     predicted, measured = both(record, name)
-    extent = float(np.abs([predicted, measured]).max()) or 1.0
-    for ax, matrix in zip(axes, (predicted, measured), strict=True):
-        drawn = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
-        class_ticks(ax, len(matrix))
-    axes[1].set_yticklabels([])
-    axes[1].set_xlabel(f"largest diff. {np.abs(predicted - measured).max():.2g}")
-    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, aspect=14, pad=0.02)
-    bar.locator = MaxNLocator(nbins=3, symmetric=True)
-    bar.update_ticks()
+    scale = heat_map.scale_of(measured, predicted)
+    heat_map.draw(ax, beside(measured, predicted), scale, record.manifest["class_counts"])
+    K = len(predicted)
+    steps = np.repeat(np.arange(K + 1), 2) - 0.5
+    ax.plot(steps[1:] + 1, steps[:-1], color=STEPS.get_color(), linewidth=STEPS.get_linewidth())
+    ax.set(xlim=(-0.5, K + 0.5), ylim=(K - 0.5, -0.5))
+    ax.set(title=TITLES[name], xlabel=f"{100 * difference(record, name):.2g} % apart")
 
 
-def class_ticks(ax: Axes, num_classes: int) -> None:
-    """Along both sides of a (K, K) matrix the numbers of some classes."""
-    ax.grid(False)
-    step = -(-num_classes // 6)  # up to six numbers
-    places = range(0, num_classes, step) if num_classes <= NUMBERED_CLASSES else ()
-    ax.set(xticks=places, yticks=places)
-
-
-def _words(shown: Sequence[tuple[str, Record]]) -> str:
-    words = "Matrices of the first seed at the last epoch."
+def _words(shown: Sequence[tuple[str, Record]], found: Sequence[tuple[str, Record]]) -> str:
+    words = "Matrices of the first seed at the last epoch. Below each: the largest difference of two entries over the"
+    words += " largest entry."
+    if left := [record for label, record in found if not any(record is each for _, each in shown)]:
+        words += (
+            f" Shown are the {len(shown)} of {len(found)} networks that are farthest from their predictions; in the"
+            f" others no entry differs by more than {max(map(_farthest, left)):.2g} of the largest."
+        )
     if any(record.theory["scale_free"] for _, record in shown):
         words += " Each is divided by its Frobenius norm, for theory fixes shapes only."
     if any(wording.centres_means(record) for _, record in shown):
         words += " With a bias the class means are centred."
-    sizes = {tuple(record.manifest["class_counts"]) for _, record in shown}
-    if len(sizes) == 1 and len(set(*sizes)) > 1 and len(min(sizes)) <= NUMBERED_CLASSES:
-        words += f" Class sizes {', '.join(map(str, *sizes))}."
     return words

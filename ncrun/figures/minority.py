@@ -49,7 +49,7 @@ def rarest_margin(ax: Axes, curves: Sequence[Curve]) -> None:
     for curve in curves:
         first = curve.records[0]
         k = _rarest(first)
-        panels.band(ax, curve.records, partial(_margin, k), "linear", color=curve.colour)
+        panels.band(ax, curve.records, partial(_margin, k), "linear", **curve.look)
         predicted = first.theory["classes"][k]["margin"]
         if predicted is not None:
             ax.axhline(predicted, **panels.PREDICTION | {"color": curve.colour})
@@ -72,7 +72,7 @@ def margins_over_decay(ax: Axes, curves: Sequence[Curve]) -> None:
             measured = np.array(record.metrics["class.margin"].iloc[-1], dtype=float)
             predicted = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
             ax.plot(places[known], predicted[known], color="0.15", **PREDICTED_PAIR)
-            ax.plot(places[known], measured[known], color=curve.colour, **MEASURED)
+            ax.plot(places[known], measured[known], **MEASURED | curve.look)
     ax.set_title("margins at the end")
     if not drawn:
         panels.nothing_to_draw(ax)

@@ -16,22 +16,21 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
-    FuncFormatter,
     LogFormatterSciNotation,
     LogLocator,
     NullFormatter,
     NullLocator,
-    StrMethodFormatter,
 )
 from numpy.typing import NDArray
 
-from ncrun.figures import wording
+from ncrun.figures import looks, wording
 from ncrun.figures.fitting import extent, fit
+from ncrun.figures.ticks import one_kind
 from ncrun.records.read import Record
 
 STYLE = Path(__file__).with_name("ncrun.mplstyle")
 PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1.0}
-BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
+BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0, "markerfacecolor": "white"}
 ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
 DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=0.75, label="measured")
@@ -49,8 +48,6 @@ NARROWEST = 4.0
 START_SPAN = 0.5
 # Inches of a panel for each tick on an axis of time.
 TICK_ROOM = 0.4
-# So many classes have a name in a legend; of more, some.
-NAMED_CLASSES = 8
 
 Array = NDArray[np.float64]
 
@@ -82,7 +79,7 @@ def colour_of(record: Record) -> str:
 def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
     """A line through the values that a log axis can show."""
     y = np.array(values, dtype=float)  # None becomes nan
-    ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style)  # type: ignore[arg-type]
+    looks.marked(*ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style))  # type: ignore[arg-type]
 
 
 def band(
@@ -95,7 +92,8 @@ def band(
     key: of the metrics, or a function of their data frame. scale: of the ordinate: log, linear or symlog.
     """
     epochs, values, single = seed_values(records, key, scale)
-    (line,) = ax.plot(epochs, middle(values, scale), **style)  # type: ignore[arg-type]
+    ax.set_xscale("log")
+    line = looks.marked(*ax.plot(epochs, middle(values, scale), **style))  # type: ignore[arg-type]
     colour = line.get_color()
     if len(records) > 1:
         ax.fill_between(
@@ -104,7 +102,7 @@ def band(
     for own_epochs, own_values in single:
         ax.plot(own_epochs, own_values, color=colour, **ALONE)
     ax.set(xscale="log", yscale=scale, xlabel=wording.time_word(records))
-    ax.set_xlim(left=1)
+    ax.set_xlim(left=min(record.metrics["epoch"][record.metrics["epoch"] > 0].min() for record in records))
     return ax
 
 
@@ -161,30 +159,11 @@ def from_start(ax: Axes, times: Array) -> None:
     if not len(ticks):  # a single time, such as of a run that is measured at its end alone
         ticks = later[:1]
     most = max(2, int(room(ax) / TICK_ROOM))
-    ax.set_xticks([0.0, *ticks[:: ceil(len(ticks) / most)]])
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x < 1e4 else f"$10^{{{np.log10(x):.0f}}}$"))
+    shown = [0.0, *ticks[:: ceil(len(ticks) / most)]]
+    ax.set_xticks(shown)
+    ax.xaxis.set_major_formatter(one_kind(shown))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(-0.03 * later.min(), later.max() * 10 ** (0.02 * span))
-
-
-def class_colours(counts: Sequence[float]) -> list[Any]:
-    """A colour for each class: of the palette while it lasts, else from dark, the largest class, to light."""
-    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    K = len(counts)
-    if len(cycle) >= K:
-        return list(cycle[:K])
-    places = np.argsort(np.argsort(-np.array(counts, dtype=float), kind="stable"), kind="stable")
-    return [mpl.colormaps["viridis"](place / K) for place in places]
-
-
-def class_handles(counts: Sequence[float] | None, colours: Sequence[Any], **style: Any) -> list[Line2D]:
-    """For a legend: every class, of many a few. counts: said beside each, if any."""
-    K = len(colours)
-    shown = range(K) if K <= NAMED_CLASSES else np.linspace(0, K - 1, 5).astype(int)
-    return [
-        Line2D([], [], color=colours[k], label=f"class {k}" + (f" ({counts[k]:g})" if counts else ""), **style)
-        for k in map(int, shown)
-    ]
 
 
 def widen(ax: Axes, least: float) -> None:
@@ -207,7 +186,7 @@ def tidy_log(axis: Axis) -> None:
         axis.set_major_formatter(LogFormatterSciNotation())
     else:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=_ticks_of(axis)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_major_formatter(one_kind([low, high]))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -263,9 +242,9 @@ def _shared(way: bool | str, axes: Any, row: int, column: int) -> Any:
 
 
 def label_row(line: Sequence[Axes], label: str) -> None:
-    """A row's name on the ordinate of each of its panels that begins a line of the page."""
+    """A row's name beside each of its panels that begins a line of the page, and beside what the ordinate is called."""
     for ax in filter(begins_line, line):
-        ax.set_ylabel(label)
+        ax.set_ylabel("\n".join(filter(None, (label, ax.get_ylabel()))))
 
 
 def begins_line(ax: Axes) -> bool:

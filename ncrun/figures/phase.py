@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from ncrun.figures import needs, panels
+from ncrun.figures import needs, panels, regions
 from ncrun.records.read import Record
 from ncrun.theory import Problem, predict
 from ncrun.theory.squared_loss import existence_border, global_border
 
-REGIONS = ("#F4FAF4", "#FFF3D6", "#F3E1E6")  # nobody is lost, the minority, everybody
-KINDS = {
+# What is predicted, from little decay to much, and how it is filled.
+REGIONS: dict[str, dict[str, Any]] = {
+    "all classes kept": {"facecolor": "#F4FAF4"},
+    "small classes lost": {"facecolor": "#FFF3D6", "hatch": "///"},
+    "all classes lost": {"facecolor": "#F3E1E6", "hatch": "xxx"},
+}
+KINDS: dict[str, dict[str, Any]] = {
     "as predicted": {"marker": "o", "color": "0.15"},
     "metastable": {"marker": "D", "color": "C4", "markerfacecolor": "none"},
     "stuck without a class": {"marker": "x", "color": "C1"},
@@ -54,21 +60,19 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         for kind, count in _panel(ax, records).items():
             found[kind] += count
         ax.set_title(title)
+    handles = [Line2D([], [], color="0.2", label="border of the optimum")]
     panels.label_row(axes[0], "decay on weights and features")
-    handles: list[Line2D | Patch] = [
-        Patch(facecolor=REGIONS[0], edgecolor="0.7", label="predicted: all classes"),
-        Patch(facecolor=REGIONS[1], edgecolor="0.7", label="predicted: large classes only"),
-        Patch(facecolor=REGIONS[2], edgecolor="0.7", label="predicted: none (zero)"),
-        Line2D([], [], color="0.2", label="border of the optimum"),
-    ]
     if any(record.problem.depth > 1 for records in groups.values() for record in records):
         handles.append(Line2D([], [], color="0.2", linestyle=":", label="border of existence"))
     handles += [
-        Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)  # type: ignore[arg-type]
+        Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)
         for kind, style in KINDS.items()
         if found[kind]
     ]
     panels.legend_above(figure, handles)
+    figure.draw_without_rendering()  # the words have to know how large the panels are
+    for ax, records in zip(axes[0], groups.values(), strict=True):
+        _name_regions(ax, records)
     total = sum(found.values())
     panels.caption(figure, f"{words} (100 and 100 / ratio samples). {total} runs of L-BFGS, one start each.")
     return figure
@@ -77,14 +81,13 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
 def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
     """Regions, borders and dots; returns how many dots there are of each kind."""
     problem = records[0].problem
-    ratios = np.array([max(r.problem.counts) / min(r.problem.counts) for r in records])
-    decays = np.array([r.problem.weight_decays[0] for r in records])
+    ratios, decays = (np.array(values) for values in zip(*map(_place, records), strict=True))
     grid = np.geomspace(ratios.min() * 0.8, ratios.max() * 1.4, 200)
     borders = np.array([_borders(problem, max(ratio, 1.0)) for ratio in grid])  # (200, 2): small and large classes
-    bottom, top = decays.min() * 0.7, decays.max() * 1.4
-    ax.fill_between(grid, bottom, borders[:, 0], color=REGIONS[0], linewidth=0)
-    ax.fill_between(grid, borders[:, 0], borders[:, 1], color=REGIONS[1], linewidth=0)
-    ax.fill_between(grid, borders[:, 1], top, color=REGIONS[2], linewidth=0)
+    bottom, top = decays.min() * 0.7, decays.max() * 2.2
+    ends = [np.full(len(grid), bottom), *borders.T, np.full(len(grid), top)]
+    for (low, high), style in zip(pairwise(ends), REGIONS.values(), strict=True):
+        ax.fill_between(grid, low, high, **style, **regions.FILLED)
     M = problem.depth
     for border in borders.T:
         ax.plot(grid, border, color="0.2", linewidth=1.2)
@@ -93,12 +96,27 @@ def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
     kinds = [_kind(record) for record in records]
     for kind, style in KINDS.items():
         here = np.array([k == kind for k in kinds])
-        ax.plot(ratios[here], decays[here], linestyle="", **style)  # type: ignore[arg-type]
+        ax.plot(ratios[here], decays[here], linestyle="", **style)
     ax.set(xscale="log", yscale="log", xlabel="imbalance ratio $n_\\mathrm{max} / n_\\mathrm{min}$")
     ax.set(xlim=(grid[0], grid[-1]), ylim=(bottom, top))
     ax.xaxis.set_major_formatter("{x:g}")
+    panels.tidy_log(ax.yaxis)
     ax.grid(False)
     return {kind: kinds.count(kind) for kind in KINDS}
+
+
+def _name_regions(ax: Axes, records: Sequence[Record]) -> None:
+    """Into each region what is predicted there."""
+    across, up = (np.geomspace(*limits, num=regions.PLACES) for limits in (ax.get_xlim(), ax.get_ylim()))
+    borders = np.array([_borders(records[0].problem, max(ratio, 1.0)) for ratio in across])
+    ratios, decays = (np.array(values) for values in zip(*map(_place, records), strict=True))
+    regions.named(ax, (up[:, None, None] > borders).sum(axis=2), list(REGIONS), (ratios, decays))
+
+
+def _place(record: Record) -> tuple[float, float]:
+    """Its imbalance ratio and decay."""
+    counts = record.problem.counts
+    return max(counts) / min(counts), record.problem.weight_decays[0]
 
 
 def _borders(problem: Problem, ratio: float) -> tuple[float, float]:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -13,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ncrun.errors import UserError
-from ncrun.figures import convergence, drops, panels, wording
+from ncrun.figures import convergence, drops, looks, panels, wording
 from ncrun.figures.plot_lines import TIMES, Array, Curve, Lines, Request, Say, Values, is_finished
 from ncrun.figures.plot_predictions import bound_of
-from ncrun.metrics import words_of
-from ncrun.records.groups import differing_keys, naming_keys, settings_of, split, words
+from ncrun.metrics import heading_of
+from ncrun.records.groups import differing_keys, naming_keys, split
 from ncrun.records.read import Record
 
 # Dashed is predicted, and dotted the balanced baseline.
@@ -30,29 +28,6 @@ SEED_ALPHA = 0.25
 # Of a prediction's colour, from that of what was measured.
 DARKER = 0.5
 BOUND = Line2D([], [], **panels.PREDICTION, label="its proven bound")
-# What a caption names of the configuration, as far as the runs have it in common.
-IN_CAPTION = (
-    "experiment",
-    "scale",
-    "dataset.name",
-    "imbalance",
-    "imbalance_profile",
-    "counts",
-    "model.name",
-    "model.depth",
-    "model.width",
-    "head.depth",
-    "head.bias",
-    "loss",
-    "decay.mode",
-    "decay.weight",
-    "decay.feature",
-    "decay.bias",
-    "optimizer.name",
-    "optimizer.lr",
-    "batch_size",
-    "epochs",
-)
 
 
 def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
@@ -81,40 +56,43 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
 def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | None) -> dict[str, Line2D]:
     """hue: the one whose classes are drawn, None for a metric that is one number. Returns what a legend has to say of
     predictions and baselines, if there are any."""
-    title = words_of(metric)
+    title, axis = heading_of(metric)
     baselines: list[tuple[Any, Curve]] = []
     if hue is None:
         curves, baselines = (
-            [(_colour(lines.hues.index(curve.hue), len(lines.hues)), curve) for curve in found]
+            [(looks.ordered_look(lines.hues.index(curve.hue), len(lines.hues)), curve) for curve in found]
             for found in (lines.curves(metric), lines.baselines(metric))
         )
     else:
         number = lines.num_classes(metric, hue)
-        curves = [(_colour(k, number), curve) for k in range(number) for curve in lines.curves(metric, hue, k)]
-        handles = panels.class_handles(None, [_colour(k, number) for k in range(number)])
-        ax.legend(handles=handles, loc="best")
+        classes = looks.class_looks([1.0] * number)
+        curves = [(look, curve) for k, look in enumerate(classes) for curve in lines.curves(metric, hue, k)]
+        if handles := looks.class_key(ax, [1.0] * number, sized=False):
+            ax.legend(handles=handles, loc="best")
         title = ", ".join(
-            [title or metric, *(f"{key}={words(value)}" for key, value in zip(lines.hue, hue, strict=True))]
+            [title, *(f"{key}={wording.value_words(key, value)}" for key, value in zip(lines.hue, hue, strict=True))]
         )
     shown = [curve for _, curve in curves]
     logx, logy = _log_axes(lines, request, metric, shown)
     times = _abscissae(shown)
     has_start = lines.over_time and bool((times == 0).any())
-    for colour, curve in curves:
-        style: dict[str, Any] = {"color": colour, "linestyle": STYLES[lines.styles.index(curve.style)]}
+    for look, curve in curves:
+        style: dict[str, Any] = look | {"linestyle": STYLES[lines.styles.index(curve.style)]}
         _draw(ax, curve, lines.over_time, logx and not has_start, logy, **style)
-    for colour, curve in baselines:
-        _draw(ax, curve, lines.over_time, logx and not has_start, logy, **panels.BASELINE | {"color": colour})
-    for colour, curve in curves:
+    for look, curve in baselines:
+        _draw(ax, curve, lines.over_time, logx and not has_start, logy, **panels.BASELINE | look)
+    for look, curve in curves:
         for x, y in curve.predicted:
-            ax.plot(x, y, **panels.PREDICTION | {"color": _darker(colour), "zorder": 3})
+            ax.plot(x, y, **panels.PREDICTION | {"color": _darker(look["color"]), "zorder": 3})
     xlabel = TIMES[lines.x] if lines.over_time else lines.x
-    ax.set(xlabel=wording.time_word(lines.records) if lines.x == "epoch" else xlabel, ylabel=metric)
+    ax.set(xlabel=wording.time_word(lines.records) if lines.x == "epoch" else xlabel, ylabel=axis)
     ax.set_title(title, wrap=True)
     if logx and has_start:
         panels.from_start(ax, times)
     elif logx:
         ax.set_xscale("log")
+    for line in ax.get_lines() if lines.over_time else ():
+        looks.marked(line)
     if logy:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=8))
@@ -165,7 +143,7 @@ def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **sty
     x, low, below, above, high = (curve.points[name].to_numpy() for name in ("x", "low", "below", "above", "high"))
     middle = panels.middle(np.array([below, above]), "log" if logy else "linear")
     if len(x):
-        ax.plot(x, shown(x, middle), marker=None if over_time else "o", **style)
+        ax.plot(x, shown(x, middle), **style)
     if curve.several and over_time:
         band = {"color": colour, "alpha": SEED_ALPHA, "linewidth": 0, "zorder": 1.5}
         ax.fill_between(x, shown(x, low), shown(x, high), **band)
@@ -173,7 +151,7 @@ def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **sty
         bottom = np.where(np.isfinite(shown(x, low)), low, middle)  # a log axis has no place for zero
         ax.errorbar(x, shown(x, middle), yerr=[middle - bottom, high - middle], color=colour, fmt="none", capsize=3)
     for own_x, own_y in curve.alone:
-        ax.plot(own_x, shown(own_x, own_y), linewidth=0.8, **style)
+        ax.plot(own_x, shown(own_x, own_y), **style | {"linewidth": 0.8})
         ax.plot(own_x[-1:], shown(own_x, own_y)[-1:], "o", color=colour, fillstyle="none")
 
 
@@ -192,18 +170,13 @@ def _tick_values(ax: Axes, values: Array, logx: bool) -> None:
         ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _colour(index: int, number: int) -> Any:
-    """One of so many: of the palette while it lasts, else of an ordered scale."""
-    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    return cycle[index] if number <= len(cycle) else colormaps["viridis"](index / number)
-
-
 def _handles(lines: Lines, coloured: bool) -> list[Line2D]:
     """For one legend of all panels: colours, unless none has the hues', then line styles, each below its keys."""
     handles = []
     if len(lines.hues) > 1 and coloured:
-        looks = [{"color": _colour(index, len(lines.hues))} for index in range(len(lines.hues))]
-        handles += _choices(lines.hue, lines.hues, looks)
+        number = len(lines.hues)
+        found = [looks.ordered_look(place, number) | {"markersize": looks.SIZE} for place in range(number)]
+        handles += _choices(lines.hue, lines.hues, found)
     if len(lines.styles) > 1:
         handles += _choices(lines.style, lines.styles, [{"color": "0.25", "linestyle": each} for each in STYLES])
     if not all(map(is_finished, lines.records)):
@@ -212,33 +185,26 @@ def _handles(lines: Lines, coloured: bool) -> list[Line2D]:
     return handles
 
 
-def _choices(keys: Sequence[str], values: Sequence[Values], looks: Sequence[dict[str, Any]]) -> list[Line2D]:
+def _choices(keys: Sequence[str], values: Sequence[Values], styles: Sequence[dict[str, Any]]) -> list[Line2D]:
     """A line without a mark that names the keys, and one for each of their values."""
-    named = [(", ".join(map(words, value)), look) for value, look in zip(values, looks, strict=False)]
+    named = [
+        (", ".join(map(wording.value_words, keys, value)), style) for value, style in zip(values, styles, strict=False)
+    ]
     return [Line2D([], [], linestyle="none", label=",\n".join(keys))] + [
-        Line2D([], [], label=label, **look) for label, look in named
+        Line2D([], [], label=label, **style) for label, style in named
     ]
 
 
 def _caption(lines: Lines) -> str:
     """What differs and what is common."""
     records = lines.records
-    differing, several = differing_keys(records), len(records) > 1
-    settings = settings_of(records[0])
-    common = [key for key in IN_CAPTION if settings.get(key) is not None and key not in differing]
-    runs = f"{len(records)} run{'s' if several else ''}"
+    runs = f"{len(records)} run{'s' if len(records) > 1 else ''}"
     if naming := naming_keys(records):
         runs += f", which differ in {', '.join(naming)}"
-    parts = [runs, f"{'Common: ' if several else ''}{', '.join(f'{key}={words(settings[key])}' for key in common)}"]
-    seeds = sorted({record.config["seed"] for record in records})
-    seed_words = ", ".join(map(str, seeds))
-    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-        seed_words = f"{seeds[0]} to {seeds[-1]}"
-    if all(len(alike) == 1 for alike in split(records, [*differing, *lines.chosen]).values()):
-        parts.append(f"Seed{'s' if len(seeds) > 1 else ''} {seed_words}")
-    else:
+    parts = [runs, wording.setting_words(*records).removesuffix(".")]
+    if any(len(alike) > 1 for alike in split(records, [*differing_keys(records), *lines.chosen]).values()):
         way = "band" if lines.over_time else "bars"
-        parts.append(f"Seeds {seed_words}: line the median, {way} from the smallest to the largest")
+        parts.append(f"Line: the median of the seeds; {way}: from the smallest to the largest")
     if not lines.over_time:
         parts.append("Of every run the last measured epoch")
     if unfinished := sum(not is_finished(record) for record in records):

@@ -7,8 +7,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import panels
-from ncrun.figures.matrices import COLOURS, TITLES, class_ticks
+from ncrun.figures import heat_map, panels
+from ncrun.figures.matrices import TITLES
 from ncrun.losses import described
 from ncrun.theory import Prediction
 from ncrun.theory.prediction import CLAIMS
@@ -29,22 +29,14 @@ def predicted(prediction: Prediction) -> Figure:
     shown = (first.weight_gram, first.feature_gram, prediction.logits)
     figure, axes = panels.grid(1, len(shown) + (margins is not None))
     for ax, title, matrix in zip(axes[0], TITLES.values(), shown, strict=False):
-        _matrix(figure, ax, matrix / np.linalg.norm(matrix) if prediction.scale_free else matrix)
+        drawn = matrix / np.linalg.norm(matrix) if prediction.scale_free else matrix
+        heat_map.draw(ax, drawn, heat_map.scale_of(drawn), prediction.problem.counts)
         ax.set_title(title)
-    axes[0, 0].set_ylabel("class")
+    axes[0, 0].set_ylabel(heat_map.class_axis(prediction.problem.counts))
     if margins is not None:
         _margins(axes[0, -1], margins)
     panels.caption(figure, _words(prediction))
     return figure
-
-
-def _matrix(figure: Figure, ax: Axes, matrix: NDArray[np.float64]) -> None:
-    extent = float(np.abs(matrix).max()) or 1.0
-    image = ax.imshow(matrix, cmap=COLOURS, vmin=-extent, vmax=extent)
-    class_ticks(ax, len(matrix))
-    bar = figure.colorbar(image, ax=ax, shrink=0.75, aspect=14, pad=0.02)
-    bar.locator = MaxNLocator(nbins=3, symmetric=True)
-    bar.update_ticks()
 
 
 def _margins(ax: Axes, margins: NDArray[np.float64]) -> None:

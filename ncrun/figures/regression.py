@@ -55,7 +55,7 @@ def _measured_over_predicted(ax: Axes, curves: Sequence[Curve]) -> None:
             if values is None or record.theory["scale_free"]:
                 continue
             kept = expected > 0
-            ax.plot(expected[kept], values[-1, kept], color=curve.colour, **MARK)
+            ax.plot(expected[kept], values[-1, kept], **MARK | curve.look)
             shown += [*expected[kept], *values[-1, kept]]
     ax.set_title(r"$u^\top W W^\top u$")
     if not shown:

@@ -77,7 +77,7 @@ def _accuracies(ax: Axes, group: Sequence[Record], above: float | Array, colour:
 
 def _finish(line: Any, records: Sequence[Record], has_plain: bool) -> None:
     for ax, title in zip(line, ("margin", "test accuracy", "gain in test accuracy"), strict=True):
-        ax.set(title=title, xlabel="samples in the class")
+        ax.set(title=title, xlabel="class size")
         if max(map(arrangement.class_ratio, records)) >= WIDE_RATIO:
             ax.set_xscale("log")
             panels.tidy_log(ax.xaxis)

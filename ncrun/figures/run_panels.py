@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 from ncrun.figures import directions
 from ncrun.figures.convergence import telling
 from ncrun.figures.plot_predictions import along_path, bound_of
+from ncrun.metrics import METRICS
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 
 # Columns of metrics.jsonl with their labels, in the order of their colours.
 DISTANCES = {
-    "nc2_w": "NC2 classifier",
-    "nc2_h": "NC2 means",
+    "nc2_w": "NC2(W)",
+    "nc2_h": "NC2(H)",
     "nc3": "NC3",
-    "balanced.nc2_w": "NC2 to balanced",
+    "balanced.nc2_w": "NC2(W) to balanced",
 }
 ON_TARGETS = {"nc2_w": "classifier", "nc2_h": "features", "nc3": "outputs"}
 ETF_DISTANCES = {"etf_w": "classifier", "etf_h": "means"}
@@ -67,7 +68,7 @@ class Level:
 @dataclass(frozen=True)
 class Panel:
     """lines, levels: none where nothing is defined. of_classes: a line for each class, whose colours tell them apart.
-    is_share: from 0 to 1."""
+    is_share: from 0 to 1. axis: what the ordinate is called, where the title does not say it."""
 
     title: str
     lines: tuple[Line, ...]
@@ -75,6 +76,7 @@ class Panel:
     log: bool = False
     of_classes: bool = False
     is_share: bool = False
+    axis: str = ""
 
 
 def is_path(record: Record) -> bool:
@@ -105,12 +107,13 @@ def panels_of(record: Record) -> tuple[Panel, ...]:
         tuple(Level("predicted", xs, margins[:, k], k) for k in classes),
         of_classes=True,
     )
-    spread = Panel("NC1: within-class spread", tuple(_spread(record)), log=True)
+    spread = Panel(METRICS["nc1"].name, tuple(_spread(record)), log=True)
     is_none = record.theory["claim"] == "none"
     distance = Panel(
         "distance to a simplex ETF" if is_none else "distance to the prediction",
         tuple(_lines(record, ETF_DISTANCES if is_none else DISTANCES)),
         log=True,
+        axis=METRICS["nc2_w"].axis,
     )
     if record.is_free:
         return loss, margin, spread, distance
@@ -136,7 +139,7 @@ def _on_targets(record: Record, xs: Array) -> Iterator[Panel]:
     collapse = {f"nrc{i}": f"NRC{i}" for i in (1, 2, 3)}
     yield Panel("neural regression collapse", tuple(_lines(record, collapse)), log=True)
     known = {key: words for key, words in ON_TARGETS.items() if (record.metrics[key] > 0).any()}
-    yield Panel("distance to the prediction", tuple(_lines(record, known)), log=True)
+    yield Panel("distance to the prediction", tuple(_lines(record, known)), log=True, axis=METRICS["nc2_w"].axis)
     yield Panel("mean squared error", tuple(_lines(record, {"mse": "train", "test.mse": "test"})), log=True)
     for key, entry, title in (
         ("direction.weight_norm_sq", "weight_norm_sq", "squared norm of W by direction"),

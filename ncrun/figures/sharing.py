@@ -10,11 +10,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import needs, panels, wording
+from ncrun.figures import needs, panels, regions, wording
 from ncrun.figures.classes import Array, cosines
 from ncrun.records.lost import lost
 from ncrun.records.read import Record
@@ -30,6 +30,8 @@ PHASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rare classes lost": ({"facecolor": "#FFF3D6", "hatch": ".."}, {"marker": "x", "markersize": 6}),
     "all lost": ({"facecolor": "#F3E1E6", "hatch": "xx"}, {"marker": "+", "markersize": 7}),
 }
+# The same inside their regions, where there is little room.
+NAMES = ("orthogonal", "rare share", "rare lost", "all lost")
 AT_OPTIMUM: dict[str, Any] = {"color": "0.1", "markerfacecolor": "0.1"}
 ELSEWHERE: dict[str, Any] = {"color": "C1", "markerfacecolor": "none"}
 LEAST_COSINE = 1e-4  # of trained class means: below it they are orthogonal
@@ -48,13 +50,18 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
     losses = list(dict.fromkeys(record.problem.loss for record in records))
     figure, axes = panels.grid(1, len(losses), sharey=True)
     found: dict[tuple[str, bool], int] = {}
+    shown: dict[str, tuple[list[Record], Borders]] = {}
     for ax, loss in zip(axes[0], losses, strict=True):
         here = [record for record in records if record.problem.loss == loss]
         ax.set_title(wording.loss_words(here[0]))
-        for kind in _panel(ax, here):
+        for kind in _panel(ax, here, borders_here := _borders_of(here)):
             found[kind] = found.get(kind, 0) + 1
+        shown[loss] = here, borders_here
     panels.label_row(axes[0], "decay on weights and features")
     panels.legend_above(figure, _handles(found))
+    figure.draw_without_rendering()  # the words have to know how large the panels are
+    for ax, loss in zip(axes[0], losses, strict=True):
+        _name_regions(ax, *shown[loss])
     few, large = _small_classes(records[0].problem), max(records[0].problem.counts)
     panels.caption(
         figure,
@@ -78,7 +85,7 @@ class Borders:
     decays: Array
     shared: Array
 
-    def region(self, ratio: Array, decay: Array) -> Array:
+    def region(self, ratio: Array, decay: Array) -> NDArray[np.int64]:
         """The place in PHASES of every point."""
         place = np.where(ratio >= np.interp(decay, self.decays, self.shared), 1, 0)
         place = np.where(decay >= np.interp(ratio, self.ratios, self.rare_lost), 2, place)
@@ -127,12 +134,10 @@ def _decay_without_margin(problem: Problem, end: float) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def _panel(ax: Axes, records: Sequence[Record]) -> list[tuple[str, bool]]:
+def _panel(ax: Axes, records: Sequence[Record], found: Borders) -> list[tuple[str, bool]]:
     """Regions and dots; returns each run's phase, and whether it is at the optimum."""
-    ratios = np.array([max(record.problem.counts) / min(record.problem.counts) for record in records])
-    decays = np.array([record.problem.weight_decays[0] for record in records])
-    shown = (1.0, float(ratios.max()) * 1.4), (float(decays.min()) * 0.7, float(decays.max()) * 1.4)
-    found = borders(records[0].problem, *shown)
+    ratios, decays = _places(records)
+    shown = _shown(records)
     across, up = np.geomspace(LEFT, shown[0][1], num=GRID), np.geomspace(*shown[1], num=GRID)
     region = found.region(*np.meshgrid(across, up))
     styles = [style for style, _ in PHASES.values()]
@@ -159,8 +164,31 @@ def _panel(ax: Axes, records: Sequence[Record]) -> list[tuple[str, bool]]:
     ax.set(xlim=(LEFT, shown[0][1]), ylim=shown[1])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
+    panels.tidy_log(ax.yaxis)
     ax.grid(False)
     return kinds
+
+
+def _places(records: Sequence[Record]) -> tuple[Array, Array]:
+    """Imbalance ratios and decays, (n,) each."""
+    ratios = np.array([max(record.problem.counts) / min(record.problem.counts) for record in records])
+    return ratios, np.array([record.problem.weight_decays[0] for record in records])
+
+
+def _shown(records: Sequence[Record]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The ratios and the decays that are shown, from smallest to largest."""
+    ratios, decays = _places(records)
+    return (1.0, float(ratios.max()) * 1.4), (float(decays.min()) * 0.7, float(decays.max()) * 2.2)
+
+
+def _borders_of(records: Sequence[Record]) -> Borders:
+    return borders(records[0].problem, *_shown(records))
+
+
+def _name_regions(ax: Axes, records: Sequence[Record], found: Borders) -> None:
+    """Into each region what is predicted there."""
+    across, up = (np.geomspace(*limits, num=regions.PLACES) for limits in (ax.get_xlim(), ax.get_ylim()))
+    regions.named(ax, found.region(*np.meshgrid(across, up)), NAMES, _places(records))
 
 
 def phase_of(record: Record) -> str:
@@ -185,10 +213,8 @@ def _check(record: Record) -> None:
         raise UserError(f"{record.path}: has no measured matrices (geometry.json), which are drawn here")
 
 
-def _handles(found: dict[tuple[str, bool], int]) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = [
-        Patch(**style, edgecolor="0.7", label=f"predicted: {phase}") for phase, (style, _) in PHASES.items()
-    ]
+def _handles(found: dict[tuple[str, bool], int]) -> list[Line2D]:
+    handles = []
     for phase, (_, marker) in PHASES.items():
         for optimal, style in ((True, AT_OPTIMUM), (False, ELSEWHERE)):
             if number := found.get((phase, optimal)):

@@ -1,11 +1,15 @@
 """What captions and legends say of runs: data, network, training, prediction, and the paper's experiment."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
+from ncrun.figures.descent_words import OPTIMIZER_WORDS, descent_words
+from ncrun.figures.phrases import any_of, each
 from ncrun.losses import LOSSES, described
+from ncrun.records import groups
 from ncrun.records.read import Record
 
-# Names in records from before they held their own words; figures colour data sets in this order.
+# What records from before they held their own words name. (The registries of data sets and networks lead to torch, of
+# which figures know nothing; those of newer records are in the manifest.)
 DATASET_WORDS = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
@@ -26,7 +30,8 @@ MODEL_WORDS = {
     "ufm_relu": "free non-negative features",
     "dufm": "free features under a ReLU head",
 }
-OPTIMIZER_WORDS = {"sgd": "gradient descent", "adam": "Adam"}
+# More class sizes than these are said from the smallest to the largest.
+MOST_SIZES = 3
 BAND_WORDS = "Line: median of the seeds; band: smallest to largest."
 CLAIM_WORDS = {
     "proven": "proven",
@@ -44,14 +49,29 @@ def model_name(record: Record) -> str:
 
 def dataset_name(record: Record) -> str:
     """What people call the data set; "" of free features."""
-    return _name(record, "dataset", record.manifest["dataset"] or "", DATASET_WORDS)
+    return _name(record, "dataset", record.manifest["dataset"] or "", _known("dataset.name"))
+
+
+def value_words(key: str, value: object) -> str:
+    """A value of a configuration key: of what has a name, the name."""
+    return _known(key).get(str(value)) or groups.words(value)
+
+
+def _known(key: str) -> dict[str, str]:
+    """What the values of a configuration key are called."""
+    return {
+        "dataset.name": DATASET_WORDS,
+        "model.name": MODEL_WORDS,
+        "loss": {loss.key: loss.words for loss in LOSSES},
+        "optimizer.name": OPTIMIZER_WORDS,
+    }.get(key, {})
 
 
 def loss_words(record: Record) -> str:
     """What people call the loss, with its options; of one that is a user's own, its key."""
     if record.posed is not None and record.posed.loss in LOSSES:
         return described(record.posed)
-    return _name(record, "loss", record.config["loss"], {loss.key: loss.words for loss in LOSSES})
+    return _name(record, "loss", record.config["loss"], _known("loss"))
 
 
 def _name(record: Record, kind: str, key: str, known: dict[str, str]) -> str:
@@ -89,71 +109,34 @@ def setting_words(*records: Record) -> str:
     free = [record for record in records if record.is_free]
     if 0 < len(free) < len(records):
         return f"{setting_words(*free)} {setting_words(*(r for r in records if not r.is_free))}"
-    seed_words = _seed_words([record.config["seed"] for record in records])
     if records[0].is_free:
-        return _free_feature_words(records, seed_words)
+        return _free_feature_words(records)
     scales = dict.fromkeys(record.manifest["scale"] for record in records if record.manifest["scale"])
     scale = f"Scale {' or '.join(scales)}: " if scales else ""
-    sizes = _each(records, lambda r: f"{r.manifest['num_samples']} samples, {_class_sizes(r)}")
-    data = f"{_each(records, dataset_words)}, {sizes}"
+    sizes = each(records, _sizes)
+    data = f"{each(records, dataset_words)}, {sizes}"
     if " or " in sizes:  # each data set has its own
-        data = _each(records, lambda r: f"{dataset_words(r)}, {r.manifest['num_samples']} samples, {_class_sizes(r)}")
-    parts = [
-        _head_words(records),
-        _each(records, loss_words),
-        _each(records, _decay_words),
-        _each(records, _batch_words),
-        f"{_each(records, lambda r: format(r.config['epochs'], 'd'))} epochs{_arriving_words(records)}",
-        seed_words,
-    ]
-    return f"{scale}{data}; {_each(records, _network_words)}, {', '.join(filter(None, parts))}."
+        data = each(records, lambda r: f"{dataset_words(r)}, {_sizes(r)}")
+    network = (each(records, _network_words), _head_words(records), each(records, loss_words))
+    return f"{scale}{data}; {', '.join(network)}, {each(records, _decay_words)}; {descent_words(records)}."
 
 
-def _each(records: Sequence[Record], words: Callable[[Record], str]) -> str:
-    """The words of every record that has its own."""
-    return _any_of(dict.fromkeys(map(words, records)))
+def _sizes(record: Record) -> str:
+    return f"{record.manifest['num_samples']:,} samples, {_class_sizes(record)}"
 
 
-def _any_of(things: Iterable[object]) -> str:
-    """a, b or c"""
-    *first, last = map(str, things)
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _seed_words(seeds: Iterable[int]) -> str:
-    found = sorted(set(seeds))
-    if len(found) == 1:
-        return f"seed {found[0]}"
-    if found[-1] - found[0] == len(found) - 1:
-        return f"seeds {found[0]} to {found[-1]}" if len(found) > 2 else f"seeds {found[0]} and {found[1]}"
-    return f"seeds {', '.join(map(str, found))}"
-
-
-def _free_feature_words(records: Sequence[Record], seed_words: str) -> str:
-    optimizers = dict.fromkeys(record.config["optimizer"]["name"] for record in records)
-    descent = " or ".join(
-        _descent_words([record for record in records if record.config["optimizer"]["name"] == name])
-        for name in optimizers
-    )
-    words = _each(records, model_name)
-    width = _any_of(sorted({record.config["model"]["width"] for record in records}))
+def _free_feature_words(records: Sequence[Record]) -> str:
+    words = each(records, model_name)
+    width = any_of(sorted({record.config["model"]["width"] for record in records}))
+    sizes = dict.fromkeys(map(_class_sizes, records))
+    if len(sizes) > MOST_SIZES:
+        counts = [record.manifest["class_counts"] for record in records]
+        smallest, largest = min(map(min, counts)), max(map(max, counts))
+        sizes = {f"{any_of(sorted(set(map(len, counts))))} classes of {smallest:,} to {largest:,} samples": None}
     return (
-        f"{words[0].upper()}{words[1:]}, dimension {width}, {_each(records, _class_sizes)};"
-        f" {_each(records, loss_words)}, {_each(records, _decay_words)}, {descent}, {seed_words}."
+        f"{words[0].upper()}{words[1:]}, dimension {width}, {any_of(sizes)};"
+        f" {each(records, loss_words)}, {each(records, _decay_words)}; {descent_words(records)}."
     )
-
-
-def _descent_words(records: Sequence[Record]) -> str:
-    """Of free features under one optimiser."""
-    optimizer = records[0].config["optimizer"]
-    if optimizer["name"] == "lbfgs":
-        return "L-BFGS until the gradient is gone"
-    momentum = _each(records, lambda record: f"{record.config['optimizer'].get('momentum', 0):g}")
-    name = OPTIMIZER_WORDS.get(optimizer["name"], optimizer["name"])
-    name += f", momentum {momentum}" if "momentum" in optimizer else ""
-    epochs = _each(records, lambda record: f"{record.config['epochs']:,}")
-    rate = _each(records, lambda record: f"{record.config['optimizer']['lr']:g}")
-    return f"{epochs} iterations of {name}, learning rate {rate}"
 
 
 def dataset_words(record: Record) -> str:
@@ -189,7 +172,7 @@ def _head_words(records: Sequence[Record]) -> str:
     """The heads: what kind, how deep, with a bias or without."""
     heads = [record.config["head"] for record in records]
     kinds = "ReLU head" if is_relu_head(records[0]) else "linear head"
-    words = f"{kinds} of depth {_any_of(sorted({head['depth'] for head in heads}))}"
+    words = f"{kinds} of depth {any_of(sorted({head['depth'] for head in heads}))}"
     biases = {head["bias"] for head in heads}
     words += {(True,): " with bias", (False, True): " with and without bias"}.get(tuple(sorted(biases)), "")
     return words + (", frozen" if heads[0].get("frozen") else "")
@@ -206,19 +189,6 @@ def is_relu_head(record: Record) -> bool:
     return bool(record.config["head"].get("relu", record.config["model"]["name"] == "dufm"))
 
 
-def _batch_words(record: Record) -> str:
-    size = record.config["batch_size"]
-    return "full batch" if size == "full" else f"batch {size}"
-
-
-def _arriving_words(records: Sequence[Record]) -> str:
-    """What comes after BatchNorm's batches, and after the epochs. (Old records have no key for either.)"""
-    shares = dict.fromkeys(f"{share:.0%}" for r in records if (share := r.config.get("freeze_norm")))
-    counts = dict.fromkeys(count for r in records if (count := r.config.get("finish_iterations")))
-    words = f", BatchNorm fixed from {_any_of(shares)} of them on" if shares else ""
-    return f"{words}, then up to {_any_of(counts)} iterations of L-BFGS" if counts else words
-
-
 def _class_sizes(record: Record) -> str:
     counts = record.manifest["class_counts"]
     if record.on_targets:
@@ -229,7 +199,8 @@ def _class_sizes(record: Record) -> str:
     if record.is_free:
         few = ", ".join(map(str, counts)) if len(counts) <= 6 else f"{min(counts)} to {max(counts)}"
         return f"{len(counts)} classes of {counts[0] if min(counts) == max(counts) else few} samples"
-    return f"{min(counts)} per class" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per class"
+    sizes = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    return f"{len(counts)} classes of {sizes}"
 
 
 def _decay_words(record: Record) -> str:

@@ -19,7 +19,7 @@ from ncrun.metrics.optimum import BALANCE, OPTIMUM
 from ncrun.metrics.regression import REGRESSION
 from ncrun.registry import Registry
 
-__all__ = ["METRICS", "Metric", "at_level", "words_of"]
+__all__ = ["METRICS", "Metric", "at_level", "heading_of", "words_of"]
 
 # In the order of a row's columns.
 METRICS: Registry[Metric] = Registry(
@@ -51,11 +51,28 @@ def at_level(level: str) -> list[Metric]:
 def words_of(column: str) -> str:
     """A column of metrics.jsonl in words; "" for one that no metric explains, such as that of a user's own in records
     that are read without it."""
+    metric, where = _found(column)
+    return "" if metric is None else f"{metric.name}{where}"
+
+
+def heading_of(column: str) -> tuple[str, str]:
+    """What stands above a panel of a column, its sign (of a metric without one its words), and beside the ordinate, the
+    definition in a word, "" where that is said above. Of a column that no metric explains, its name."""
+    metric, where = _found(column)
+    if metric is None:
+        return column, ""
+    if metric.sign:
+        return f"{metric.sign}{where}", metric.axis or metric.words
+    return f"{metric.words}{where}", metric.axis
+
+
+def _found(column: str) -> tuple[Metric | None, str]:
+    """The metric of a column, and the words for where it was measured."""
     if column in METRICS:
-        return METRICS[column].words
+        return METRICS[column], ""
     place = re.fullmatch(r"(head\.\d+|tap\..+|test)\.([^.]+)", column)
     if place is None or place[2] not in METRICS:
-        return ""
+        return None, ""
     level, _, name = place[1].partition(".")
-    where = {"head": f"head layer {name}", "tap": f"tap {name}", "test": "test split"}[level]
-    return f"{METRICS[place[2]].words}, {where}"
+    where = {"head": f", head layer {name}", "tap": f", tap {name}", "test": ", test split"}[level]
+    return METRICS[place[2]], where

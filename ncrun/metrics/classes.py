@@ -26,10 +26,12 @@ def class_nc1(measured: "Measured") -> list[float | None] | None:
 CLASSES = (
     Metric(
         "class.nc1",
-        "NC1: within-class spread, by class",
+        "within-class spread, by class",
         r"$\mathrm{NC1}$ by class",
         "by class: as `nc1`, with the covariance of one class in Sigma_W's place, since sample weights hide minorities",
         class_nc1,
+        sign="NC1",
+        axis="within-class spread",
     ),
     Metric(
         "class.weight_norm_sq",

@@ -12,19 +12,22 @@ NEAREST = (
 DECISIONS = (
     Metric(
         "nc4",
-        "NC4: classifier against nearest mean",
+        "classifier against nearest mean",
         r"$\mathrm{NC4}$",
         NEAREST,
         lambda measured: measured.about_train.disagree / measured.num_samples,
         ("run", "test"),
+        sign="NC4",
+        axis="share of samples",
     ),
     Metric(
         "nc4_ties",
-        "NC4: share of ties",
+        "share of ties",
         r"$\mathrm{NC4}$ ties",
         NEAREST,
         lambda measured: measured.about_train.tied / measured.num_samples,
         ("run", "test"),
+        sign="NC4",
     ),
     Metric(
         "train_accuracy",

@@ -143,24 +143,29 @@ FRAMES = (
         " (Galanti, Gyorgy and Hutter 2022); null where two class means are equal to within the features' precision",
         cdnv,
         ("run", "relu", "tap"),
+        sign="CDNV",
+        axis="variance / distance²",
     ),
     Metric(
         "gnc2",
-        "GNC2: spread of the class means over the sphere",
+        "spread of the class means over the sphere",
         r"$\mathrm{GNC2}$",
         "generalised NC2: standard deviation (unbiased) over absolute mean, over pairs of classes, of"
         " log(1 / |m_j - m_k|), m the class means, centred by their unweighted mean, at norm 1 (Wu and Papyan 2024); it"
         " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or"
         " one has none",
         uniformity,
+        sign="GNC2",
+        axis="spread over the sphere",
     ),
     Metric(
         "unc3",
-        "UNC3: spread of the alignment",
+        "spread of the alignment",
         r"$\mathrm{UNC3}$",
         "uniform NC3: standard deviation (unbiased) over absolute mean, over classes, of the cosine between the"
         " classifier's row and the class mean, centred by the unweighted mean (Wu and Papyan 2024)",
         alignment_spread,
+        sign="UNC3",
     ),
 )
 

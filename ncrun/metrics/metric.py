@@ -36,7 +36,9 @@ class Metric:
     """A column of metrics.jsonl.
 
     key: its name; the column's, with what its level puts before it. A metric of the level "test" alone is called by
-    its key as it stands. words: for the axis of a figure. latex: for the header of a table, in LaTeX's text mode.
+    its key as it stands. words: what it is, in a few words. sign: what the field calls it, such as NC1; "" for no sign.
+    axis: its words where they have to fit beside an axis; "" for the same. latex: for the header of a table, in LaTeX's
+    text mode.
     definition: what a reader of the number must know, in Markdown; metrics with the same one share a line of the table.
     function: of a Measured (at the levels "relu" and "tap" of a Layer, which has no head above it; at "targets" and
     "test_targets" of an OnTargets, which has no classes). It returns a
@@ -57,6 +59,13 @@ class Metric:
     levels: Sequence[str] = ("run",)
     applies: Callable[[Any], bool] = always
     live: str = ""
+    sign: str = ""
+    axis: str = ""
+
+    @property
+    def name(self) -> str:
+        """Sign and words."""
+        return f"{self.sign}: {self.words}" if self.sign else self.words
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*(\.\w+)*", self.key):

@@ -87,6 +87,7 @@ OPTIMUM = (
         gap,
         EITHER,
         live="gap",
+        sign="gap",
     ),
     _entry("within_class", "ledger: within-class spread", "within-class spread", lambda ledger: ledger.within_class),
     _entry("duality", "ledger: unbalanced head and features", "unbalanced factors", lambda ledger: ledger.duality),

@@ -37,10 +37,38 @@ def _share(measured: "OnTargets") -> list[float] | None:
 
 REGRESSION = (
     Metric(
-        "nrc1", "NRC1: features outside q directions", "NRC1", NRC, lambda measured: measured.nrc1, SPLITS, live="NRC1"
+        "nrc1",
+        "features outside q directions",
+        "NRC1",
+        NRC,
+        lambda measured: measured.nrc1,
+        SPLITS,
+        live="NRC1",
+        sign="NRC1",
+        axis="share of the features",
     ),
-    Metric("nrc2", "NRC2: features outside W's rows", "NRC2", NRC, lambda measured: measured.nrc2, SPLITS, live="NRC2"),
-    Metric("nrc3", "NRC3: W W^T to its family", "NRC3", NRC, lambda measured: measured.nrc3, TARGETS, live="NRC3"),
+    Metric(
+        "nrc2",
+        "features outside W's rows",
+        "NRC2",
+        NRC,
+        lambda measured: measured.nrc2,
+        SPLITS,
+        live="NRC2",
+        sign="NRC2",
+        axis="share of the features",
+    ),
+    Metric(
+        "nrc3",
+        "W W^T to its family",
+        "NRC3",
+        NRC,
+        lambda measured: measured.nrc3,
+        TARGETS,
+        live="NRC3",
+        sign="NRC3",
+        axis="squared distance",
+    ),
     Metric("r2", "share of variance explained", r"$R^2$", FIT, lambda measured: measured.r2, SPLITS, live="R2"),
     Metric("mse", "mean squared error", "squared error", FIT, lambda measured: measured.mse, SPLITS),
     Metric(

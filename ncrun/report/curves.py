@@ -7,8 +7,8 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from ncrun.figures import drops, panels, wording
-from ncrun.figures.dang2023 import COLOURS, LEDGER
+from ncrun.figures import drops, looks, panels, wording
+from ncrun.figures.ledger import PARTS
 from ncrun.figures.plot_lines import TIMES
 from ncrun.figures.plot_predictions import prediction_of
 from ncrun.figures.run_panels import Level, Line, Panel, abscissa, is_path, panels_of
@@ -86,7 +86,7 @@ def palette() -> list[str]:
 
 def class_colours(record: Record) -> list[str]:
     with plt.style.context(panels.STYLE):
-        return [to_hex(colour) for colour in panels.class_colours(record.manifest["class_counts"])]
+        return [to_hex(look["color"]) for look in looks.class_looks(record.manifest["class_counts"])]
 
 
 def _by_class(rows: list[Any], K: int) -> list[list[Any]]:
@@ -101,11 +101,11 @@ def _is_there(panel: Panel, columns: dict[str, Any]) -> bool:
 def _ledger(record: Record) -> list[Panel]:
     """Where the gap to the optimum comes from, in units of the optimum; of squared loss on a linear head alone."""
     frame, optimum = record.metrics, record.theory["objective"]
-    parts = [key for key in LEDGER if key in frame and (frame[key] > 0).any()]
+    parts = [key for key in PARTS if key in frame and (frame[key] > 0).any()]
     if not parts or not optimum:
         return []
     lines = [Line("gap", "gap: (loss − optimum) / optimum", -1)]
-    lines += [Line(key, LEDGER[key], int(COLOURS[key][1:]), over=optimum) for key in parts]
+    lines += [Line(key, PARTS[key].words, int(PARTS[key].colour[1:]), over=optimum) for key in parts]
     return [Panel("where the gap comes from: its parts / optimum", tuple(lines), log=True)]
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 
 from ncrun import __version__
 from ncrun.errors import UserError, printable
-from ncrun.figures.matrices import COLOURS as MATRIX_COLOURS
+from ncrun.figures.heat_map import COLOURS as MATRIX_COLOURS
 from ncrun.metrics import words_of
 from ncrun.report.content import content_of
 from ncrun.report.curves import numbers_of, palette

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncrun.data.streamed import StreamedImages
+from ncrun.errors import UserError
 from ncrun.models.network import Network
+from ncrun.run import Run
 from ncrun.training.features import forward_rows, in_parts
 from ncrun.training.gradients import tf32
 
@@ -37,6 +39,27 @@ def fix_norms(network: Network, images: Tensor | StreamedImages, batch_size: int
         for handle in handles:
             handle.remove()
     network.keep_norms()
+
+
+def check_norms(run: Run, network: Network, images: Tensor | StreamedImages) -> None:
+    """freeze_norm needs BatchNorms, each of which stands at one place; and finish, where there are any, freeze_norm.
+    Leaves the network in evaluation mode. Raises UserError."""
+    wanted, name = run.descent.norms_fixed_after, run.model.title
+    if not (wanted or run.descent.finish):
+        return
+    network.eval()
+    with torch.no_grad():
+        uses = uses_of_norms(network.backbone, images[:FEW_IMAGES])
+    share = f"freeze_norm={run.config['freeze_norm']}"
+    if wanted and not uses:
+        raise UserError(f"{share}: has no effect: {name} has no BatchNorm")
+    if wanted and max(uses.values()) > 1:
+        raise UserError(
+            f"{share}: {name} goes through a BatchNorm {max(uses.values())} times in a forward pass, so that it has no"
+            " single statistics to keep"
+        )
+    if uses and not wanted:
+        raise UserError(f"finish={run.config['finish']}: needs freeze_norm=1 or less: BatchNorm in {name}")
 
 
 def uses_of_norms(backbone: nn.Module, images: Tensor) -> Counter[_BatchNorm]:

@@ -31,6 +31,7 @@ from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.finish import finish
+from ncrun.training.fixed_norms import check_norms
 from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
 from ncrun.training.ranks import ALONE, Ranks, with_common_norms
@@ -72,6 +73,8 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks
         network = with_common_norms(network, device, ranks)
     check_taps(first, network)
     check_own(first, device, evaluators[0].data.train_images)
+    if isinstance(network, Network):
+        check_norms(first, network, evaluators[0].data.train_images)
     theories = [as_json(each.target) for each in evaluators]
     about = machine.facts_of(device, threads)
     trained = [(n, each) for n, each in enumerate(sittings) if each.diverged is None]

@@ -13,7 +13,7 @@ from ncrun.models.own.sign import last_layer, sign_of
 from ncrun.models.own.spec import Module
 from ncrun.models.taps import tapped
 from ncrun.run import Run
-from ncrun.training.fixed_norms import uses_of_norms
+from ncrun.training.fixed_norms import check_norms
 from ncrun.training.gradients import tf32
 
 IMAGES = 16
@@ -49,7 +49,7 @@ def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
                 " (statistics of the batch in place of running ones?)"
             )
         _check_sign(run.problem.feature_sign, sign_of(features, last), features)
-        _check_norms(run, network, where, images)
+        check_norms(run, network, images)
         _check_taps(run, network, where, images, features)
         _check_gradients(run, network, where, images)
 
@@ -60,24 +60,6 @@ def _check_sign(claimed: str, seen: tuple[str, str], features: Tensor) -> None:
         return
     hint = f"; the smallest is {float(features.min()):.3g}" if sign == "free" else ""
     raise UserError(f"model.feature_sign={claimed}: the features are {sign}, {how}{hint}")
-
-
-def _check_norms(run: Run, network: Network, where: ModulePath, images: Tensor) -> None:
-    """freeze_norm needs BatchNorms, each of which stands at one place; and finish, where there are any, freeze_norm."""
-    wanted = run.descent.norms_fixed_after
-    if not (wanted or run.descent.finish):
-        return
-    with torch.no_grad():
-        uses = uses_of_norms(network.backbone, images)
-    if wanted and not uses:
-        raise UserError(f"freeze_norm={run.config['freeze_norm']}: has no effect: {where.name} has no BatchNorm")
-    if wanted and max(uses.values()) > 1:
-        raise UserError(
-            f"freeze_norm={run.config['freeze_norm']}: {where.name} goes through a BatchNorm"
-            f" {max(uses.values())} times in a forward pass, so that it has no single statistics to keep"
-        )
-    if uses and not wanted:
-        raise UserError(f"finish={run.config['finish']}: needs freeze_norm=1 or less: BatchNorm in {where.name}")
 
 
 def _check_taps(run: Run, network: Network, where: ModulePath, images: Tensor, features: Tensor) -> None:

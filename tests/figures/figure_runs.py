@@ -62,6 +62,11 @@ def panel(figure: Figure, title: str) -> Axes:
     return found
 
 
+def panels_in(figure: Figure) -> list[Axes]:
+    """Without colour bars."""
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
 def curves_of(ax: Axes) -> list[Line2D]:
     """Its lines, but for the marks of what happens in a run: where the learning rate falls, where it did not arrive."""
     return [line for line in ax.get_lines() if line.get_gid() not in (drops.MARK["gid"], endings.MARK["gid"])]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from figure_runs import COUNTS, Runs, caption_of, panel, with_measured
+from matplotlib import pyplot as plt
 
 from ncrun.errors import UserError
-from ncrun.figures import classes, matrices
+from ncrun.figures import classes, heat_map, matrices
 from ncrun.records.read import Record
 
 pytestmark = pytest.mark.usefixtures("closed")
@@ -17,16 +18,45 @@ def test_matrices_are_the_recorded_ones(seeds: list[Record]) -> None:
     figure = matrices.matrices(seeds)
     record = seeds[0]
     assert record.measured is not None
-    for column, name in enumerate(matrices.TITLES):
+    K = len(COUNTS)
+    for ax, name in zip(figure.axes, matrices.TITLES, strict=False):
         expected, measured = np.array(record.theory[name]), np.array(record.measured[name])
-        left, right = figure.axes[2 * column : 2 * column + 2]
-        assert np.array_equal(left.images[0].get_array(), expected)
-        assert np.array_equal(right.images[0].get_array(), measured)
-        assert left.images[0].get_clim() == right.images[0].get_clim()
-        assert right.get_xlabel() == f"largest diff. {np.abs(expected - measured).max():.2g}"
-    text = caption_of(figure)
-    assert "Frobenius" not in text
-    assert f"Class sizes {', '.join(map(str, COUNTS))}." in text
+        shown = ax.images[0].get_array()
+        assert shown.shape == (K, K + 1)
+        for i in range(K):
+            assert list(shown[i, : i + 1]) == list(measured[i, : i + 1])
+            assert list(shown[i, i + 1 :]) == list(expected[i, i:])
+        share = np.abs(expected - measured).max() / np.abs([expected, measured]).max()
+        assert ax.get_xlabel() == f"{100 * share:.2g} % apart"
+        assert [label.get_text() for label in ax.get_yticklabels()] == [str(count) for count in COUNTS[::2]]
+        assert ax.get_ylabel().endswith("class size")
+    assert "Frobenius" not in caption_of(figure)
+
+
+def test_colours_are_sequential_without_negative_entries() -> None:
+    """From light to dark in grey; with negative ones zero is in the middle, and a dash marks each of them."""
+    _, ax = plt.subplots()
+    for matrix, limits, dashes in ((np.eye(3), (0, 1), 0), (np.eye(3) - 1 / 3, (-2 / 3, 2 / 3), 6)):
+        ax.cla()
+        image = heat_map.draw(ax, matrix, heat_map.scale_of(matrix), (5, 5, 5))
+        assert image.get_clim() == pytest.approx(limits)
+        assert sum(len(line.get_xdata()) for line in ax.get_lines()) == dashes
+    colours = heat_map.scale_of(np.eye(3))[0](np.linspace(0, 1, 20))[:, :3] @ (0.299, 0.587, 0.114)
+    assert (np.diff(colours) < 0).all()
+    plt.close("all")
+
+
+def test_of_many_networks_the_farthest_are_shown(seeds: list[Record]) -> None:
+    """Five depths, each so much farther than the last; the caption says how far the others are."""
+    found = []
+    for depth in range(1, 6):
+        record = replace(seeds[0], config=seeds[0].config | {"head": seeds[0].config["head"] | {"depth": depth}})
+        larger = {name: (np.array(record.theory[name]) * (1 + depth / 100)).tolist() for name in matrices.TITLES}
+        found.append(with_measured(record, **larger))
+    figure = matrices.matrices(found)
+    assert [ax.get_ylabel().splitlines()[0] for ax in figure.axes[:9:3]] == ["M = 3", "M = 4", "M = 5"]
+    assert "3 of 5 networks" in caption_of(figure)
+    assert f"more than {0.02 / 1.02:.2g} of the largest" in caption_of(figure)
 
 
 def test_scale_free_matrices_are_normalised_and_said_to_be(runs: Runs) -> None:
@@ -51,7 +81,8 @@ def test_without_matrices_there_is_one_clear_line(seeds: list[Record]) -> None:
 def test_many_classes_have_no_numbers(seeds: list[Record]) -> None:
     K = 100
     full = {name: np.eye(K).tolist() for name in matrices.TITLES}
-    record = replace(with_measured(seeds[0], **full), theory=seeds[0].theory | full)
+    manifest = seeds[0].manifest | {"class_counts": [3] * K}
+    record = replace(with_measured(seeds[0], **full), theory=seeds[0].theory | full, manifest=manifest)
     figure = matrices.matrices([record])
     assert len(figure.axes[0].get_xticks()) == 0
 

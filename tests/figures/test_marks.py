@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_run
-from figure_runs import Runs, caption_of, curves_of, panel, with_metrics
+from figure_runs import Runs, caption_of, curves_of, panel, panels_in, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.figures import claims, convergence, drops, endings, panels, usual_set
@@ -85,7 +85,7 @@ def test_drops_are_marked_on_every_axis_of_time(seeds: list[Record]) -> None:
     figures.append(plot_runs(seeds, Request(y=("nc1", "class.margin"), x="step"), lambda line: None))
     for figure in figures:
         steps = seeds[0].metrics["step"][4]
-        for ax in figure.axes:
+        for ax in panels_in(figure):
             assert [list(mark.get_xdata()) for mark in marks_in(ax, drops.MARK)] == [
                 [steps if figure is figures[-1] else 4] * 2
             ]
@@ -154,7 +154,7 @@ def test_a_refutation_is_seen() -> None:
     )
     assert "the claim and 7.3 to 8.3 % above the lowest value known." in words
     # NC1 is a rank's artefact here, and these records are too old for the effective one.
-    spread = panel(figure, convergence.TRACES)
+    spread = panel(figure, "NC1")
     ends = [line.get_ydata()[-1] for line in curves_of(spread) if len(line.get_ydata()) > 2]
     assert max(ends) < 0.01 < 100 < max(run.metrics["nc1"].iloc[-1] for run in deep)
     plt.close(figure)

@@ -72,10 +72,15 @@ def test_seeds_are_a_median_and_a_band_and_depths_are_colours(tmp_path: Path) ->
             assert (at.min(), at.max()) == pytest.approx((depth / (1 + epoch), 3 * depth / (1 + epoch)))
         assert line.get_color() == f"#{'0072B2' if depth == 1 else 'D55E00'}"
     assert legend_of(figure) == ["head.depth", "1", "3"]
-    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("symlog", "log", "epoch", "nc1")
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_title()) == ("symlog", "log", "epoch", "NC1")
     assert ax.xaxis.get_transform().linthresh == 1  # linear up to there, so that the start has a place
     words = caption_of(figure)
-    for part in ("6 runs, which differ in head.depth", "dataset.name=digits", "model.width=8", "Seeds 0 to 2"):
+    for part in (
+        "6 runs, which differ in head.depth",
+        "digits, 30 samples",
+        "MLP of 1 layers of width 8",
+        "seeds 0 to 2",
+    ):
         assert part in words
     plt.close(figure)
 
@@ -91,7 +96,7 @@ def test_seeds_as_colours_are_not_averaged(tmp_path: Path) -> None:
     ends = [y[-1] for _, y in lines_of(figure.axes[0])]
     assert sorted(ends) == pytest.approx(sorted(depth * (seed + 1) / 101 for depth in (1, 3) for seed in (0, 1, 2)))
     assert legend_of(figure) == ["seed", "0", "1", "2", "head.depth", "1", "3"]
-    assert "Seeds 0 to 2." in caption_of(figure)
+    assert "seeds 0 to 2." in caption_of(figure)
     plt.close(figure)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from figure_runs import DIRECT, DUFM, Runs, caption_of, curves_of, panel
+from figure_runs import DIRECT, DUFM, Runs, caption_of, curves_of, panel, panels_in
 from matplotlib import pyplot as plt
 
 from ncrun.figures.curves import run_curves
@@ -25,7 +25,7 @@ def test_the_start_has_a_place_left_of_the_first_epoch(runs: Runs) -> None:
     (run,) = runs("M1-0")
     figure = run_curves(run)
     figure.canvas.draw()
-    for ax in figure.axes:
+    for ax in panels_in(figure):
         assert ax.get_xscale() == "symlog"
         assert ax.xaxis.get_transform().linthresh == 1
         assert [label.get_text() for label in ax.get_xticklabels()[:2]] == ["0", "1"]
@@ -56,7 +56,6 @@ def test_a_network_has_panels_of_its_classes(runs: Runs) -> None:
         assert list(predicted.get_ydata()) == [run.theory["classes"][k]["margin"]] * 2
         assert list(accuracies.get_lines()[k].get_ydata()) == [row[k] for row in run.metrics["class.test_accuracy"]]
     assert len({line.get_color() for line in curves_of(accuracies)}) == 10
-    assert accuracies.get_legend().get_texts()[0].get_text() == "class 0 (3)"
     plt.close(figure)
 
 

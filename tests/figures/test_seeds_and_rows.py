@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("closed")
 
 def test_line_is_the_median_and_band_the_extremes_over_seeds(seeds: list[Record]) -> None:
     figure = convergence.convergence(seeds)
-    ax = panel(figure, "NC2: classifier")
+    ax = panel(figure, "NC2(W)")
     values = np.array([run.metrics["nc2_w"][1:] for run in seeds])
     solid, dotted = ax.get_lines()[:2]
     assert np.array_equal(solid.get_ydata(), np.median(values, axis=0))
@@ -33,7 +33,7 @@ def test_line_is_the_median_and_band_the_extremes_over_seeds(seeds: list[Record]
 
 def test_one_seed_has_no_band(seeds: list[Record]) -> None:
     figure = convergence.convergence(seeds[:1])
-    assert not panel(figure, "NC2: classifier").collections
+    assert not panel(figure, "NC2(W)").collections
     assert "band" not in caption_of(figure)
 
 
@@ -73,11 +73,14 @@ def test_zero_error_is_marked_at_the_slowest_seeds_epoch(seeds: list[Record]) ->
     (curve,) = arrangement.arrange(marked)[0].curves
     assert convergence.zero_error_epoch(curve) == 4
     figure = convergence.convergence(marked)
-    diamond = curves_of(panel(figure, "NC1: within-class spread"))[-1]
+    diamond = curves_of(panel(figure, "NC1"))[-1]
     assert diamond.get_marker() == convergence.MARK["marker"]
     assert list(diamond.get_xdata()) == [4]
     assert diamond.get_ydata()[0] == np.median([run.metrics["nc1"].iloc[4] for run in marked])
-    assert convergence.ZERO_ERROR.get_label() in [text.get_text() for text in figure.legends[0].get_texts()]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "zero training error (slowest seed)" in words
+    (alone,) = convergence.zero_error_handles(arrangement.arrange(marked[:1])[0].curves)
+    assert alone.get_label() == "zero training error"
     never = [with_metrics(marked[0], train_accuracy=[0.5] * 7), *marked[1:]]
     assert convergence.zero_error_epoch(arrangement.arrange(never)[0].curves[0]) is None
     # An accuracy of one at the start is before training.

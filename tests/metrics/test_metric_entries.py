@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ncrun import measure
 from ncrun.errors import UserError
-from ncrun.metrics import METRICS, Metric, words_of
+from ncrun.metrics import METRICS, Metric, heading_of, words_of
 from ncrun.training.display import Display
 
 ROOT = Path(__file__).parents[2]
@@ -83,12 +83,16 @@ def test_every_column_of_a_row_is_explained() -> None:
 
 
 def test_a_column_says_where_it_was_measured() -> None:
-    words = METRICS["nc1"].words
+    words = "NC1: within-class spread"
     assert words_of("head.2.nc1") == f"{words}, head layer 2"
     assert words_of("tap.stage1.0.nc1") == f"{words}, tap stage1.0"
     assert words_of("test.nc1") == f"{words}, test split"
-    assert words_of("test.nc1_train_means") == METRICS["test.nc1_train_means"].words
+    assert words_of("test.nc1_train_means") == METRICS["test.nc1_train_means"].name
     assert words_of("nosuch") == words_of("head.2.nosuch") == ""
+    assert heading_of("test.nc1") == ("NC1, test split", "within-class spread")
+    assert heading_of("balanced.nc2_w") == ("NC2(W)", "relative distance")
+    assert heading_of("loss") == ("loss", "")
+    assert heading_of("nosuch") == ("nosuch", "")
 
 
 def test_the_readme_has_the_columns_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: None) -> None:
