@@ -127,6 +127,14 @@ def features_at(network: Network | FreeFeatures, images: Tensor | StreamedImages
     return torch.cat([network.backbone(block) for block in blocks])
 
 
+def first_images(images: Tensor | StreamedImages, number: int) -> Tensor:
+    """So many, or all if they are fewer. Raises OSError where streamed ones are lost."""
+    if isinstance(images, Tensor):
+        return images[:number]
+    (block,) = images.batches([np.arange(min(number, len(images)))])
+    return block
+
+
 def forward_rows(images: Images) -> int:
     """How many go through a network at once. As many whether they are streamed or not: how many decides the last bits
     of the features."""

@@ -13,7 +13,7 @@ from ncrun.data.streamed import StreamedImages
 from ncrun.errors import UserError
 from ncrun.models.network import Network
 from ncrun.run import Run
-from ncrun.training.features import forward_rows, in_parts
+from ncrun.training.features import first_images, forward_rows, in_parts
 from ncrun.training.gradients import tf32
 
 # To see in which order a network uses its layers.
@@ -31,7 +31,7 @@ def fix_norms(network: Network, images: Tensor | StreamedImages, batch_size: int
     """
     network.eval()
     rows = max(batch_size, forward_rows(images))
-    norms = list(uses_of_norms(network.backbone, images[:FEW_IMAGES]))
+    norms = list(uses_of_norms(network.backbone, first_images(images, FEW_IMAGES)))
     for together in [norms] if len(images) <= rows else [[norm] for norm in norms]:
         handles = [norm.register_forward_pre_hook(_collecting(norm)) for norm in together]
         for _, chunk in in_parts(images, rows):

@@ -25,6 +25,9 @@ OTHER_ORDER = 1e-9
 
 Act = Callable[[int], None]
 
+# Python 3.12 and later say it of every fork while there are threads; these processes use none of them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
 
 def on_ranks(typed: tuple[str, ...], port: int, into: Path, act: Act | None, rank: int) -> None:
     """One of two processes, started as torchrun starts them; what it answers is left in a file."""
