@@ -7,6 +7,7 @@ from ncrun.data.streamed import Streaming
 from ncrun.memory import machine_memory
 from ncrun.run import Run
 from ncrun.training.cores import default_threads
+from ncrun.training.launched import number_here
 
 GIGABYTE = 1e9
 # Of the memory, what images may take: held as numbers of the training, beside the bytes that they are made from, twice
@@ -27,16 +28,17 @@ def streaming_of(run: Run, device: torch.device) -> Streaming | None:
         return None
     cache = CACHE_SHARE * machine_memory() if machine.stream_cache == "auto" else machine.stream_cache * GIGABYTE
     workers = default_threads() if machine.stream_workers == "auto" else machine.stream_workers
-    return Streaming(int(cache), workers, int(FEATURE_SHARE * device_memory(device)))
+    return Streaming(int(cache / number_here()), workers, int(FEATURE_SHARE * device_memory(device)))
 
 
 def fits(run: Run, device: torch.device) -> bool:
-    """Whether the training images, of bytes, can be held on the device, and be made in memory."""
+    """Whether the training images, of bytes, can be held on the device, and be made in memory: by each of the processes
+    that torchrun has started here."""
     numbers, size = data_numbers(run), int(getattr(torch, run.descent.dtype).itemsize)
     if device.type == "cuda" and numbers * size > LARGEST_SHARE * device_memory(device):
         return False
     here = RAW_COPIES + (size if device.type == "cpu" else 0)
-    return numbers * here <= LARGEST_SHARE * machine_memory()
+    return number_here() * numbers * here <= LARGEST_SHARE * machine_memory()
 
 
 def data_numbers(run: Run) -> int:
