@@ -25,7 +25,7 @@ class Drawing:
 
     draw: raises UserError for what the records lack; the experiment's other drawings are made all the same.
     suffix: of its file's name where it is not the experiment's first drawing; None: the key. words: what it shows, for
-    lists of drawings. on_targets: whether it is of runs on targets, which have no classes; all others are of the rest.
+    lists of drawings. on_targets: whether it is of runs on targets, which have no classes; None: of either kind.
     options: what may be said of it besides, as keywords of draw and moving, whose values are words. moving: writes it
     as a moving picture into a file; None where it does not move.
     """
@@ -34,7 +34,7 @@ class Drawing:
     draw: "Callable[..., Figure]"
     suffix: str | None = None
     words: str = ""
-    on_targets: bool = False
+    on_targets: bool | None = False
     options: tuple[str, ...] = ()
     moving: "Callable[..., object] | None" = None
 
@@ -50,7 +50,7 @@ class Drawing:
 
     def _ordered(self, records: "Sequence[Record]") -> "list[Record]":
         for record in records:
-            if record.on_targets != self.on_targets:
+            if self.on_targets not in (None, record.on_targets):
                 lacks = "no targets of numbers, which are" if self.on_targets else "no classes, which are"
                 raise UserError(f"{record.path}: has {lacks} drawn here")
         return sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
@@ -70,7 +70,7 @@ def _later(module: str, function: str) -> "Callable[..., Figure]":
     return draw
 
 
-def _built_in(key: str, place: str, words: str, suffix: str | None = None, on_targets: bool = False) -> Drawing:
+def _built_in(key: str, place: str, words: str, suffix: str | None = None, on_targets: bool | None = False) -> Drawing:
     """place: module.function in this package."""
     return Drawing(key, _later(*place.split(".")), suffix, words, on_targets)
 
@@ -82,6 +82,12 @@ DRAWINGS = Registry(
             "convergence",
             "convergence.convergence",
             "NC1, NC2, NC3 and the gap over training, beside the balanced prediction",
+        ),
+        _built_in(
+            "curves",
+            "curves.only_curves",
+            "curves.png of one run: loss, error, margins, NC1 and distances over training, beside the prediction",
+            on_targets=None,
         ),
         _built_in("grams", "matrices.matrices", "Gram matrices and logits entry by entry, predicted beside measured"),
         _built_in(

@@ -1,9 +1,12 @@
 """curves.png of one run: loss beside the optimum, errors or margins, and the collapse metrics against its prediction.
 
+As a PDF it is drawn when it is asked for (`ncrun plot RUN kind=curves`), for that takes as long again.
+
 python -m ncrun.figures.curves RUN_DIRECTORY ...
 """
 
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import claims, drops, endings, looks, panels, wording
+from ncrun.errors import UserError
+from ncrun.figures import claims, drops, endings, looks, panels, saving, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -23,7 +27,7 @@ from ncrun.records.read import Record, load_record
 Array = NDArray[np.float64]
 
 # Of a panel with its legend below, in inches.
-HEIGHT, NARROWEST = 2.4, 1.8
+HEIGHT, NARROWEST = 2.3, 2.5
 
 # On a path of decays: where they fall again.
 FALLING: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
@@ -44,6 +48,17 @@ def run_curves(record: Record) -> Figure:
     beside = (claims.words_of([record]), drops.words_of(record), endings.words_of([record]))
     panels.caption(figure, " ".join(filter(None, (wording.setting_words(record), *beside))))
     return figure
+
+
+def only_curves(records: Sequence[Record]) -> Figure:
+    """Of one run. Raises UserError for more, or for one with fewer than two measured epochs."""
+    if len(records) > 1:
+        raise UserError(
+            f"curves are of one run, and these are {len(records)}; y=METRIC draws several beside each other"
+        )
+    if len(records[0].metrics) < 2:
+        raise UserError(f"{records[0].path}: has {len(records[0].metrics)} measured epochs; curves need two or more")
+    return run_curves(records[0])
 
 
 def _pieces(record: Record) -> list[Piece]:
@@ -149,5 +164,6 @@ if __name__ == "__main__":
     panels.use_style()
     for directory in map(Path, sys.argv[1:]):
         figure = run_curves(load_record(directory))
-        write_aside(directory / "curves.png", lambda file: figure.savefig(file, format="png"))  # noqa: B023 - called here
+        with saving.words_below(figure, panels.caption_of(figure)):
+            write_aside(directory / "curves.png", lambda file: figure.savefig(file, format="png"))  # noqa: B023 - called here
         plt.close(figure)

@@ -51,7 +51,8 @@ TICK_ROOM = 0.4
 
 Array = NDArray[np.float64]
 
-CAPTIONS: "WeakKeyDictionary[Figure, str]" = WeakKeyDictionary()
+# Of every figure, its caption, and what a picture says where it stands by itself.
+CAPTIONS: "WeakKeyDictionary[Figure, tuple[str, str]]" = WeakKeyDictionary()
 
 
 def use_style(more: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -288,11 +289,19 @@ def nothing_to_draw(ax: Axes) -> None:
     ax.grid(False)
 
 
-def caption(figure: Figure, text: str) -> None:
-    """Keep the words that say scale, data and epochs; `saving.save` writes them beside the picture."""
-    CAPTIONS[figure] = text
+def caption(figure: Figure, text: str, short: str = "") -> None:
+    """Keep the words that say scale, data and epochs; `saving.save` writes them beside the picture. short: what a
+    picture says that stands by itself; left out: what comes first, scale and data, or of free features their problem.
+    """
+    first = min(text.partition("; ")[0], text.partition(". ")[0], key=len).rstrip(".")
+    CAPTIONS[figure] = text, short or first
 
 
 def caption_of(figure: Figure) -> str:
     """The words that were kept, "" if there are none."""
-    return CAPTIONS.get(figure, "")
+    return CAPTIONS.get(figure, ("", ""))[0]
+
+
+def short_caption_of(figure: Figure) -> str:
+    """What a picture says that stands by itself."""
+    return CAPTIONS.get(figure, ("", ""))[1]

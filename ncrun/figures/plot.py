@@ -49,7 +49,8 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     handles = [*_handles(lines, coloured=any(hue is None for _, hue in drawings)), *beside.values()]
     handles += drops.handles(lines.records) if lines.over_time else []
     panels.legend_above(figure, handles)
-    panels.caption(figure, _caption(lines))
+    words = _caption(lines)
+    panels.caption(figure, words, short=". ".join(words.split(". ")[:2]))
     return figure
 
 

@@ -51,7 +51,7 @@ def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
     words = panels.caption_of(figure)
     written = [path.with_name(f"{path.name}.{each}") for each in page.formats]
     for file, each in zip(written, page.formats, strict=True):
-        below = (words if page.caption else short(words)) if each == "png" else ""
+        below = (words if page.caption else panels.short_caption_of(figure)) if each == "png" else ""
         with words_below(figure, below), plt.rc_context({"svg.hashsalt": path.name}):
             try:
                 figure.savefig(file, **_properties(each, words))
@@ -74,11 +74,6 @@ def _properties(kind: str, words: str) -> dict[str, Any]:
         "svg": {"Date": None, "Description": words},
     }
     return {"metadata": own[kind]}
-
-
-def short(caption: str) -> str:
-    """What comes first: scale and data, or of free features their problem."""
-    return min(caption.partition("; ")[0], caption.partition(". ")[0], key=len).rstrip(".")
 
 
 def as_latex(text: str) -> str:
