@@ -12,6 +12,8 @@ from matplotlib.transforms import Bbox
 WORD = re.compile(r"(?:[−+×/=<>] )*(?:\$[^$]*\$|[^\s$])+")
 # In inches, by which a title may stand out on both sides together, where tick labels of its neighbour are lower.
 OVERHANG = 0.2
+# In inches, for panels move a little when words are broken.
+EDGE = 0.06
 
 
 def extent(artist: Artist) -> Bbox:
@@ -28,10 +30,11 @@ def fit(figure: Figure) -> None:
     for ax in figure.axes:
         box = extent(ax)
         middle = (box.x0 + box.x1) / 2
-        across = min(box.width + OVERHANG * figure.dpi, 2 * min(middle, figure.bbox.width - middle))
+        edge = min(middle, figure.bbox.width - middle) - EDGE * figure.dpi
+        across = min(box.width + OVERHANG * figure.dpi, 2 * edge)
         for text, room, along in ((ax.title, across, "width"), (ax.xaxis.label, across, "width")):
             _break(text, room, along)
-        _break(ax.yaxis.label, box.height + OVERHANG * figure.dpi, "height")
+        _break(ax.yaxis.label, box.height + EDGE * figure.dpi, "height")
 
 
 def _break(text: Text, room: float, along: str) -> None:

@@ -46,9 +46,9 @@ def words_of_drawing() -> Iterator[dict[Text, Bbox]]:
         draw_figure(self, renderer)
 
     def noted(self: Text, renderer: Any, *more: Any, **options: Any) -> None:
+        draw_text(self, renderer, *more, **options)
         if self.get_visible() and self.get_text().strip():
             found[self] = Text.get_window_extent(self, renderer)  # of an annotation without its arrow
-        draw_text(self, renderer, *more, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "draw", begun)
