@@ -35,6 +35,8 @@ DIGITS = 7
 # The earliest that a zip file can say: when an archive was packed is of no interest.
 DATE = (1980, 1, 1, 0, 0, 0)
 READABLE_BY_ALL = 0o100644 << 16
+# A picture on the page of results has its whole caption below, and nobody prints it.
+PICTURE = ("--caption", "--format", "png")
 # What a README shows or links to, relative to itself.
 SHOWN = re.compile(r"\]\(([\w./-]+\.(?:png|md))\)")
 
@@ -126,7 +128,7 @@ def draw(results: Path, touched: Sequence[tuple[str, str]]) -> int:
         for paper, scale in touched:
             # The head of frozen-head has no figure.
             names = sorted(each for each, its in there if each in drawn and (each.split("/")[0], its) == (paper, scale))
-            status |= run(["figures", *names, "--scale", scale, "--from", str(results), "--out", folder])
+            status |= run(["figures", *names, "--scale", scale, "--from", str(results), "--out", folder, *PICTURE])
         for file in shown(results):
             if (Path(folder) / file).is_file():
                 (results / file).parent.mkdir(parents=True, exist_ok=True)

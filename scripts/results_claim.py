@@ -11,6 +11,7 @@ from shutil import copyfile
 from results_numbers import Runs, table
 
 from ncrun.figures import DRAWINGS, claim, claim_points, panels, saving
+from ncrun.figures.page import Page
 
 NAME = "claim"
 
@@ -58,7 +59,7 @@ def draw(results: Path, out: Path | None = None) -> None:
     panels.use_style()
     records = [record for record in Runs.below(results).records if not record.on_targets]
     with tempfile.TemporaryDirectory() as folder:
-        png, *_ = saving.save(DRAWINGS[NAME].of(records), out or Path(folder) / NAME)
+        png, *_ = saving.save(DRAWINGS[NAME].of(records), out or Path(folder) / NAME, Page(caption=True))
         if out is None:
             copyfile(png, results / png.name)
 

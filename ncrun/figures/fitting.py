@@ -24,17 +24,24 @@ def extent(artist: Artist) -> Bbox:
 
 
 def fit(figure: Figure) -> None:
-    """Break titles and labels of axes where their panel, as it is laid out, ends. Drawings are fitted once, when all
-    is said."""
+    """Break titles and labels of axes where their panel, as it is laid out, ends; the figure grows by the lines that
+    are added, so that panels keep their height. Drawings are fitted once, when all is said."""
     figure.draw_without_rendering()
+    # By the row of the page, and the kind of words: what most of its panels need.
+    added: dict[tuple[int, str], float] = {}
     for ax in figure.axes:
-        box = extent(ax)
+        box, place = extent(ax), ax.get_subplotspec()
         middle = (box.x0 + box.x1) / 2
         edge = min(middle, figure.bbox.width - middle) - EDGE * figure.dpi
         across = min(box.width + OVERHANG * figure.dpi, 2 * edge)
-        for text, room, along in ((ax.title, across, "width"), (ax.xaxis.label, across, "width")):
-            _break(text, room, along)
+        for kind, text in (("title", ax.title), ("label", ax.xaxis.label)):
+            before = extent(text).height
+            _break(text, across, "width")
+            if place is not None:
+                key = place.rowspan.start, kind
+                added[key] = max(added.get(key, 0.0), extent(text).height - before)
         _break(ax.yaxis.label, box.height + EDGE * figure.dpi, "height")
+    figure.set_figheight(figure.get_figheight() + sum(added.values()) / figure.dpi)
 
 
 def _break(text: Text, room: float, along: str) -> None:

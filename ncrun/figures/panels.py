@@ -37,8 +37,8 @@ DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=
 # The depths that the papers train, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
 # All in inches, with the panel's tick labels and title: in a narrower one the type would not have room; the page of a
-# journal has so much height for pictures.
-NARROWEST_PANEL, LOWEST_PANEL, HIGHEST_PANEL = 1.3, 1.1, 2.2
+# journal has so much height for pictures. The lowest is where a page would not have room for all rows.
+NARROWEST_PANEL, LOWEST_PANEL, LOW_PANEL, HIGHEST_PANEL = 1.3, 1.1, 1.3, 2.2
 PAGE_HEIGHT = 8.2
 # Of a panel, where a drawing has no wish.
 ASPECT = 0.85
@@ -215,7 +215,7 @@ def grid(
     width = plt.rcParams["figure.figsize"][0]
     blocks = ceil(columns / max(1, int(width / narrowest)))
     across = ceil(columns / blocks)
-    wanted = height or min(max(ASPECT * width / across, LOWEST_PANEL + 0.1), HIGHEST_PANEL)
+    wanted = height or min(max(ASPECT * width / across, LOW_PANEL), HIGHEST_PANEL)
     fits = max(PAGE_HEIGHT / (rows * blocks), LOWEST_PANEL)
     figure = plt.figure(figsize=(width, min(wanted, fits) * rows * blocks), layout="constrained")
     places = figure.add_gridspec(rows * blocks, across)

@@ -19,14 +19,22 @@ SMALLEST_TYPE = 7.0
 INK = 0.9
 
 
+def has_type_3(figure: Figure) -> bool:
+    """Whether a PDF of it embeds fonts that journals refuse."""
+    buffer = io.BytesIO()
+    with plt.rc_context({"pdf.compression": 0}):
+        figure.savefig(buffer, format="pdf")
+    assert b"/FontFile2" in buffer.getvalue()  # that fonts are seen at all
+    return b"/Type3" in buffer.getvalue()
+
+
 def flaws(figure: Figure) -> list[str]:
     """In words, none if a paper can print it. Superscripts count as what they belong to. The figure is closed."""
+    figure.set_dpi(72)  # a dot is a point
     fit(figure)
-    buffer = io.BytesIO()
-    with words_of_drawing() as boxes, plt.rc_context({"pdf.compression": 0}):
-        figure.savefig(buffer, format="pdf")  # where a dot is a point
-    canvas = Bbox.from_bounds(0, 0, *(72 * figure.get_size_inches()))
-    found = ["has fonts of type 3"] if b"/Type3" in buffer.getvalue() else []
+    with words_of_drawing() as boxes:
+        figure.draw_without_rendering()
+    canvas, found = Bbox.from_bounds(0, 0, *figure.bbox.size), []
     found += [f"{_name(text)}: {text.get_fontsize():.3g} pt" for text in boxes if text.get_fontsize() < SMALLEST_TYPE]
     found += [f"{_name(text)}: is cut off" for text, box in boxes.items() if not _inside(box, canvas.padded(INK))]
     pairs = combinations(boxes.items(), 2)
