@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from matplotlib.font_manager import font_scalings
 from tueplots import figsizes, fonts, fontsizes
 
 from ncrun.errors import UserError, nearest
@@ -76,6 +77,7 @@ def page_of(said: Mapping[str, str], prefix: str = "") -> Page:
     rc: dict[str, Any] = {"figure.figsize": (width, width / 1.6)}
     if venue:
         rc |= {name: max(size, SMALLEST_TYPE) for name, size in _of(fontsizes, venue).items()}
+        rc["font.size"] = max(rc["font.size"], SMALLEST_TYPE / font_scalings["small"])
     if (said.get("type") or ("serif" if venue else "sans")) == "serif":
         rc |= SERIF | ({"font.serif": _serif(venue)} if venue else {})
     else:

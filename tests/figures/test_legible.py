@@ -12,7 +12,7 @@ from legibility import flaws, has_type_3
 from matplotlib import pyplot as plt
 
 from ncrun.commands.figures import drawn_experiments
-from ncrun.config.experiments import recipe
+from ncrun.config.experiments import own_recipes, recipe
 from ncrun.errors import UserError
 from ncrun.figures import DRAWINGS, panels
 from ncrun.records.places import runs_below
@@ -35,7 +35,7 @@ def stored() -> Counter[Place]:
 
 @cache
 def keys_of(experiment: str) -> list[str]:
-    return list(recipe(experiment).figures)
+    return list(own_recipes()[experiment]["figures"])
 
 
 @cache
@@ -52,8 +52,24 @@ def fewest_runs(key: str) -> Place:
     return min((stored()[place], place) for place in stored() if key in keys_of(place[0]))[1]
 
 
-# Drawings of which recipes with finished runs have one.
-KEYS = [key for key in DRAWINGS if any(key in keys_of(experiment) for experiment, _ in stored())]
+# Drawn in less than a second; the others are slow.
+QUICK = (
+    "angles",
+    "ranks",
+    "remedies",
+    "classes",
+    "with-bias",
+    "geometry-3d",
+    "direct-grams",
+    "ledger",
+    "grams",
+    "direct",
+)
+KEYS = [
+    pytest.param(drawing.key, marks=() if drawing.key in QUICK else pytest.mark.slow)
+    for drawing in DRAWINGS
+    if any(drawing.key in keys_of(experiment) for experiment, _ in stored())
+]
 
 
 @pytest.fixture(autouse=True)
