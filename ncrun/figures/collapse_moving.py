@@ -34,7 +34,7 @@ def collapse_moving(records: Sequence[Record], path: Path, classes: str | None =
     splits = ("train", "test") if len(view.snapshots.test_labels) else ("train",)
     figure, axes = panels.grid(1, len(splits), height=2.75)
     panels.legend_above(figure, legend([view]))
-    figure.supxlabel(_words(view), fontsize=plt.rcParams["legend.fontsize"], color="0.3")
+    figure.supxlabel(_words(view), fontsize="small", color="0.3")
     figure.set_dpi(DPI)
     last = len(view.snapshots) - 1
     frames = [_frame(figure, axes[0], view, index, splits) for index in range(last + 1)]
