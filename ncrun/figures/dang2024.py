@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, classes, matrices, panels
+from ncrun.figures import arrangement, classes, looks, matrices, panels, wording
 from ncrun.figures.arrangement import class_ratio
+from ncrun.metrics import METRICS
 from ncrun.records.read import Record
 
 # The ratio whose Gram matrices are shown entry by entry.
@@ -30,9 +31,9 @@ def direct(records: Sequence[Record]) -> Figure:
     axes[1, 0].set_title("cosine of classifier rows")
     _over_ratio(axes[1, 1], ordered, classes.alignment, {"largest class": (0,), "smallest class": (-1,)})
     axes[1, 1].set_title("cosine of a row and its class mean")
-    for key, label in (("nc2_w", "classifier"), ("nc2_h", "class means"), ("nc3", "logits")):
+    for place, key in enumerate(("nc2_w", "nc2_h", "nc3")):
         values = [record.metrics[key].iloc[-1] for record in ordered]
-        axes[1, 2].plot([class_ratio(r) for r in ordered], values, "o-", label=label)
+        axes[1, 2].plot([class_ratio(r) for r in ordered], values, label=METRICS[key].sign, **looks.look(place))
     axes[1, 2].set(title="distance to the formula", xlabel="imbalance ratio", xscale="log", yscale="log")
     axes[1, 2].xaxis.set_major_formatter("{x:g}")
     axes[1, 2].legend()
@@ -56,8 +57,9 @@ def _over_ratio(
     ratios = [class_ratio(record) for record in records]
     predicted, measured = ([cosines(each) for each in both] for both in zip(*map(_matrices, records), strict=True))
     for index, (name, entry) in enumerate(entries.items()):
-        ax.plot(ratios, [each[entry] for each in predicted], "--", color=f"C{index}", linewidth=1.0)
-        ax.plot(ratios, [each[entry] for each in measured], "o", color=f"C{index}", alpha=0.75, label=name)
+        look = looks.look(index)
+        ax.plot(ratios, [each[entry] for each in predicted], "--", color=look["color"], linewidth=1.0)
+        ax.plot(ratios, [each[entry] for each in measured], linestyle="", alpha=0.75, label=name, **look)
     ax.set(xlabel="imbalance ratio", xscale="log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.legend()
@@ -75,10 +77,4 @@ def _row_cosines(matrices: dict[str, Any]) -> classes.Array:
 
 
 def _words(records: Sequence[Record]) -> str:
-    record = records[0]
-    decays = record.manifest["effective_decays"]
-    return (
-        "The problem of Dang et al. 2024 itself: free non-negative features of dimension"
-        f" {record.config['model']['width']}, cross-entropy, one linear layer, decays {decays['weight'][0]:g} and"
-        f" {decays['feature']:g}; L-BFGS, seed {record.config['seed']}."
-    )
+    return f"{wording.setting_words(*records)} The problem of Dang et al. 2024 itself."
