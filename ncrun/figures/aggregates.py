@@ -20,7 +20,7 @@ from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 DISTANCES = ("nc2_w", "nc2_h", "nc3")
-SHOWN = {"distance": "distance to the prediction", "gap": "loss / optimum − 1", "nc1": "NC1"}
+TITLES = {"distance": "distance to the prediction", "gap": "loss / optimum − 1", **convergence.NC1_WORDS}
 # Bootstrapped over training at so many epochs, spread over its logarithm.
 MOST_EPOCHS = 50
 # Of a setting, in inches.
@@ -48,7 +48,10 @@ def aggregates(records: Sequence[Record]) -> Figure:
     """
     rows = arrangement.arrange(records)
     networks = arrangement.networks(rows)
-    keys = [key for key in SHOWN if any(np.isfinite(ends(curve, key)).any() for _, curve in networks)]
+    nc1 = convergence.telling("nc1", records)
+    keys = [
+        key for key in ("distance", "gap", nc1) if any(np.isfinite(ends(curve, key)).any() for _, curve in networks)
+    ]
     if not keys:
         raise UserError("no run has a distance to the prediction, a gap or an NC1 above zero at its end")
     coloured = [strata for strata in _by_colour(rows) if strata]
@@ -60,13 +63,15 @@ def aggregates(records: Sequence[Record]) -> Figure:
         at_end(ax, [curve for _, curve in networks], key, pooled)
     for ax in filter(panels.begins_line, axes[0]):
         ax.set_yticklabels([*lines, *(["all together"] if pooled else [])])
+    styles = arrangement.line_styles(rows)
     if coloured:
         for ax, key in zip(axes[1], keys, strict=True):
-            over_training(ax, coloured, key)
+            over_training(ax, coloured, styles, key)
         drops.mark(axes[1], records)
     handles = [CENTRE_HANDLE, SEED_HANDLE, *drops.handles(records)] if coloured else [SEED_HANDLE]
-    panels.legend_above(figure, [*arrangement.handles(rows), *handles])
-    words = RULE if coloured else f"Fewer than {FEWEST_SEEDS} seeds have no interval."
+    panels.legend_above(figure, [*arrangement.styled_handles(rows), *handles])
+    rule = RULE if coloured else f"Fewer than {FEWEST_SEEDS} seeds have no interval."
+    words = f"{rule} {convergence.words_of_nc1(records)}".strip()
     panels.caption(figure, convergence.caption(records, words, bands=False))
     return figure
 
@@ -83,7 +88,7 @@ def at_end(ax: Axes, curves: Sequence[Curve], key: str, pooled: bool) -> None:
     if pooled and len(strata) > 1:
         _interval(ax, len(curves), of_logarithms(strata), ALL_COLOUR)
     bottom = len(curves) + pooled - 0.5
-    ax.set(xscale="log", title=SHOWN[key], ylim=(bottom, -0.5))
+    ax.set(xscale="log", title=TITLES[key], ylim=(bottom, -0.5))
     ax.set_yticks(range(len(curves) + pooled), [""] * (len(curves) + pooled))
     ax.set_xlim(10.0 ** np.floor(np.log10(ax.get_xlim()[0])), 10.0 ** np.ceil(np.log10(ax.get_xlim()[1])))
     panels.tidy_log(ax.xaxis)
@@ -91,14 +96,14 @@ def at_end(ax: Axes, curves: Sequence[Curve], key: str, pooled: bool) -> None:
     ax.xaxis.set_major_formatter(LogFormatterSciNotation())
 
 
-def over_training(ax: Axes, coloured: Sequence[Sequence[Curve]], key: str) -> None:
+def over_training(ax: Axes, coloured: Sequence[Sequence[Curve]], styles: dict[str, Any], key: str) -> None:
     """For each colour the interquartile mean over its settings, with its interval as a band."""
     for curves in coloured:
         epochs, strata = series(curves, key)
         if not len(epochs):
             continue
         found = of_logarithms(strata)
-        ax.plot(epochs, found.centre, color=curves[0].colour)
+        ax.plot(epochs, found.centre, color=curves[0].colour, linestyle=styles[curves[0].label])
         ax.fill_between(epochs, found.low, found.high, color=curves[0].colour, alpha=0.25, linewidth=0, zorder=1.5)
     ax.set(xscale="log", yscale="log", xlabel=wording.time_word(coloured[0][0].records))
     panels.tidy_log(ax.xaxis)

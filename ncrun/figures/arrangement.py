@@ -22,6 +22,7 @@ PALETTE = 6
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "emnist_letters")
 # Characters that fit beside a panel.
 ROW_LABEL = 24
+DASHES = ("-", (0, (4, 1.5)), "-.", (0, (1, 1)))
 # Rows of panels that fit on a page.
 MOST_ROWS = 12
 # Of more settings a caption says only how many there are.
@@ -227,6 +228,23 @@ def handles(rows: Sequence[Row]) -> list[Line2D]:
     if len(named) < 2:
         return []
     return [Line2D([], [], markersize=looks.SIZE, label=label, **look) for label, look in named.items()]
+
+
+def line_styles(rows: Sequence[Row]) -> dict[str, Any]:
+    """By label the dashes of a curve's lines, for drawings whose markers mean something else: told apart in grey."""
+    labels = dict.fromkeys(curve.label for row in rows for curve in row.curves)
+    return {label: DASHES[place % len(DASHES)] for place, label in enumerate(labels)}
+
+
+def styled_handles(rows: Sequence[Row]) -> list[Line2D]:
+    """For a legend: which colour and which dashes are which; none where there is no choice."""
+    styles = line_styles(rows)
+    colours = {curve.label: curve.colour for row in rows for curve in row.curves}
+    return [
+        Line2D([], [], color=colours[label], linestyle=style, label=label.replace("\n", ", "))
+        for label, style in styles.items()
+        if len(styles) > 1
+    ]
 
 
 def label_rows(axes: Any, rows: Sequence[Row]) -> None:

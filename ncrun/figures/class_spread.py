@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
@@ -100,7 +101,7 @@ def _over_training(ax: Axes, curve: Curve) -> None:
     if at_zero.any():
         ax.plot(epochs[at_zero], mean[at_zero], color=ALL["color"], **convergence.MARK)
     ax.set(xscale="log", yscale="log", title="NC1 of the classes", xlabel=wording.time_word(curve.records))
-    ax.set_xlim(left=1)
+    ax.set_xlim(left=epochs.min())
     panels.tidy_log(ax.xaxis)
     panels.tidy_log(ax.yaxis)
 
@@ -116,7 +117,9 @@ def _at_end(ax: Axes, curve: Curve) -> None:
             values = np.array(record.metrics["class.nc1"].iloc[-1], dtype=float)[part]
             ax.plot(across[part], values, **MEASURED | {"color": group.colour, "markersize": 3.5})
     ax.set(yscale="log", title="at the end", xlabel="class" if balanced else "samples in the class")
-    if not balanced and counts.max() / counts.min() >= WIDE_RATIO:
+    if balanced:
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    elif counts.max() / counts.min() >= WIDE_RATIO:
         ax.set_xscale("log")
         panels.tidy_log(ax.xaxis)
     panels.tidy_log(ax.yaxis)
@@ -134,4 +137,6 @@ def _words(records: Sequence[Record]) -> str:
     words = "Line: geometric mean over classes of one size and seeds; band: smallest to largest; dots: class and seed."
     if any(1 in record.manifest["class_counts"] for record in records):
         words += " Classes of one sample are left out."
+    if convergence.telling("nc1", records) != "nc1":
+        words += " Class means share directions here: NC1 divides by what training left in the others, too."
     return words

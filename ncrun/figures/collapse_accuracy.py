@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ncrun.errors import UserError
 from ncrun.figures import arrangement, convergence, needs, panels
-from ncrun.figures.arrangement import Curve
+from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
@@ -40,9 +40,10 @@ def collapse_accuracy(records: Sequence[Record]) -> Figure:
         raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
     figure, axes = panels.grid(len(rows), len(keys), height=HEIGHT, sharey="row")
     marked: set[int] = set()
+    styles = arrangement.line_styles(rows)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
-            marked |= _panel(ax, row.curves, key)
+            marked |= _panel(ax, row, styles, key)
         panels.label_row(line, "\n".join(filter(None, (arrangement.broken(row.label), "test accuracy"))))
     for ax in axes[1:].flat:
         ax.set_title("")
@@ -53,20 +54,20 @@ def collapse_accuracy(records: Sequence[Record]) -> Figure:
         for power in sorted(marked)
     ]
     zero_error = convergence.zero_error_handles([curve for row in rows for curve in row.curves])
-    panels.legend_above(figure, [*arrangement.handles(rows), *zero_error, *times])
-    words = "Line: median over the seeds; thin: each seed." if any(_has_seeds(row.curves) for row in rows) else ""
+    panels.legend_above(figure, [*arrangement.styled_handles(rows), *zero_error, *times])
+    seeds = "Line: median over the seeds; thin: each seed." if any(_has_seeds(row.curves) for row in rows) else ""
+    words = f"{seeds} {convergence.words_of_nc1(records)}".strip()
     panels.caption(figure, convergence.caption(records, words, bands=False))
     return figure
 
 
-def _panel(ax: Axes, curves: Sequence[Curve], key: str) -> set[int]:
+def _panel(ax: Axes, row: Row, styles: dict[str, Any], key: str) -> set[int]:
     """Returns the powers of ten that are marked."""
-    ax.set_title(SHOWN[key])
-    key = convergence.telling(key, [record for curve in curves for record in curve.records])
-    if key not in SHOWN:
-        ax.set_title("effective NC1")
+    title = SHOWN[key]
+    key = convergence.telling(key, row.records)
+    ax.set_title(convergence.NC1_WORDS.get(key, title))
     marked: set[int] = set()
-    drawn = [curve for curve in curves if all(convergence.is_defined(record, key) for record in curve.records)]
+    drawn = [curve for curve in row.curves if all(convergence.is_defined(record, key) for record in curve.records)]
     if not drawn:
         panels.nothing_to_draw(ax)
         return marked
@@ -76,7 +77,7 @@ def _panel(ax: Axes, curves: Sequence[Curve], key: str) -> set[int]:
             for own in zip(across, accuracy, strict=True):
                 ax.plot(*own, color=curve.colour, linewidth=0.5, alpha=0.5)
         x, y = panels.middle(across), panels.middle(accuracy, "linear")
-        ax.plot(x, y, color=curve.colour)
+        ax.plot(x, y, color=curve.colour, linestyle=styles[curve.label])
         for power, at in marks(epochs).items():
             ax.plot(x[at], y[at], color=curve.colour, marker=MARKERS[power], **MARKED)
             marked.add(power)

@@ -20,6 +20,8 @@ SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
 SAME = 0.01
 # In so many times NC1's ratio of the traces it is that of directions that hold next to nothing.
 ABOVE_TRACES = 10
+# What `telling` puts in NC1's place, in few words.
+NC1_WORDS = {"nc1": "NC1", "nc1_effective": "effective NC1", "nc1_trace": "NC1, of traces"}
 SHARED_DIRECTIONS = (
     "NC1 is the ratio of the traces: with Sigma_B's pseudo-inverse it would divide by directions that the class means"
     " hardly use."
@@ -92,6 +94,11 @@ def telling(key: str, records: Sequence[Record]) -> str:
     pairs = (record.metrics[[key, beside]].to_numpy(dtype=float) for record in records)
     alike = (np.allclose(pair[:, 0], pair[:, 1], rtol=SAME, atol=0, equal_nan=True) for pair in pairs)
     return key if all(alike) else beside
+
+
+def words_of_nc1(records: Sequence[Record]) -> str:
+    """For a caption: what is drawn in NC1's place, if it is the ratio of the traces."""
+    return SHARED_DIRECTIONS if telling("nc1", records) == "nc1_trace" else ""
 
 
 def _divides_by_nothing(record: Record) -> bool:

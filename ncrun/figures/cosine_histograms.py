@@ -21,7 +21,6 @@ Array = NDArray[np.float64]
 KINDS = (("cosines.w", "weight_gram", "classifier rows"), ("cosines.h", "feature_gram", "class means"))
 HEIGHT = 1.4  # of a panel, in inches
 START, ZERO_ERROR, END = TIMES = ("at the start", "no training error", "at the end")
-STYLES: tuple[dict[str, Any], ...] = tuple({"linestyle": style} for style in ("-", "--", "-.", ":"))
 PREDICTED: dict[str, Any] = {"marker": "v", "markersize": 4, "linestyle": "", "zorder": 4}
 PREDICTED_HANDLE = Line2D([], [], color="0.4", label="predicted", **PREDICTED)
 
@@ -47,17 +46,17 @@ def cosine_histograms(records: Sequence[Record]) -> Figure:
             for kind in KINDS
         ]
     figure, axes = panels.grid(len(lines), len(lines[0][2]), height=HEIGHT, sharex=True)
+    styles = arrangement.line_styles(rows)
     for (row, label, across), line in zip(lines, axes, strict=True):
         for ax, (kind, time, title) in zip(line, across, strict=True):
-            _panel(ax, row.curves, kind, time)
+            _panel(ax, row, styles, kind, time)
             ax.set(title=title, xlabel="cosine")
         panels.label_row(line, arrangement.broken(label))
     for ax in axes[1:].flat:
         ax.set_title("")
     for ax in axes[:-1].flat:
         ax.set_xlabel("")
-    curves = [Line2D([], [], color=c.colour, label=label, **style) for label, (c, style) in _looks(rows).items()]
-    panels.legend_above(figure, [*(curves if len(curves) > 1 else []), PREDICTED_HANDLE])
+    panels.legend_above(figure, [*arrangement.styled_handles(rows), PREDICTED_HANDLE])
     panels.caption(figure, convergence.caption(records, _words(records, shown), bands=False))
     return figure
 
@@ -99,9 +98,9 @@ def _is_known(row: Row, time: str) -> bool:
     return any(shares(record, kind, time) is not None for record in row.records for kind in KINDS)
 
 
-def _panel(ax: Axes, curves: Sequence[Curve], kind: tuple[str, str, str], time: str) -> None:
+def _panel(ax: Axes, row: Row, styles: dict[str, Any], kind: tuple[str, str, str], time: str) -> None:
     drawn = False
-    for curve, style in zip(curves, _styles(curves), strict=True):
+    for curve in row.curves:
         found = [shares(record, kind, time) for record in curve.records]
         known = [each for each in found if each is not None]
         if len(known) < len(found):
@@ -109,8 +108,8 @@ def _panel(ax: Axes, curves: Sequence[Curve], kind: tuple[str, str, str], time: 
         drawn = True
         edges = np.linspace(-1, 1, len(known[0]) + 1)
         mean = np.mean(known, axis=0)
-        ax.stairs(mean, edges, color=curve.colour, linewidth=1.2, zorder=2.5, **style)
-        if len(curves) == 1:
+        ax.stairs(mean, edges, color=curve.colour, linewidth=1.2, linestyle=styles[curve.label], zorder=2.5)
+        if len(row.curves) == 1:
             ax.stairs(mean, edges, color=curve.colour, fill=True, alpha=0.25, linewidth=0)
         gram = curve.records[0].theory[kind[1]]
         if gram is not None:
@@ -121,18 +120,6 @@ def _panel(ax: Axes, curves: Sequence[Curve], kind: tuple[str, str, str], time: 
     if not drawn:
         ax.text(0.5, 0.5, "not reached" if time == ZERO_ERROR else "not known", transform=ax.transAxes, ha="center")
     ax.set(xlim=(-1, 1), ylim=(0, 1.15 * max(ax.get_ylim()[1], 0.1)))  # the triangles above all
-
-
-def _styles(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    return [STYLES[place % len(STYLES)] for place in range(len(curves))]
-
-
-def _looks(rows: Sequence[Row]) -> dict[str, tuple[Curve, dict[str, Any]]]:
-    return {
-        curve.label: (curve, style)
-        for row in rows
-        for curve, style in zip(row.curves, _styles(row.curves), strict=True)
-    }
 
 
 def _words(records: Sequence[Record], shown: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, panels, usual_set
+from ncrun.figures import arrangement, convergence, drops, looks, panels, usual_set
 from ncrun.figures.arrangement import Curve
 from ncrun.metrics import words_of
 from ncrun.records.read import Record
@@ -56,7 +56,8 @@ def terminal_phase(records: Sequence[Record]) -> Figure:
     found = [handle for handle in convergence.legend(rows) if handle is not convergence.DOTTED]
     styles = [usual_set.SOLID, usual_set.DASHES, usual_set.TEST_HANDLE, *([SHADED] if is_shaded else [])]
     panels.legend_above(figure, [*found, *styles])
-    words = RULE if is_shaded else "No row has a terminal phase: not every run of it has fitted all samples."
+    rule = RULE if is_shaded else "No row has a terminal phase: not every run of it has fitted all samples."
+    words = f"{rule} {convergence.words_of_nc1(records)}".strip()
     panels.caption(figure, convergence.caption(records, words))
     return figure
 
@@ -77,11 +78,13 @@ def _panel(ax: Axes, curves: Sequence[Curve], title: str, keys: Sequence[str]) -
         key = convergence.telling(key, [record for curve in curves for record in curve.records])
         for curve in curves:
             if all(convergence.is_defined(record, key) for record in curve.records):
-                panels.band(ax, curve.records, key, color=curve.colour, **style)
+                panels.band(ax, curve.records, key, **curve.look | style)
                 convergence.mark_times(ax, curve, key)
                 drawn.append(key)
-    is_other = bool(drawn) and drawn[0] not in ("nc1", "nc2_w", "nc2_h", "nc3")
+    is_other = bool(drawn) and not drawn[0].startswith("nc")
     ax.set_title(words_of(drawn[0]) if is_other else title)
+    if drawn and title == "NC1":
+        ax.set_title(convergence.NC1_WORDS[drawn[0]])
     if not drawn:
         panels.nothing_to_draw(ax)
         return
@@ -94,5 +97,7 @@ def _linear_epochs(ax: Axes, end: float, start: float | None) -> None:
         return
     ax.set(xscale="linear", xlim=(0, end))
     ax.locator_params(axis="x", nbins=3)
+    for line in ax.get_lines():
+        looks.marked(line)  # evenly on this axis
     if start is not None:
         ax.axvspan(start, end, **SHADE)
