@@ -90,5 +90,5 @@ def plane_of_all(num_classes: int) -> Array:
 def _root(gram: Array) -> Array:
     """The symmetric root of a positive semidefinite matrix."""
     values, axes = np.linalg.eigh(gram)
-    values = np.where(values > SMALLEST_SHARE**2 * values[-1], values, 0.0)
+    values = np.where(values > SMALLEST_SHARE**2 * np.abs(values).max(), values, 0.0)
     return np.asarray((axes * np.sqrt(values)) @ axes.T)

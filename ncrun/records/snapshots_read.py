@@ -18,8 +18,10 @@ def snapshots_of(record: Record) -> Snapshots:
             f"{record.path}: has no snapshots ({NAME}), which are drawn here: it was trained by an older version, with"
             " snapshots=false or along a path; ncrun rerun RUN run_dir=FOLDER trains it anew with them"
         )
-    files = (record.manifest.get("seal") or {}).get("files") or {}
-    if NAME in files and files[NAME] != hashlib.sha256(content).hexdigest():
+    seal = record.manifest.get("seal")  # of whatever kind, if somebody has changed it
+    files = seal.get("files") if isinstance(seal, dict) else None
+    sealed = files.get(NAME) if isinstance(files, dict) else None
+    if sealed is not None and sealed != hashlib.sha256(content).hexdigest():
         raise UserError(f"{record.path}: {NAME} is not as it was when the run was finished")
     try:
         found = parsed(content)

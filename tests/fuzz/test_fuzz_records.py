@@ -20,7 +20,7 @@ from ncrun.commands.figures import figures
 from ncrun.commands.runs import runs
 from ncrun.commands.table import table
 from ncrun.errors import UserError
-from ncrun.figures import panels
+from ncrun.figures import saving
 from ncrun.records import RunDirectory
 from ncrun.records.directory import STATES
 from ncrun.records.read import find_records, load_record
@@ -68,10 +68,10 @@ def of_an_experiment(place: Path) -> Path:
 @examples(8)
 @given(data=st.data(), name=st.sampled_from(FILES))
 def test_figures_of_damaged_records(data: Data, name: str, of_an_experiment: Path, place: Path) -> None:
-    def drawn_only(figure: Figure, path: Path) -> tuple[Path, Path]:
+    def drawn_only(figure: Figure, path: Path, *page: object) -> list[Path]:
         figure.draw_without_rendering()
         plt.close(figure)
-        return path, path
+        return [path]
 
     changed = changed_file(data, of_an_experiment / name)
     with (
@@ -81,7 +81,7 @@ def test_figures_of_damaged_records(data: Data, name: str, of_an_experiment: Pat
         replaced(of_an_experiment / name, changed),
         contextlib.suppress(UserError),
     ):
-        patch.setattr(panels, "save", drawn_only)
+        patch.setattr(saving, "save", drawn_only)
         assert figures(["dang2023/mlp-imbalanced", "--from", "drawn", "--out", "pictures"]) == 0
     plt.close("all")
 
