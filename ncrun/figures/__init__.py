@@ -93,9 +93,9 @@ DRAWINGS = Registry(
         _built_in(
             "usual",
             "usual_set.usual_set",
-            "the field's usual set over training: error, equal norms and angles, duality, CDNV",
+            "the field's usual set over training: error, equal norms and angles, duality, NC4, CDNV",
         ),
-        _built_in("ranks", "usual_set.ranks", "rank and singular values of the class means, layer by layer, taps too"),
+        _built_in("ranks", "ranks.ranks", "rank and singular values of the class means, layer by layer, taps too"),
         _built_in("classes", "classes.sizes", "norms, margins and accuracies over the class size, beside the formula"),
         _built_in(
             "angles",
@@ -208,9 +208,7 @@ DRAWINGS = Registry(
             "layers.deep_collapse",
             "loss and DNC1, DNC2, DNC3 of every layer of a ReLU head and of taps",
         ),
-        _built_in(
-            "width-ablation", "layers.width_ablation", "loss, share of restarts at the optimum and DNC over the width"
-        ),
+        _built_in("width-ablation", "width_ablation.width_ablation", "loss, shares of restarts and DNC over the width"),
     ),
 )
 # Figures that need no run, by the name that users type.

@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
 from ncrun.figures import claim_points, convergence, panels
-from ncrun.figures.claim_points import NEAR, Outlier, Points, Standing
+from ncrun.figures.claim_points import Outlier, Points, Standing
+from ncrun.figures.endings import NEAR
 from ncrun.records.read import Record
 
 # Colour and marker of each grade, so that a picture works in grey.

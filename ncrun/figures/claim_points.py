@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.figures.classes import alignment, cosines, predicted_values, scaled
+from ncrun.figures.endings import NEAR
 from ncrun.records.read import Record
 from ncrun.theory import predict
 from ncrun.theory.report import as_json
 
 Array = NDArray[np.float64]
 Classes = NDArray[np.int64]
-# A run has reached the claimed loss if it is at most so far above it, relatively. A network with BatchNorm may stay
-# around a percent above the optimum.
-NEAR = 0.01
 # Losses are of single precision, and records may hold seven digits.
 ROUNDING = 1e-6
 # How a run's loss stands to the claimed one: unknown where theory fixes shapes only.

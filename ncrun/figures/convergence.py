@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, claims, drops, endings, panels, wording
+from ncrun.figures import arrangement, beside_claim, drops, endings, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.metrics import METRICS, heading_of
 from ncrun.records.read import Record
@@ -51,7 +51,7 @@ def convergence(records: Sequence[Record]) -> Figure:
             curves(ax, row.curves, key)
         drops.mark(line, row.records)
     arrangement.label_rows(axes, rows)
-    beside = claims.handles([curve for row in rows for curve in row.curves])
+    beside = beside_claim.handles([curve for row in rows for curve in row.curves])
     panels.legend_above(figure, [*legend(rows), *beside])
     panels.caption(figure, caption(records, SHARED_DIRECTIONS if "nc1_trace" in keys else ""))
     return figure
@@ -61,10 +61,10 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, **style: Any) -> None:
     """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
     are not balanced; marks as mark_times has them. The gap is that to the claim where one is not proven."""
     key = telling(key, [record for curve in found for record in curve.records])
-    if key == "gap" and any(claims.is_unproven(curve.records[0]) for curve in found):
-        claims.against_claim(ax, found, **style)
+    if key == "gap" and any(beside_claim.is_unproven(curve.records[0]) for curve in found):
+        beside_claim.against_claim(ax, found, **style)
         for curve in found:
-            mark_times(ax, curve, partial(claims.excess, curve.records[0]), "symlog")
+            mark_times(ax, curve, partial(beside_claim.excess, curve.records[0]), "symlog")
         panels.tidy_log(ax.xaxis)
         return
     drawn = [curve for curve in found if any(is_defined(record, key) for record in curve.records)]
@@ -110,7 +110,7 @@ def _divides_by_nothing(record: Record) -> bool:
 
 def is_shown(record: Record, key: str) -> bool:
     """Whether a metric is there to draw, or in place of the gap a claim that is not proven."""
-    return is_defined(record, key) or (key == "gap" and claims.is_unproven(record))
+    return is_defined(record, key) or (key == "gap" and beside_claim.is_unproven(record))
 
 
 def is_defined(record: Record, key: str) -> bool:
@@ -179,7 +179,7 @@ def caption(records: Sequence[Record], words: str = "", bands: bool = True) -> s
         wording.setting_words(*records),
         words,
         wording.band_words(records) if bands else "",
-        claims.words_of(records),
+        beside_claim.words_of(records),
         endings.words_of(records),
         wording.source_words(records[0]),
     )

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import claims, drops, endings, looks, panels, saving, wording
+from ncrun.figures import beside_claim, drops, endings, looks, panels, saving, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -45,7 +45,7 @@ def run_curves(record: Record) -> Figure:
     for ax, panel in zip(axes[0], shown, strict=True):
         _panel(ax, record, panel)
     drops.mark(axes.flat, [record])
-    beside = (claims.words_of([record]), drops.words_of(record), endings.words_of([record]))
+    beside = (beside_claim.words_of([record]), drops.words_of(record), endings.words_of([record]))
     panels.caption(figure, " ".join(filter(None, (wording.setting_words(record), *beside))))
     return figure
 

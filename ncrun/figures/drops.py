@@ -16,7 +16,7 @@ MARK: dict[str, Any] = {
     "marker": CARETDOWNBASE,
     "markersize": 3,
     "markeredgewidth": 0,
-    "color": "0.45",
+    "color": "0.55",
     "linestyle": "-",
     "linewidth": 0.4,
     "markevery": [1],

@@ -9,9 +9,9 @@ from ncrun.figures import arrangement
 from ncrun.records.read import Record
 from ncrun.records.verdict import SETTLED
 
-# A network counts as converged with a loss so near, relatively, to the optimum: under BatchNorm it stays about a
-# percent above.
-NEAR = 0.02
+# A run has reached an optimum, or a claimed loss, if it is at most so far above it, relatively. A network with
+# BatchNorm may stay around a percent above the optimum.
+NEAR = 0.01
 MARK: dict[str, Any] = {
     "marker": ">",
     "markersize": 4.5,
@@ -24,7 +24,7 @@ MARK: dict[str, Any] = {
 
 def is_unconverged(record: Record) -> bool:
     """Whether it is known to have ended on its way: of free features by the verdict's gradient, of a network by its
-    gap, where the optimum is known and it can attain it. Of others nothing is known."""
+    loss, more than NEAR above the optimum where that is known and it can attain it. Of others nothing is known."""
     verdict = record.manifest.get("verdict")
     if verdict:
         return bool(verdict["word"] == "not converged")

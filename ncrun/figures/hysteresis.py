@@ -28,13 +28,15 @@ def hysteresis(records: Sequence[Record]) -> Figure:
         Line2D([], [], marker="^", linestyle="", label="trained, decay rising", **grey),
         Line2D([], [], marker="v", linestyle="", markerfacecolor="none", label="trained, decay falling", **grey),
         Line2D([], [], linestyle="-", label="predicted optimum", **grey),
-        Line2D([], [], linestyle=":", label="predicted local minimum", **grey),
+        Line2D([], [], linestyle=":", label="predicted local minimum, and its end", **grey),
+        Line2D([], [], linestyle="--", linewidth=0.7, label="zero is lower from here on", **grey),
     ]
     panels.legend_above(figure, handles)
     panels.caption(
         figure,
         f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times the"
-        " factor; L-BFGS at each decay from the last solution.",
+        " factor; L-BFGS at each decay from the last solution. The smaller a class, the sooner it is lost; with M > 1"
+        " none comes back as the decay falls: zero stays a local minimum.",
     )
     return figure
 
@@ -50,8 +52,11 @@ def _sweep(ax: Axes, record: Record) -> None:
     start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, mean_decay(problem))
     for k in range(len(counts)):
         colour = f"C{k}"
-        ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3)
-        ax.plot(factors[top:], margins[top:, k], "v", color=colour, markersize=4, markerfacecolor="none")
+        # In turn, so that classes at zero do not hide one another.
+        turn = (k, len(counts))
+        ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3, markevery=turn)
+        falling: dict[str, Any] = {"markersize": 4, "markerfacecolor": "none", "markevery": turn}
+        ax.plot(factors[top:], margins[top:, k], "v", color=colour, **falling)
         # The branch by its gain a: the factor there is (1-a) a^p / kappa.
         lowest = (M - 1) / (2 * M)
         gain = np.linspace(lowest, 1, 400)

@@ -1,4 +1,4 @@
-"""Deep neural collapse, layer by layer: over training, at the end over the layer's depth, and over the width."""
+"""Deep neural collapse, layer by layer: over training and at the end over the layer's depth."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, drops, endings, needs, panels, wording
+from ncrun.figures import arrangement, convergence, drops, endings, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -29,9 +29,6 @@ PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("regulariser", {"color": "C0"}),
     ("data_term", {"color": "C1"}),
 )
-# Excess losses, and DNC over the width, below these are rounding; they are drawn there.
-ROUNDING, DNC_ROUNDING = 1e-9, 1e-16
-REACHED = ("global optimum", "at the claim", "lower than the claim")
 
 
 def deep_collapse(records: Sequence[Record]) -> Figure:
@@ -97,7 +94,7 @@ def layers_over_epochs(ax: Axes, curve: Curve, key: str, title: str, first: int)
     drawn = False
     for name, colour in layer_colours(layer_names(curve.records[0])).items():
         full = f"{name}.{key}"
-        if not any(_above_least(record, full) for record in curve.records):
+        if not any(_aboveleast(record, full) for record in curve.records):
             continue
         style = {} if _in_theorem(name, first) else BEYOND_THEOREM
         panels.band(ax, curve.records, partial(_above, full), color=colour, **style)
@@ -128,108 +125,29 @@ def at_the_end(ax: Axes, curve: Curve) -> None:
     panels.tidy_log(ax.yaxis)
 
 
-def width_ablation(records: Sequence[Record]) -> Figure:
-    """Over the width: loss over the optimum, share of restarts at the optimum, and DNC1, DNC2 and DNC3 of the last
-    layer at the end; every restart a dot, colours are depths, lines are medians."""
-    needs.verdicts(records)
-    for record in records:
-        needs.columns(record, *(f"head.{record.config['head']['depth']}.{key}" for key, _, _ in DNC))
-    depths = sorted({record.config["head"]["depth"] for record in records})
-    figure, axes = panels.grid(1, 5)
-    panel = axes[0]
-    for depth in depths:
-        here = [record for record in records if record.config["head"]["depth"] == depth]
-        colour = panels.colour_of(here[0])
-        _over_width(panel[0], here, excess, colour)
-        widths = sorted({_width(record) for record in here})
-        panel[1].plot(widths, [_share(here, width) for width in widths], "o-", color=colour)
-        for ax, (key, _, _) in zip(panel[2:], DNC, strict=True):
-            _over_width(ax, here, partial(_floored, key=f"head.{depth}.{key}"), colour)
-    claims = {record.theory["claim"] for record in records}
-    goal = "optimum" if claims <= {"proven", "certified"} else "claimed value"
-    titles = [f"loss / {goal} − 1", f"share of restarts at the {goal}", *(f"{title}" for _, title, _ in DNC)]
-    for ax, title in zip(panel, titles, strict=True):
-        ax.set(title=title, xlabel="width", xscale="log")
-        widths = sorted({_width(record) for record in records})
-        ax.set_xticks(widths, [str(width) for width in widths])
-        ax.minorticks_off()
-        if ax is not panel[1]:
-            ax.set_yscale("log")
-            panels.tidy_log(ax.yaxis)
-    panel[1].set_ylim(-0.05, 1.05)
-    handles = [Line2D([], [], color=_depth_colour(records, depth), label=f"L = {depth}") for depth in depths]
-    one = Line2D([], [], color="0.4", marker="o", linestyle="", alpha=0.5, markersize=3, label="one restart")
-    median = Line2D([], [], color="0.4", label="median of the restarts")
-    panels.legend_above(figure, [*handles, one, median])
-    reached = ", ".join(dict.fromkeys(_verdict(record) for record in records if _verdict(record) in REACHED))
-    words = (
-        f"DNC is of the last layer. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn there."
-    )
-    words += f" At the {goal}: restarts with the verdict {reached}." if reached else f" No restart is at the {goal}."
-    panels.caption(figure, convergence.caption(records, words, bands=False))
-    return figure
-
-
-def excess(record: Record) -> float:
-    """Loss at the end over the objective of the theory, minus 1; at least ROUNDING. nan where theory has none."""
-    objective = record.theory["objective"]
-    return max(float(record.metrics["loss"].iloc[-1]) / objective - 1, ROUNDING) if objective else np.nan
-
-
-def _over_width(ax: Axes, records: Sequence[Record], value: Any, colour: str) -> None:
-    widths = sorted({_width(record) for record in records})
-    found = {width: [value(record) for record in records if _width(record) == width] for width in widths}
-    for width, values in found.items():
-        ax.plot([width] * len(values), values, "o", color=colour, alpha=0.5, markersize=3)
-    medians = [np.median(known) if (known := [v for v in found[w] if np.isfinite(v)]) else np.nan for w in widths]
-    ax.plot(widths, medians, color=colour, linewidth=1.0)
-
-
-def _share(records: Sequence[Record], width: int) -> float:
-    words = [_verdict(record) for record in records if _width(record) == width]
-    return sum(word in REACHED for word in words) / len(words)
-
-
-def _verdict(record: Record) -> str:
-    return str(record.manifest["verdict"]["word"])
-
-
-def _width(record: Record) -> int:
-    return int(record.config["model"]["width"])
-
-
-def _depth_colour(records: Sequence[Record], depth: int) -> str:
-    return panels.colour_of(next(record for record in records if record.config["head"]["depth"] == depth))
-
-
 def _in_theorem(name: str, first: int) -> bool:
     return name.startswith("head.") and int(name.removeprefix("head.")) >= first
 
 
-def _least(key: str) -> float:
+def least(key: str) -> float:
+    """The value of a metric of DNC at a perfect collapse."""
     return 1.0 if key.endswith(".dnc2") else 0.0
 
 
 def _above(key: str, frame: Any) -> Any:
     """What a metric has above its least value; nothing where a record lacks it."""
-    return frame[key] - _least(key) if key in frame else [None] * len(frame)
+    return frame[key] - least(key) if key in frame else [None] * len(frame)
 
 
-def _above_least(record: Record, key: str) -> bool:
+def _aboveleast(record: Record, key: str) -> bool:
     return key in record.metrics and bool((np.array(_above(key, record.metrics), dtype=float) > 0).any())
 
 
 def _last(record: Record, key: str) -> float:
     """A metric above its least value at the last epoch, nan where there is nothing for a log axis."""
     value = record.metrics[key].iloc[-1] if key in record.metrics else None
-    above = np.nan if value is None else float(value) - _least(key)
+    above = np.nan if value is None else float(value) - least(key)
     return above if above > 0 else np.nan
-
-
-def _floored(record: Record, key: str) -> float:
-    """A metric above its least value at the last epoch, at least DNC_ROUNDING; nan where it is not defined."""
-    value = record.metrics[key].iloc[-1]
-    return np.nan if value is None or np.isnan(value) else max(float(value) - _least(key), DNC_ROUNDING)
 
 
 def _regulariser(frame: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.figures import directions
+from ncrun.figures.beside_claim import is_unproven, lowest_known
 from ncrun.figures.convergence import telling
 from ncrun.figures.plot_predictions import along_path, bound_of
 from ncrun.metrics import METRICS
@@ -22,6 +23,7 @@ DISTANCES = {
     "balanced.nc2_w": "NC2(W) to balanced",
 }
 ON_TARGETS = {"nc2_w": "classifier", "nc2_h": "features", "nc3": "outputs"}
+BESIDE_NC1 = {"nc1_effective": "effective directions", "nc1_trace": "ratio of traces"}
 ETF_DISTANCES = {"etf_w": "classifier", "etf_h": "means"}
 # What the objective of theory.json is called, by its claim.
 OPTIMUM_WORDS = {
@@ -162,17 +164,17 @@ def _optimum(record: Record, xs: Array, objectives: Array) -> Iterator[Level]:
         yield Level(words, xs, objectives)
     if is_between and not is_path(record):
         yield Level("lower bound, proven", xs, np.full(len(xs), theory["lower_bound"]), is_rival=True)
-    if theory.get("best_known") is not None and not is_path(record):
-        lowest = np.full(len(xs), theory["best_known"]["objective"])
-        yield Level("lowest value known", xs, lowest, is_rival=True)
+    if not is_path(record) and is_unproven(record) and (lowest := lowest_known(record)) is not None:
+        yield Level("lowest value known", xs, np.full(len(xs), lowest), is_rival=True)
 
 
 def _spread(record: Record) -> Iterator[Line]:
-    """NC1 of both splits, beside it the effective NC1 where that is another number; and where there is a bound on NC1
-    before the head's last layer, that and the bound."""
+    """NC1 of both splits, beside it where that is another number the effective NC1, or of an older record the ratio of
+    the traces; and where there is a bound on NC1 before the head's last layer, that and the bound."""
     keys = {"nc1": "train", "test.nc1": "test"}
-    if telling("nc1", [record]) != "nc1":
-        kinds = {"nc1": "all directions", "nc1_effective": "effective directions"}
+    beside = telling("nc1", [record])
+    if beside != "nc1":
+        kinds = {"nc1": "all directions", beside: BESIDE_NC1[beside]}
         splits = {"": "train", "test.": "test"}
         keys = {
             f"{prefix}{key}": f"{split}, {words}" for key, words in kinds.items() for prefix, split in splits.items()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ncrun.errors import printable
-from ncrun.figures import claims, drops, endings, wording
+from ncrun.figures import beside_claim, drops, endings, wording
 from ncrun.figures.run_panels import OPTIMUM_WORDS
 from ncrun.records.glance import Glance
 from ncrun.records.groups import settings_of, words
@@ -43,7 +43,7 @@ def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[
     curves = curves_of(record, numbers - taken)
     known = (
         wording.setting_words(record),
-        claims.words_of([record]),
+        beside_claim.words_of([record]),
         endings.words_of([record]) if glance.state == "done" else "",
         drops.words_of(record),
         wording.source_words(record),

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.figures import drops, endings, panels
-from ncrun.records.read import Record, find_records
+from ncrun.records.places import runs_below
+from ncrun.records.read import Record, find_records, load_record
 
+RESULTS = Path(__file__).parents[2] / "results"
 COUNTS = (3, 3, 4, 4, 5, 5, 6, 6, 7, 7)
 SMALL = ("model.depth=1", "model.width=12", "epochs=6", f"counts={list(COUNTS)}".replace(" ", ""), "threads=1")
 RELU_HEAD = ("model.depth=2", "model.width=6", "epochs=5", "classes=[0,1]", "head.depth=3", "head.relu=true")
@@ -65,6 +67,16 @@ def panel(figure: Figure, title: str) -> Axes:
 def panels_in(figure: Figure) -> list[Axes]:
     """Without colour bars."""
     return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
+def stored(archive: str, experiment: str) -> list[Record]:
+    """Runs of results/ARCHIVE.zip with this in the path of their folder."""
+    return [load_record(place) for place in runs_below(RESULTS / f"{archive}.zip") if experiment in str(place.path)]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    """The words of the legends above all panels."""
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def curves_of(ax: Axes) -> list[Line2D]:

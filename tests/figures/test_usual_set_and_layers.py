@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from figure_runs import DUFM, Runs, caption_of, curves_of, panel
+from figure_runs import DUFM, Runs, caption_of, curves_of, panel, with_metrics
 from matplotlib import pyplot as plt
 
 from ncrun.errors import UserError
-from ncrun.figures import classes, convergence, layers, matrices, usual_set
+from ncrun.figures import classes, convergence, layers, matrices, ranks, usual_set
 from ncrun.records.read import Record
 
 pytestmark = pytest.mark.usefixtures("closed")
@@ -38,9 +38,24 @@ def test_the_usual_set_is_the_recorded_one(seeds: list[Record]) -> None:
         assert list(drawn) == list(np.median([run.metrics[key][1:] for run in seeds], axis=0))
     error = panel(figure, "classification error").get_lines()[0].get_ydata()
     assert error == pytest.approx(np.median([1 - run.metrics["train_accuracy"][1:] for run in seeds], axis=0))
+    nc4 = curves_of(panel(figure, "NC4: disagreement"))[0].get_ydata()
+    assert list(nc4) == list(np.median([run.metrics["nc4"][1:] for run in seeds], axis=0))
+    assert panel(figure, "NC4: disagreement").get_yscale() == "linear"
     dashed = [line.get_ydata()[0] for line in curves_of(panel(figure, "std / mean of norms")) if line.is_dashed()]
     assert usual_set.predicted_equinorm(seeds[0].theory)[0] in dashed
     caption_of(figure)
+
+
+def test_what_is_rounding_is_not_drawn(runs: Runs) -> None:
+    """Two class means about their mean are opposite and equal whatever a network does."""
+    records = runs("relu-0", "relu-1")
+    for key in ("equinorm_h", "angle_h"):
+        assert max(run.metrics[key].max() for run in records) < usual_set.SMALLEST
+    figure = usual_set.usual_set(records)
+    for title in ("std / mean of norms", "mean |cos + 1/(K − 1)|"):
+        assert [line.get_linestyle() for line in curves_of(panel(figure, title)) if len(line.get_xdata()) > 2] == ["-"]
+    nothing = [with_metrics(run, equinorm_w=[1e-9] * len(run.metrics)) for run in records]
+    assert "std / mean of norms" not in [ax.get_title() for ax in usual_set.usual_set(nothing).axes]
 
 
 def test_a_prediction_after_a_relu_with_a_bias_is_drawn_as_it_is_measured(runs: Runs) -> None:
@@ -65,30 +80,16 @@ def test_old_records_have_fewer_panels(seeds: list[Record]) -> None:
         metrics = run.metrics.drop(columns=run.metrics.filter(regex=NEW_KEYS).columns)
         old.append(replace(run, metrics=metrics, measured=measured))
     figure = usual_set.usual_set(old)
-    assert [ax.get_title() for ax in figure.axes] == ["classification error", "classifier to means (duality)"]
+    assert [ax.get_title() for ax in figure.axes] == [
+        "classification error",
+        "classifier to means (duality)",
+        "NC4: disagreement",
+    ]
     caption_of(figure)
     with pytest.raises(UserError, match="older version"):
-        usual_set.ranks(old)
+        ranks.ranks(old)
     for drawing in (convergence.convergence, matrices.matrices, classes.sizes, classes.angles):
         caption_of(drawing(old))
-
-
-def test_ranks_and_singular_values_by_layer(runs: Runs) -> None:
-    records = runs("M3-0", "M3-1")
-    figure = usual_set.ranks(records)
-    drawn = panel(figure, "rank of the class means").get_lines()
-    for layer, line in enumerate(drawn, start=1):
-        mean = np.mean([run.metrics[f"head.{layer}.rank"][1:] for run in records], axis=0)
-        assert np.array_equal(line.get_ydata(), mean)
-    values = panel(figure, "singular values / largest").get_lines()
-    assert records[0].measured is not None
-    recorded = np.array(records[0].measured["singular_values"]["head.1"])
-    assert np.array_equal(values[0].get_ydata(), np.clip(recorded / recorded[0], usual_set.FLOOR, None))
-    predicted = np.linalg.svd(np.linalg.cholesky(np.array(records[0].theory["feature_gram"])))[1]
-    assert values[-1].get_ydata() == pytest.approx(predicted / predicted[0])
-    caption_of(figure)
-    shorn = [replace(run, measured=None) for run in records]
-    assert [ax.get_title() for ax in usual_set.ranks(shorn).axes] == ["rank of the class means"]
 
 
 def test_layers_are_the_taps_and_then_the_head(runs: Runs) -> None:
@@ -110,25 +111,6 @@ def test_layers_are_the_taps_and_then_the_head(runs: Runs) -> None:
     assert list(first.get_ydata()) == values[0]
     for words in ("ReLU head of depth 3", "classes 0 and 1 of digits", "seeds 0 and 1"):
         assert words in caption_of(figure)
-
-
-def test_width_ablation_shows_every_restart(runs: Runs) -> None:
-    records = []
-    for width in (4, 8):
-        options = ("counts=[4,4]", "epochs=30", "restarts=3", "optimizer=sgd", "optimizer.lr=0.5", "head.depth=2")
-        records += runs.train("model=dufm", f"model.width={width}", *options)
-    words = iter(["global optimum", "not converged", "dead", "global optimum", "global optimum", "local optimum"])
-    records = [replace(run, manifest=run.manifest | {"verdict": {"word": next(words)}}) for run in records]
-    figure = layers.width_ablation(records)
-    gaps = panel(figure, "loss / optimum − 1").get_lines()
-    assert [list(line.get_xdata()) for line in gaps[:2]] == [[4] * 3, [8] * 3]
-    drawn = [value for line in gaps[:2] for value in line.get_ydata()]
-    assert drawn == pytest.approx([run.metrics["loss"].iloc[-1] / run.theory["objective"] - 1 for run in records])
-    (share,) = panel(figure, "share of restarts at the optimum").get_lines()
-    assert list(share.get_ydata()) == [1 / 3, 2 / 3]
-    dnc = panel(figure, "DNC1: within / between").get_lines()
-    assert list(dnc[1].get_ydata()) == [run.metrics["head.2.nc1_trace"].iloc[-1] for run in records[3:]]
-    assert "dimension 4 or 8" in caption_of(figure)
 
 
 def test_seeds_are_a_band(runs: Runs) -> None:

@@ -65,7 +65,7 @@ def against_claim(ax: Axes, curves: Sequence[Curve], **style: Any) -> None:
     logarithmic both ways; dashed the claim, dash-dotted the lowest value known, dotted a proven lower bound."""
     known = [curve for curve in curves if _has_value(curve.records[0]) and curve.records[0].theory["objective"]]
     for curve in known:
-        panels.band(ax, curve.records, partial(excess, curve.records[0]), "symlog", color=curve.colour, **style)
+        panels.band(ax, curve.records, partial(excess, curve.records[0]), "symlog", **curve.look, **style)
         for value, look in _levels(curve.records[0]):
             ax.axhline(value, color=curve.colour, **look)
     ax.axhline(0, **panels.PREDICTION)
