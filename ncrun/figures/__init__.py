@@ -133,6 +133,11 @@ DRAWINGS = Registry(
             "settings beside each other: interquartile means over seeds with intervals, at the end and over training",
         ),
         _built_in(
+            "refutation",
+            "refutation.refutation",
+            "a refuted claim: its Gram matrices, the lowest known and the trained ones, and the loss beside all three",
+        ),
+        _built_in(
             "regression",
             "regression.regression",
             "NRC1, NRC2, NRC3 and W W^T on targets of numbers, measured beside predicted",

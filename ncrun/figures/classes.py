@@ -170,7 +170,7 @@ def _predicted_colour(curves: Sequence[Curve], curve: Curve) -> str:
     return curve.colour if len(curves) > 1 else "0.15"
 
 
-def cosines(gram: Sequence[Sequence[float]]) -> Array:
+def cosines(gram: Sequence[Sequence[float]] | Array) -> Array:
     """(K, K) cosines of a Gram matrix, nan where a vector is nothing."""
     matrix = np.array(gram, dtype=float)
     lengths = _lengths(matrix)

@@ -95,11 +95,18 @@ def _balanced(problem: Problem) -> Prediction:
         return replace(geometry, claim="proven", source=SOURCE_ZERO)
     if _simplex_is_proven(problem, penalty, gain):
         return replace(geometry, claim="proven", source=SOURCE_SMOOTHED)
-    posed = Posed(K, count, penalty, M, problem.bias, problem.label_smoothing, problem.bias_decay)
+    posed = posed_of(problem)
     looked = "scripts/search_cross_entropy.py found nothing lower" if was_searched(posed) else NOT_SEARCHED
     note = f"claimed for every depth; false for other K, M or decay, and here {looked}"
     claimed = replace(geometry, source=_source(problem))
     return against_known(claimed, *_alternatives(posed), "simplex", note)
+
+
+def posed_of(problem: Problem) -> Posed:
+    """What the values of groups and mixtures depend on. problem: of equal class counts."""
+    K, M = problem.num_classes, problem.depth
+    penalty = (M + 1) / 2 * mean_decay(problem)
+    return Posed(K, problem.counts[0], penalty, M, problem.bias, problem.label_smoothing, problem.bias_decay)
 
 
 def _source(problem: Problem) -> str:

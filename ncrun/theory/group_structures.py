@@ -43,6 +43,13 @@ class Block:
         """Per class, (any shape) -> same shape."""
         return np.asarray(np.log1p(np.exp(-beta[..., None] * self.rates) @ self.weights) + self.smoothed * beta)
 
+    def shape(self) -> Array:
+        """(size, size): its logits at the gain 1."""
+        places = np.arange(self.size)
+        if self.kind == "circle":
+            return np.asarray(np.cos(2 * np.pi * (places[:, None] - places) / self.size))
+        return np.eye(self.size) - (1 / self.size if self.size > 1 else 0)
+
     def pull(self, beta: Array) -> Array:
         """Minus the derivative of the data term."""
         terms = np.exp(-beta[..., None] * self.rates)

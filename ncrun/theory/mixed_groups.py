@@ -58,6 +58,22 @@ class Posed:
     bias_decay: float = 0.0
 
 
+def explicit(mixture: Mixture, point: Array) -> tuple[Array, Array]:
+    """The logits (K, K) and the biases (K,) that a point of `Values` stands for, classes of a group side by side."""
+    kinds = len(mixture.kinds)
+    u, v = point[2 * kinds :].reshape(2, kinds, mixture.rank)
+    of_class = np.repeat(np.arange(kinds), [kind.classes for kind in mixture.kinds])
+    logits, at = (u @ v.T)[np.ix_(of_class, of_class)], 0
+    for kind, log_gain in zip(mixture.kinds, point[:kinds], strict=True):
+        for _ in range(kind.groups):
+            size = kind.block.size if kind.block else 1
+            if kind.block:
+                gain = np.exp(np.minimum(log_gain, np.log(LARGEST_GAIN)))
+                logits[at : at + size, at : at + size] += gain * kind.block.shape()
+            at += size
+    return logits, point[kinds : 2 * kinds][of_class]
+
+
 class Values:
     """The values of B mixtures with equally many kinds T and one rank r, and their gradients.
 

@@ -61,20 +61,37 @@ def was_searched(posed: Posed) -> bool:
     return K in SEARCHED_CLASSES and posed.depth in SEARCHED_DEPTHS and ratio >= SEARCHED_RATIOS[0]
 
 
-def best_mixture(posed: Posed) -> Reference:
-    """The lowest value of all mixtures that are tried, for three classes or more."""
-    best = Reference("", math.inf, "", "upper-bound")
+@dataclass(frozen=True)
+class Lowest:
+    """The lowest value of all mixtures that are tried. point: where, as `Values` takes it."""
+
+    candidate: Candidate
+    point: Array
+    value: float
+
+
+def lowest_mixture(posed: Posed) -> Lowest:
+    """For three classes or more."""
+    best: Lowest | None = None
     for _, group in groupby(sorted([*families(posed), *_stored(posed)], key=_shape), key=_shape):
         pairs = [(candidate, start) for candidate in group for start in candidate.starts]
         values = Values([candidate.mixture for candidate, _ in pairs], posed)
         starts = np.array([start for _, start in pairs])
         kept = np.argsort(values(starts, np.arange(len(pairs)))[0], kind="stable")[:DESCENTS]
         values = Values([pairs[i][0].mixture for i in kept], posed)
-        found = values(minimise(values, starts[kept]), np.arange(len(kept)))[0]
-        if best.objective is None or found.min() < best.objective:
-            candidate = pairs[kept[found.argmin()]][0]
-            best = Reference(candidate.name, float(found.min()), candidate.source, "upper-bound")
+        points = minimise(values, starts[kept])
+        found = values(points, np.arange(len(kept)))[0]
+        if best is None or found.min() < best.value:
+            lowest = int(found.argmin())
+            best = Lowest(pairs[kept[lowest]][0], points[lowest], float(found[lowest]))
+    assert best is not None
     return best
+
+
+def best_mixture(posed: Posed) -> Reference:
+    """Its name, value and source."""
+    lowest = lowest_mixture(posed)
+    return Reference(lowest.candidate.name, lowest.value, lowest.candidate.source, "upper-bound")
 
 
 def _shape(candidate: Candidate) -> tuple[int, int]:

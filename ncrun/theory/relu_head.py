@@ -8,14 +8,15 @@ strongly regular graphs, and a search finds more (ncrun.theory.witnesses). docs/
 decay.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from math import comb, isqrt, sqrt
 
 import numpy as np
 
 from ncrun.problem import Problem
 from ncrun.theory import squared_loss
-from ncrun.theory.prediction import Prediction, Reference, against_known
+from ncrun.theory.prediction import Array, Prediction, Reference, against_known
 from ncrun.theory.products import geometric_mean, mean_decay
 from ncrun.theory.squared_loss import global_border, kept_fraction
 from ncrun.theory.theorem import DEEP, EITHER_SIGN, NO_BIAS, ONE_LAYER, REGULAR, WIDE, Condition, Theorem, kind
@@ -99,6 +100,7 @@ class Family:
     mean_cost: P^(1/(L+1)), the geometric mean of all L+1 squared factor norms at a = 1 with one sample for each class;
     at a the product P grows to P a^2.
     trace: tr O. norm_sq: ||O||_F^2. widths: neurons that it needs, of the features and of each hidden layer.
+    factors: H, W_1, .., W_L at some scale, whose outputs are a multiple of O.
     """
 
     size: int
@@ -108,14 +110,24 @@ class Family:
     trace: float
     norm_sq: float
     widths: tuple[int, ...]
+    factors: tuple[Array, ...] = field(compare=False, repr=False)
+
+    def kept(self, num_classes: int, decay: float, count: float, depth: int) -> float:
+        """The best a, as a share of the one with the least error. decay: Lambda^(1/(L+1)). count: the samples of a
+        class."""
+        price = self._price(decay, count, depth)
+        return float(kept_fraction(np.array(price * num_classes * self.norm_sq / self.trace**2), depth))
 
     def value(self, num_classes: int, decay: float, count: float, depth: int) -> float:
-        """Its share of the objective at the best a. decay: Lambda^(1/(L+1)). count: the samples of a class."""
-        gain = self.trace**2 / self.norm_sq
-        price = decay * self.mean_cost * (count * (self.trace / self.norm_sq) ** 2) ** (1 / (depth + 1))
-        kept = float(kept_fraction(np.array(price * num_classes / gain), depth))
-        fit = self.size + gain * ((1 - kept) ** 2 - 1)
-        return float(fit / (2 * num_classes) + (depth + 1) / 2 * price * kept ** (2 / (depth + 1)))
+        """Its share of the objective at the best a."""
+        kept = self.kept(num_classes, decay, count, depth)
+        fit = self.size + self.trace**2 / self.norm_sq * ((1 - kept) ** 2 - 1)
+        paid = self._price(decay, count, depth) * kept ** (2 / (depth + 1))
+        return float(fit / (2 * num_classes) + (depth + 1) / 2 * paid)
+
+    def _price(self, decay: float, count: float, depth: int) -> float:
+        """Lambda^(1/(L+1)) P^(1/(L+1)) with the least error."""
+        return float(decay * self.mean_cost * (count * (self.trace / self.norm_sq) ** 2) ** (1 / (depth + 1)))
 
 
 def graph_family(size: int, depth: int) -> Family | None:
@@ -124,14 +136,27 @@ def graph_family(size: int, depth: int) -> Family | None:
     if comb(r, 2) != size or r < 4 or depth < 3:
         return None
     singular_values = sqrt(2 * (r - 1)) + (r - 1) * sqrt(r - 2)
+    incidence = np.zeros((r, size))
+    incidence[np.transpose(list(combinations(range(r), 2))), np.arange(size)] = 1
+    left, values, right = np.linalg.svd(incidence, full_matrices=False)
+    # An edge's neuron is 1 on its own edge and at most 0 on the others.
+    first = (np.sqrt(values)[:, None] * right, left * np.sqrt(values), *(np.eye(r),) * (depth - 3))
+    factors = (*first, np.where(incidence.T == 1, 0.5, -0.5), np.eye(size))
     cost = geometric_mean(singular_values, singular_values, *(float(r),) * (depth - 2), size**2 / 4)
     return Family(
-        size, f"strongly regular graph on {size} classes", SOURCE_GRAPH, cost, size, size, (*(r,) * (depth - 1), size)
+        size,
+        f"strongly regular graph on {size} classes",
+        SOURCE_GRAPH,
+        cost,
+        size,
+        size,
+        (*(r,) * (depth - 1), size),
+        factors,
     )
 
 
 def _families(num_classes: int, depth: int) -> list[Family]:
-    chain = Family(1, "chain", SOURCE_CHAINS, 1.0, 1.0, 1.0, (1,) * depth)
+    chain = Family(1, "chain", SOURCE_CHAINS, 1.0, 1.0, 1.0, (1,) * depth, (np.eye(1),) * (depth + 1))
     graphs = [graph_family(size, depth) for size in range(6, num_classes + 1)]
     found = [
         Family(
@@ -142,6 +167,7 @@ def _families(num_classes: int, depth: int) -> list[Family]:
             w.trace,
             w.norm_sq,
             w.widths,
+            w.factors,
         )
         for w in witnesses(depth)
         if w.num_classes <= num_classes
@@ -149,8 +175,17 @@ def _families(num_classes: int, depth: int) -> list[Family]:
     return [chain, *(graph for graph in graphs if graph is not None), *found]
 
 
-def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
-    """The lowest value of any split of the classes into blocks side by side, each of one family."""
+@dataclass(frozen=True)
+class Split:
+    """The classes in blocks side by side. blocks: the family of each, the largest first. value: its objective."""
+
+    blocks: tuple[Family, ...]
+    value: float
+
+
+def lowest_split(problem: Problem) -> tuple[Split, list[tuple[Family, float]]]:
+    """The one of lowest value; and the families that fit into the head, each with its share of the objective. problem:
+    of equal class counts."""
     K, M = problem.num_classes, problem.depth
     # Each family gets its classes' share of every layer: enough for any blocks side by side.
     families = [
@@ -169,14 +204,20 @@ def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
         value, i = min(options)
         best.append((value, (*best[total - families[i].size][1], i)))
     value, chosen = best[K]
-    chosen = tuple(sorted(chosen, reverse=True))
-    names = [families[i].name for i in chosen if i > 0]
-    chains = sum(i == 0 for i in chosen)
+    blocks = tuple(families[i] for i in sorted(chosen, reverse=True))
+    return Split(blocks, value), list(zip(families, values, strict=True))
+
+
+def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
+    """The lowest value of any split of the classes; and it, and every family that takes all classes."""
+    K = problem.num_classes
+    split, families = lowest_split(problem)
+    names = [block.name for block in split.blocks if block.size > 1]
+    chains = len(split.blocks) - len(names)
     names += [f"{chains} chain{'s' if chains > 1 else ''}"] if chains else []
-    source = families[chosen[0]].source
-    lowest = Reference(" + ".join(names), value, source, "upper-bound")
+    lowest = Reference(" + ".join(names), split.value, split.blocks[0].source, "upper-bound")
     references = {lowest.name: lowest} if chains < K else {}
-    for family, whole in sorted(zip(families, values, strict=True), key=lambda pair: pair[1]):
+    for family, whole in sorted(families, key=lambda pair: pair[1]):
         if family.size == K and family.name not in references:
             references[family.name] = Reference(family.name, whole, family.source, "upper-bound")
     return lowest, tuple(references.values())

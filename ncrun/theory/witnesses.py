@@ -10,7 +10,7 @@ whose minimum over a is an upper bound on the optimum for every n and all decays
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -34,6 +34,7 @@ class Witness:
     cost: P, the product of all factors' squared Frobenius norms, the class means H included.
     trace, norm_sq: tr(O) and ||O||^2 of the class outputs O, (K, K).
     widths: the rows of H, W_1, .., W_{L-1}: a head whose layers are at least that wide can represent it.
+    factors: H, W_1, .., W_L as they are stored.
     """
 
     num_classes: int
@@ -43,6 +44,7 @@ class Witness:
     norm_sq: float
     widths: tuple[int, ...]
     name: str
+    factors: tuple[NDArray[np.float64], ...] = field(default=(), compare=False, repr=False)
 
 
 @cache
@@ -72,4 +74,5 @@ def _evaluated(entry: dict[str, Any]) -> Witness:
         norm_sq=float(np.sum(outputs**2)),
         widths=tuple(len(factor) for factor in factors[:-1]),
         name=f"{entry['classes']} classes, {entry['depth']} layers, found at {entry['found_at']:g} of Lam_glob",
+        factors=tuple(factors),
     )

@@ -11,7 +11,7 @@ from scipy.optimize import check_grad, minimize
 
 from ncrun.theory import Problem, mixture_families, predict
 from ncrun.theory.group_structures import circle_block, simplex_block
-from ncrun.theory.mixed_groups import Kind, Mixture, Posed, Values
+from ncrun.theory.mixed_groups import Kind, Mixture, Posed, Values, explicit
 from ncrun.theory.mixture_families import Candidate, best_mixture, families, stored
 from ncrun.theory.quasi_newton import minimise
 
@@ -23,24 +23,6 @@ MIXTURES = (
     Mixture((Kind(simplex_block(2, K), 2), Kind(None, 1), Kind(simplex_block(2, K), 1)), 2),
     Mixture((Kind(None, 1),) * K, 3),
 )
-
-
-def logits_of(mixture: Mixture, point: Array) -> tuple[Array, Array]:
-    """(K, K) and (K,): the logits and biases that a point of `Values` stands for."""
-    kinds, r = len(mixture.kinds), mixture.rank
-    log_gain, t = point[:kinds], point[kinds : 2 * kinds]
-    u, v = point[2 * kinds :].reshape(2, kinds, r)
-    of_class = np.repeat(np.arange(kinds), [kind.classes for kind in mixture.kinds])
-    logits, at = (u @ v.T)[np.ix_(of_class, of_class)], 0
-    for kind, gain in zip(mixture.kinds, np.exp(log_gain), strict=True):
-        size = kind.block.size if kind.block else 1
-        angles = 2 * np.pi * np.arange(size) / size
-        circle = kind.block is not None and kind.block.kind == "circle"
-        block = np.cos(angles[:, None] - angles) if circle else np.eye(size) - 1 / size
-        for _ in range(kind.groups):
-            logits[at : at + size, at : at + size] += gain * block
-            at += size
-    return logits, t[of_class]
 
 
 def objective(logits: Array, bias: Array, posed: Posed) -> float:
@@ -78,7 +60,7 @@ def test_value_and_slope_are_those_of_the_logits(mixture: Mixture, options: dict
     posed = Posed(K, 20.0, 0.01, 3, bias=True, **options)
     values, only = Values([mixture], posed), np.array([0])
     point = rng.standard_normal(2 * len(mixture.kinds) * (1 + mixture.rank))
-    assert values(point[None], only)[0][0] == pytest.approx(objective(*logits_of(mixture, point), posed), rel=1e-10)
+    assert values(point[None], only)[0][0] == pytest.approx(objective(*explicit(mixture, point), posed), rel=1e-10)
     error = check_grad(lambda x: values(x[None], only)[0][0], lambda x: values(x[None], only)[1][0], point)
     assert error < 1e-5  # of differences over 1.5e-8; the slopes are about 1
 
@@ -128,7 +110,7 @@ def test_a_family_is_a_minimum_of_the_problem_itself(classes: int, depth: int, b
     posed = Posed(classes, 1.0, penalty, depth, bias)
     candidate, point = winner(posed)
     assert candidate.name == name
-    logits, biases = logits_of(candidate.mixture, point)
+    logits, biases = explicit(candidate.mixture, point)
     value = objective(logits, biases, posed)
     flat = np.concatenate([logits.ravel(), biases if bias else np.zeros(0)])
     flat += 0.02 * np.random.default_rng(0).standard_normal(len(flat))

@@ -79,6 +79,9 @@ def test_strongly_regular_graph_as_an_explicit_network() -> None:
         family.mean_cost ** (depth + 1), rel=1e-12
     )
     assert [len(factor) for factor in factors[:-1]] == list(family.widths)
+    assert len(family.factors) == len(factors)
+    for ours, theirs in zip(family.factors, factors, strict=True):
+        np.testing.assert_allclose(ours.T @ ours, theirs.T @ theirs, atol=1e-12)  # up to a rotation of neurons
 
 
 def test_narrow_heads_know_no_wide_configuration() -> None:
