@@ -10,34 +10,33 @@ from shutil import copyfile
 
 from results_numbers import Runs, table
 
-from ncrun.figures import DRAWINGS, claim, claim_points, panels, saving
+from ncrun.figures import DRAWINGS, diagonal, diagonal_points, panels, saving
 from ncrun.figures.page import Page
 
 NAME = "claim"
 
 
 def section(runs: Runs) -> str:
-    standings = [claim_points.standing(record) for record in runs.records if not record.on_targets]
-    points = claim_points.collected(standings)
-    named = claim_points.outliers(points, standings)
+    standings = [diagonal_points.standing(record) for record in runs.records if not record.on_targets]
+    points = diagonal_points.collected(standings)
+    named = diagonal_points.outliers(points, standings)
     rows = []
     for kind, each in points.items():
-        for state in claim_points.STATES:
-            number, shares = claim.near(each, standings, (state,))
+        for state in diagonal_points.STATES:
+            number, shares = diagonal.near(each, standings, (state,))
             if number:
-                words = [f"{100 * share:.3g} %" for share in shares]
-                rows.append([kind, claim.STATE_WORDS[state], f"{number:,}", *words])
+                rows.append([kind, diagonal.STATE_WORDS[state], f"{number:,}", *map(diagonal.percent, shares)])
     worst = [
-        [each.kind, f"`{each.run.name}`", each.classes, claim.loss_in_words(each.run), f"{distance:.2g}"]
+        [each.kind, f"`{each.run.name}`", each.classes, diagonal.loss_in_words(each.run), f"{distance:.2g}"]
         for each in named
         for distance in [points[each.kind].distance[each.place]]
     ]
-    without = claim.without_place(standings, points)
+    without = diagonal.without_place(standings, points)
     targets = len(runs.records) - len(standings)
     return f"""## The claim in one picture
 
 What theory predicts for a run against what was measured in it, for every class (norms, margins) and every pair of classes (cosines) of
-{claim.runs_in_words(standings)}
+{diagonal.runs_in_words(standings)}
 Norms are relative to the root mean square of the predicted ones of the run, margins to the largest predicted one. Not on the
 diagonal: {"; ".join(f"{number} {reason}" for reason, number in without.items())}; {targets} on targets, which have no classes.
 
@@ -46,7 +45,7 @@ diagonal: {"; ".join(f"{number} {reason}" for reason, number in without.items())
 A run whose loss is above the claimed one has not converged, or is in another minimum: it speaks neither for the claim nor against it,
 and its marks are hollow. Only what is at or below the claimed loss can.
 
-{table(["", "runs", "points", *(f"within {tolerance:g}" for tolerance in claim.CLOSE)], rows)}
+{table(["", "runs", "points", *(f"within {tolerance:g}" for tolerance in diagonal.CLOSE)], rows)}
 
 The farthest of each panel and state:
 

@@ -18,11 +18,13 @@ from results_numbers import (
     value_of,
 )
 
+from ncrun.figures.classes import cosines
 from ncrun.records.read import Record
 from ncrun.records.summary import distance
 from ncrun.theory.predict import predict
 
 NETWORK = ("nc1", "nc2_w", "nc2_h", "nc3")
+OPPOSITE = -0.9
 STEPS = (0, 50, 100, 198, 404, 805, 1005, 1500)
 PAPER_STEPS = (0, 100, 1000, 3000, 6000, 9000, 12000)
 
@@ -190,7 +192,14 @@ means' spread in every direction that they have, and the others hold next to not
 
 ![cross-entropy-balanced](dang2023/cross-entropy-balanced-cpu.png)
 ![ranks by layer](dang2023/cross-entropy-balanced-cpu-ranks.png)
+![the refutation](dang2023/cross-entropy-balanced-cpu-refutation.png)
+
+Classes in the order of a clustering show what was trained at scale cpu: of the {prediction.problem.num_classes} classes
+{opposite(runs.of(name, "cpu", head__depth=3))} have another one whose classifier row points the other way (a cosine below {OPPOSITE:g}). The lowest
+configuration known, in the order nearest to that, is another one still.
+
 ![cross-entropy-balanced on CIFAR-10](dang2023/cross-entropy-balanced-real.png)
+![the refutation on CIFAR-10](dang2023/cross-entropy-balanced-real-refutation.png)
 ![ranks by layer on CIFAR-10](dang2023/cross-entropy-balanced-real-ranks.png)
 """
 
@@ -213,6 +222,15 @@ def ranks(records: Sequence[Record]) -> str:
         assert record.measured is not None
         values = record.measured["singular_values"]["head.1"]
         found.append(sum(value > 0.1 * values[0] for value in values))
+    return " to ".join(map(str, sorted({min(found), max(found)})))
+
+
+def opposite(records: Sequence[Record]) -> str:
+    """How many classes have another one whose classifier row points the other way."""
+    found = []
+    for record in records:
+        assert record.measured is not None
+        found.append(int((cosines(record.measured["weight_gram"]).min(axis=0) < OPPOSITE).sum()))
     return " to ".join(map(str, sorted({min(found), max(found)})))
 
 

@@ -104,7 +104,7 @@ DRAWINGS = Registry(
         ),
         _built_in(
             "claim",
-            "claim.claim",
+            "diagonal.claim",
             "predicted against measured norms, margins and cosines of every class on one diagonal, outliers named",
         ),
         _built_in(

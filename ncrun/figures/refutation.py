@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, class_order, convergence, panels, wording
+from ncrun.figures import arrangement, claims, class_order, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.matrices import COLOURS, NUMBERED_CLASSES, class_ticks
 from ncrun.records.read import Record
@@ -20,8 +20,6 @@ from ncrun.theory import Prediction, predict
 from ncrun.theory.lowest_known import lower_bound, lowest_known
 from ncrun.theory.prediction import Array, Reference
 
-# Claims that a lower value may be known of.
-DOUBTED = ("open", "refuted")
 GRAMS = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$"}
 COLUMNS = ("claimed", "lowest known", "trained")
 # Settings that fit on a page, two rows of panels each.
@@ -30,11 +28,12 @@ MOST_SETTINGS = 3
 NEGATIVE = -0.04
 # The loss is drawn up to so many times the claimed one.
 HIGHEST = 5
+MARKED: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white"}
 STYLES: dict[str, dict[str, Any]] = {
-    "claimed": {"color": "0.25", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
-    "lowest known": {"color": "C1", "linestyle": "-.", "marker": "^", "markerfacecolor": "white"},
-    "trained": {"color": "C0", "linestyle": "-", "marker": "o"},
-    "proven lower bound": {"color": "0.25", "linestyle": ":", "marker": ""},
+    "claimed": {**panels.PREDICTION, "marker": "s", **MARKED},
+    "lowest known": {**claims.LOWEST, "color": "C1", "marker": "^", **MARKED},
+    "trained": {"color": "C0", "linewidth": 1.2, "marker": "o", "markersize": 3},
+    "proven lower bound": {**claims.BOUND, "color": "0.25"},
 }
 
 
@@ -64,7 +63,7 @@ def refutation(records: Sequence[Record]) -> Figure:
     for each, (above, below) in zip(shown, axes.reshape(len(shown), 2, -1), strict=True):
         for line, (name, symbol) in zip((above, below), GRAMS.items(), strict=True):
             images = [_matrix(ax, each.matrices[column][name]) for ax, column in zip(line, COLUMNS, strict=False)]
-            line[0].set_ylabel(symbol)
+            panels.label_row(line[: len(COLUMNS)], symbol)
         above[0].set_ylabel(arrangement.broken("\n".join(filter(None, (each.label, above[0].get_ylabel())))))
         _loss(above[-1], each)
         _singular_values(below[-1], each)
@@ -94,7 +93,7 @@ def refuted(records: Sequence[Record]) -> list[Shown]:
 
 def _shown(label: str, curve: Curve) -> Shown | None:
     record = curve.records[0]
-    if record.theory["claim"] not in DOUBTED or record.measured is None:
+    if not claims.is_unproven(record) or record.measured is None:
         return None
     # Of the record's problem as theory knows it today: since the run, lower configurations may have been found.
     problem = record.problem
@@ -137,10 +136,10 @@ def _matrix(ax: Axes, matrix: Array) -> AxesImage:
 
 def _loss(ax: Axes, shown: Shown) -> None:
     records = shown.curve.records
-    panels.band(ax, records, "loss", color=STYLES["trained"]["color"], linestyle="-")
+    panels.band(ax, records, "loss", color=STYLES["trained"]["color"])
     values = _values(shown)
     for name, value in values.items():
-        ax.axhline(value, linewidth=1.1, **{**STYLES[name], "marker": ""})
+        ax.axhline(value, **{**STYLES[name], "marker": ""})
     highest = HIGHEST * max(values.values())
     frame = records[0].metrics
     first = frame["epoch"][(frame["epoch"] > 0) & (frame["loss"] <= highest)].min()
@@ -165,14 +164,14 @@ def _values(shown: Shown) -> dict[str, float]:
 def _singular_values(ax: Axes, shown: Shown) -> None:
     for column in COLUMNS:
         values = np.linalg.svd(shown.matrices[column]["logits"], compute_uv=False)
-        ax.plot(np.arange(1, len(values) + 1), values, markersize=3, linewidth=1.0, **STYLES[column])
+        ax.plot(np.arange(1, len(values) + 1), values, **STYLES[column])
     ax.set(title="singular values", xlabel="number")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
 def _legend(shown: Sequence[Shown]) -> list[Line2D]:
     names = [name for name in STYLES if name in (*COLUMNS, *_values(shown[0]))]
-    return [Line2D([], [], label=name, markersize=3, linewidth=1.1, **STYLES[name]) for name in names]
+    return [Line2D([], [], label=name, **STYLES[name]) for name in names]
 
 
 def _caption(shown: Sequence[Shown], records: Sequence[Record]) -> str:
@@ -181,7 +180,7 @@ def _caption(shown: Sequence[Shown], records: Sequence[Record]) -> str:
     parts = [
         *told,
         "Matrices: of the first seed at the last epoch, each over its largest entry; a dash marks what is negative."
-        " Singular values: of $W \\bar{H}$.",
+        " Singular values: of the logits of the class means.",
         "The trained classes stand in the order of a hierarchical clustering (optimal leaf ordering), those of the"
         " lowest known configuration, which are interchangeable, in the order nearest to that (quadratic assignment):"
         " permutations only.",
@@ -196,12 +195,5 @@ def _caption(shown: Sequence[Shown], records: Sequence[Record]) -> str:
 def _told(shown: Shown) -> str:
     """The values in words."""
     values = _values(shown)
-    losses = [float(record.metrics["loss"].iloc[-1]) for record in shown.curve.records]
     bound = f", no network below {values['proven lower bound']:.3g}" if shown.bound is not None else ""
-    ends = " to ".join(
-        dict.fromkeys(f"{100 * (loss / values['claimed'] - 1):+.2g}" for loss in (min(losses), max(losses)))
-    )
-    return (
-        f"Claimed {values['claimed']:.4g}, lowest known {values['lowest known']:.4g} ({shown.best.name}){bound};"
-        f" trained {ends} % from the claimed value."
-    )
+    return f"Claimed {values['claimed']:.4g}, lowest known {values['lowest known']:.4g} ({shown.best.name}){bound}."

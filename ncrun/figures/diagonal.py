@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import claim_points, convergence, panels
-from ncrun.figures.claim_points import Outlier, Points, Standing
-from ncrun.figures.endings import NEAR
+from ncrun.figures import convergence, diagonal_points, endings, panels
+from ncrun.figures.diagonal_points import Outlier, Points, Standing
 from ncrun.records.read import Record
 
 # Colour and marker of each grade, so that a picture works in grey.
@@ -22,7 +21,7 @@ ABSCISSAE = {"norms": "predicted / r.m.s.", "margins": "predicted / largest", "c
 # Of a distribution, by the state of the run.
 LINES: dict[str, Any] = {"reached": "-", "above": "--", "below": ":", "unknown": "-."}
 STATE_WORDS = {
-    "reached": f"at the claimed loss (to {100 * NEAR:g} %)",
+    "reached": f"at the claimed loss (to {100 * endings.NEAR:g} %)",
     "above": "above it",
     "below": "below it",
     "unknown": "no loss claimed",
@@ -44,19 +43,19 @@ def claim(records: Sequence[Record]) -> Figure:
 
     Raises UserError if theory predicts no number for any run.
     """
-    runs = [claim_points.standing(record) for record in records]
-    points = claim_points.collected(runs)
+    runs = [diagonal_points.standing(record) for record in records]
+    points = diagonal_points.collected(runs)
     if not any(len(each.run) for each in points.values()):
         raise UserError("theory predicts no norm, margin or cosine of any of these runs")
-    named = claim_points.outliers(points, runs)
+    named = diagonal_points.outliers(points, runs)
     figure, axes = panels.grid(2, len(points), height=1.8)
     for column, (kind, each) in zip(axes.T, points.items(), strict=True):
         diagonal(column[0], each, runs)
         shares(column[1], each, runs)
         column[0].set(title=TITLES[kind], xlabel=ABSCISSAE[kind])
         mark(column[0], each, [outlier for outlier in named if outlier.kind == kind], _numbers(named))
-    axes[0, 0].set_ylabel("measured")
-    axes[1, 0].set_ylabel("share of points within")
+    panels.label_row(axes[0], "measured")
+    panels.label_row(axes[1], "share of points within")
     panels.legend_above(figure, _legend(runs))
     panels.caption(figure, caption(runs, points, named))
     return figure
@@ -117,7 +116,7 @@ def _style(grade: str, state: str) -> dict[str, Any]:
 
 def _limits(points: Points) -> tuple[float, float]:
     every = np.concatenate((points.predicted, points.measured, [0.0, 1.0]))
-    margin = 0.04 * (every.max() - every.min())
+    margin = 0.07 * (every.max() - every.min())
     return float(every.min() - margin), float(every.max() + margin)
 
 
@@ -190,12 +189,17 @@ def near(points: Points, runs: Sequence[Standing], states: Sequence[str]) -> tup
     return len(distances), [float(np.mean(distances <= tolerance)) if len(distances) else np.nan for tolerance in CLOSE]
 
 
+def percent(share: float) -> str:
+    """Rounded down: 100 % are all."""
+    return f"{np.floor(1000 * share) / 10:g} %"
+
+
 def _near_in_words(points: dict[str, Points], runs: Sequence[Standing]) -> str:
     found = []
     for kind, each in points.items():
         number, shares_within = near(each, runs, ("reached",))
         if number:
-            found.append(f"{kind} {' and '.join(f'{100 * share:.3g} %' for share in shares_within)} of {number:,}")
+            found.append(f"{kind} {' and '.join(map(percent, shares_within))} of {number:,}")
     return f"Of runs at the claimed loss, within 0.01 and 0.1: {'; '.join(found)}." if found else ""
 
 
@@ -231,7 +235,7 @@ def _named_in_words(named: Sequence[Outlier]) -> str:
         told.append(f"{number} {name} ({loss_in_words(of_run[0].run)}): {classes}")
     rule = (
         "Numbered, of each panel and state: the point farthest from the diagonal, if by more than"
-        f" {claim_points.OUTLYING:g}."
+        f" {diagonal_points.OUTLYING:g}."
     )
     return f"{rule} {'. '.join(told)}."
 

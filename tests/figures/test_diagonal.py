@@ -10,7 +10,7 @@ from figure_runs import Runs, caption_of, with_metrics
 from matplotlib.figure import Figure
 
 from ncrun.errors import UserError
-from ncrun.figures import DRAWINGS, claim, claim_points
+from ncrun.figures import DRAWINGS, diagonal, diagonal_points
 from ncrun.records.read import Record
 from ncrun.theory import predict
 
@@ -90,7 +90,7 @@ def test_a_wrong_record_is_named(loss: float, state: str, words: str, runs: Runs
     """With its class and loss; a run above the claimed loss is hollow, for it refutes nothing."""
     (record,) = runs("M3-0")
     right, (neighbour,) = arrived(record), runs("M1-0")
-    figure = claim.claim([arrived(neighbour), spoiled(right, 3, loss)])
+    figure = diagonal.claim([arrived(neighbour), spoiled(right, 3, loss)])
     text = caption_of(figure)
     assert f"1 {record.path.name} (proven, {words}): class 3 (norms)." in text
     assert "2 " + neighbour.path.name not in text
@@ -102,7 +102,7 @@ def test_a_wrong_record_is_named(loss: float, state: str, words: str, runs: Runs
     assert (line.get_markerfacecolor() == "white") == (state == "above")
     numbers = [each.get_text() for each in figure.axes[0].texts]
     assert numbers == ["1"]
-    run = claim_points.standing(spoiled(right, 3, loss))
+    run = diagonal_points.standing(spoiled(right, 3, loss))
     assert run.state == state
 
 
@@ -110,25 +110,25 @@ def test_what_theory_does_not_cover_is_counted(runs: Runs) -> None:
     """It is not drawn; alone it is refused in one line."""
     (record,) = runs("M1-0")
     bare = replace(record, theory=record.theory | {"claim": "none"})
-    figure = claim.claim([record, bare])
-    assert drawn(figure, 1) == drawn(claim.claim([record]), 1)
+    figure = diagonal.claim([record, bare])
+    assert drawn(figure, 1) == drawn(diagonal.claim([record]), 1)
     assert "Not on the diagonal: 1 that no theory covers." in caption_of(figure)
     with pytest.raises(UserError, match="no norm, margin or cosine"):
-        claim.claim([bare])
+        diagonal.claim([bare])
 
 
 def test_shapes_have_no_scale(runs: Runs) -> None:
     """Where theory fixes shapes only, a run has norms of the mean square one, and no claimed loss."""
     (record,) = runs("parameters")
-    figure = claim.claim([record])
+    figure = diagonal.claim([record])
     measured = np.array([y for _, y in drawn(figure, 0)])
     assert np.mean(measured**2) == pytest.approx(1, rel=1e-12)
-    assert claim_points.standing(record).state == "unknown"
+    assert diagonal_points.standing(record).state == "unknown"
 
 
 def test_along_a_path_the_claim_is_that_of_the_last_decay(runs: Runs) -> None:
     (record,) = runs("M3-0")
-    run = claim_points.standing(with_metrics(record, factor=[2.0] * len(record.metrics)))
+    run = diagonal_points.standing(with_metrics(record, factor=[2.0] * len(record.metrics)))
     last = predict(record.problem.scaled(2.0))
     assert run.theory["objective"] == last.objective != record.theory["objective"]
     assert run.excess == pytest.approx(record.metrics["loss"].iloc[-1] / last.objective - 1, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Predicted beside measured, class by class, for any set of finished runs: what the drawing of the claim shows."""
+"""Predicted beside measured, class by class, for any set of finished runs: what is drawn on the diagonal."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun.figures import endings
 from ncrun.figures.classes import alignment, cosines, predicted_values, scaled
 from ncrun.figures.endings import NEAR
 from ncrun.records.read import Record
@@ -46,7 +47,7 @@ class Standing:
             return "unknown"
         if self.excess < -ROUNDING:
             return "below"
-        return "reached" if self.excess <= NEAR else "above"
+        return "reached" if self.excess <= endings.NEAR else "above"
 
     @property
     def name(self) -> str:
