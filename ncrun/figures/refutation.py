@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ncrun.errors import UserError
 from ncrun.figures import arrangement, claims, class_order, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
-from ncrun.figures.matrices import COLOURS, NUMBERED_CLASSES, class_ticks
+from ncrun.figures.heat_map import COLOURS, NEGATIVE, NUMBERED_CLASSES
 from ncrun.records.read import Record
 from ncrun.theory import Prediction, predict
 from ncrun.theory.lowest_known import lower_bound, lowest_known
@@ -24,8 +24,6 @@ GRAMS = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$"}
 COLUMNS = ("claimed", "lowest known", "trained")
 # Settings that fit on a page, two rows of panels each.
 MOST_SETTINGS = 3
-# An entry below this share of the largest is marked as negative.
-NEGATIVE = -0.04
 # The loss is drawn up to so many times the claimed one.
 HIGHEST = 5
 MARKED: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white"}
@@ -126,10 +124,10 @@ def _matrix(ax: Axes, matrix: Array) -> AxesImage:
     relative = matrix / (float(np.abs(matrix).max()) or 1.0)
     image = ax.imshow(relative, cmap=COLOURS, vmin=-1, vmax=1)
     if len(matrix) <= NUMBERED_CLASSES:
-        for colour, chosen in (("white", relative < -0.5), ("0.35", (relative >= -0.5) & (relative < NEGATIVE))):
+        for colour, chosen in (("white", relative < -0.5), ("0.35", (relative >= -0.5) & (relative < -NEGATIVE))):
             rows, columns = np.nonzero(chosen)
             ax.plot(columns, rows, "_", color=colour, markersize=40 / len(matrix), markeredgewidth=0.8)
-    class_ticks(ax, len(matrix))
+    ax.grid(False)
     ax.set(xticks=[], yticks=[])
     return image
 
