@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ncrun.figures import endings
 from ncrun.figures.classes import alignment, cosines, predicted_values, scaled
-from ncrun.figures.endings import NEAR
 from ncrun.records.read import Record
 from ncrun.theory import predict
 from ncrun.theory.report import as_json

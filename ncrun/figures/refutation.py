@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, claims, class_order, convergence, panels, wording
+from ncrun.figures import arrangement, beside_claim, class_order, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.heat_map import COLOURS, NEGATIVE, NUMBERED_CLASSES
 from ncrun.records.read import Record
@@ -29,9 +29,9 @@ HIGHEST = 5
 MARKED: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white"}
 STYLES: dict[str, dict[str, Any]] = {
     "claimed": {**panels.PREDICTION, "marker": "s", **MARKED},
-    "lowest known": {**claims.LOWEST, "color": "C1", "marker": "^", **MARKED},
+    "lowest known": {**beside_claim.LOWEST, "color": "C1", "marker": "^", **MARKED},
     "trained": {"color": "C0", "linewidth": 1.2, "marker": "o", "markersize": 3},
-    "proven lower bound": {**claims.BOUND, "color": "0.25"},
+    "proven lower bound": {**beside_claim.BOUND, "color": "0.25"},
 }
 
 
@@ -91,7 +91,7 @@ def refuted(records: Sequence[Record]) -> list[Shown]:
 
 def _shown(label: str, curve: Curve) -> Shown | None:
     record = curve.records[0]
-    if not claims.is_unproven(record) or record.measured is None:
+    if not beside_claim.is_unproven(record) or record.measured is None:
         return None
     # Of the record's problem as theory knows it today: since the run, lower configurations may have been found.
     problem = record.problem
