@@ -41,7 +41,8 @@ def test_every_drawing_of_every_network_experiment_can_be_drawn(all_imbalanced: 
     """Captions end inside the figure, none of the panels is empty, no text lies on another panel."""
     relu = runs("relu-0", "relu-1")
     of_networks = [recipe(name).figures for name in experiments() if "usual" in recipe(name).figures]
-    for key in sorted({key for figures in of_networks for key in figures}):
+    # These runs' claims are proven: what is drawn of a refuted one has its own tests.
+    for key in sorted({key for figures in of_networks for key in figures} - {"refutation"}):
         figure = DRAWINGS[key].draw(relu if key == "deep-collapse" else all_imbalanced)
         caption_of(figure)
         for ax in figure.axes:
