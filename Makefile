@@ -50,6 +50,9 @@ gpu: $(READY) ## an hour on a GPU in order of worth: its tests, its speed, the p
 wheels: $(READY) ## into dist/wheels/ what a machine with PyTorch, but without a network, lacks (docs/gpu.md)
 	$(BIN)/python scripts/collect_wheels.py
 
+docs: $(READY) ## the site, into build/site/ (open index.html); a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+
 wheel-test: $(READY) ## build wheel and source distribution; install and use the wheel under Python 3.11, 3.12 and 3.13 (10 minutes)
 	$(BIN)/python scripts/wheel_test.py
 
@@ -64,4 +67,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt --editable '.[dev]'
 	touch $@
 
-.PHONY: help figures test test-slurm check smoke verify torture bench gpu wheels wheel-test coverage
+.PHONY: help figures test test-slurm check smoke verify torture bench gpu wheels wheel-test coverage docs

@@ -13,6 +13,7 @@ Then scripts/write_results.py writes the page about them.
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -137,10 +138,13 @@ def draw(results: Path, touched: Sequence[tuple[str, str]]) -> int:
 
 
 def shown(results: Path) -> set[Path]:
-    """What the README beside the results and the one above show of them, relative to the results."""
-    found = {Path(name) for name in SHOWN.findall((results / "README.md").read_text())}
-    above = map(Path, SHOWN.findall((results.parent / "README.md").read_text()))
-    return found | {path.relative_to(results.name) for path in above if path.parts[0] == results.name}
+    """What the README beside the results, the one above and the pages of docs/ show of them, relative to the results."""
+    root = results.absolute().parent
+    found = set()
+    for page in (root / results.name / "README.md", root / "README.md", *root.glob("docs/**/*.md")):
+        named = (Path(os.path.normpath(page.parent / name)) for name in SHOWN.findall(page.read_text(encoding="utf-8")))
+        found |= {path.relative_to(root / results.name) for path in named if path.is_relative_to(root / results.name)}
+    return found
 
 
 if __name__ == "__main__":

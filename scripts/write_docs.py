@@ -1,10 +1,10 @@
-"""Write into the documentation what is said elsewhere already: in README.md the table of columns, from the metrics' own
-definitions, in docs/limits.md that of bounds, in docs/cluster.md that of the keys of Slurm, in docs/class_weights.md
-that of its runs, in docs/scale.md that of costs.
+"""Write into the documentation what is said elsewhere already: in docs/limits.md the table of bounds, in
+docs/cluster.md that of the keys of Slurm, in docs/class_weights.md that of its runs, in docs/scale.md that of costs.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
-Replaces what stands between the marks. --check writes nothing; exit status 1 if it would have.
+Replaces what stands between the marks, and the pages of docs/reference/ that are made as a whole (reference_pages.py).
+--check writes nothing; exit status 1 if it would have.
 """
 
 import argparse
@@ -14,30 +14,19 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from reference_pages import PAGES
 from results_remedies import of_archive
 from scale_cost import for_imagenet
 
 from ncrun.config import bounds
 from ncrun.config.launching import SlurmSettings
-from ncrun.metrics import METRICS, at_level
-from ncrun.metrics.metric import LEVELS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
+# Help texts and signatures are printed a little differently by each Python.
+REFERENCE_PYTHON = (3, 11)
+MADE = "<!-- written by scripts/write_docs.py -->"
 Table = Sequence[tuple[str, ...]]
-
-
-def columns() -> Table:
-    """Metrics with the same definition share a line; then, for each level, what is measured there."""
-    by_definition: dict[str, list[str]] = {}
-    for metric in METRICS:
-        by_definition.setdefault(metric.definition, []).append(f"`{metric.key}`")
-    lines = [(", ".join(keys), definition) for definition, keys in by_definition.items()]
-    for level, (pattern, where) in LEVELS.items():
-        if level != "run":
-            keys = ", ".join(f"`{metric.key}`" for metric in at_level(level) if tuple(metric.levels) != (level,))
-            lines.append((f"`{pattern}`", f"{where}: {keys}"))
-    return [("column", "meaning"), ("---", "---"), *lines]
 
 
 def limits() -> Table:
@@ -63,11 +52,6 @@ def remedies() -> Table:
 
 # By file: the marks before and behind its table.
 TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
-    "README.md": (
-        "<!-- columns: written by scripts/write_docs.py from the entries in ncrun/metrics -->",
-        "<!-- end of columns -->",
-        columns,
-    ),
     "docs/limits.md": (
         "<!-- bounds: written by scripts/write_docs.py from ncrun/config/bounds.py -->",
         "<!-- end of bounds -->",
@@ -91,6 +75,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
 }
 
 
+def page(name: str) -> str:
+    """A page of the reference as it should be."""
+    return f"{MADE}\n\n{PAGES[name]()}"
+
+
 def written(name: str, text: str) -> str:
     """The text with the table between its marks. Raises ValueError if they are not there, once and in this order."""
     opening, closing, table = TABLES[name]
@@ -107,16 +96,20 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
     check = parser.parse_args().check
     status = 0
-    for name in TABLES:
+    wanted = {name: written(name, (ROOT / name).read_text(encoding="utf-8")) for name in TABLES}
+    if sys.version_info[:2] == REFERENCE_PYTHON:
+        wanted |= {f"docs/reference/{name}.md": page(name) for name in PAGES}
+    else:
+        print("docs/reference/: is written and compared with Python {}.{} alone".format(*REFERENCE_PYTHON))
+    for name, text in wanted.items():
         path = ROOT / name
-        text = path.read_text(encoding="utf-8")
-        if written(name, text) == text:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         if check:
-            print(f"{name}: its table is out of date; run scripts/write_docs.py", file=sys.stderr)
+            print(f"{name}: is out of date; run scripts/write_docs.py", file=sys.stderr)
             status = 1
         else:
-            path.write_text(written(name, text), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return status
 
 

@@ -85,6 +85,7 @@ def is_up_to_date(text: str) -> bool:
 
 def written() -> str:
     """The whole page. Reads every record: about five seconds."""
+    import results_arrival as arrival
     import results_bias_decay as biases
     import results_claim as claims
     import results_dang2023 as first
@@ -107,6 +108,7 @@ def written() -> str:
         others.relu_heads,
         others.cifar,
         others.mnist,
+        arrival.arrival,
         standard.standard,
         targets.regression,
         free.direct_2023,

@@ -22,7 +22,7 @@ from ncrun.training.cores import available_cores, default_threads, typed_threads
 GOOD, ABSENT, BROKEN = "ok", "absent", "broken"
 MARKS = {GOOD: "ok", ABSENT: "--", BROKEN: "!!"}
 # Extras for those who work on ncrun itself, and those that only name others.
-UNTOLD = ("dev", "all", "loggers")
+UNTOLD = ("dev", "docs", "all", "loggers")
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,14 @@ def test_an_unfinished_seed_is_drawn_by_itself_and_named(tmp_path: Path) -> None
     plt.close(figure)
 
 
+def test_an_unfinished_run_has_its_distance_to_the_balanced_prediction(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", rows(1.0, EPOCHS[:3], **{"balanced.nc2_w": 0.5}), state="interrupted")
+    figure = drawn(tmp_path, y=("nc2_w",), logx=False, logy=False)
+    beside = [y for _, y in lines_of(figure.axes[0]) if y == [0.5] * 3]
+    assert len(beside) == 1
+    plt.close(figure)
+
+
 @pytest.mark.parametrize(
     ("other", "band", "words"), [((0, 1, 10, 50), [0, 1, 10], "over the 3 common ones"), ((0, 2, 4), None, "by itself")]
 )

@@ -1,0 +1,90 @@
+"""The site: Sphinx reads Markdown by MyST. Nothing is fetched, neither when it is built nor when it is read."""
+
+import os
+import re
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+import ncrun
+
+project = "ncrun"
+copyright = "The ncrun authors"
+version = release = ncrun.__version__
+extensions = ["myst_parser"]
+exclude_patterns = ["_static"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 4
+html_theme = "furo"
+html_title = "ncrun"
+html_static_path = ["_static"]
+html_css_files = ["ncrun.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+html_math_renderer = "mathml"
+
+
+ROOT = Path(__file__).resolve().parents[1]
+# Pages that lie elsewhere in the repository: what stands in docs/ only names them.
+ELSEWHERE = {"results": "results/README.md", "changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+PAGES = {ROOT / file: f"{page}.md" for page, file in ELSEWHERE.items()} | {ROOT / "README.md": "index.md"}
+# Pages that show whole files one after the other.
+GATHERED = {"measurements": "results/bench/*.md", "tables": "results/*/table-*.md"}
+LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
+
+
+def _read(app: Sphinx, docname: str, source: list[str]) -> None:
+    """What the repository's own view links to by its place, the site links to by its page."""
+    file = ROOT / ELSEWHERE.get(docname, f"docs/{docname}.md")
+    if docname in ELSEWHERE:
+        source[0] = file.read_text(encoding="utf-8")
+    if docname in GATHERED:
+        files = [(each, _section(each)) for each in _gathered(docname)]
+        source[0] += "".join(f"\n## {title}\n\n{each.read_text(encoding='utf-8')}\n" for each, title in files)
+    here = (ROOT / "docs" / docname).parent
+    source[0] = LINK.sub(lambda match: _link(match, file.parent, here), source[0])
+
+
+def _link(match: re.Match[str], folder: Path, here: Path) -> str:
+    """folder: of the file that links. here: of its page."""
+    opening, named, anchor, closing = match[1], match[2], match[3] or "", match[4]
+    target = (folder / named).resolve()
+    if not target.exists():
+        return match[0]  # what is missing is told by the build
+    page = next((page for page in GATHERED if target in _gathered(page)), None)
+    if page is not None:
+        target, anchor = ROOT / "docs" / f"{page}.md", f"#{_section(target)}"
+    elif target in PAGES:
+        target = ROOT / "docs" / PAGES[target]
+    elif target.is_dir():
+        target = ROOT / "docs" / "results.md"
+    return f"{opening}{os.path.relpath(target, here)}{anchor}{closing}"
+
+
+def _gathered(page: str) -> list[Path]:
+    return sorted(ROOT.glob(GATHERED[page]))
+
+
+def _section(file: Path) -> str:
+    """Such as speed, or dang2023-table-cpu."""
+    return "-".join(file.with_suffix("").parts[len(ROOT.parts) + 1 :]).removeprefix("bench-")
+
+
+def _visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _visit_displayed(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Links as the site has them. Formulas as MathML, which browsers draw by themselves: no script from anywhere."""
+    app.connect("source-read", _read)
+    app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_displayed, None))

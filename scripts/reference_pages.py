@@ -1,0 +1,285 @@
+"""The pages of docs/reference/ that say what the code says: commands, keys, metrics, theorems and experiments. Written
+and compared by scripts/write_docs.py."""
+
+import contextlib
+import inspect
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from itertools import product
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import ncrun
+from ncrun import cli
+from ncrun.config import bounds
+from ncrun.config.experiments import recipe
+from ncrun.config.folders import experiment_files
+from ncrun.config.meanings import defaults, in_yaml, meaning_of, summary_of
+from ncrun.config.schema import choices
+from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS
+from ncrun.metrics import METRICS, at_level
+from ncrun.metrics.metric import LEVELS
+from ncrun.problem import Problem
+from ncrun.targets import Targets
+from ncrun.theory import THEOREMS, Theorem
+
+# Columns that a page has room for.
+WIDTH = "96"
+# Of the problems by which a theorem's claims are shown: nothing is lost, and everything is.
+DECAY, STRONG = 1e-3, 1.0
+COUNTS = ((9.0, 9.0), (20.0, 20.0, 20.0), (40.0, 20.0, 20.0))
+TARGETS = Targets.of(np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0], [0.5, 1.0]]))
+GROUPS = {"dataset": "Data sets", "model": "Models", "optimizer": "Optimisers"}
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    """In Markdown; the first row is its head."""
+    head, *body = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def commands() -> str:
+    """What each says of itself."""
+    parts = ["# Commands\n", "What each command says with `--help`.\n", _block(_help([]))]
+    for command in cli.COMMANDS:
+        parts += [f"## ncrun {command}\n", _block(_help([command, "--help"]))]
+    return "\n".join(parts)
+
+
+def _help(arguments: list[str]) -> str:
+    """As printed on a page's width, to the configuration that Hydra prints behind its help."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, mock.patch.dict(os.environ, COLUMNS=WIDTH):
+        try:
+            status = cli.run(arguments)
+        except SystemExit as end:  # as argparse ends its help
+            status = end.code
+    assert not status, arguments
+    return printed.getvalue().split("\n== Config ==")[0].strip("\n")
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text}\n```\n"
+
+
+def keys() -> str:
+    """Of every run, and of each choice of a group."""
+    takes = dict(bounds.table())
+    head = ("key", "default", "meaning", "takes")
+    of_all = [
+        (f"`{key}`", _value(value), _sentence(meaning_of(key)), takes.get(key, "")) for key, value in defaults().items()
+    ]
+    parts = [
+        "# Keys\n",
+        "`ncrun train KEY=VALUE`; of each also `ncrun train --help KEY`. *Takes* are the numbers that are accepted.\n",
+    ]
+    parts += ["## Of every run\n", table(head, *of_all)]
+    for group, title in GROUPS.items():
+        parts += [f"## {title}\n", f"`{group}=NAME` chooses one, and `{group}.KEY` sets its keys.\n"]
+        for name, choice in choices()[group].items():
+            own = [each for each in fields(choice) if each.name != "name"]
+            parts += [f"### {name}\n", f"{summary_of(choice)}\n"]
+            if own:
+                rows = [
+                    (
+                        f"`{group}.{each.name}`",
+                        _value(getattr(choice, each.name)),
+                        _sentence(meaning_of(f"{group}.{each.name}", choice)),
+                        takes.get(f"{group}.{each.name}", ""),
+                    )
+                    for each in own
+                ]
+                parts.append(table(head, *rows))
+    return "\n".join(parts)
+
+
+def _value(value: Any) -> str:
+    return f"`{in_yaml(value)}`"
+
+
+def _sentence(text: str) -> str:
+    """Without Markdown's own signs: a key's meaning is written for a terminal."""
+    return re.sub(r"([*_<>])", r"\\\1", text)
+
+
+def metrics() -> str:
+    """What each column is, where it is measured, and its words on an axis."""
+    parts = [
+        "# Metrics\n",
+        "The columns of `metrics.jsonl`: one line for each measured epoch, in evaluation mode, without augmentation, over all training samples, in float64. A value that is not determined is null.\n",
+    ]
+    for level, (pattern, where) in LEVELS.items():
+        found = [each for each in METRICS if each.levels[0] == level]
+        if not found:
+            continue
+        parts += [f"## `{pattern}`: {where}\n"]
+        rows = [
+            (
+                f"`{each.key}`",
+                each.words,
+                each.definition,
+                ", ".join(f"`{LEVELS[at][0]}`" for at in each.levels if at != level),
+            )
+            for each in found
+        ]
+        parts.append(table(("column", "on an axis", "definition", "also measured as"), *rows))
+    parts += ["## What is measured at each level\n"]
+    parts.append(
+        table(
+            ("level", "keys"),
+            *(
+                (f"`{pattern}`", ", ".join(f"`{each.key}`" for each in at_level(level)))
+                for level, (pattern, _) in LEVELS.items()
+            ),
+        )
+    )
+    return "\n".join(parts)
+
+
+def theorems() -> str:
+    """What each asks for, and what it says of some problems that it covers."""
+    parts = [
+        "# Theorems\n",
+        "For every problem exactly one of these answers, or none does: then the claim is `none`, with the reasons. The grades are explained in [](../trust.md), the proofs that are ours in [](../proofs.md). Claims and sources are those of small problems that the theorem covers.\n",
+    ]
+    found = {theorem.key: _claims(theorem) for theorem in THEOREMS}
+    shared = [
+        condition
+        for condition in next(iter(THEOREMS)).conditions
+        if all(condition in each.conditions for each in THEOREMS)
+    ]
+    rows = [
+        (
+            f"`{each.key}`",
+            "; ".join(condition.words for condition in each.conditions if condition not in shared),
+            ", ".join(f"`{claim}`" for claim in found[each.key][0]),
+            "; ".join(found[each.key][1]),
+        )
+        for each in THEOREMS
+    ]
+    parts.append(f"All ask for {'; '.join(condition.words for condition in shared)}.\n")
+    parts.append(table(("theorem", "holds for", "claims", "source"), *rows))
+    return "\n".join(parts)
+
+
+def _claims(theorem: Theorem) -> tuple[list[str], list[str]]:
+    """Its grades and its sources, over the problems below that it covers."""
+    said = [theorem.predict(problem) for problem in _problems() if theorem.covers(problem)]
+    return list(dict.fromkeys(each.claim for each in said)), list(
+        dict.fromkeys(each.source for each in said if each.source)
+    )
+
+
+def _problems() -> Iterator[Problem]:
+    """Small ones of every kind: loss, head, decay mode, feature sign, bias, depth, counts; on targets, too."""
+    options: dict[str, Any]
+    for loss, head, mode, sign, bias, depth in product(
+        ("mse", "ce"), ("linear", "relu"), ("features", "parameters"), ("free", "nonnegative"), (False, True), (1, 2)
+    ):
+        feature = DECAY if mode == "features" else None
+        options = {"decay_mode": mode, "feature_sign": sign, "head": head}
+        for counts in COUNTS:
+            for decay, width in ((DECAY, len(counts) + 2), (STRONG, len(counts) + 2), (DECAY, 1)):
+                decays = (decay,) * depth
+                strong = None if feature is None else decay
+                plain = Problem(loss, counts, (width,) * depth, bias, decays, strong, **options)
+                yield plain
+                if mode == "features" and decay == DECAY and width > 1:
+                    yield replace(plain, bias_decay=decay)
+                    yield replace(plain, logit_adjustment=1.0)
+        yield Problem(loss, (), (4,) * depth, bias, (DECAY,) * depth, feature, **options, targets=TARGETS)
+
+
+def experiments() -> str:
+    """What each shows, trains, costs and draws."""
+    parts = [
+        "# Experiments\n",
+        "`ncrun train -m experiment=NAME scale=SCALE` trains one, `ncrun figures NAME --scale SCALE` trains what is missing and draws it. What follows is what its file says.\n",
+    ]
+    for name, file in experiment_files().items():
+        about = recipe(name)
+        comment = [line.removeprefix("#").strip() for line in file.read_text().splitlines() if line.startswith("#")]
+        scales = ", ".join(f"`{each}`" for each in about.scales) or "the same at any"
+        figures = ", ".join(f"`{each}`" for each in about.figures)
+        parts += [
+            f"## {name}\n",
+            _block("\n".join(line for line in comment if not line.startswith("@package"))),
+            f"Scales: {scales}. Figures: {figures}.\n",
+        ]
+    return "\n".join(parts)
+
+
+def drawings() -> str:
+    """By name."""
+    rows = [(f"`{each.key}`", each.words) for each in DRAWINGS]
+    rows += [(f"`{name}`", THEORY_WORDS[name]) for name in FROM_THEORY]
+    return "\n".join(
+        [
+            "# Drawings\n",
+            "`ncrun plot RUN ... kind=NAME` draws one of your own runs, `ncrun figures NAME` one that needs no run. [](../plots.md) says how.\n",
+            table(("name", "what it shows"), *rows),
+        ]
+    )
+
+
+def python() -> str:
+    """Every public name, its signature and its docstring, and those of its public methods."""
+    parts = [
+        "# Python\n",
+        "Every public name of `ncrun`, from its docstring. [](../python.md) shows them at work, [](../your_loop.md) the meters, [](../extend.md) what a file of yours may register.\n",
+    ]
+    for name in sorted(ncrun.NAMES, key=str.lower):
+        thing = getattr(ncrun, name)
+        parts += [f"## ncrun.{name}\n", _signature(name, thing), _prose(thing)]
+        if inspect.isclass(thing):
+            for own, member in vars(thing).items():
+                function = getattr(member, "__func__", member)
+                if not own.startswith("_") and isinstance(member, property):
+                    parts.append(f"**`.{own}`** {_prose(member)}")
+                elif not own.startswith("_") and inspect.isfunction(function):
+                    parts += [f"**`.{own}()`**\n", _signature(own, function), _prose(function)]
+    return "\n".join(part for part in parts if part)
+
+
+def _signature(name: str, thing: Any) -> str:
+    """As it would be typed, on a line of its own for each argument where it is long."""
+    try:
+        signature = inspect.signature(thing)
+    except (TypeError, ValueError):  # a class that is not made by hand
+        return ""
+    arguments = [_argument(str(each)) for key, each in signature.parameters.items() if key != "self"]
+    plain = f"{name}({', '.join(arguments)})"
+    if len(plain) <= int(WIDTH):
+        return f"```python\n{plain}\n```\n"
+    lines = "".join(f"    {each},\n" for each in arguments)
+    return f"```python\n{name}(\n{lines})\n```\n"
+
+
+def _argument(text: str) -> str:
+    """Without the places of modules and of functions in memory; an object as a default is only named."""
+    text = re.sub(r"\b(ncrun|typing|collections|torch)(\.\w+)*\.", "", text)
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
+    return re.sub(r"= (\w+)\(.*\)$", r"= \1(...)", text)
+
+
+def _prose(thing: Any) -> str:
+    """A docstring's paragraphs; what is indented in it is code."""
+    paragraphs = (inspect.getdoc(thing) or "").split("\n\n")
+    blocks = [_block(each) if each.startswith("    ") else _sentence(each) + "\n" for each in paragraphs]
+    return "\n".join(blocks)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "keys": keys,
+    "metrics": metrics,
+    "theorems": theorems,
+    "experiments": experiments,
+    "drawings": drawings,
+    "python": python,
+}

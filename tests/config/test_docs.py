@@ -1,0 +1,60 @@
+"""What the documentation shows can be typed: commands compose, and blocks of Python run as they stand."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ncrun.config.grid import expand
+from ncrun.config.planning import job_of
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+BLOCK = re.compile(r"^```(?:text)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# What names a file or a folder of the reader's, or what is not installed for the tests, or is an engine of its own.
+THE_READERS = ("path=", "extend=", "hydra/launcher=", "data_dir=...", "logger=")
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Page and words of every `ncrun train` and `ncrun theory` that stands in a block."""
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text()):
+            for line in block.replace("\\\n", " ").splitlines():
+                typed = line.removeprefix("$ ").strip()
+                if typed.startswith(("ncrun train ", "ncrun theory ")) and not any(w in typed for w in THE_READERS):
+                    yield page.name, typed
+
+
+def test_commands_compose() -> None:
+    """Each job of each command: a key that is gone, or a value that is refused, is a UserError."""
+    found = list(commands())
+    assert len(found) >= 15
+    for _, line in found:
+        _, _, *words = shlex.split(line, comments=True)
+        typed = [word for word in words if not word.startswith("-")]
+        jobs = [job_of(each) for each in (expand(typed) if "-m" in words else [typed])]
+        assert jobs, line
+
+
+@pytest.mark.parametrize("name", ["python", "regression", "elsewhere"])
+def test_python_blocks_run(name: str, workdir: Path) -> None:
+    """One after the other, in one namespace, as a reader would paste them."""
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{name}.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, found)
+
+
+def test_pages_are_on_the_site() -> None:
+    """Every page stands in the table of contents once, and nothing else does."""
+    listed = [
+        line.strip()
+        for toctree in re.findall(r"```{toctree}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
+        for line in toctree.splitlines()
+        if line.strip() and not line.startswith(":")
+    ]
+    there = [page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in ROOT.glob("docs/**/*.md")]
+    assert sorted(listed) == sorted(set(there) - {"index"})
