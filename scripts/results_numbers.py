@@ -164,6 +164,8 @@ def setting(records: Sequence[Record]) -> str:
             group("model"),
             group("optimizer"),
             f"{common('epochs')} epochs, batch {common('batch_size')}",
+            *([f"BatchNorm fixed from {share} of them on"] if (share := common("freeze_norm")) else []),
+            *([f"then up to {most} iterations of L-BFGS"] if (most := common("finish_iterations")) else []),
             f"decay {common('decay.weight')}" + (f" and {common('decay.feature')}" if common("decay.feature") else ""),
             f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}",
             f"{times(records)} a run",
