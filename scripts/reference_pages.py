@@ -58,7 +58,7 @@ def _help(arguments: list[str]) -> str:
         try:
             status = cli.run(arguments)
         except SystemExit as end:  # as argparse ends its help
-            status = end.code
+            status = int(end.code or 0)
     assert not status, arguments
     return printed.getvalue().split("\n== Config ==")[0].strip("\n")
 

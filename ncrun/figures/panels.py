@@ -46,6 +46,8 @@ ASPECT = 0.85
 NARROWEST = 4.0
 # From the start to the first measured time, in decades.
 START_SPAN = 0.5
+# Ticks of a log axis within a decade, as many as there is room for.
+SUBS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 # Inches of a panel for each tick on an axis of time.
 TICK_ROOM = 0.4
 
@@ -186,7 +188,10 @@ def tidy_log(axis: Axis) -> None:
         axis.set_major_locator(LogLocator(numticks=_ticks_of(axis)))
         axis.set_major_formatter(LogFormatterSciNotation())
     else:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=_ticks_of(axis)))
+        most = _ticks_of(axis)
+        # Matplotlib leaves out whole decades, but none of these between them.
+        subs = next((each for each in SUBS if len(each) * np.log10(high / low) + 1 <= most), SUBS[-1])
+        axis.set_major_locator(LogLocator(subs=subs, numticks=most))
         axis.set_major_formatter(one_kind([low, high]))
     axis.set_minor_formatter(NullFormatter())
 
