@@ -21,6 +21,7 @@ test-slurm: $(READY) ## sweeps on a real Slurm of one node, which is started her
 
 check: $(READY) ## lint, format, types, and who imports whom
 	@! git grep -nE '^(<<<<<<<|>>>>>>>) '
+	@! git ls-files 'tests/*.py' | xargs -n1 basename | sort | uniq -d | grep . # pytest takes one for the other
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

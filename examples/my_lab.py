@@ -117,7 +117,7 @@ def rank_figure(records: Sequence["Record"]) -> "Figure":
     """The effective rank of the class means over epochs, a line for each run."""
     from ncrun.figures import panels
 
-    figure, axes = panels.grid(1, 1, width=4.0, height=2.6)
+    figure, axes = panels.grid(1, 1, height=2.6)
     for record in records:
         label = f"loss {record.config['loss']}, seed {record.config['seed']}"
         axes[0, 0].plot(record.metrics["epoch"], record.metrics["effective_rank"], label=label)

@@ -232,7 +232,7 @@ def _named_in_words(named: Sequence[Outlier]) -> str:
     for name, number in _numbers(named).items():
         of_run = [each for each in named if each.run.name == name]
         classes = "; ".join(f"{each.classes} ({each.kind})" for each in of_run)
-        told.append(f"{number} {name} ({loss_in_words(of_run[0].run)}): {classes}")
+        told.append(f"({number}) {name} ({loss_in_words(of_run[0].run)}): {classes}")
     rule = (
         "Numbered, of each panel and state: the point farthest from the diagonal, if by more than"
         f" {diagonal_points.OUTLYING:g}."

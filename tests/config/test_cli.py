@@ -12,6 +12,7 @@ from conftest import PATIENCE_S, Command, Refused, contents
 
 from ncrun import __version__, cli
 from ncrun.config.folders import experiments
+from ncrun.figures import DRAWINGS
 
 NAMES = [
     *("cifar10", "cifar100", "diabetes", "digits", "emnist_letters", "fashion_mnist", "image_folder", "linnerud"),
@@ -194,7 +195,7 @@ def complete(line: str, ncrun: Command, monkeypatch: pytest.MonkeyPatch) -> list
         ("ncrun plot runs/a hue=head.d", ["hue=head.depth"]),
         ("ncrun plot runs/a style=loss,epo", ["style=loss,epochs"]),
         ("ncrun plot ru", []),
-        ("ncrun plot runs/a kind=c", ["kind=classes", "kind=collapse", "kind=convergence"]),
+        ("ncrun plot runs/a kind=c", [f"kind={each.key}" for each in DRAWINGS if each.key.startswith("c")]),
         ("ncrun plot runs/a y=class.m", ["y=class.margin"]),
         ("ncrun figures dang2023/ph", ["dang2023/phase"]),
         ("ncrun figures --scale ", ["cpu", "real", "paper"]),

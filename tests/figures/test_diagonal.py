@@ -92,7 +92,7 @@ def test_a_wrong_record_is_named(loss: float, state: str, words: str, runs: Runs
     right, (neighbour,) = arrived(record), runs("M1-0")
     figure = diagonal.claim([arrived(neighbour), spoiled(right, 3, loss)])
     text = caption_of(figure)
-    assert f"1 {record.path.name} (proven, {words}): class 3 (norms)." in text
+    assert f"(1) {record.path.name} (proven, {words}): class 3 (norms)." in text
     assert "2 " + neighbour.path.name not in text
     (line,) = [
         each

@@ -50,5 +50,7 @@ def test_curves_have_a_line_for_each_direction(records: list[Record]) -> None:
 
 def test_drawings_for_classes_and_for_targets_are_not_mistaken(runs: Runs, records: list[Record]) -> None:
     for drawing in DRAWINGS:
+        if drawing.key == "curves":  # of one run of either kind
+            continue
         with pytest.raises(UserError, match=r"has no (classes|targets)"):
             drawing.of([*records, *runs("M1-0")] if drawing.on_targets else records)

@@ -20,15 +20,18 @@ def recorded() -> list[Record]:
 
 def test_every_committed_record_is_whole(recorded: list[Record]) -> None:
     assert len(recorded) >= 509  # more come, and none goes
-    assert {record.manifest["state"] for record in recorded} == {"done"}
-    assert sum(record.measured is None for record in recorded) == 1  # the oldest one
+    # One was stopped with its machine's time, and is kept for what it had reached.
+    unfinished = [record.path.parent.name for record in recorded if record.manifest["state"] != "done"]
+    assert unfinished == ["resnet18-cifar10.zip"]
+    without = [record.path.parent.name for record in recorded if record.measured is None]
+    assert without == ["cifar10-imbalance-0.1.zip", *unfinished]  # the oldest one
 
 
 def test_rebuilt_problems_are_predicted_as_they_were(recorded: list[Record]) -> None:
     """Rounding alone (of solvers, for claims that are certified) may tell the predictions apart."""
     asked = {}
     older = [record for record in recorded if record.posed is None]  # younger ones hold their problem
-    assert len(older) == 361
+    assert len(older) == 357
     for record in older:
         asked.setdefault(record.problem, record)
     assert len(asked) > 200
