@@ -155,7 +155,7 @@ def _network_words(record: Record) -> str:
     model = record.config["model"]
     words, width = model_name(record), model.get("width")
     if "depth" in model:
-        words += f" of {model['depth']} layers"
+        words += f" of {model['depth']} layer{'s' * (model['depth'] != 1)}"
     if isinstance(width, float):  # a multiplier
         words += f" of {width:g} times its width" if width != 1 else ""
     elif isinstance(width, int):

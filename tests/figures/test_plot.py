@@ -78,7 +78,7 @@ def test_seeds_are_a_median_and_a_band_and_depths_are_colours(tmp_path: Path) ->
     for part in (
         "6 runs, which differ in head.depth",
         "digits, 30 samples",
-        "MLP of 1 layers of width 8",
+        "MLP of 1 layer of width 8",
         "seeds 0 to 2",
     ):
         assert part in words
