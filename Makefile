@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (7 to 13 minutes on 2 cores)
+figures: $(READY) ## train at CPU scale on embedded data and draw the core figures into figures/ (5 to 13 minutes on 2 cores)
 	$(BIN)/ncrun figures
 
 test: $(READY) ## the whole test suite except what is marked slow or gpu
