@@ -6,13 +6,14 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import results_numbers
 
 import ncrun
 from ncrun import cli
@@ -37,11 +38,10 @@ TARGETS = Targets.of(np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0], [0.5, 1.0]]
 GROUPS = {"dataset": "Data sets", "model": "Models", "optimizer": "Optimisers"}
 
 
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is its head."""
+def table(*rows: Sequence[str]) -> str:
+    """In Markdown, and a line's end; the first row is its head."""
     head, *body = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return results_numbers.table(head, body) + "\n"
 
 
 def commands() -> str:

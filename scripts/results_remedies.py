@@ -62,7 +62,7 @@ def ordered(records: Sequence[Record]) -> list[Record]:
 def of_archive(path: Path) -> list[tuple[str, ...]]:
     """The table of docs/class_weights.md."""
     records = Runs.below(path).of(EXPERIMENT, "real")
-    return [HEAD, ("---",) * len(HEAD), *map(tuple, rows_of(ordered(records)))]
+    return [HEAD, *map(tuple, rows_of(ordered(records)))]
 
 
 def remedies(runs: Runs) -> str:

@@ -121,7 +121,7 @@ def table(o: argparse.Namespace) -> list[Line]:
 
 def for_imagenet() -> list[Line]:
     """The table of docs/scale.md."""
-    return [("term", "formula", "ImageNet"), ("---", "---", "---"), *table(options())]
+    return [("term", "formula", "ImageNet"), *table(options())]
 
 
 def _size(number: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from reference_pages import PAGES
+from reference_pages import PAGES, table
 from results_remedies import of_archive
 from scale_cost import for_imagenet
 
@@ -31,13 +31,13 @@ Table = Sequence[tuple[str, ...]]
 
 def limits() -> Table:
     """Of each key that has some."""
-    return [("key", "takes"), ("---", "---"), *((f"`{key}`", words) for key, words in bounds.table())]
+    return [("key", "takes"), *((f"`{key}`", words) for key, words in bounds.table())]
 
 
 def launcher_keys() -> Table:
     """Of hydra/launcher=slurm."""
     lines = [(f"`{each.name}`", each.metadata["meaning"], _default(each)) for each in fields(SlurmSettings)]
-    return [("key of `hydra.launcher`", "meaning", "default"), ("---", "---", "---"), *lines]
+    return [("key of `hydra.launcher`", "meaning", "default"), *lines]
 
 
 def _default(field: "Field[Any]") -> str:
@@ -82,13 +82,12 @@ def page(name: str) -> str:
 
 def written(name: str, text: str) -> str:
     """The text with the table between its marks. Raises ValueError if they are not there, once and in this order."""
-    opening, closing, table = TABLES[name]
+    opening, closing, rows = TABLES[name]
     before, begin, rest = text.partition(opening)
     _, end, after = rest.partition(closing)
     if not begin or not end or opening in after:
         raise ValueError(f"{name}: has no table between {opening} and {closing}")
-    lines = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in table())
-    return f"{before}{opening}\n\n{lines}\n{closing}{after}"
+    return f"{before}{opening}\n\n{table(*rows())}\n{closing}{after}"
 
 
 def main() -> int:

@@ -80,7 +80,7 @@ def completions(word: str, before: str) -> list[str]:
 def _packages() -> Iterator[Finding]:
     """What ncrun requires, by its own metadata."""
     try:
-        needed = [Requirement(each) for each in requires("ncrun") or ()]
+        needed = _required("")
     except PackageNotFoundError:
         yield Finding(
             "packages",
@@ -89,12 +89,17 @@ def _packages() -> Iterator[Finding]:
             "pip install .",
         )
         return
-    needed = [each for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
     wrong = [words for each in needed if (words := _wrong(each))]
     if wrong:
         yield Finding("packages", BROKEN, "; ".join(wrong), "pip install --upgrade ncrun, or make in a checkout")
     else:
         yield Finding("packages", GOOD, f"all {len(needed)} are there in versions that ncrun takes")
+
+
+def _required(extra: str) -> list[Requirement]:
+    """What ncrun needs with this extra, by its metadata; "": without any. Raises PackageNotFoundError."""
+    needed = map(Requirement, requires("ncrun") or ())
+    return [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
 
 
 def _wrong(needed: Requirement) -> str:
@@ -180,22 +185,13 @@ def _data_sets(folder: Path) -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     """Every extra of ncrun's metadata, and what of it is missing."""
     try:
-        extras, needed = (
-            metadata("ncrun").get_all("Provides-Extra") or [],
-            [Requirement(each) for each in requires("ncrun") or ()],
-        )
+        extras, always = metadata("ncrun").get_all("Provides-Extra") or [], _required("")
     except PackageNotFoundError:
         return
     for extra in extras:
         if extra in UNTOLD:
             continue
-        of_it = [
-            each
-            for each in needed
-            if each.marker is not None
-            and each.marker.evaluate({"extra": extra})
-            and not each.marker.evaluate({"extra": ""})
-        ]
+        of_it = [each for each in _required(extra) if each not in always]
         wrong = [words for each in of_it if (words := _wrong(each))]
         if wrong:
             yield Finding(extra, ABSENT, "; ".join(wrong), f"pip install 'ncrun[{extra}]'")

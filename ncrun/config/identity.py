@@ -6,21 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ncrun.config.schema import Settings, plain
-from ncrun.records.groups import WITHOUT_EFFECT
+from ncrun.records.groups import LATER, WITHOUT_EFFECT
 
 # Keys that came later: left out of the identity at the value that earlier runs had.
-ADDED: dict[str, Any] = {
-    "precision": "full",
-    "augment": [],
-    "extend": [],
-    "label_smoothing": 0.0,
-    "class_weights": None,
-    "logit_adjustment": 0.0,
-    "decay.bias": 0.0,
-    "freeze_norm": None,
-    "finish": None,
-    "finish_iterations": None,
-}
+ADDED: dict[str, Any] = {"precision": "full", "augment": [], "extend": [], **LATER}
 
 
 def identity_of(settings: Settings, contents: dict[str, Any]) -> str:
