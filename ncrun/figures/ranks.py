@@ -138,7 +138,7 @@ def _singular_values(ax: Axes, curve: Curve, colours: dict[str, Any]) -> None:
     predicted = _predicted_singular(curve.records[0])
     if predicted is not None:
         ax.plot(*_shares(predicted), **SINGULAR_MARK)
-    ax.set(yscale="log", xlabel="number of the singular value")
+    ax.set(yscale="log", xlabel="singular value")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
