@@ -7,6 +7,7 @@ from pathlib import Path
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 import ncrun
@@ -34,6 +35,23 @@ ELSEWHERE = {"results": "results/README.md", "changelog": "CHANGELOG.md", "contr
 PAGES = {ROOT / file: f"{page}.md" for page, file in ELSEWHERE.items()} | {ROOT / "README.md": "index.md"}
 # Pages that show whole files one after the other.
 GATHERED = {"measurements": "results/bench/*.md", "tables": "results/*/table-*.md"}
+# What the converter writes, and what browsers draw as TeX would.
+MENDED = (
+    (r"<mo>(&#x02016;|&#x0007C;)</mo>", r'<mo lspace="0em" rspace="0em" stretchy="false">\1</mo>'),  # bars of a norm
+    (r"<mo>&#x0002F;</mo>", r'<mo lspace="0em" rspace="0em">/</mo>'),
+    (
+        r"(<mo[^>]*>&#x0(?:003D|2265|2264|002C);</mo>)<mo>(?=&#x02212;)",
+        r'\1<mo form="prefix">',
+    ),  # a sign, no difference
+    (r"(<mi>(?:log|cos|det)</mi>)(?!<mo )", r'\1<mspace width="0.17em" />'),
+    (r'<mo>(\w+)</mo>(?=<mo stretchy="false">&#x00028;)', r'<mo rspace="0em">\1</mo>'),  # tr and its bracket
+    (r'<mo stretchy="true">&#x000AF;</mo>', '<mo stretchy="false">&#x0203E;</mo>'),  # a bar that is seen
+    (r'<mn mathvariant="bold">1</mn>', "<mn>&#x1D7CF;</mn>"),
+    (r'<mi mathvariant="script">L</mi>', "<mi>&#x02112;</mi>"),
+    (r'<mi mathvariant="script">D</mi>', "<mi>&#x1D49F;</mi>"),
+)
+# Commands and environments that the converter passes on as they are, and alphabets that browsers do not draw.
+UNKNOWN = re.compile(r"\\|<mi>&</mi>|mathvariant=\"(?!normal)")
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 
 
@@ -75,13 +93,23 @@ def _section(file: Path) -> str:
 
 
 def _visit_math(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(convert(node.astext()))
+    self.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def _visit_displayed(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    self.body.append(f'<div class="math">{_mathml(node, "block")}</div>')
     raise nodes.SkipNode
+
+
+def _mathml(node: nodes.Element, display: str) -> str:
+    """A formula that browsers would not draw as it is meant is a warning."""
+    drawn = convert(node.astext(), display=display)
+    for written, mended in MENDED:
+        drawn = re.sub(written, mended, drawn)
+    if UNKNOWN.search(drawn):
+        logging.getLogger(__name__).warning("a formula cannot be drawn: %s", node.astext(), location=node)
+    return drawn
 
 
 def setup(app: Sphinx) -> None:
