@@ -27,7 +27,7 @@ ncrun: train networks to neural collapse, beside the geometry that theory predic
   ncrun runs --diff A B                   what two runs differ in;    ncrun runs --rm --state failed   removes runs
   ncrun rerun RUN [KEY=VALUE ...]         train a recorded configuration again, or with some keys changed
   ncrun report RUN ... [--out FILE] [--serve]     a page of your runs for the browser, without a network; or live
-  ncrun verify RUN ...                    whether the files of finished runs are as they were written
+  ncrun verify RUN ... [--data]           whether the files of finished runs are as they were written
   ncrun measure FILE.npz [--json]         the same measurements of a network that was trained elsewhere
   ncrun doctor                            what of ncrun works on this machine, and what to do about the rest
 

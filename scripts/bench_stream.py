@@ -4,6 +4,7 @@ that of the same run in memory, whose bits it has to have.
 Into results/bench/stream.jsonl and stream.md; docs/scale.md is written from the former by scripts/write_docs.py.
 
     .venv/bin/python scripts/bench_stream.py [--scratch DIR]    # 5 minutes and 0.5 GB there, removed at the end
+    .venv/bin/python scripts/bench_stream.py --digests    # the digests alone, the rest being kept: 1 minute, 2 GB
 
 The images are parts of scikit-learn's two photographs, 500 x 375 as most of ImageNet, in JPEG. Memory is the largest
 sum of Pss of a training's processes, read twice 50 ms apart: what they have in memory together, shared pages once.
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ CASES = {
     "streamed, nothing kept": ("stream=true", "stream_workers=1", "stream_cache=0"),
     "streamed, 50 MB kept": ("stream=true", "stream_workers=1", "stream_cache=0.05"),
 }
+# Of which a digest is made: a folder of so many files as large as a small JPEG, and one array.
+MANY_FILES, FILE_BYTES, ARRAY_BYTES = 20_000, 20_000, 10**9
 # What `ncrun train dry_run=true` counts, of ImageNet's network.
 NETWORK = ("model=module", "model.path=torchvision:resnet50", "precision=full")
 
@@ -102,6 +106,46 @@ def rates(folder: Path) -> dict[str, float]:
         "hash": rate_of(hashed),
         "file_bytes": float(np.mean([len(each) for each in files])),
     }
+
+
+def digests(scratch: Path) -> list[dict[str, Any]]:
+    """Of data on the disk: seconds of processor time until their digest is known, when their bytes are read, and when
+    it is remembered; finding the files included. The best of three each."""
+    from ncrun.data import remembered_digest
+    from ncrun.data.sources.image_folder import ImageFolder
+    from ncrun.data.sources.npz import Npz
+
+    remembered_digest.SETTLED_NS = 0  # in place of waiting for a minute
+    rng, images, array = np.random.default_rng(0), scratch / "many", scratch / "large.npz"
+    for i in range(MANY_FILES):
+        file = images / f"class-{i % CLASSES}" / f"{i}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(rng.bytes(FILE_BYTES))
+    whole = np.zeros((ARRAY_BYTES // (3 * SIZE**2), SIZE, SIZE, 3), np.uint8)
+    np.savez(array, train_images=whole, train_labels=np.arange(len(whole)) % CLASSES)
+    found = []
+    for words, source, files, size in (
+        ("image_folder", ImageFolder(path=str(images)), MANY_FILES, MANY_FILES * FILE_BYTES),
+        ("npz", Npz(path=str(array)), 1, array.stat().st_size),
+    ):
+        read = min(_seconds(source.open(source.place).digest_of_bytes) for _ in range(3))
+        known = min(_seconds(partial(getattr, source.open(source.place), "digest")) for _ in range(3))
+        found.append({"data": words, "files": files, "bytes": size, "read": read, "remembered": known})
+    return found
+
+
+def _seconds(work: Callable[[], str]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def digest_table(found: dict[str, Any]) -> str:
+    lines = ["| data | files | size | digest from the bytes | remembered |", "|---|---|---|---|---|"]
+    for case in found["digests"]:
+        size, known = f"{case['bytes'] / 1e9:.2g} GB", f"{1000 * case['remembered']:.3g} ms"
+        lines.append(f"| {case['data']} | {case['files']:,} | {size} | {case['read']:.2f} s | {known} |")
+    return "\n".join(lines)
 
 
 def counted(root: Path) -> dict[str, float]:
@@ -189,31 +233,40 @@ def folder_of(given: str | None) -> Iterator[Path]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", help="where images and runs lie meanwhile")
+    parser.add_argument("--digests", action="store_true", help="measure the digests alone")
     given = parser.parse_args()
-    found: dict[str, Any] = {"runs": []}
     with folder_of(given.scratch) as scratch:
-        tiny = scratch / "tiny"
-        write_images(tiny, 40)
-        found["idle"] = trained(tiny, CASES["streamed, nothing kept"], scratch / "idle")["peak"]
-        for number in NUMBERS:
-            images = scratch / str(number)
-            write_images(images, number)
-            for place, (case, more) in enumerate(CASES.items()):
-                first, into = (scratch / f"run-{number}-{each}" for each in (0, place))
-                ended = trained(images, more, into)
-                same = None if into == first else same_bits(first, into)
-                found["runs"].append({"number": number, "case": case, **ended, "same": same})
-        found |= rates(scratch / str(NUMBERS[-1])) | counted(scratch / "classes")
-    found["machine"] = {"cpu": _cpu(), "python": platform.python_version()}
-    OUTPUT.mkdir(exist_ok=True)
+        os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
+        found = json.loads((OUTPUT / "stream.jsonl").read_text()) if given.digests else measured(scratch)
+        found["digests"] = digests(scratch)
     (OUTPUT / "stream.jsonl").write_text(json.dumps(found) + "\n")
     (OUTPUT / "stream.md").write_text(
         f"By `scripts/bench_stream.py`: an MLP of width 16, two epochs of JPEG images made {SIZE} x {SIZE}, on"
         f" {found['machine']['cpu']}, beside other work. Training: two epochs and three measurements; images that are"
-        f" held were read before it, by one process as the streamed ones.\n\n{table(found)}\n"
+        f" held were read before it, by one process as the streamed ones.\n\n{table(found)}\n\nThe digest of a"
+        " user's own data, in seconds of processor time, the files being in the system's memory: from their bytes, and"
+        f" when it is remembered and every file is looked at.\n\n{digest_table(found)}\n"
     )
-    print(table(found))
+    print(table(found), digest_table(found), sep="\n\n")
     return 0 if all(case["same"] is not False for case in found["runs"]) else 1
+
+
+def measured(scratch: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"runs": []}
+    tiny = scratch / "tiny"
+    write_images(tiny, 40)
+    found["idle"] = trained(tiny, CASES["streamed, nothing kept"], scratch / "idle")["peak"]
+    for number in NUMBERS:
+        images = scratch / str(number)
+        write_images(images, number)
+        for place, (case, more) in enumerate(CASES.items()):
+            first, into = (scratch / f"run-{number}-{each}" for each in (0, place))
+            ended = trained(images, more, into)
+            same = None if into == first else same_bits(first, into)
+            found["runs"].append({"number": number, "case": case, **ended, "same": same})
+    found |= rates(scratch / str(NUMBERS[-1])) | counted(scratch / "classes")
+    found["machine"] = {"cpu": _cpu(), "python": platform.python_version()}
+    return found
 
 
 def _cpu() -> str:

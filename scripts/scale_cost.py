@@ -29,6 +29,12 @@ def measured() -> dict[str, Any]:
     return found
 
 
+def looks(known: dict[str, Any]) -> float:
+    """Files a second, found in a folder and looked at."""
+    (folder,) = (case for case in known["digests"] if case["data"] == "image_folder")
+    return float(folder["files"] / folder["remembered"])
+
+
 def peaks() -> dict[str, float]:
     """TFLOP/s by precision."""
     text = (BENCH / "gpu.md").read_text()
@@ -52,6 +58,7 @@ def options(given: Sequence[str] = ()) -> argparse.Namespace:
         ("file-bytes", known["file_bytes"], "of an image's file"),
         ("decode", known["decode"], "images a second of a core"),
         ("hash", known["hash"], "bytes a second"),
+        ("look", looks(known), "files a second that a remembered digest is held against"),
         ("flop", known["flop"], "of training on an image"),
         ("parameters", known["parameters"], "P"),
         ("kept", known["kept"], "bytes that a forward pass keeps of an image"),
@@ -100,9 +107,14 @@ def table(o: argparse.Namespace) -> list[Line]:
             _size(6 * o.classes * o.features * 8 + 4 * o.classes**2 * 8),
         ),
         (
-            "**time, once**: the digest, at each start",
+            "**time, once**: the digest of the bytes",
             "bytes on the disk / rate of SHA-256",
             _time(both * o.file_bytes / o.hash),
+        ),
+        (
+            "at each start: a look at each file, if that is remembered",
+            "(N + N_test) / look",
+            _time(both / o.look),
         ),
         ("a look at all images, the first time", "(N + N_test) / (decode x c)", _time(both / (o.decode * o.cores))),
         ("**time of an epoch**: decoding", "(N - kept) / (decode x c)", _time(decoding)),

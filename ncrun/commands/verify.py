@@ -1,12 +1,13 @@
-"""`ncrun verify`: whether the files of finished runs are as they were written."""
+"""`ncrun verify`: whether the files of finished runs are as they were written, and their data those of the training."""
 
 from collections.abc import Sequence
 
 from ncrun.commands.arguments import Parser, add_runs
+from ncrun.data import Source
 from ncrun.errors import UserError
 from ncrun.records import seal
 from ncrun.records.places import Place, is_archive, runs_below
-from ncrun.records.read import read_manifest
+from ncrun.records.read import load_record, read_manifest
 
 
 def verify(arguments: Sequence[str]) -> int:
@@ -17,19 +18,50 @@ def verify(arguments: Sequence[str]) -> int:
         " its manifest.json. A line for each run; exit status 1 if a file is not.",
     )
     add_runs(parser)
+    parser.add_argument(
+        "--data", action="store_true", help="read your own data, too, and say whether they are those of the run"
+    )
     options = parser.parse_args(list(arguments))
     status = 0
+    data = _Data()
     for root in options.runs:
         if not root.is_dir() and not is_archive(root):
             raise UserError(f"{root}: no such folder, nor a .zip archive")
         found = False
         for place in runs_below(root):
             found, (words, is_right) = True, _checked(place)
+            if is_right and options.data:
+                words, is_right = data.checked(place, words)
             print(f"{place.path}: {words}", flush=True)
             status = status if is_right else 1
         if not found:
             raise UserError(f"{root}: holds no run")
     return status
+
+
+class _Data:
+    """Users' own data, each read once, whatever is remembered of them."""
+
+    def __init__(self) -> None:
+        self._digests: dict[Source, str | None] = {}
+
+    def checked(self, place: Place, words: str) -> tuple[str, bool]:
+        """What is to be said of a run whose files are right, and whether its data are those that it was trained on.
+        words: of its files."""
+        manifest = read_manifest(place)
+        if manifest is None or manifest.get("data_hash") is None or manifest.get("state") != "done":
+            return words, True
+        from ncrun.library.network import source_of  # PyTorch
+
+        try:
+            source = source_of(load_record(place), None)
+            if source not in self._digests:
+                self._digests[source] = source.digest_of_bytes()
+        except UserError as error:
+            return f"{words}; {str(error).removeprefix(f'{place.path}: ')}", False
+        if self._digests[source] != manifest["data_hash"]:
+            return f"{words}; {source.title}: not the data that it was trained on", False
+        return f"{words}; {source.title}: the data that it was trained on", True
 
 
 def _checked(place: Place) -> tuple[str, bool]:

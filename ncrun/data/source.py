@@ -100,6 +100,10 @@ class Source(ABC):
         """SHA-256 of data that may change under their name: runs on changed data are other runs. None: they do not."""
         return None
 
+    def digest_of_bytes(self) -> str | None:
+        """The same from all of the data's bytes, where `digest` may be one that is remembered. Raises UserError."""
+        return self.digest
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images as the network sees them."""

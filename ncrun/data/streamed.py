@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ncrun.data.reader import Reader, Rows
-from ncrun.data.remembered import moments_of
+from ncrun.data.remembered_moments import moments_of
 from ncrun.data.request import DataRequest
 from ncrun.data.source import DataSetFacts
 from ncrun.data.stored import Stored

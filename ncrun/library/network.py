@@ -131,7 +131,7 @@ def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int,
         return None
     recorded = record.manifest.get("image_shape")
     if recorded is None:
-        return _source(record, data_dir).image_shape
+        return source_of(record, data_dir).image_shape
     if not (isinstance(recorded, list) and len(recorded) == 3 and all(isinstance(n, int) and n > 0 for n in recorded)):
         raise UserError(f"{record.path / 'manifest.json'}: is not what a run writes: image_shape")
     channels, height, width = recorded
@@ -148,7 +148,7 @@ def _free_data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
 
 def _same_source(record: Record, data_dir: str | Path | None) -> Source:
     """Raises UserError if the data are not those of the run."""
-    source = _source(record, data_dir)
+    source = source_of(record, data_dir)
     opened.cache_clear()  # a program may go on for days while its user's files change
     if source.digest != record.manifest.get("data_hash"):
         raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained on them")
@@ -179,7 +179,8 @@ def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData | stre
     return data
 
 
-def _source(record: Record, data_dir: str | Path | None) -> Source:
+def source_of(record: Record, data_dir: str | Path | None) -> Source:
+    """The run's data set, or the one at another place. Raises UserError, also for one that is not there."""
     source = _entry(record, "dataset", SOURCES, record.config["dataset"])
     if data_dir is not None:
         if not Path(data_dir).expanduser().exists():

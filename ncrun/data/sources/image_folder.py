@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncrun.data.image_files import SUFFIXES, NoImage, add_to_digest, image_paths, pixels
+from ncrun.data.remembered_digest import digest_of
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.own import OwnData, refuse
 from ncrun.data.splits import HELD_OUT, LabelledImages
@@ -71,12 +72,23 @@ class FolderOfImages:
     @cached_property
     def digest(self) -> str:
         """Of the images' names and bytes, class folders and splits included."""
+        return self._digest(believe=True)
+
+    def digest_of_bytes(self) -> str:
+        return self._digest(believe=False)
+
+    def _digest(self, believe: bool) -> str:
+        return digest_of(self.path, "images", self._paths(), self._hashed, believe)
+
+    def _hashed(self) -> str:
         content = hashlib.sha256()
-        for listing in self._files:
-            for path in (path for files in listing.values() for path in files):
-                with self._naming(path):
-                    add_to_digest(path, path.relative_to(self.path).as_posix(), content)
+        for path in self._paths():
+            with self._naming(path):
+                add_to_digest(path, path.relative_to(self.path).as_posix(), content)
         return content.hexdigest()
+
+    def _paths(self) -> Iterator[Path]:
+        return (path for listing in self._files for files in listing.values() for path in files)
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         train, test = (LabelledImages(split.whole(), split.labels) for split in self.stored())

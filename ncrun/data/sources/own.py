@@ -15,7 +15,8 @@ from ncrun.errors import UserError
 class Reader(Protocol):
     """Own data at their place. Raises UserError, in one line, if they are not as they must be.
 
-    facts: from names, headers and labels alone. digest: of the content, wherever it lies.
+    facts: from names, headers and labels alone. digest: of the content, wherever it lies; it may be remembered.
+    digest_of_bytes: the same, from the bytes in any case.
     """
 
     @property
@@ -23,6 +24,8 @@ class Reader(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    def digest_of_bytes(self) -> str: ...
 
     def read(self) -> tuple[LabelledImages, LabelledImages]: ...
 
@@ -56,6 +59,9 @@ class OwnData(Source):
     @property
     def digest(self) -> str:
         return opened(self, self.place).digest
+
+    def digest_of_bytes(self) -> str:
+        return self.open(self.place).digest_of_bytes()  # what is there now
 
     @property
     def title(self) -> str:

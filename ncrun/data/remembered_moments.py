@@ -1,17 +1,13 @@
 """What looking at every sample of a user's own data has found, kept by their content: it may take hours."""
 
-import contextlib
-import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
+from ncrun.data import cache
 from ncrun.data.moments import Moments, channel_moments
 from ncrun.data.reader import Reader
 from ncrun.data.source import Source
@@ -22,7 +18,7 @@ def moments_of(source: Source, splits: Sequence[Stored], workers: int) -> Moment
     """Of the training split, the first; all samples of all splits are read once, for those that cannot be. Raises
     UserError for these."""
     channels, height, width = splits[0].shape
-    file = user_cache_path("ncrun") / "moments" / f"{source.digest}-{channels}-{height}-{width}.json"
+    file = cache.cache_file("moments", f"{source.digest}-{channels}-{height}-{width}")
     known = _read(file, channels) if source.digest is not None else None
     if known is not None:
         return known
@@ -32,8 +28,7 @@ def moments_of(source: Source, splits: Sequence[Stored], workers: int) -> Moment
             for _ in _blocks(reader, split):
                 pass
     if source.digest is not None:
-        with contextlib.suppress(OSError):  # then it is looked at again the next time
-            _write(file, found)
+        cache.write(file, {"mean": found.mean, "std": found.std})
     return found
 
 
@@ -45,10 +40,10 @@ def _blocks(reader: Reader, split: int) -> Iterator[NDArray[Any]]:
 
 def _read(file: Path, channels: int) -> Moments | None:
     """None where there is no such file, or it is not what was written."""
+    content = cache.read(file)
     try:
-        content = json.loads(file.read_text())
         mean, std = (tuple(map(float, content[key])) for key in ("mean", "std"))
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return None
     return Moments(mean, std) if _sound(mean, std, channels) else None
 
@@ -56,12 +51,3 @@ def _read(file: Path, channels: int) -> Moments | None:
 def _sound(mean: Sequence[float], std: Sequence[float], channels: int) -> bool:
     finite = bool(np.isfinite([*mean, *std]).all())
     return len(mean) == len(std) == channels and finite and min(std) > 0
-
-
-def _write(file: Path, found: Moments) -> None:
-    """Aside and renamed: others may read it at this moment. JSON has all digits of a float."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    number, aside = tempfile.mkstemp(dir=file.parent)
-    with os.fdopen(number, "w") as opened:
-        json.dump({"mean": found.mean, "std": found.std}, opened)
-    os.replace(aside, file)
