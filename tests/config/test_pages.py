@@ -45,6 +45,13 @@ def test_the_example_of_a_measurement_is_the_readmes() -> None:
     assert shown[0] == shown[1] != []
 
 
+def test_the_loss_that_is_shown_is_the_examples() -> None:
+    """Which is trained elsewhere."""
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/your_loss.md").read_text(), re.DOTALL)
+    there = (ROOT / "examples/my_lab.py").read_text()
+    assert [part for part in shown.split("\n\n\n") if part.strip() not in there] == []
+
+
 def test_pages_are_on_the_site() -> None:
     """Every page stands in the table of contents once, and nothing else does."""
     listed = [
