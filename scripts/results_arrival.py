@@ -44,13 +44,13 @@ def arrival(runs: Runs) -> str:
 
 *Run*: `freeze_norm={config["freeze_norm"]} finish={config["finish"]}` ([arriving](../docs/arrival.md)) on a GPU ({record.manifest["device"]}) on the first images of each class of
 CIFAR-10, {sum(record.manifest["class_counts"]):,} in all: {setting([record])}; non-negative
-features, cross-entropy. It was stopped when its time was over, after {int(after["epoch"]) - switch} of {config["finish_iterations"]:,} iterations.
+features, cross-entropy. It was stopped by its time limit, after {int(after["epoch"]) - switch} of {config["finish_iterations"]:,} iterations.
 
 {table(head, cells)}
 
 Adam alone ends {number(max(before["nc2_w"], before["nc2_h"], before["nc3"]))} from the prediction and {percent(before["gap"])} above the optimum. L-BFGS
-on the same network, whose BatchNorm has fixed statistics by then, goes on to {number(max(after["nc2_w"], after["nc2_h"], after["nc3"]))} and {percent(after["gap"])}: what
-kept it away was the optimiser.
+on the same network, whose BatchNorm has fixed statistics by then, reaches {number(max(after["nc2_w"], after["nc2_h"], after["nc3"]))} and {percent(after["gap"])}. So the optimiser
+had kept it away.
 
 ![A ResNet18 on CIFAR-10](resnet18-cifar10.png)
 """

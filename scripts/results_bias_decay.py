@@ -45,8 +45,8 @@ def bias_decay(runs: Runs) -> str:
     rows = [_row(record) for found in networks.values() for record in found]
     return f"""## beyond/bias-decay, bias-decay-network
 
-*Prediction* (docs/proofs.md): with the squared loss and equal classes, a bias that decays leaves a simplex ETF while its decay is small, and turns it into the orthogonal
-frame of a head without a bias.
+*Prediction* (docs/proofs.md): with the squared loss and equal counts, the optimum is a simplex ETF while the decay of the bias is small. With a larger decay it turns into
+the orthogonal frame of a head without a bias.
 
 *Runs*: free features, {setting(free)}. An MLP, one layer:
 
@@ -54,8 +54,8 @@ frame of a head without a bias.
 
 {table([*head, "to that of an undecayed bias", "above the optimum"], rows)}
 
-*It held*: all {len(free)} runs of free features end within {over(free, last("nc2_w"))} of it. Networks follow the curve as well; nearest to the border, where the direction of all
-ones hardly matters to the loss, they are the slowest.
+*It held*: all {len(free)} runs of free features end within {over(free, last("nc2_w"))} of it. Networks follow the curve as well. They are slowest near the
+threshold, where the direction of all ones hardly changes the loss.
 
 ![beyond/bias-decay](beyond/bias-decay-paper.png)
 ![beyond/bias-decay-network at scale cpu](beyond/bias-decay-network-cpu.png)

@@ -35,19 +35,19 @@ def section(runs: Runs) -> str:
     targets = len(runs.records) - len(standings)
     return f"""## The claim in one picture
 
-What theory predicts for a run against what was measured in it, for every class (norms, margins) and every pair of classes (cosines) of
+The figure compares what theory predicts for a run with what was measured, for every class (norms, margins) and every pair of classes (cosines) of
 {diagonal.runs_in_words(standings)}
-Norms are relative to the root mean square of the predicted ones of the run, margins to the largest predicted one. Not on the
-diagonal: {"; ".join(f"{number} {reason}" for reason, number in without.items())}; {targets} on targets, which have no classes.
+Norms are relative to the root mean square of the run's predicted norms, margins to its largest predicted margin. Not drawn:
+{"; ".join(f"{number} {reason}" for reason, number in without.items())}; {targets} on targets, which have no classes.
 
 ![the claim](claim.png)
 
-A run whose loss is above the claimed one has not converged, or is in another minimum: it speaks neither for the claim nor against it,
-and its marks are hollow. Only what is at or below the claimed loss can.
+A run whose loss is above the claimed one has not converged, or is in another minimum. It is evidence neither for the claim nor against it, and its markers are hollow. Only runs at
+the claimed loss or below it are evidence.
 
 {table(["", "runs", "points", *(f"within {tolerance:g}" for tolerance in diagonal.CLOSE)], rows)}
 
-The farthest of each panel and state:
+The point farthest from the diagonal, for each panel and state:
 
 {table(["", "run", "class", "grade, loss from the claimed one", "distance"], worst)}
 """

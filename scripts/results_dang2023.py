@@ -69,8 +69,8 @@ def imbalanced(runs: Runs) -> str:
     return f"""## dang2023/mlp-imbalanced
 
 *Claim* (Dang et al. 2023, Theorems 3 and 4; squared loss, no bias): at the optimum every class collapses to its mean, and
-classifier and means form orthogonal directions whose lengths depend on the class size in a way that depends on the depth M
-of the linear head.
+classifier and means have orthogonal directions. Their lengths are functions of the class counts and of the depth M of the linear
+head.
 
 *Runs, scale cpu*: {setting(runs.of(name, "cpu"))}.
 
@@ -82,37 +82,35 @@ of the linear head.
 
 Test accuracy {number(row_at(one)["test_accuracy"])} and {number(row_at(three)["test_accuracy"])}.
 
-*It held*: on digits the geometry is the imbalanced prediction for every seed and depth, and far from the one for equal counts.
-On CIFAR-10 both heads end nearer to the imbalanced prediction, {number(nearer(one))} times (M = 1) and {number(nearer(three))} times (M = 3), and are still
-on their way. With one layer the network is nearer to the balanced shape first, and Adam's step is large for it: it loses the fit
-and finds it again.
+*It held*: on digits the geometry is that of the imbalanced prediction for every seed and depth, and far from the balanced prediction. On CIFAR-10 both heads end nearer to the imbalanced than to the
+balanced prediction, {number(nearer(one))} times (M = 1) and {number(nearer(three))} times (M = 3), and have not converged yet. With one layer the network is at first nearer to the balanced shape. Adam's
+step is too large for it: it loses the fit and finds it again.
 
 *Runs, scale paper* (the authors' own setting, on an H200, side by side, with `precision=tf32` and `cuda_graphs=true`): {setting(paper)}.
 
 {development(paper, ["M = 1", "M = 3"], PAPER_STEPS)}
 
-Test accuracy {number(row_at(paper[0])["test_accuracy"])} and {number(row_at(paper[1])["test_accuracy"])}. *It held*: both are at the imbalanced prediction, {number(nearer(paper[0]))} and {number(nearer(paper[1]))} times nearer to
-it than to the balanced one. With one layer the means moved away from it again near the end, while the loss went on falling; whether that is
-Adam or TF32's rounding was not looked into. (M = 3 was interrupted by a time limit and continued from its checkpoint.)
+Test accuracy {number(row_at(paper[0])["test_accuracy"])} and {number(row_at(paper[1])["test_accuracy"])}. *It held*: both are at the imbalanced prediction, {number(nearer(paper[0]))} and {number(nearer(paper[1]))} times nearer to it than to the balanced one.
+With one layer the means moved away from it again near the end, while the loss kept falling. Whether Adam or the rounding of TF32 causes this was not examined. (M = 3 was interrupted by a time limit and
+continued from its checkpoint.)
 
 ![mlp-imbalanced at scale paper](dang2023/mlp-imbalanced-paper.png)
 
 ![mlp-imbalanced at scale cpu](dang2023/mlp-imbalanced-cpu.png)
 ![mlp-imbalanced at scale real](dang2023/mlp-imbalanced-real.png)
 
-Where the gap comes from, over training (the ledger: every part is at least zero): first the means have no geometry, then head and
-features are out of balance, and what is left at the end is spread within the classes.
+The ledger splits the gap into parts that are at least zero, over training. At first the means lack the geometry, then head and features are out of balance, and at the end only spread within the classes is
+left.
 
 ![the ledger of mlp-imbalanced](dang2023/mlp-imbalanced-cpu-ledger.png)
 
-Class by class against the formula; the Gram matrices predicted and measured; the field's usual set; ranks and singular values by layer:
-[classes](dang2023/mlp-imbalanced-cpu-classes.png), [angles](dang2023/mlp-imbalanced-cpu-angles.png),
-[matrices](dang2023/mlp-imbalanced-cpu-grams.png), [usual set](dang2023/mlp-imbalanced-cpu-usual.png),
-[ranks](dang2023/mlp-imbalanced-cpu-ranks.png), and the same beside every experiment below.
+More figures: [every class and the formula](dang2023/mlp-imbalanced-cpu-classes.png), [angles](dang2023/mlp-imbalanced-cpu-angles.png), [Gram matrices, predicted and
+measured](dang2023/mlp-imbalanced-cpu-grams.png), [the field's usual metrics](dang2023/mlp-imbalanced-cpu-usual.png), [ranks and singular values by
+layer](dang2023/mlp-imbalanced-cpu-ranks.png). Every experiment below has the same.
 
 ## dang2023/mlp-imbalanced-emnist
 
-*Claim*: as above, for three class sizes. *Runs, scale cpu* (digits in place of EMNIST): {setting(emnist)}; M = {value_of(emnist[0], "head.depth")}.
+*Claim*: as above, for three different class counts. *Runs, scale cpu* (digits instead of EMNIST): {setting(emnist)}; M = {value_of(emnist[0], "head.depth")}.
 *It held*: {over(emnist, to_prediction)} from the prediction ({over(emnist, to_balanced)} from the balanced one), loss {over(emnist, last("gap"), percent)} above
 the optimum.
 
@@ -151,11 +149,11 @@ def balanced(runs: Runs) -> str:
 {table(head, rows["real"])}
 
 The distance is {span([distance(dict(row_at(record, 198))) for record in real])} at step 198, {span([distance(dict(row_at(record, 404))) for record in real])} at 404,
-{span([distance(dict(row_at(record, 805))) for record in real])} at 805 and {over(real, to_prediction)} at the end. Up to the first drop of the rate Adam jumps now
-and then, misses a few samples, and comes back.
+{span([distance(dict(row_at(record, 805))) for record in real])} at 805 and {over(real, to_prediction)} at the end. Before the first drop of the learning rate Adam
+sometimes jumps, misclassifies a few samples, and recovers.
 
-*It held*, on digits and on CIFAR-10 alike. The authors' balanced network has BatchNorm and trains on mini-batches; it is the `paper`
-scale's network.
+*It held*, on digits and on CIFAR-10. The authors' balanced network has BatchNorm and is trained on mini-batches; that is the network of
+scale `paper`.
 
 ![mlp-balanced](dang2023/mlp-balanced-cpu.png)
 ![mlp-balanced on CIFAR-10](dang2023/mlp-balanced-real.png)
@@ -177,26 +175,24 @@ def cross_entropy(runs: Runs) -> str:
     assert known is not None
     return f"""## dang2023/cross-entropy-balanced
 
-*Claim* (Theorem 2; cross-entropy, last-layer bias, equal counts): a simplex ETF for every depth. For M = 1 that is proven. For M >= 2 it is
-false at these decays: lower values are known, and ncrun shows them beside the claim.
+*Claim* (Theorem 2; cross-entropy, last-layer bias, equal counts): a simplex ETF for every depth. For M = 1 this is proven. For M >= 2 it is false at these decays: lower values are known, and ncrun shows
+them beside the claim.
 
 *Runs, scale cpu*: {setting(runs.of(name, "cpu"))}.
 *Runs, scale real*: {setting(runs.of(name, "real"))}.
 
 {table([*head, "large singular values of the means", "test accuracy"], rows)}
 
-*It held for one layer, and not for three*: ordinary training from the default start finds a lower value, with class means that keep
-fewer singular values than the {prediction.mean_rank} of a simplex. (Those above a tenth of the largest are counted. NC1 is large because it divides by the
-means' spread in every direction that they have, and the others hold next to nothing.) The lowest configuration known at scale real:
-{known.name}.
+*It held for one layer, and not for three*: ordinary training from the default initialisation finds a lower value. Its class means have fewer large singular values than the {prediction.mean_rank} of a
+simplex. (Large means above a tenth of the largest. NC1 is large because it divides by the spread of the means in all their directions, and it is tiny in the others.) The lowest known configuration at scale
+real: {known.name}.
 
 ![cross-entropy-balanced](dang2023/cross-entropy-balanced-cpu.png)
 ![ranks by layer](dang2023/cross-entropy-balanced-cpu-ranks.png)
 ![the refutation](dang2023/cross-entropy-balanced-cpu-refutation.png)
 
-Classes in the order of a clustering show what was trained at scale cpu: of the {prediction.problem.num_classes} classes
-{opposite(runs.of(name, "cpu", head__depth=3))} have another one whose classifier row points the other way (a cosine below {OPPOSITE:g}). The lowest
-configuration known, in the order nearest to that, is another one still.
+The figure of the refutation orders the classes by a clustering. At scale cpu {opposite(runs.of(name, "cpu", head__depth=3))} of the {prediction.problem.num_classes} classes have a partner whose classifier
+row points in the opposite direction (a cosine below {OPPOSITE:g}). The lowest known configuration is different from what was trained.
 
 ![cross-entropy-balanced on CIFAR-10](dang2023/cross-entropy-balanced-real.png)
 ![the refutation on CIFAR-10](dang2023/cross-entropy-balanced-real-refutation.png)
@@ -254,14 +250,13 @@ def convolutional(runs: Runs) -> str:
     ]
     return f"""## dang2023/convolutional-balanced and convolutional-balanced-emnist
 
-*Claim*: as mlp-balanced, for ResNet18 and VGG16 under plain weight decay on all parameters, where no theorem speaks of these very
-minima: the target is the shape expected as decay vanishes (`transferred`).
+*Claim*: as for mlp-balanced, with ResNet18 and VGG16 under plain weight decay on all parameters. No theorem covers these minima: the target is the shape at vanishing decay (`transferred`).
 
 *Runs, scale cpu* (images of 32 x 32): {setting(records)}.
 
 {table(["experiment", "network", "M", "NC1", "distance to the target", "test accuracy"], rows)}
 
-*It held to {over(records, to_prediction)}*, at a decay that is far from vanishing and one that a minute's run needs.
+*It held to {over(records, to_prediction)}*. The decay is far from vanishing, because runs this short need a large one.
 
 ![convolutional-balanced](dang2023/convolutional-balanced-cpu.png)
 """

@@ -43,9 +43,9 @@ def direct_2023(runs: Runs) -> str:
     )
     return f"""## dang2023/direct-imbalanced and direct-balanced
 
-*Claim*: as above; the features are parameters, so the optimum can be reached.
+*Claim*: as for mlp-imbalanced and mlp-balanced. The features are parameters, so the optimum can be reached.
 
-*Runs*: the authors' setting, with the released code's momentum and with none, as the paper says: {setting(both)}. The gap is
+*Runs*: the authors' setting, once with momentum as in their released code, and once without as in the paper: {setting(both)}. The gap is
 loss / optimum - 1.
 
 {table(head, rows)}
@@ -58,7 +58,7 @@ loss / optimum - 1.
 ## dang2023/geometry-3d
 
 Three classes in three dimensions, L-BFGS: orthogonal frame, simplex ETF, general orthogonal frame, and the imbalanced case with a
-bias. NC2 and NC3 are at most {number(max(to_prediction(record) or 0 for record in runs.of("dang2023/geometry-3d", "paper")))}. After a picture in the paper; sizes and decays are ours.
+bias. NC2 and NC3 are at most {number(max(to_prediction(record) or 0 for record in runs.of("dang2023/geometry-3d", "paper")))}. The paper has a similar picture; class counts and decays are ours.
 
 ![geometry-3d](dang2023/geometry-3d-paper.png)
 """
@@ -80,13 +80,12 @@ def phases(runs: Runs) -> str:
             excess = max(excess, *near)
     return f"""## Phase diagrams
 
-Which classes survive, over imbalance ratio and decay; one start of L-BFGS for each dot, no run left out. The verdicts:
+These show which classes survive, over imbalance ratio and decay. Each dot is one start of L-BFGS, and no run is omitted. The verdicts:
 
 {table(["experiment", "M", "runs", *words, "metastable"], rows)}
 
-Metastable runs keep a class that the optimum gives up, between the border of the optimum and that of existence, where a local minimum with the
-class is predicted. Runs that miss a class are stuck: zero is a local minimum of two or more layers at every decay. The largest relative distance of a loss from the predicted
-one, of those at the optimum or at the claim: {number(excess)}.
+Metastable runs keep a class that the optimum gives up. They lie between the threshold of the optimum and the larger one up to which a local minimum with the class is predicted. Runs with missing classes are
+stuck: with two or more layers zero is a local minimum at every decay. Among the runs at the optimum or at the claim, the largest relative distance of a loss from the predicted one is {number(excess)}.
 
 ![dang2023/phase](dang2023/phase-paper.png)
 ![dang2024/phase](dang2024/phase-paper.png)
@@ -94,8 +93,8 @@ one, of those at the optimum or at the claim: {number(excess)}.
 
 ## dang2023/hysteresis
 
-Decay swept up and down, each point from the last solution: one layer goes back the way it came; with two and three layers a class holds out
-to the border of existence, jumps to zero, and stays there.
+The decay is swept up and down, and each point starts from the last solution. With one layer the solution returns on the same path. With two and three layers a class survives until its local minimum vanishes,
+jumps to zero, and stays there.
 
 ![hysteresis](dang2023/hysteresis-paper.png)
 """
@@ -122,10 +121,10 @@ def direct_2024(runs: Runs) -> str:
         rows.append([number(max(counts) / min(counts)), str(gone), str(lost), record.manifest["verdict"]["word"]])
     return f"""## dang2024/direct
 
-*Claim* (Dang et al. 2024; cross-entropy, features that are never negative): orthogonal class means and a classifier whose norms and
-angles are functions of the class sizes; rare enough classes collapse.
+*Claim* (Dang et al. 2024; cross-entropy, non-negative features): class means are orthogonal, and the norms and angles of the classifier
+are functions of the class counts. Classes that are rare enough are lost.
 
-*Runs*: the problem itself, {len(records[0].manifest["class_counts"])} classes: {setting(records)}.
+*Runs*: free features, {len(records[0].manifest["class_counts"])} classes: {setting(records)}.
 
 {table(["imbalance ratio", "classes lost as predicted", "as measured", "verdict"], rows)}
 
@@ -163,23 +162,23 @@ def dufm(runs: Runs) -> str:
 
 *Claim* (Sukenik et al. 2023; two balanced classes, ReLU between the layers): deep neural collapse from layer 2 on.
 
-*Runs*: a reconstruction of the setting (no code was released), the seeds in one program: {setting(runs.of("sukenik2023/dufm", "paper"))}.
+*Runs*: a reconstruction of the setting (no code was released), all seeds in one program: {setting(runs.of("sukenik2023/dufm", "paper"))}.
 
 {table(["L", "above the optimum", "DNC1 of the last layer", "time for all seeds"], rows)}
 
-*It held as far as the runs went*: every seed heads for the proven optimum, and DNC1 is there; the verdict is `{", ".join(words)}`.
+*It held as far as the runs went*: every seed approaches the proven optimum, and DNC1 has vanished; the verdict is `{", ".join(words)}`.
 
 ![dufm](sukenik2023/dufm-paper.png)
 
 ## sukenik2023/dufm-width
 
-*Claim* (the paper's remark on width): wide heads find the optimum, narrow ones may not.
+*Claim* (the paper's remark on width): wide heads find the optimum; narrow heads may not.
 
 *Runs*: {setting(all_wide)}. Loss above the proven optimum, by width:
 
 {table(["L", *map(str, widths)], wide)}
 
-*It held*: wide heads come within a few per cent of the optimum from every start, narrow ones do not. Verdicts: {", ".join(sorted({record.manifest["verdict"]["word"] for record in all_wide}))}.
+*It held*: wide heads come within a few per cent of the optimum from every start; narrow heads do not. Verdicts: {", ".join(sorted({record.manifest["verdict"]["word"] for record in all_wide}))}.
 
 ![dufm-width](sukenik2023/dufm-width-paper.png)
 """

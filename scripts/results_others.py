@@ -49,22 +49,22 @@ def networks_2024(runs: Runs) -> str:
     settings = "\n".join(f"- {name.partition(':')[0]}: {setting(group)}" for name, group in groups)
     return f"""## dang2024/mlp, mlp-cifar10, mlp-cifar100
 
-*Claim* (Dang et al. 2024; cross-entropy, no bias, non-negative features): orthogonal class means, whose norms and the classifier's norms and
-angles are functions of the class sizes.
+*Claim* (Dang et al. 2024; cross-entropy, no bias, non-negative features): class means are orthogonal. Their norms, and the
+norms and angles of the classifier, are functions of the class counts.
 
-*Runs* (at scale cpu digits with the proportions of each experiment's class sizes; at scale real the first images of each class):
+*Runs* (scale cpu: digits, with the proportions of each experiment's class counts; scale real: the first images of each class):
 
 {settings}
 
 {table([*head, "test accuracy"], rows)}
 
-How that develops on the real data:
+The development on the real data:
 
 {development([mnist, fashion], ["MNIST", "FashionMNIST"], (50, 201, 808, 1495, 2008, 3000))}
 
 *It held*: every run ends at the imbalanced prediction, {span([nearer(record) for _, group in groups[:-1] for record in group])} times nearer than to the balanced one, on CIFAR-10 {over(cifar, nearer)} times.
-Fitting the data comes long before the geometry. On CIFAR-10 Adam with its usual betas killed the network: gradients fade, the steps' lengths do not, and after one
-jump every feature is zero on every image, where ReLU features have no gradient. Hence the betas above.
+The data are fitted long before the geometry is reached. On CIFAR-10 Adam with its usual betas killed the network. The gradients become small but the steps do not, and after one jump every feature was zero on
+every image. ReLU features have no gradient there. The betas above avoid this.
 
 ![dang2024/mlp at scale cpu](dang2024/mlp-cpu.png)
 ![dang2024/mlp at scale real](dang2024/mlp-real.png)
@@ -95,8 +95,8 @@ def convolutional_2024(runs: Runs) -> str:
 
 {table(head, rows)}
 
-*It held*: every network ends at the imbalanced prediction, {over(records, nearer)} times nearer than to the balanced one. With BatchNorm's statistics of each batch
-to the end, and without L-BFGS, they stopped well short of it: [how far](bench/arrival.md).
+*It held*: every network ends at the imbalanced prediction, {over(records, nearer)} times nearer than to the balanced one. Without fixed
+BatchNorm statistics and without L-BFGS they stopped well short of it ([how far](bench/arrival.md)).
 
 ![dang2024/convolutional](dang2024/convolutional-cpu.png)
 """
@@ -129,8 +129,8 @@ def relu_heads(runs: Runs) -> str:
     trained = runs.of("sukenik2023/head", "paper")
     return f"""## sukenik2023/end-to-end and frozen-head
 
-*Claim* (Sukenik et al. 2023; two balanced classes, ReLU head): training end to end, and training a backbone below a head that was trained on free
-features and then frozen, both reach deep neural collapse.
+*Claim* (Sukenik et al. 2023; two balanced classes, ReLU head): training end to end reaches deep neural collapse. So does training
+a backbone below a frozen head that was trained on free features.
 
 *Runs*:
 
@@ -140,8 +140,8 @@ features and then frozen, both reach deep neural collapse.
 
 DNC2 is a condition number. The head of frozen-head was trained by L-BFGS to {over(trained, last("gap"), percent)} above its proven optimum (`sukenik2023/head`, {times(trained)}).
 
-*It held*: end to end is near the optimum in loss and in geometry, which gradient descent closes slowly. Below a frozen head the
-backbone delivers what the head's upper layers need, whatever is left in its first.
+*It held*: end to end, the runs are near the optimum in loss and in geometry, and gradient descent approaches it slowly. Below a frozen head the backbone produces what the upper layers of the head need; in its
+first layer a difference may remain.
 
 ![end-to-end at scale real](sukenik2023/end-to-end-real.png)
 ![frozen-head](sukenik2023/frozen-head-cpu.png)
@@ -172,8 +172,8 @@ def cifar(runs: Runs) -> str:
 
 {table(head, rows)}
 
-The network starts exactly balanced (its head is orthogonal), and ends {number(to_prediction(record))} from the imbalanced prediction in the worst of
-NC2 and NC3.
+At the start the network has exactly the balanced geometry (its head is orthogonal). It ends {number(to_prediction(record))} from the imbalanced prediction (the
+largest of NC2 and NC3).
 
 ![CIFAR-10 with imbalance 0.1](cifar10-imbalance-0.1.png)
 """
@@ -184,9 +184,8 @@ def mnist(runs: Runs) -> str:
     last = dict(record.metrics.iloc[-1])
     return f"""## MNIST, collapse seen
 
-*Run*: the one of the README's first picture, whose commands [docs/plots.md](../docs/plots.md#collapse-seen) has: {setting([record])}. It ends at
-NC1 {number(last["nc1"])}, {number(to_prediction(record))} from the imbalanced prediction in the worst of NC2 and NC3, {percent(last["gap"])} above the proven optimum,
-with {last["test_accuracy"]:.2%} of the test set classified right. `mnist-imbalanced.zip` keeps its snapshots, too.
+*Run*: the one of the README's first picture ([its commands](../docs/plots.md#collapse-seen)): {setting([record])}. It ends at NC1 {number(last["nc1"])}, {number(to_prediction(record))} from the imbalanced
+prediction (the largest of NC2 and NC3), {percent(last["gap"])} above the proven optimum, with a test accuracy of {last["test_accuracy"]:.2%}. `mnist-imbalanced.zip` also holds its snapshots.
 
 ![Samples at the start, in between and at the end](../docs/collapse.gif)
 """

@@ -28,15 +28,15 @@ def regression(runs: Runs) -> str:
             rows.append([str(data), str(depth), *measured, *near, *fit])
     return f"""## beyond/regression
 
-*Claim* (proven; [docs/regression.md](../docs/regression.md)): squared loss on any targets; features and classifier along the targets' principal directions.
+*Claim* (proven; [docs/regression.md](../docs/regression.md)): with the squared loss on any targets, features and classifier lie along the principal directions of the targets.
 
 *Runs*: {setting(found)}.
 
 {table(HEAD, rows)}
 
-*It held*: loss, W Wᵀ, features and outputs come to the prediction for one layer and for two. NRC3, whose family is the optimum of one layer, stays where it is for
-two. NRC1 and NRC2 divide every sample's features by their norm, so that what noise is left counts most where a target is near the mean. The networks learn their
-training targets by heart, as that optimum asks for at these decays: what they say of others is another question, and of four men in linnerud's test split nothing.
+*It held*: loss, W Wᵀ, features and outputs reach the prediction for one layer and for two. NRC3 compares with the optimum of one layer, so it does not vanish for two. NRC1 and NRC2 divide the features of every
+sample by their norm, so the remaining noise counts most where a target is near the mean. At these decays the optimum fits the training targets almost exactly, and so do the networks. This says little about test
+samples, and nothing about the four men in linnerud's test split.
 
 ![beyond/regression](beyond/regression-cpu.png)
 """

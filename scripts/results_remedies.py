@@ -77,8 +77,8 @@ def remedies(runs: Runs) -> str:
         [
             f"## {EXPERIMENT}",
             "*Question*: what class weights, logit adjustment and label smoothing do to each class of a long tail, predicted and"
-            " measured. Which to take is said in [docs/class_weights.md](../docs/class_weights.md).",
-            "*Runs*: cross-entropy, one linear layer with bias on features of free sign. Frequent are the four largest classes;"
+            " measured. How to choose is in [docs/class_weights.md](../docs/class_weights.md).",
+            "*Runs*: cross-entropy, one linear layer with bias on features of free sign. The frequent classes are the four largest;"
             " accuracies are means over classes.",
             *parts,
             f"*It held*: every run ends at its own prediction, its loss {over(every, last('gap'), percent)} above the optimum.",

@@ -67,19 +67,19 @@ def standard(runs: Runs) -> str:
     times_nearer = [(largest_to_bias_free(r) or 0) / (to_prediction(r) or 1) for group in mlps for r in group]
     return f"""## beyond/standard-network, standard-convolutional, sharing-phase
 
-*Claim* (certified; [proofs](../docs/proofs.md)): features after a ReLU, one linear layer with a bias, either loss, any counts. Class means are orthogonal while the
-counts are near each other; beyond an imbalance that hardly depends on the decay, rare classes share directions. In the bias-free problem they never do.
+*Claim* (certified; [proofs](../docs/proofs.md)): features after a ReLU, one linear layer with a bias, either loss, any counts. Class means are
+orthogonal as long as the counts do not differ much. Beyond an imbalance that hardly depends on the decay, rare classes share directions. Without a bias they never do.
 
-*Runs* (five frequent classes and five with a tenth of the samples; of the convolutional network, two and two):
+*Runs* (five frequent classes, and five with a tenth of the samples; for the convolutional network two and two):
 
 {settings}
 
 {table(HEAD, rows)}
 
-*It held*: each MLP ends nearer to the prediction than to the one without a bias, {span(times_nearer)} times. Where cross-entropy is a few hundred-thousandths above the
-optimum, some pairs of rare classes are at other angles than the others: the loss hardly sees it. Squared loss on FashionMNIST was not done within its classes
-(NC1 {number(last("nc1")(fashion))}). The narrow ResNet18 fits early and comes slowly: at the end it is {over(narrow, last("gap"), percent)} above the optimum, and
-{over(narrow, to_prediction)} from the prediction, {over(narrow, largest_to_bias_free)} from the one without a bias.
+*It held*: each MLP ends {span(times_nearer)} times nearer to the prediction than to the one without a bias. In runs with cross-entropy that are a few hundred-thousandths above the optimum, some pairs of rare
+classes have other angles than the rest, because these angles hardly change the loss. With the squared loss on FashionMNIST, samples had not yet collapsed to their means (NC1 {number(last("nc1")(fashion))}). The
+narrow ResNet18 fits early and converges slowly: at the end it is {over(narrow, last("gap"), percent)} above the optimum, {over(narrow, to_prediction)} from the prediction, and {over(narrow, largest_to_bias_free)}
+from the one without a bias.
 
 ![beyond/standard-network at scale real](beyond/standard-network-real.png)
 ![Gram matrices](beyond/standard-network-real-grams.png)

@@ -21,9 +21,9 @@ SEAL = re.compile(r"<!-- written by scripts/write_results\.py from ([0-9a-f]{16}
 
 HEAD = """# Results
 
-Records (`config.yaml`, `manifest.json`, `theory.json`, `geometry.json`, `metrics.jsonl`, numbers to seven digits) of runs made
-with the code as it was at the revision in each manifest, one archive for each paper and scale; beside them the pictures that are
-shown below. Checkpoints are left out. `ncrun` reads the archives in place:
+This page shows every experiment with its claim, its runs and what came out. Beside it lie the records of the runs (`config.yaml`, `manifest.json`, `theory.json`, `geometry.json`,
+`metrics.jsonl`, numbers to seven digits), one archive for each paper and scale, and the figures that are shown here. Each manifest names the revision of the code that trained the
+run. Checkpoints are not included. `ncrun` reads the archives in place:
 
 ```
 .venv/bin/ncrun figures --from results --out figures
@@ -33,38 +33,36 @@ shown below. Checkpoints are left out. `ncrun` reads the archives in place:
 .venv/bin/python -m zipfile -e results/dang2023-cpu.zip records     # or unpack them (LZMA, which not every unzip knows)
 ```
 
-An experiment's name draws all its pictures, also those that are not shown here (Gram matrices, class norms, angles, the usual set,
-ranks), as PNG and PDF, and its table as CSV, Markdown and LaTeX.
+`ncrun figures NAME` draws all figures of an experiment as PNG and PDF, also those that are not shown here (Gram matrices, class norms, angles, the usual set, ranks). It writes the
+experiment's table as CSV, Markdown and LaTeX.
 
-This page is written by `scripts/write_results.py`: every number of a run is read from the records. Times are the wall times of runs
-that shared two cores of a virtual machine with others; a quarter of an hour of a GPU was to be had for what says so.
+`scripts/write_results.py` writes this page and reads every number of a run from the records. Times are wall times; the runs shared two cores of a virtual machine with others. Where the
+text says so, a GPU was used; a quarter of an hour of it was available.
 
 - Scale `cpu`: digits, small networks.
 - Scale `real`: CIFAR-10, MNIST and FashionMNIST at the papers' class counts, or our own (`beyond`).
-- Scale `paper`: the free-feature experiments, which are the papers' own setting, and of the networks mlp-imbalanced with M = 1 and 3.
-  The others were not run (last section).
+- Scale `paper`: the free-feature experiments in the papers' own setting, and one network, mlp-imbalanced with M = 1 and 3. The other networks were not run (last section).
 
-A distance is the largest of NC2 of the classifier, NC2 of the class means, and NC3. The gap is how far the loss is above the optimum. Where
-a range stands, it is over the seeds and whatever else the line leaves open. All numbers are also in
+A distance is the largest of NC2 of the classifier, NC2 of the class means, and NC3. The gap is how far the loss is above the optimum. A range is over the seeds, and over everything else that
+the line does not fix. All numbers are also in
 [dang2023](dang2023/table-cpu.md), [dang2024](dang2024/table-cpu.md), [sukenik2023](sukenik2023/table-cpu.md) and
 [beyond](beyond/table-cpu.md).
 """
 
 TAIL = """## theory/etf-map
 
-Where something lower than the simplex ETF is known for cross-entropy with deep linear heads, over the number of classes, depth and decay.
-From theory alone.
+For cross-entropy with deep linear heads the map shows where a configuration with a lower value than the simplex ETF is known, over the number of classes, depth and decay. It comes from theory alone.
 
 ![etf-map](theory/etf-map.png)
 
 ## Not run, and why
 
-- Scale `paper` of every network experiment but two runs of mlp-imbalanced: `scripts/gpu_hour.py` has them ready (docs/gpu.md) for more of
-  a GPU's time. Their configurations compose and train a step in the tests.
+- Scale `paper` of the network experiments, except two runs of mlp-imbalanced. With more time on a GPU `scripts/gpu_hour.py` runs them (docs/gpu.md). The tests compose their configurations and
+  train one step.
 - Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), M = 6 at any of them, and `beyond/standard-convolutional` on CIFAR-10, and
   `beyond/bias-decay-network`.
-- CIFAR-100, SVHN and EMNIST could not be had. Their loaders are tested on small files in the original formats. Where an experiment
-  is on one of these sets, scale `cpu` has its class proportions on digits.
+- CIFAR-100, SVHN and EMNIST were not available. Their loaders are tested on small files in the original formats. Experiments on these data sets have their class proportions at scale `cpu`, on
+  digits.
 - The LaTeX tables were not compiled.
 """
 
