@@ -19,6 +19,7 @@ extensions = ["myst_parser"]
 exclude_patterns = ["_static"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
+highlight_language = "text"
 html_theme = "furo"
 html_title = "ncrun"
 html_static_path = ["_static"]
@@ -39,10 +40,8 @@ GATHERED = {"measurements": "results/bench/*.md", "tables": "results/*/table-*.m
 MENDED = (
     (r"<mo>(&#x02016;|&#x0007C;)</mo>", r'<mo lspace="0em" rspace="0em" stretchy="false">\1</mo>'),  # bars of a norm
     (r"<mo>&#x0002F;</mo>", r'<mo lspace="0em" rspace="0em">/</mo>'),
-    (
-        r"(<mo[^>]*>&#x0(?:003D|2265|2264|002C);</mo>)<mo>(?=&#x02212;)",
-        r'\1<mo form="prefix">',
-    ),  # a sign, no difference
+    # A sign, not a difference.
+    (r"(<mo[^>]*>&#x0(?:003D|2265|2264|002C);</mo>)<mo>(?=&#x02212;)", r'\1<mo form="prefix">'),
     (r"(<mi>(?:log|cos|det)</mi>)(?!<mo )", r'\1<mspace width="0.17em" />'),
     (r'<mo>(\w+)</mo>(?=<mo stretchy="false">&#x00028;)', r'<mo rspace="0em">\1</mo>'),  # tr and its bracket
     (r'<mo stretchy="true">&#x000AF;</mo>', '<mo stretchy="false">&#x0203E;</mo>'),  # a bar that is seen
