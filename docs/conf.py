@@ -61,7 +61,7 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = file.read_text(encoding="utf-8")
     if docname in GATHERED:
         files = [(each, _section(each)) for each in _gathered(docname)]
-        source[0] += "".join(f"\n## {title}\n\n{each.read_text(encoding='utf-8')}\n" for each, title in files)
+        source[0] += "".join(f"\n## {title}\n\n{_without_title(each)}\n" for each, title in files)
     here = (ROOT / "docs" / docname).parent
     source[0] = LINK.sub(lambda match: _link(match, file.parent, here), source[0])
 
@@ -84,6 +84,11 @@ def _link(match: re.Match[str], folder: Path, here: Path) -> str:
 
 def _gathered(page: str) -> list[Path]:
     return sorted(ROOT.glob(GATHERED[page]))
+
+
+def _without_title(file: Path) -> str:
+    """Its content, whose own title would be a second one of the page."""
+    return re.sub(r"\A# .*\n", "", file.read_text(encoding="utf-8"))
 
 
 def _section(file: Path) -> str:
