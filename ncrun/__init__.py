@@ -1,9 +1,9 @@
 """ncrun: train networks to neural collapse, beside the geometry that the theorem predicts for exactly that run.
 
-`ncrun.predict` says what theory predicts for a problem, `ncrun.measure` measures a network that was trained elsewhere,
-beside that prediction; `ncrun.train` trains a run, `ncrun.load` reads one and `ncrun.runs` all (docs/python.md).
-`ncrun.register` adds to ncrun what a user's own file holds: a Loss, a ModelSpec, a Source of data, a Metric, a Theorem,
-a Drawing or a Logger (docs/extend.md). Each name brings in what it needs when it is first used.
+`ncrun.predict` returns theory's prediction for a problem. `ncrun.measure` measures a network that was trained elsewhere
+and compares it with the prediction. `ncrun.train` trains a run, `ncrun.load` reads one, `ncrun.runs` lists all
+(docs/python.md). `ncrun.register` adds a user's own Loss, ModelSpec, Source of data, Metric, Theorem, Drawing or Logger
+(docs/extend.md). Each name imports what it needs at its first use.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ncrun.theory import Condition, Prediction, Theorem
 
 __version__ = "0.1.0"
-# Where each public name lies.
+# The module of each public name.
 NAMES = {
     "CollapseMeter": "meter",
     "Condition": "theory",

@@ -1,5 +1,5 @@
-"""What users hand over: NumPy arrays, tensors or lists, checked and made tensors of. Each check raises UserError in one
-line that names the array."""
+"""Turns users' NumPy arrays, tensors or lists into checked tensors. Each check raises UserError in one line that names
+the array."""
 
 import math
 import warnings
@@ -13,11 +13,12 @@ from torch import Tensor
 from ncrun.errors import UserError
 
 PIECE = 2**22  # numbers
-SMALLEST = 1e-140  # its square is far from the smallest number that float64 holds with all digits
+SMALLEST = 1e-140  # its square is still far above the smallest normal float64
 
 
 def floats(name: str, values: Any, dimensions: int) -> Tensor:
-    """A CPU tensor of the values' own precision, at least float32, which decides the rank of the class means."""
+    """A CPU tensor in the values' own precision, at least float32; the precision decides the rank of the class
+    means."""
     array = as_array(name, values)
     if array.ndim != dimensions or 0 in array.shape:
         kind = "a matrix with rows and columns" if dimensions == 2 else "a vector"
@@ -29,14 +30,14 @@ def floats(name: str, values: Any, dimensions: int) -> Tensor:
         raise UserError(f"{name}: {wrong} of its values are not finite")
     whole = np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32)
     with warnings.catch_warnings():
-        # A file that is mapped for reading cannot be written to, and nobody does.
+        # A memory-mapped file is read-only, and is never written to.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(whole)
 
 
 def _pieces(values: "NDArray[Any] | Tensor") -> int:
-    """How many parts a matrix or vector is looked at in: what is found of it is as large as itself, and a file that is
-    mapped may be larger than memory."""
+    """The number of parts in which a matrix or vector is checked: a check makes an array of the same size, and a mapped
+    file may be larger than memory."""
     return min(len(values), 1 + math.prod(values.shape) // PIECE)
 
 
@@ -45,10 +46,11 @@ def any_negative(values: Tensor) -> bool:
 
 
 def check_size(name: str, values: Tensor) -> None:
-    """Values whose squares, of which everything is made, no float64 holds. All zero is a size like others."""
+    """Refuses values whose squares underflow in float64, because all metrics are made from squares. All zeros are
+    allowed."""
     largest = max(float(part.abs().max()) for part in values.tensor_split(_pieces(values)))
     if 0 < largest < SMALLEST:
-        raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square is lost")
+        raise UserError(f"{name}: the largest number is {largest:.1g}, too small to measure: its square underflows")
 
 
 def class_labels(name: str, values: Any, number: int, num_classes: int) -> Tensor:
@@ -70,7 +72,7 @@ def class_labels(name: str, values: Any, number: int, num_classes: int) -> Tenso
 
 def as_array(name: str, values: Any) -> Any:
     if isinstance(values, Tensor):
-        kept = values.float() if values.dtype is torch.bfloat16 else values  # numpy knows no bfloat16
+        kept = values.float() if values.dtype is torch.bfloat16 else values  # numpy has no bfloat16
         return kept.detach().cpu().numpy()
     try:
         return np.asarray(values)

@@ -1,4 +1,4 @@
-"""What a single value must be: each check raises UserError naming the key, the value and what it may be."""
+"""Checks of single values. Each raises UserError with the key, the value and the choices."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ncrun.errors import UserError, nearest
 
 
 def choice(key: str, value: Any, choices: Sequence[str]) -> None:
-    """One of some words."""
+    """The value must be one of some words."""
     if value not in choices:
         hint = nearest(str(value), choices)
         raise UserError(f"{key}={value}: not one of {', '.join(choices)}{hint}")
@@ -17,30 +17,30 @@ def choice(key: str, value: Any, choices: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Bounds:
-    """least <= value <= most. besides: other values that are allowed, in words that precede these; of 0 "0, or "."""
+    """least <= value <= most. besides: further allowed values in words, put first, such as "0, or "."""
 
     least: float
     most: float
     besides: str = ""
 
     def words(self, kind: str = "") -> str:
-        """kind: of number, such as "whole numbers "."""
+        """kind: such as "whole numbers "."""
         return f"{self.besides}{kind}from {_short(self.least)} to {_short(self.most)}"
 
     def check(self, key: str, value: float) -> None:
-        """Raises UserError for a number out of bounds, or one that is none."""
+        """Raises UserError for a number out of bounds or not a number."""
         if not (self.least <= value <= self.most or (value == 0 and self.besides.startswith("0,"))):
             raise UserError(f"{key}={_short(value)}: must be {self.words()}")
 
 
-# Of the objective's decays. Products of a thousand of them are worked out where no float holds them.
+# For decays. Products of a thousand of them are computed by logarithms, since no float could hold them.
 DECAYS = Bounds(1e-30, 1e30, "0, or ")
 LAYERS = Bounds(1, 1000)
 WIDTH = Bounds(1, 10**6)
 
 
 def _short(value: float) -> str:
-    """A number in few characters, though it have a thousand digits."""
+    """A number in few characters, even if it has a thousand digits."""
     if not isinstance(value, int):
         return f"{value:g}"
     if abs(value) < 10**6:

@@ -5,22 +5,22 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; its message is one line that names the key, the value and the choices.
+    """A mistake that the user can fix. The message is one line with the key, the value and the choices.
 
-    A ValueError, as Python users expect of a bad argument. So whoever catches the ValueErrors of a library lets this
-    one pass first.
+    It is a ValueError, as Python users expect for a bad argument. Code that catches a library's ValueErrors must let it
+    pass first.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))  # what libraries say may have several lines
+        super().__init__(" ".join(message.split()))  # messages of libraries may have several lines
 
 
 def printable(text: str) -> str:
-    """What a terminal shows as it is: characters that would steer it are written out, such as \\x1b."""
+    """Text that is safe in a terminal: control characters are written out, such as \\x1b."""
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-# What people type who come from elsewhere, and what it is called here.
+# Words that users of other tools may type, and ncrun's words for them.
 SYNONYMS = {
     "learning_rate": "optimizer.lr",
     "weight_decay": "decay.weight",
@@ -58,8 +58,8 @@ SYNONYMS = {
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """'; did you mean X?', or nothing if no choice is near: in its letters, as the last part of a dotted key, or as
-    what the field calls it."""
+    """'; did you mean X?', or '' if no choice is near. A choice is near by its letters, as the last part of a dotted
+    key, or as another tool's word."""
     known = list(choices)
     plain = word.lower().replace("-", "_")
     called = SYNONYMS.get(plain) or SYNONYMS.get(plain.rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""What a user's own file adds to ncrun, by one word: ncrun.register(entry)."""
+"""`ncrun.register(entry)`: adds an entry of a user's own file to ncrun."""
 
 from typing import Any, TypeVar
 
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 def register(entry: T) -> T:
-    """Add a loss, a model (an instance of its spec, with the defaults), a data set (likewise), a metric, a theorem, a
-    drawing or a logger. From then on users choose it by its key, like what is built in. Returns the entry.
+    """Adds a loss, a model or a data set (an instance of its class with the defaults), a metric, a theorem, a drawing
+    or a logger. Users then choose it by its key, like the built-in ones. Returns the entry.
 
-    Raises UserError if its key is taken, or if it is none of these.
+    Raises UserError if its key is taken, or for any other object.
     """
     for kind, registry in KINDS:
         if isinstance(entry, kind):
@@ -40,6 +40,6 @@ def register(entry: T) -> T:
 
 
 def forget_added() -> None:
-    """Only what is built in is left; for tests, whose processes live on."""
+    """Removes everything that is not built in; for tests, which share a process."""
     for _, registry in KINDS:
         registry.forget_added()

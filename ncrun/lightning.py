@@ -11,9 +11,9 @@ from ncrun.meter.callback import Watching
 
 
 class CollapseCallback(Watching, Callback):
-    """Measures before the first epoch, after each `every`-th and after the last.
+    """Measures before the first epoch, after every `every` epochs and after the last.
 
-    layer: the module's last linear layer, as `ncrun.watch` takes it. loader: the samples to measure; left out, the
+    layer: the module's last linear layer, as `ncrun.watch` takes it. loader: the samples to measure; default: the
     trainer's training data, each sample once and in order, each rank its part. Further arguments are those of `watch`.
     Numbers are logged as PREFIX + column, so that other callbacks can monitor them; `rows` has all columns, `last` the
     newest Measurement. Raises UserError as `watch` does.
@@ -37,6 +37,6 @@ class CollapseCallback(Watching, Callback):
             self._to_loggers(trainer)
 
     def _to_loggers(self, trainer: Trainer) -> None:
-        """Where Lightning lets a callback log no other way."""
+        """In this hook Lightning lets a callback log only like this."""
         for logger in trainer.loggers:
             logger.log_metrics(self.numbers(), trainer.global_step)

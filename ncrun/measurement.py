@@ -1,4 +1,4 @@
-"""What is measured of a network that was trained elsewhere, beside the prediction for exactly that one."""
+"""Measures a network that was trained elsewhere, beside the prediction for exactly that network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from ncrun.posed import Layers
 
 
-# What a terminal has room for, as in `ncrun theory`.
+# As many classes as a terminal can show, as in `ncrun theory`.
 SHORT = {"weight_norm_sq": "|w|^2", "feature_norm_sq": "|h|^2", "train_accuracy": "train", "test_accuracy": "test"}
 
 
 @dataclass(frozen=True, repr=False)
 class Measurement:
-    """What `measure` found.
+    """The result of `measure`.
 
-    metrics: the columns of metrics.jsonl that need no training, null where not determined. theory: what
-    `ncrun theory --json` prints. problem: what was posed to theory. summary: both in one line of words. threshold: the
-    decay at which the next class is lost or comes back, in words; "" where that is not known. absent: of a
-    meter, by column why it is null where the samples were not seen often enough to know it.
+    metrics: the columns of metrics.jsonl that need no training; null if not determined. theory: the content of `ncrun
+    theory --json`. problem: the problem posed to theory. summary: both in one line. threshold: the decay at which the
+    next class is lost or comes back, in words; "" if it is not known. absent: for a meter, the reasons, by column, for
+    null numbers that another pass or more data would give.
     """
 
     metrics: dict[str, Any]
@@ -55,8 +55,8 @@ class Measurement:
         }
 
     def table(self) -> "pd.DataFrame":
-        """A row for each class: its count, each class-wise metric as it was measured, and beside it, as "predicted
-        ...", what theory says of it, where it says something."""
+        """A row for each class: its count, each metric by class, and as "predicted ..." its prediction, if there is
+        one."""
         import pandas as pd
 
         columns: dict[str, Any] = {"count": [round(count) for count in self.problem.counts]}
@@ -70,7 +70,7 @@ class Measurement:
         return f"<ncrun.Measurement: {self.problem.num_classes} classes; {self.summary}>"
 
     def __str__(self) -> str:
-        """All of it for people, as `ncrun measure` prints it."""
+        """The text that `ncrun measure` prints."""
         return "\n".join([*self._lines(), "", *self._by_class(), "", *self._numbers()])
 
     def _repr_html_(self) -> str:
@@ -103,7 +103,7 @@ class Measurement:
         return [*lines, *reasons]
 
     def _class_wise(self) -> dict[str, tuple[list[float | None], list[float | None] | None]]:
-        """By name, what is measured of each class, and what is predicted: None where theory determines nothing."""
+        """By name, the measured and the predicted numbers of each class; None if theory determines nothing."""
         found = {}
         for key, measured in self.metrics.items():
             if not key.startswith("class.") or measured is None:
@@ -115,7 +115,7 @@ class Measurement:
         return found
 
     def _by_class(self) -> list[str]:
-        """A row for each class: what is measured, and in brackets what is predicted."""
+        """A row for each class: measured numbers, and predicted ones in brackets."""
         columns = [[str(k) for k in range(self.problem.num_classes)], [f"{n:.0f}" for n in self.problem.counts]]
         header = ["class", "count"]
         for key, (measured, expected) in self._class_wise().items():
@@ -128,13 +128,13 @@ class Measurement:
         return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
     def _numbers(self) -> list[str]:
-        """One line for each single number; head.1 repeats the top level."""
+        """One line for each single number, without head.1, which repeats the top level."""
         shown = self._single()
         width = max(map(len, shown))
         return [f"{key:<{width}}  {_short(value)}" for key, value in shown.items()]
 
     def _single(self) -> dict[str, Any]:
-        """Metrics that are no list; head.1 repeats the top level of a linear head."""
+        """Metrics that are not lists, without head.1, which repeats the top level of a linear head."""
         return {
             key: value
             for key, value in self.metrics.items()
@@ -158,29 +158,29 @@ def measure(
     nonnegative_features: bool | None = None,
     test: "tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None" = None,
 ) -> Measurement:
-    """Measure the collapse of a network that was trained elsewhere, beside the geometry predicted for it.
+    """Measures the collapse of a network that was trained elsewhere, and compares it with the predicted geometry.
 
     features: (N, d) of all training samples, in evaluation mode, float16 to float64; accumulated in float64.
-    labels: (N,) integers 0..K-1, every class with a sample.
-    weights: the classifier, (K, d); or a linear head's layers [W_1, .., W_M], W_1 reading the features, W_M of K rows;
-        or an nn.Linear, an nn.Sequential of them (with an nn.ReLU between all of them or none), or the head of an ncrun
-        network.
-    bias: (K,) of the last layer; a module brings its own.
-    loss: what the network was trained with: "mse", 1/(2N) ||logits - Y||^2, or "ce", the mean cross-entropy.
-    label_smoothing, class_weights, logit_adjustment: the options of "ce", as `ncrun.predict` takes them; "balanced" is
-        by the counts of the labels.
+    labels: (N,) integers 0..K-1; every class needs a sample.
+    weights: the classifier, (K, d); or a linear head's layers [W_1, .., W_M], where W_1 reads the features and W_M has
+        K rows; or an nn.Linear, an nn.Sequential of them (with an nn.ReLU between all of them or none), or the head of
+        an ncrun network.
+    bias: (K,) of the last layer; a module has its own.
+    loss: the loss of the training: "mse", 1/(2N) ||logits - Y||^2, or "ce", the mean cross-entropy. label_smoothing,
+    class_weights, logit_adjustment: the options of "ce", as `ncrun.predict` takes them; "balanced" uses the counts of
+    the labels.
     decay_weight, decay_feature: lam_W (a number, or one for each layer) and lam_H of the objective
         data term + sum_m lam_W/2 ||W_m||^2 + lam_H/2 ||H||^2.
-        With both the prediction is the exact one for these counts, and loss, gap and ledger are measured. Without
-        decay_feature (plain weight decay) it is the shape at vanishing decay, and these are null.
-    decay_bias: lam_b of a term lam_b/2 ||b||^2, beside decay_feature.
-    nonnegative_features: whether the features come out of a ReLU. The prediction depends on it, so it has to be said
-        where no feature is negative; where one is, it is False.
+        With both, the prediction is exact for these counts, and loss, gap and ledger are measured. Without
+        decay_feature (plain weight decay) it is the limit at vanishing decay up to scale, and these are null.
+        decay_bias: lam_b of a term lam_b/2 ||b||^2, together with decay_feature.
+    nonnegative_features: whether the features come out of a ReLU. The prediction depends on it. It must be given if no
+        feature is negative; if one is, it is False.
     test: features and labels of a test split.
 
     Raises UserError, in one line, for arrays of wrong shape or type, values that are not finite, labels other than
-    0..K-1, a class without a sample, and a sign of the features that is not said or not true.
-    Source of the definitions: README, "A run's records".
+    0..K-1, a class without a sample, and a feature sign that is missing or false.
+    Definitions: docs/reference/metrics.md.
     """
     LOSSES[loss]  # raises UserError with the choices
     network = classifier(weights, bias)
@@ -215,8 +215,9 @@ def measure(
 
 
 def finished(row: dict[str, Any], posed: Posed, absent: dict[str, str] | None = None) -> Measurement:
-    """What was measured beside what is predicted. absent: by column why it is null, where a sum was not collected."""
-    if posed.problem.feature_decay is None:  # the other parameters' decay is not known, nor the objective
+    """The measured numbers with their prediction. absent: by column, the reason why it is null, if a sum was not
+    collected."""
+    if posed.problem.feature_decay is None:  # the other parameters' decay, and so the objective, is not known
         row |= {"loss": None, "gap": None}
     if not posed.decays_known:
         row["balance"] = None

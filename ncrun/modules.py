@@ -1,4 +1,4 @@
-"""A classifier as a PyTorch module, taken apart into its weights."""
+"""Takes the weights out of a classifier that is a PyTorch module."""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ncrun.errors import UserError
 from ncrun.metrics.scan import Head
 
-# Layers that hand on what they are given, in evaluation mode.
+# Layers that return their input in evaluation mode.
 PASSING = (nn.Identity, nn.Dropout, nn.Flatten)
 
 
@@ -23,8 +23,8 @@ class OwnHead(Protocol):
 
 
 def opened(module: nn.Module) -> tuple[list[Tensor], Tensor | None, bool]:
-    """W_1 .. W_M, W_1 reading the features; the bias (K,) of the last layer, or None; and whether a ReLU stands between
-    the layers.
+    """W_1 .. W_M, where W_1 reads the features; the bias (K,) of the last layer, or None; and whether a ReLU stands
+    between the layers.
 
     module: an nn.Linear, an nn.Sequential of such, with an nn.ReLU between all of them or none, or the head of an ncrun
     network. Raises UserError for anything else.
@@ -45,13 +45,15 @@ def opened(module: nn.Module) -> tuple[list[Tensor], Tensor | None, bool]:
             relus.append(len(layers))
         elif not isinstance(each, PASSING):
             raise UserError(
-                f"classifier: holds a layer {type(each).__name__}; a head is made of nn.Linear, with nn.ReLU between"
+                f"classifier: holds a layer {type(each).__name__}; a head consists of nn.Linear, with nn.ReLU between"
                 " all of them or none"
             )
     if not layers:
         raise UserError("classifier: holds no nn.Linear")
     if relus not in ([], list(range(1, len(layers)))):
-        raise UserError("classifier: has a ReLU in some places only; it stands between all layers of a head, or none")
+        raise UserError(
+            "classifier: has a ReLU in some places only; it must stand between all layers of a head, or none"
+        )
     for m, layer in enumerate(layers[:-1], start=1):
         if layer.bias is not None:
             raise UserError(f"classifier: layer {m} has a bias; in a head only the last layer may have one")
@@ -59,7 +61,7 @@ def opened(module: nn.Module) -> tuple[list[Tensor], Tensor | None, bool]:
 
 
 def _in_order(module: nn.Module) -> Iterator[nn.Module]:
-    """What a module computes, one after the other; one that is used twice comes twice."""
+    """The layers of a module in order; a layer that is used twice comes twice."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for each in module:
             yield from _in_order(each)

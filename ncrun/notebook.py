@@ -1,4 +1,4 @@
-"""What a notebook shows of a result: a few lines of words, and tables below them."""
+"""The view of a result in a notebook: a few lines of text, and tables below."""
 
 from collections.abc import Sequence
 from html import escape

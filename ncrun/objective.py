@@ -1,12 +1,11 @@
-"""The ONE regularised loss of networks, free features and theory.
+"""The one objective of networks, free features and theory.
 
     L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2,
     data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE
 
-The sum over the whole training set is the definition. On a mini-batch of actual size B the feature penalty is scaled
-by N/B, so that its expectation is the same objective for every batch size. With decay.mode=parameters the penalties
-are lam/2 ||theta||^2 on all parameters instead. Decay is always this term in the loss, never a decoupled one in the
-optimiser.
+The sum over the whole training set is the definition. On a mini-batch of actual size B the feature decay is scaled by
+N/B, so that the expectation is the same objective for every batch size. With decay.mode=parameters the decay terms are
+lam/2 ||theta||^2 on all parameters instead. Decay is always a term of the loss, never decoupled in the optimiser.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,12 +32,12 @@ class Objective:
 
     @classmethod
     def of(cls, problem: Problem) -> "Objective":
-        """What a run descends so that its optimum is the one that theory predicts for the problem."""
+        """The objective of a run, whose optimum theory predicts for the problem."""
         decays = problem.weight_decays, problem.feature_decay
         return cls(loss_of(problem), problem.decay_mode, *decays, round(problem.num_samples), problem.bias_decay)
 
     def data_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The data term of (B, K) logits, summed over samples (divide by B or N). labels: (B,), or (B, q) targets."""
+        """The data term for (B, K) logits, summed over samples (divide by B or N). labels: (B,), or (B, q) targets."""
         return self.loss.data_sum(logits, labels)
 
     def penalty(
@@ -76,7 +75,7 @@ class Objective:
         bias: Tensor | None,
         parameters: Iterable[Tensor],
     ) -> Tensor:
-        """The loss that one step descends: its expectation over batches is the objective.
+        """The loss of one step, whose expectation over batches is the objective.
 
         logits, features: (B, K) and (B, d).
         """

@@ -1,5 +1,5 @@
-"""A user's own file of Python code: executed because the user names it, never because a record does, and identified by
-its content."""
+"""A user's own Python file: executed because the user names it, never because a record does, and identified by its
+content."""
 
 import hashlib
 import importlib.util
@@ -10,13 +10,13 @@ from types import ModuleType
 
 from ncrun.errors import UserError
 
-# How the modules that are made of such files begin, in sys.modules.
+# Prefix of the names of such modules in sys.modules.
 PREFIX = "ncrun_own_"
 
 
 @dataclass(frozen=True)
 class OwnFile:
-    """said: what the user typed to name it, such as extend=my_lab.py; refusals begin with it."""
+    """said: how the user named it, such as extend=my_lab.py; messages begin with it."""
 
     path: Path
     source: bytes
@@ -29,10 +29,10 @@ class OwnFile:
 
 
 def read(name: str, said: str) -> OwnFile:
-    """The file of this name, which is not executed yet. Raises UserError if there is none, or it cannot be read."""
+    """The file of this name, not executed yet. Raises UserError if it is missing or cannot be read."""
     path = Path(name).expanduser().absolute()
     if path.suffix != ".py" or not path.is_file():
-        raise UserError(f"{said}: no such file of Python code (.py)")
+        raise UserError(f"{said}: no such Python file (.py)")
     try:
         return OwnFile(path, path.read_bytes(), said)
     except OSError as error:
@@ -40,7 +40,7 @@ def read(name: str, said: str) -> OwnFile:
 
 
 def execute(file: OwnFile) -> ModuleType:
-    """The file as a module. Raises UserError if Python cannot read it, or if it ends in an error."""
+    """The file as a module. Raises UserError if it is not valid Python or raises an error."""
     try:
         code = compile(file.source, str(file.path), "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -50,20 +50,20 @@ def execute(file: OwnFile) -> ModuleType:
     specification = importlib.util.spec_from_file_location(name, file.path)
     assert specification is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     try:
         exec(code, module.__dict__)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{file.said}: ended in {told(error, file.path)}") from error
+        raise UserError(f"{file.said}: raised {told(error, file.path)}") from error
     return module
 
 
 def told(error: BaseException, path: Path | None = None) -> str:
-    """Type and message of an error in a user's code in one line, and the last line of the user's file that led to it.
+    """One line with type and message of an error in a user's code, and the last line of the user's file before it.
 
-    path: that file; left out where the code is a library's.
+    path: that file; default: the code is a library's.
     """
     message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     lines = []

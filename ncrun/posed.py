@@ -1,4 +1,4 @@
-"""A network that was trained elsewhere: its classifier and decays as users say them, posed as a problem to theory."""
+"""Poses a network that was trained elsewhere, given by classifier and decays, as a problem to theory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A head as users give it. names: what its layers are called in messages."""
+    """A user's head. names: of its layers, for messages."""
 
     head: Head
     has_bias: bool
@@ -40,20 +40,18 @@ class Classifier:
         first = self.head.weights[0]
         if first.shape[1] != features:
             raise UserError(
-                f"{self.names[0]}: reads {first.shape[1]} numbers, and features has {features}"
-                f" (shape {shape_of(first)})"
+                f"{self.names[0]}: reads {first.shape[1]} numbers, but features has {features} (shape"
+                f" {shape_of(first)})"
             )
 
     def check_meter(self, num_classes: int, features: int) -> None:
-        """Raises UserError unless it reads the features that a meter of K classes saw."""
+        """Raises UserError unless it fits the features of a meter of K classes."""
         if self.num_classes != num_classes:
-            raise UserError(
-                f"{self.names[-1]}: has {self.num_classes} rows, and the meter counts {num_classes} classes"
-            )
+            raise UserError(f"{self.names[-1]}: has {self.num_classes} rows, but the meter has {num_classes} classes")
         if self.head.relu:
             raise UserError(
-                f"{self.names[0]}: a ReLU stands between the layers, whose inputs a meter does not keep; give it the"
-                " last layer alone, and that layer's inputs as features"
+                f"{self.names[0]}: a ReLU stands between the layers, and a meter does not store the layers' inputs;"
+                " give only the last layer, and its inputs as features"
             )
         self.check_width(features)
 
@@ -64,20 +62,20 @@ def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifi
     relu = False
     if isinstance(weights, nn.Module):
         if bias is not None:
-            raise UserError("bias: the classifier brings its own; leave it out")
+            raise UserError("bias: the classifier is a module with its own bias; do not give bias")
         weights, bias, relu = opened(weights)
     given = list(weights) if isinstance(weights, list | tuple) and np.ndim(weights[0]) == 2 else [weights]
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
     K = len(layers[-1])
     if K == 1:
-        raise UserError(f"{names[-1]}: has one row; collapse is a matter of two classes or more")
+        raise UserError(f"{names[-1]}: has one row; collapse needs at least two classes")
     for m, (name, layer) in enumerate(zip(names, layers, strict=True)):
         check_size(name, layer)
         if m and layer.shape[1] != len(layers[m - 1]):
             raise UserError(
-                f"{name}: reads {layer.shape[1]} numbers, and {names[m - 1]} has {len(layers[m - 1])}"
-                f" (shape {shape_of(layer)})"
+                f"{name}: reads {layer.shape[1]} numbers, but {names[m - 1]} has {len(layers[m - 1])} (shape"
+                f" {shape_of(layer)})"
             )
     offset = torch.zeros(K, dtype=torch.float64) if bias is None else floats("bias", bias, 1).double()
     if len(offset) != K:
@@ -87,7 +85,7 @@ def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifi
 
 @dataclass(frozen=True)
 class Posed:
-    """What is measured against. decays_known: whether the decays were said."""
+    """The problem and its predictions. decays_known: whether the decays were given."""
 
     head: Head
     problem: Problem
@@ -130,9 +128,9 @@ def pose(
 def _is_nonnegative(negative: bool, said: bool | None) -> bool:
     if said is None and not negative:
         raise UserError(
-            "features: none is negative, and the prediction depends on why: say --relu-features"
-            " (nonnegative_features=True) if a ReLU makes them, or --free-features (=False) if they could be negative"
+            "features: none is negative, so their sign must be given: --relu-features (nonnegative_features=True) if"
+            " they come out of a ReLU, --free-features (=False) if they could be negative"
         )
     if said and negative:
-        raise UserError("--relu-features (nonnegative_features=True): features holds negative values")
+        raise UserError("--relu-features (nonnegative_features=True): features has negative values")
     return bool(said)

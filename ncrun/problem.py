@@ -1,4 +1,4 @@
-"""What a theorem must know about a run."""
+"""The problem that a run poses to theory."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -13,20 +13,21 @@ class Problem:
     L = data term + sum_m lam_W_m/2 ||W_m||^2 + lam_H/2 ||H||^2 + lam_b/2 ||b||^2, the data term being that of `loss`
     over N samples.
 
-    loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory may be asked about one that it does not know.
-    counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class). () of a
-    problem with targets, which has no classes: what is about classes fails there, and does not take outputs for them.
-    widths: the features' dimension d, then the head's M-1 hidden widths.
-    weight_decays: lam_W_1 .. lam_W_M, W_1 being the layer that reads the features.
+    loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory answers "none" for a loss that it does not know.
+    counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class). () for a
+    problem with targets, which has no classes: functions about classes fail there. widths: the features' dimension d,
+    then the head's M-1 hidden widths.
+    weight_decays: lam_W_1 .. lam_W_M, where W_1 reads the features.
     feature_decay: lam_H; None when decay_mode is "parameters".
     decay_mode: "features" (the objective above) or "parameters" (plain weight decay on all parameters).
     feature_sign: "free" (after a linear layer or BatchNorm) or "nonnegative" (after a ReLU).
     head: "linear" (W_M..W_1 H) or "relu" (a ReLU between its layers: W_L relu(W_{L-1} .. relu(W_1 H)), none on H).
-    free_features: False where the backbone cannot place its features at will, so that the optimum is only a bound.
-    bias_decay: lam_b; 0 without that term, and with decay_mode "parameters", where the bias decays as all else does.
-    label_smoothing, class_weights, logit_adjustment: of the cross-entropy, as ncrun.losses.CrossEntropy says; () where
-    all classes weigh 1.
-    targets: the moments of targets y that are vectors of numbers, in place of classes: Y of the squared loss is theirs.
+    free_features: False if the backbone cannot place its features freely, so that the optimum is only a bound.
+    bias_decay: lam_b; 0 without that term, and with decay_mode "parameters", where the bias decays like all parameters.
+    label_smoothing, class_weights, logit_adjustment: of the cross-entropy, see ncrun.losses.CrossEntropy; () if all
+    weights are 1.
+    targets: the moments of regression targets y (vectors of numbers) instead of classes; Y of the squared loss holds
+    them.
     """
 
     loss: str
@@ -52,12 +53,12 @@ class Problem:
 
     @property
     def num_classes(self) -> int:
-        """K; 0 of a problem with targets."""
+        """K; 0 for a problem with targets."""
         return len(self.counts)
 
     @property
     def num_outputs(self) -> int:
-        """What the head puts out: K logits, or q numbers."""
+        """Number of outputs of the head: K logits, or q numbers."""
         return len(self.counts) if self.targets is None else self.targets.num_outputs
 
     @property
@@ -72,14 +73,14 @@ class Problem:
 
     @property
     def centres_means(self) -> bool:
-        """Whether the class means are compared minus their overall mean: with a bias that is not decayed and features
-        of free sign, whose optimum has that mean at zero. After a ReLU, or with a decayed bias, it has not, and the
-        means are compared as they are."""
+        """Whether the overall mean is subtracted from class means before comparison: with a bias that is not decayed
+        and features of free sign, where the optimum has this mean at zero. After a ReLU, or with a decayed bias, it has
+        not, so the means are not centred."""
         return self.bias and not self.bias_decay and self.feature_sign != "nonnegative"
 
     @property
     def has_plain_loss(self) -> bool:
-        """Whether no option of the loss is in use."""
+        """Whether no option of the loss is set."""
         return not (self.label_smoothing or self.class_weights or self.logit_adjustment)
 
     def scaled(self, factor: float) -> "Problem":
@@ -89,8 +90,8 @@ class Problem:
         return replace(self, weight_decays=weights, feature_decay=feature, bias_decay=self.bias_decay * factor)
 
     def balanced(self) -> "Problem":
-        """The same problem with all classes alike, counts N/K and weights 1 (an adjustment then adds the same to all
-        logits): the baseline that every prediction is compared with."""
+        """The same problem with equal classes: counts N/K and weights 1 (an adjustment then adds the same to all
+        logits). It is the baseline for every prediction."""
         return replace(
             self,
             counts=(sum(self.counts) / self.num_classes,) * self.num_classes,
@@ -99,8 +100,8 @@ class Problem:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again. An entry that
-        came later is left out at the value that earlier problems had."""
+        """Plain numbers, strings and lists, from which `from_json` makes exactly this problem again. An entry that was
+        added later is missing at the value that earlier problems had."""
         plain = {key: value for key, value in asdict(self).items() if key not in ADDED or value != ADDED[key]}
         if self.targets is not None:
             plain["targets"] = self.targets.as_json()
@@ -108,7 +109,7 @@ class Problem:
 
     @classmethod
     def from_json(cls, content: object) -> "Problem":
-        """Raises ValueError, which names the entry, for content that is no problem."""
+        """Raises ValueError, which names the entry, for invalid content."""
         if not isinstance(content, dict):
             raise ValueError(f"a problem: expected entries by their names, found {_short(content)}")
         known = [field.name for field in fields(cls)]
@@ -118,7 +119,7 @@ class Problem:
                 raise ValueError(f"{key}: is missing")
         for key in content:
             if key not in known:
-                raise ValueError(f"{key}: is no entry of a problem")
+                raise ValueError(f"{key}: a problem has no such entry")
         targets = _targets(content)
         counts = range(0 if targets is not None else _length(content, "counts"))
         decays = tuple(_number(content, "weight_decays", m) for m in range(_length(content, "weight_decays")))
@@ -141,7 +142,7 @@ class Problem:
         )
 
 
-# Entries that earlier problems did not have, and what they then were.
+# Entries that earlier problems did not have, and their values there.
 ADDED: dict[str, Any] = {
     "bias_decay": 0.0,
     "label_smoothing": 0.0,
@@ -161,7 +162,7 @@ def _length(content: dict[str, Any], key: str, expected: int | None = None, each
 
 
 def _number(content: dict[str, Any], key: str, at: int | None = None, above: bool = False) -> float:
-    """A finite number of at least zero; with `above`, beyond it."""
+    """A finite number of at least zero; with `above`, above zero."""
     value = content[key] if at is None else content[key][at]
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{key}: expected a number, found {_short(value)}")
@@ -178,7 +179,7 @@ def _class_weights(content: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _targets(content: dict[str, Any]) -> Targets | None:
-    """With targets, counts are an empty list."""
+    """An empty list with targets."""
     if content["targets"] is None:
         return None
     try:
@@ -186,7 +187,7 @@ def _targets(content: dict[str, Any]) -> Targets | None:
     except ValueError as error:
         raise ValueError(f"targets: {error}") from None
     if not isinstance(content["counts"], list | tuple) or len(content["counts"]):
-        raise ValueError(f"counts: must be an empty list beside targets, found {_short(content['counts'])}")
+        raise ValueError(f"counts: must be an empty list if there are targets, found {_short(content['counts'])}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What there is of one kind (losses, models, ...): named where it is built in, and added to by a user's own file."""
+"""A registry of one kind of entries (losses, models, ...): the built-in ones, and those of a user's own file."""
 
 from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
@@ -7,7 +7,7 @@ from ncrun.errors import UserError, nearest
 
 
 class Entry(Protocol):
-    """Whatever has a name that users type."""
+    """Anything with a name that users give."""
 
     @property
     def key(self) -> str: ...
@@ -17,9 +17,9 @@ T = TypeVar("T", bound=Entry)
 
 
 class Registry(Generic[T]):
-    """Entries by their key, in the order in which they were named.
+    """Entries by their key, in the order in which they were added.
 
-    what: the configuration key, or the word, by which users choose among them.
+    what: the configuration key, or the word, by which users choose an entry.
     """
 
     def __init__(self, what: str, entries: Iterable[T]) -> None:
@@ -30,14 +30,14 @@ class Registry(Generic[T]):
         self._built_in = tuple(self._entries)
 
     def add(self, entry: T) -> T:
-        """Raises UserError if the key is taken: two things of one name would be told apart by nobody."""
+        """Raises UserError if the key is taken."""
         if entry.key in self._entries:
-            raise UserError(f"{self.what}={entry.key}: is there already; give yours another key")
+            raise UserError(f"{self.what}={entry.key}: exists already; give yours another key")
         self._entries[entry.key] = entry
         return entry
 
     def __getitem__(self, key: str) -> T:
-        """Raises UserError, with the choices, for a key that is not there."""
+        """Raises UserError, with the choices, for an unknown key."""
         if key not in self._entries:
             raise UserError(
                 f"{self.what}={key}: not one of {', '.join(self._entries)}{nearest(str(key), self._entries)}"
@@ -54,6 +54,6 @@ class Registry(Generic[T]):
         return list(self._entries)
 
     def forget_added(self) -> None:
-        """Only what is built in is left; for tests, whose processes live on."""
+        """Removes everything that is not built in; for tests, which share a process."""
         for key in set(self._entries) - set(self._built_in):
             del self._entries[key]

@@ -1,6 +1,6 @@
-"""One run: everything that training, recording and predicting need to know of it, decided.
+"""One run, with all decisions that training, recording and predicting need.
 
-Frozen, and nothing in it is None for "as usual": rules have filled everything in (ncrun.config). A room below takes the
+It is frozen, and None never means a default: the rules of ncrun.config have filled everything in. A room below gets the
 part that it needs: a Problem, a DataRequest, a ModelSpec, an identity.
 """
 
@@ -15,9 +15,9 @@ from ncrun.problem import Problem
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Decay is a term of the objective, never the optimiser's.
+    """An optimiser. Decay is a term of the objective, never the optimiser's.
 
-    name: what users type as optimizer=.
+    name: the value of optimizer=.
     """
 
     name: str = ""
@@ -38,10 +38,10 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent; of full batches, gradient descent.
+    """Stochastic gradient descent; with full batches, gradient descent.
 
     lr: the learning rate at the start.
-    momentum: of the steps before; 0 is the plain descent.
+    momentum: weight of the earlier steps; 0: no momentum.
     """
 
     name: str = "sgd"
@@ -51,13 +51,13 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
-    """For free features: runs until the gradient is gone. scipy's L-BFGS-B, which keeps features of ufm_relu within
+    """For free features: runs until the gradient vanishes. scipy's L-BFGS-B, which keeps features of ufm_relu within
     their bound.
 
-    tolerance: on each entry of the gradient, in units in which every decay is 1.
-    history: twice as many take fewer iterations, of more than twice the time.
-    kicks: at rest, so many small random kicks that lead no lower before it counts as settled: they free it from
-    saddles.
+    tolerance: for each entry of the gradient, in units in which every decay is 1.
+    history: number of stored steps; twice as many need fewer iterations, but each takes more than twice the time.
+    kicks: number of small random perturbations at a stationary point that must not lead lower before the run ends; they
+    free it from saddles.
     """
 
     name: str = "lbfgs"
@@ -71,15 +71,14 @@ OPTIMIZERS: dict[str, Optimizer] = {each.name: each for each in (Adam(), SGD(), 
 
 @dataclass(frozen=True)
 class Descent:
-    """How the objective is descended.
+    """How the objective is minimised.
 
-    epochs: of free features, iterations. batch_size: samples of a step; the whole training set where is_full_batch.
-    drops: fractions of the training after which the learning rate is multiplied by gamma; drop_every: epochs after
-    each of which it is instead, 0 for never. norms_fixed_after: epochs after which BatchNorm's statistics are fixed, 0
-    for never. finish: iterations of L-BFGS after the epochs, at most; 0 for none. path: factors on all decays, settled
-    at one after the other; () for none.
-    measure: auto, every, log, or a number of epochs. snapshots: how many about are kept, 0 for none. dtype: of the
-    parameters. precision: of a network's products.
+    epochs: for free features, iterations. batch_size: samples of a step; the whole training set if is_full_batch.
+    drops: shares of the training after which the learning rate is multiplied by gamma; drop_every: number of epochs
+    after which it is multiplied instead, 0 for never. norms_fixed_after: epochs after which BatchNorm's statistics are
+    fixed, 0 for never. finish: most iterations of L-BFGS after the epochs; 0 for none. path: factors on all decays,
+    minimised at one after the other; () for none. measure: auto, every, log, or a number of epochs. snapshots: about
+    how many are stored, 0 for none. dtype: of the parameters. precision: of a network's matrix products.
     """
 
     optimizer: Optimizer
@@ -100,16 +99,16 @@ class Descent:
 
     @property
     def most_epochs(self) -> int:
-        """With those of the finish, which may end before."""
+        """Including the iterations of the finish, which may end earlier."""
         return self.epochs + self.finish
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides where and how fast, and no more than the last bits. device: auto, cpu or cuda. threads: a number, or
-    auto. progress: whether a live display is shown: True, False, or auto for in a terminal. stream: whether images are
-    read as they are needed, or auto for where they do not fit; stream_cache: gigabytes of them that are kept;
-    stream_workers: processes that read; both a number, or auto."""
+    """Where and how fast a run is trained; this changes at most the last bits of its numbers. device: auto, cpu or
+    cuda. threads: a number, or auto. progress: whether a live display is shown: True, False, or auto (in a terminal).
+    stream: whether images are read when they are needed, or auto (if they do not fit); stream_cache: gigabytes of
+    images to keep; stream_workers: reading processes; both a number, or auto."""
 
     device: str
     threads: int | Literal["auto"]
@@ -123,12 +122,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Run:
-    """frozen_head: the run directory whose trained head is taken over; taps: layers of the backbone that are measured;
-    loggers: who follows the run beside its record.
+    """frozen_head: the run directory whose trained head is used; taps: layers of the backbone that are measured;
+    loggers: keys of the run's loggers.
 
-    directory: where the records go. identity: a hash of all that decides the run's numbers. config: every key with its
-    value, as config.yaml holds them. about: what the manifest says of where the run comes from (experiment, scale,
-    words of captions).
+    directory: of the record. identity: a hash of everything that decides the run's numbers. config: every key with its
+    value, as config.yaml holds them. about: the manifest's entries about the run's origin (experiment, scale, words of
+    captions).
     """
 
     problem: Problem
@@ -152,11 +151,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """What one command line trains: a run, or with restarts several that differ in their seed.
+    """The work of one command line: a run, or with restarts several runs that differ in their seed.
 
-    directory, identity, config: of the whole; of a single run they are its own. at_once: of a sweep, how many jobs are
-    trained side by side (0: one for each core); together: a whole sweep in as few programs as its shapes allow;
-    dry_run: nothing is trained, only said what would be.
+    directory, identity, config: of the job; for a single run they are its own. at_once: in a sweep, the number of jobs
+    trained at once (0: one for each core); together: a whole sweep in as few programs as its shapes allow; dry_run:
+    only print what would be trained.
     """
 
     runs: tuple[Run, ...]
@@ -169,5 +168,5 @@ class Job:
 
     @property
     def is_group(self) -> bool:
-        """Whether the directory holds several runs and a summary of them."""
+        """Whether the directory holds several runs and their summary."""
         return self.runs[0].directory != self.directory

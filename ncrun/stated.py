@@ -1,4 +1,4 @@
-"""A problem as it is stated in Python, in arguments: checked, each mistake told in one line."""
+"""A problem given by arguments in Python, checked; each mistake is reported in one line."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ncrun.targets import LARGEST_TARGET, MOST_OUTPUTS, Targets
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# The features' dimension where nobody says it: that of ncrun's free features, or K where there are more classes.
+# The features' dimension by default: that of ncrun's free features, or K if there are more classes.
 WIDE = 64
 
 
@@ -44,7 +44,7 @@ def stated(
         raise UserError(f"bias={bias!r}: must be True or False")
     moments = None if targets is None else _moments(counts, targets)
     if moments is not None and not known.takes_targets:
-        raise UserError(f"loss={loss}: needs classes, and targets are numbers; take mse")
+        raise UserError(f"loss={loss}: needs classes, not targets; use loss=mse")
     sizes = _counts(counts) if moments is None else ()
     decays = _weight_decays(decay_weight, decay_feature, _whole("depth", depth, LAYERS))
     problem = Problem(
@@ -52,7 +52,7 @@ def stated(
         counts=sizes,
         widths=_widths(widths, depth, len(sizes) if moments is None else moments.num_outputs),
         bias=bool(bias),
-        weight_decays=decays or (1.0,) * depth,  # the scale-free target does not depend on its size
+        weight_decays=decays or (1.0,) * depth,  # the target up to scale does not depend on it
         feature_decay=None if decay_feature is None else float(decay_feature),
         decay_mode="parameters" if decay_feature is None else "features",
         feature_sign=feature_sign,
@@ -68,7 +68,7 @@ def _weight_decays(
 ) -> tuple[float, ...] | None:
     """One weight decay for each layer; None if none is given. Raises UserError."""
     if feature is not None and weight is None:
-        raise UserError(f"decay_feature={_decay('decay_feature', feature):g}: needs decay_weight beside it")
+        raise UserError(f"decay_feature={_decay('decay_feature', feature):g}: needs decay_weight")
     if weight is None:
         return None
     given = [weight] * depth if np.ndim(weight) == 0 else _listed("decay_weight", weight, "layer")
@@ -78,7 +78,9 @@ def _weight_decays(
             f"decay_weight: expected a number, or {depth} of them, one for each layer; found {len(numbers)}"
         )
     if feature is None and len(set(numbers)) > 1:
-        raise UserError("decay_weight: differs between layers; without decay_feature, plain weight decay is one number")
+        raise UserError(
+            "decay_weight: differs between layers; without decay_feature (plain weight decay) it must be one number"
+        )
     if feature is not None:
         _decay("decay_feature", feature)
     return numbers
@@ -89,7 +91,7 @@ def _bias_decay(value: float, bias: bool, feature: float | None) -> float:
     if number and not bias:
         raise UserError(f"decay_bias={number:g}: there is no bias to decay")
     if number and feature is None:
-        raise UserError(f"decay_bias={number:g}: needs decay_feature; plain weight decay decays the bias as all else")
+        raise UserError(f"decay_bias={number:g}: needs decay_feature; plain weight decay applies to the bias, too")
     return number
 
 
@@ -103,9 +105,9 @@ def _decay(name: str, value: Any) -> float:
 
 
 def _moments(counts: "ArrayLike | None", targets: "ArrayLike") -> Targets:
-    """Of targets (N,) or (N, q). Raises UserError."""
+    """The moments of targets (N,) or (N, q). Raises UserError."""
     if counts is not None:
-        raise UserError("targets: stand in place of classes; leave counts out")
+        raise UserError("targets: replace counts; give only one of them")
     try:
         array = np.asarray(targets)
     except ValueError:  # a ragged list
@@ -115,7 +117,7 @@ def _moments(counts: "ArrayLike | None", targets: "ArrayLike") -> Targets:
     array = array.reshape(len(array), -1).astype(float)
     if array.shape[1] > MOST_OUTPUTS:
         raise UserError(f"targets: have {array.shape[1]} numbers for each sample; at most {MOST_OUTPUTS}")
-    sound = (np.abs(array) <= LARGEST_TARGET).all(axis=1)  # of what is not finite no comparison holds
+    sound = (np.abs(array) <= LARGEST_TARGET).all(axis=1)  # comparisons with NaN are false
     if not sound.all():
         raise UserError(f"targets: row {int(np.argmin(sound))} holds a number that is not finite, or too large")
     return Targets.of(array)
@@ -123,13 +125,13 @@ def _moments(counts: "ArrayLike | None", targets: "ArrayLike") -> Targets:
 
 def _counts(counts: "ArrayLike | None") -> tuple[float, ...]:
     if counts is None:
-        raise UserError("counts: needs the samples of each class, such as counts=[100, 50, 10]; or give targets=")
+        raise UserError("counts: give the samples of each class, such as counts=[100, 50, 10]; or give targets=")
     numbers = _listed("counts", counts, "class")
     if len(numbers) < 2:
-        raise UserError("counts: needs the samples of each of two classes or more, such as counts=[100, 50, 10]")
+        raise UserError("counts: give the samples of at least two classes, such as counts=[100, 50, 10]")
     for k, number in enumerate(numbers):
         if not (np.isfinite(number) and number > 0):
-            raise UserError(f"counts: class {k} needs a finite number of samples above 0, not {number:g}")
+            raise UserError(f"counts: class {k} must have a finite number of samples above 0, not {number:g}")
     return tuple(numbers)
 
 
@@ -154,7 +156,7 @@ def _whole(name: str, value: Any, bounds: Bounds) -> int:
 
 
 def _listed(name: str, values: Any, each: str) -> list[float]:
-    """The numbers of a one-dimensional array, or of what makes one."""
+    """The numbers of anything that converts to a one-dimensional array."""
     try:
         array = np.asarray(values)
     except ValueError:  # a ragged list

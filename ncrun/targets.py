@@ -1,4 +1,4 @@
-"""What theory needs to know of targets that are vectors of numbers: regression, several labels at once, soft labels."""
+"""The moments of targets that are vectors of numbers, for theory: regression, several labels at once, soft labels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Beyond it, squares and their sums would leave the range of floats.
+# Above it, squares and their sums would overflow.
 LARGEST_TARGET = 1e100
-# The matrix below has so many rows, and a record holds it.
+# The covariance matrix has this many rows, and a record holds it.
 MOST_OUTPUTS = 500
 
 
 @dataclass(frozen=True)
 class Targets:
-    """N targets y_i of q numbers each. The squared loss' optimum depends on their first two moments only.
+    """N targets y_i of q numbers each. The optimum of the squared loss depends only on their first two moments.
 
     mean: (q,). covariance: (q, q), the mean of (y - mean)(y - mean)^T, divided by N.
     """
@@ -27,7 +27,7 @@ class Targets:
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> "Targets":
-        """values: (N, q), finite numbers. In two passes: the mean may be large beside the deviations."""
+        """values: (N, q), finite numbers. Two passes, because the mean may be large compared with the deviations."""
         numbers = np.asarray(values, dtype=np.float64)
         mean = numbers.mean(axis=0)
         centred = numbers - mean
@@ -59,7 +59,7 @@ class Targets:
 
     @classmethod
     def from_json(cls, content: Any) -> "Targets":
-        """Raises ValueError for what `as_json` does not write."""
+        """Raises ValueError for anything that `as_json` does not write."""
         if not isinstance(content, dict) or content.keys() != {"num_samples", "mean", "covariance"}:
             raise ValueError("expected num_samples, mean and covariance")
         number, mean, covariance = content["num_samples"], content["mean"], content["covariance"]

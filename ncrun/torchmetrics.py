@@ -1,4 +1,4 @@
-"""The meter as a metric of torchmetrics: one pass, synchronised across ranks by torchmetrics itself."""
+"""The meter as a metric of torchmetrics: one pass; torchmetrics synchronises it across ranks."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -23,10 +23,10 @@ SUMS = ("counts", "pivots", "first", "squares", "second")
 
 
 class CollapseMetric(Metric):
-    """metric.update(features, labels, logits); metric.compute() -> the numbers that one pass knows, by column.
+    """metric.update(features, labels, logits); metric.compute() -> the numbers that one pass finds, by column.
 
     head: the classifier, an nn.Linear or an nn.Sequential of them, read when `compute` is called. loss and the further
-    arguments as `ncrun.CollapseMeter` and its `compute` take them. Columns that are null or lists are left out;
+    arguments as `ncrun.CollapseMeter` and its `compute` take them. Columns that are null or lists are skipped;
     `measurement()` has them.
     """
 
@@ -48,7 +48,7 @@ class CollapseMetric(Metric):
         super().__init__()
         weights = classifier(head, None).head.weights
         K, d = len(weights[-1]), weights[0].shape[1]
-        # In a list, so that its parameters are not the metric's own.
+        # In a list, so that its parameters do not become the metric's own.
         self._head, self.loss, self.scatter, self.stated = [head], loss, scatter, stated
         self._blank = CollapseMeter(
             K,
@@ -61,7 +61,7 @@ class CollapseMetric(Metric):
         empty = Sums.empty(K, d, scatter, None)
         for name in SUMS:
             part = getattr(empty, name)
-            # Pivots differ between ranks, so that sums cannot be added: torchmetrics stacks them, `_meter` merges.
+            # Pivots differ between ranks, so sums cannot be added: torchmetrics stacks them, and `_meter` merges them.
             self.add_state(name, torch.zeros(0) if part is None else part, dist_reduce_fx=None)
         none = Decisions.none(K)
         self.add_state("correct", none.correct, dist_reduce_fx="sum")
@@ -95,12 +95,12 @@ class CollapseMetric(Metric):
         }
 
     def measurement(self) -> Measurement:
-        """With all columns, the reasons for those that are null, and the prediction; of this rank's samples, or of all
-        ranks' within `sync_context`."""
+        """All columns, the reasons for null ones, and the prediction; for this rank's samples, or within `sync_context`
+        for all ranks'."""
         return self._meter().compute(self._head[0], **self.stated)
 
     def _meter(self) -> CollapseMeter:
-        """The meter whose state this is: one, or after torchmetrics has gathered them, that of each rank merged."""
+        """The meter with this state; after torchmetrics has gathered the ranks' states, all of them merged."""
         ranks = len(self.counts) if self.counts.ndim > 1 else 1
         meter = copy(self._blank)
         for rank in range(ranks):

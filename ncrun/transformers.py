@@ -11,12 +11,12 @@ from ncrun.meter.callback import Watching
 
 
 class CollapseCallback(Watching, TrainerCallback):
-    """Measures before the first epoch, after each `every`-th and after the last.
+    """Measures before the first epoch, after every `every` epochs and after the last.
 
-    layer: the model's last linear layer, as `ncrun.watch` takes it. loader: the samples to measure; left out, the
+    layer: the model's last linear layer, as `ncrun.watch` takes it. loader: the samples to measure; default: the
     trainer's training data, each sample once and in order, each process its part. Further arguments are those of
-    `watch`; the loss is "ce" unless said otherwise. The numbers go into the trainer's `log_history` as PREFIX + column;
-    `rows` has all columns, `last` the newest Measurement. Raises UserError as `watch` does.
+    `watch`; the default loss is "ce". The numbers go into the trainer's `log_history` as PREFIX + column; `rows` has
+    all columns, `last` the newest Measurement. Raises UserError as `watch` does.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""Groups within groups, such as a configuration's, as flat names."""
+"""Nested groups, such as a configuration's, as flat dotted names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names with their values, such as head.depth; of an empty group nothing."""
+    """Dotted names with their values, such as head.depth; an empty group has none."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")

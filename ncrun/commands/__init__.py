@@ -1,1 +1,1 @@
-"""What a user types after `ncrun`: one file a command. They read arguments, call the rooms below, and print."""
+"""The commands that follow `ncrun`, one in each file. They read arguments, call the rooms below, and print."""

@@ -1,4 +1,4 @@
-"""What commands that read records say of records that were changed."""
+"""The warning about changed records, for all commands that read records."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ncrun.records.read import Record
 
 
 def warn_of_changed(records: Sequence[Record]) -> None:
-    """One line on stderr if a file of these runs is not as it was when the run was finished."""
+    """Prints one line on stderr if a file of these runs changed after the run finished."""
     warning = seal_warning(records)
     if warning is not None:
         print(f"ncrun: {warning}", file=sys.stderr)

@@ -8,17 +8,17 @@ from importlib import import_module
 from ncrun.commands.composed import run_composed
 from ncrun.errors import UserError
 
-# Commands without Hydra that know what may follow: completions(word, before), of the word that is begun and the one
-# before it. A word that begins like none of them is a file, which the shell completes.
+# Commands without Hydra complete by completions(word, before): the begun word and the word before it. If no completion
+# matches, the shell completes file names.
 COMPLETED = ("plot", "figures", "table", "runs", "rerun", "report", "measure", "doctor")
 
 
 def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
-    """Run the command; returns the exit status. commands: the first words that there are. Raises UserError."""
+    """Run the command; returns the exit status. commands: all possible first words. Raises UserError."""
     line = os.environ.setdefault("COMP_LINE", "")
     words = line.split()
     if any(each.startswith("query=") and each != "query=bash" for each in arguments):
-        raise UserError(f"{' '.join(arguments)}: completes in bash only (query=bash)")
+        raise UserError(f"{' '.join(arguments)}: completion works in bash only (query=bash)")
     if "query=bash" in arguments:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(commands))
@@ -40,7 +40,7 @@ def complete(arguments: Sequence[str], commands: Sequence[str]) -> int:
 
             print(" ".join(_beginning(last, [f"scale={name}" for name in SCALES])))
             return 0
-        # Take the sub-command out of the line, and as many characters off the cursor's place in it.
+        # Remove the sub-command from the line, and move the cursor's position back by as many characters.
         start = line.index(words[1], len(words[0]))
         removed = len(words[1]) + 1
         os.environ["COMP_LINE"] = line[:start] + line[start + removed :]

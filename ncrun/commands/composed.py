@@ -1,6 +1,6 @@
-"""What `train` and `theory` share: a command line that Hydra reads.
+"""The part that `train` and `theory` share: a command line that Hydra reads.
 
--m, --cfg, --info, -cn and shell completion are Hydra's own. Its exceptions are told in one line.
+-m, --cfg, --info, -cn and shell completion are Hydra's own. Its exceptions become one line.
 """
 
 import contextlib
@@ -37,13 +37,12 @@ def run_composed(
     sweep: Callable[[Jobs], int] | None = None,
     submit: Callable[[Jobs, SlurmSettings], int] | None = None,
 ) -> int:
-    """Hydra's part of a command; returns the exit status, of several jobs the highest.
+    """Hydra's part of a command; returns the exit status (the highest one of several jobs).
 
-    work: what is done with a job. sweep: what is done with all the jobs of -m, each given with the overrides that make
-    it; left out: one after the other. submit: the same where hydra/launcher=slurm is typed; left out: it is refused.
-    Raises UserError.
+    work: called with a job. sweep: called with all jobs of -m, each given by its overrides; default: one after the
+    other. submit: called instead with hydra/launcher=slurm; default: this launcher is refused. Raises UserError.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over, to be told in one line here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions over, to be reported in one line here
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -52,7 +51,7 @@ def run_composed(
     typed = list(options.overrides)
     is_sweep = bool(options.multirun)
     if doors.launcher_of(typed) == "slurm" and not (is_sweep and submit is not None):
-        why = "here, where nothing is trained" if submit is None else "without -m; -m submits a single run, too"
+        why = "here: this command trains nothing" if submit is None else "without -m (which also submits a single run)"
         raise UserError(f"hydra/launcher=slurm: has no effect {why}")
     for key in ("jobs", "together"):
         if not is_sweep and any(override.startswith(f"{key}=") for override in typed):
@@ -66,7 +65,7 @@ def run_composed(
     if options.cfg == "job" and not (is_sweep or options.package or options.config_name or options.config_dir):
         return print_configuration(typed)
     store_choices()
-    # A sweep's jobs are told apart first, for each may be of another scale; see hydra_plugins/ncrun_sweeper.py.
+    # A sweep is expanded into jobs first, because each may have its own scale; see hydra_plugins/ncrun_sweeper.py.
     sys.argv = [sys.argv[0], *_flags(options), "--", *(typed if is_sweep else with_scale(typed))]
     statuses: list[int] = []
     failures: list[Exception] = []
@@ -95,13 +94,13 @@ def run_composed(
 
     task.sweep = task.submit = all_of  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="ncrun-") as scratch:
-        os.environ["NCRUN_SCRATCH"] = scratch  # where Hydra puts what nobody needs, such as multirun.yaml
+        os.environ["NCRUN_SCRATCH"] = scratch  # for Hydra's own files, which nobody needs, such as multirun.yaml
         told = io.StringIO()
         try:
             with contextlib.redirect_stderr(told) if options.cfg else contextlib.nullcontext():
                 hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="train")(task)()
         except SystemExit as exit_:  # a help text, or a signal
-            if told.getvalue():  # what Hydra refuses by a line of its own
+            if told.getvalue():  # Hydra printed its own line
                 raise UserError(told.getvalue()) from exit_
             return exit_.code if isinstance(exit_.code, int) else 0
         except KeyboardInterrupt:
@@ -114,7 +113,7 @@ def run_composed(
 
 
 def _flags(options: "Namespace") -> list[str]:
-    """What Hydra is told besides overrides: its own flags, but those that are ncrun's matter."""
+    """Hydra's own flags besides overrides, without those that ncrun handles."""
     whole = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
     flags = [f"--{name.replace('_', '-')}" for name in whole if getattr(options, name)]
     for name in ("cfg", "package", "config_name", "info"):

@@ -1,4 +1,4 @@
-"""`ncrun doctor`: what of ncrun works on this machine, and what to do about what does not."""
+"""`ncrun doctor`: which parts of ncrun work on this machine, and how to fix the others."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ncrun.data.folder import data_folder
 from ncrun.data.sources.downloaded import Downloaded
 from ncrun.training.cores import available_cores, default_threads, typed_threads
 
-# What a finding says: it works; what it is for does not work until something is done; nothing works until then.
+# States of a finding: it works; one optional part does not work; no run works.
 GOOD, ABSENT, BROKEN = "ok", "absent", "broken"
 MARKS = {GOOD: "ok", ABSENT: "--", BROKEN: "!!"}
 # Extras for those who work on ncrun itself, and those that only name others.
@@ -27,8 +27,8 @@ UNTOLD = ("dev", "docs", "all", "loggers")
 
 @dataclass(frozen=True)
 class Finding:
-    """part: what was looked at. state: ok, absent or broken. words: what was found. todo: what to do about it, if
-    anything."""
+    """part: what was checked. state: ok, absent or broken. words: what was found. todo: how to fix it; "" if it
+    works."""
 
     part: str
     state: str
@@ -39,12 +39,13 @@ class Finding:
 def doctor(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status (1: something is broken that every run needs). Raises UserError."""
     parser = Parser(
-        prog="ncrun doctor", description="What of ncrun works on this machine, and what to do about the rest."
+        prog="ncrun doctor",
+        description="Check which parts of ncrun work on this machine, and say how to fix the others.",
     )
     parser.add_argument(
-        "--data", metavar="FOLDER", help="the data sets' folder, as data_dir=; left out: $NCRUN_DATA or the cache"
+        "--data", metavar="FOLDER", help="folder of the data sets, as data_dir=; default: $NCRUN_DATA, else the cache"
     )
-    parser.add_argument("--json", action="store_true", help="the same for programs")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(list(arguments))
     folder = data_folder(options.data)
     chapters: dict[str, list[Finding]] = {
@@ -73,19 +74,19 @@ def _print(found: Finding) -> None:
 
 
 def completions(word: str, before: str) -> list[str]:
-    """What may follow in the shell."""
+    """Completions for the shell."""
     return following(word, before, {"--data": (), "--json": ()})
 
 
 def _packages() -> Iterator[Finding]:
-    """What ncrun requires, by its own metadata."""
+    """Whether the packages that ncrun's metadata requires are there."""
     try:
         needed = _required("")
     except PackageNotFoundError:
         yield Finding(
             "packages",
             ABSENT,
-            "ncrun is not installed but found on the path, so that nothing says what it needs",
+            "ncrun is on the path but not installed, so its requirements are not known",
             "pip install .",
         )
         return
@@ -93,11 +94,11 @@ def _packages() -> Iterator[Finding]:
     if wrong:
         yield Finding("packages", BROKEN, "; ".join(wrong), "pip install --upgrade ncrun, or make in a checkout")
     else:
-        yield Finding("packages", GOOD, f"all {len(needed)} are there in versions that ncrun takes")
+        yield Finding("packages", GOOD, f"all {len(needed)} are installed in versions that fit")
 
 
 def _required(extra: str) -> list[Requirement]:
-    """What ncrun needs with this extra, by its metadata; "": without any. Raises PackageNotFoundError."""
+    """The requirements of ncrun with this extra, from its metadata; "": with none. Raises PackageNotFoundError."""
     needed = map(Requirement, requires("ncrun") or ())
     return [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
 
@@ -114,7 +115,7 @@ def _wrong(needed: Requirement) -> str:
 
 
 def _torch() -> Finding:
-    """A product, and torchvision's own operators, which fail where the two come from different builds."""
+    """Tries a matrix product, and torchvision's operators, which fail if the two come from different builds."""
     try:
         import torch
         import torchvision
@@ -128,10 +129,12 @@ def _torch() -> Finding:
 
 
 def _runs_folder() -> Finding:
-    """Whether records can be written where they go."""
+    """Whether runs/ can be written."""
     nearest = next(each for each in (Path("runs").absolute(), *Path("runs").absolute().parents) if each.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        return Finding("records", BROKEN, f"{nearest} is not writable", "train elsewhere, or say run_dir=FOLDER")
+        return Finding(
+            "records", BROKEN, f"{nearest} is not writable", "train in another folder, or set run_dir=FOLDER"
+        )
     return Finding(
         "records", GOOD, f"go to {Path('runs').absolute()}; {shutil.disk_usage(nearest).free / 2**30:.0f} GiB are free"
     )
@@ -150,23 +153,23 @@ def _device() -> Finding:
         return Finding(
             "device",
             ABSENT,
-            f"the CPU: PyTorch for CUDA {torch.version.cuda} finds no device, nvidia-smi is there",
+            f"the CPU: PyTorch for CUDA {torch.version.cuda} finds no device, although nvidia-smi is installed",
             todo,
         )
     return Finding("device", GOOD, f"the CPU; PyTorch for CUDA {torch.version.cuda} finds no device")
 
 
 def _threads() -> Finding:
-    typed = "as OMP_NUM_THREADS says" if typed_threads() else "threads=N sets another number"
+    typed = "set by OMP_NUM_THREADS" if typed_threads() else "threads=N changes it"
     return Finding("threads", GOOD, f"{default_threads()} of {available_cores()} cores for a network, {typed}")
 
 
 def _data_sets(folder: Path) -> Iterator[Finding]:
-    """Whether the files are there, and all of them; what is in them is checked when they are read."""
+    """Whether all files are there. Their content is checked when they are read."""
     try:
         from torchvision import datasets
     except Exception:
-        return  # told above
+        return  # reported above
     for source in SOURCES:
         if not isinstance(source, Downloaded):
             continue
@@ -176,14 +179,14 @@ def _data_sets(folder: Path) -> Iterator[Finding]:
         if lacking and len(lacking) < len(names):
             yield Finding(source.name, ABSENT, f"lacks {', '.join(lacking)}", f"put {source.layout} there")
         elif lacking or not base.is_dir():
-            todo = f"is fetched when it is first asked for; without a network put {source.layout} there"
+            todo = f"is downloaded when it is first used; without a network put {source.layout} there"
             yield Finding(source.name, ABSENT, "not there", todo)
         else:
             yield Finding(source.name, GOOD, f"in {base}")
 
 
 def _extras() -> Iterator[Finding]:
-    """Every extra of ncrun's metadata, and what of it is missing."""
+    """Every extra in ncrun's metadata, and its missing packages."""
     try:
         extras, always = metadata("ncrun").get_all("Provides-Extra") or [], _required("")
     except PackageNotFoundError:

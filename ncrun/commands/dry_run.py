@@ -1,5 +1,4 @@
-"""`ncrun train dry_run=true`: what would be trained, where it stands, what is predicted and what it would cost. Nothing
-is written."""
+"""`ncrun train dry_run=true`: the state, the prediction and the cost of each run. Trains and writes nothing."""
 
 import socket
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ from ncrun.theory.report import as_line
 
 
 def dry_run(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
-    """Print it of each job, given with the overrides that make it, and of all together; returns the exit status.
+    """Prints these lines for each job (given by its overrides) and the total; returns the exit status.
 
-    Raises UserError for what training would refuse, but for missing files of a known data set, which it would download.
+    Raises UserError for whatever training would refuse. Missing files of a known data set are no error: training would
+    download them.
     """
     from ncrun.training.machine import device_name, device_of, threads_of
     from ncrun.training.runs import check
@@ -61,14 +61,14 @@ class _Telling:
         return lines
 
     def total(self) -> list[str]:
-        """What is said at the end."""
+        """The last lines."""
         jobs = f"{self._jobs} job{'s' * (self._jobs > 1)}"
         if not self._left:
             return ["", f"dry run: {jobs}, nothing to train"]
         known = [seconds for seconds in self._left if seconds is not None]
         time = f"about {duration(sum(known))} one after the other" if known else "time not known"
         if 0 < len(known) < len(self._left):
-            time += f", without {len(self._left) - len(known)} of which it is not known"
+            time += f", not counting {len(self._left) - len(known)} whose time is not known"
         return ["", f"dry run: {jobs}, {len(self._left)} to train; {time}; nothing is written"]
 
     def _predicted(self, problem: Problem) -> str:
@@ -77,7 +77,7 @@ class _Telling:
         return self._predictions[problem]
 
     def _cost(self, left: Sequence[tuple[Run, Glance | None]], facts: dict[str, Any]) -> str:
-        """Of the runs of a job that are not done, which are of one shape and trained at once."""
+        """The cost of a job's unfinished runs, which have one shape and are trained at once."""
         run = left[0][0]
         cost = self._costs.of(run)
         shape = list(run.data.image_shape) if isinstance(run.data, DataRequest) else None
@@ -111,11 +111,11 @@ def _state(run: Run, glance: Glance | None) -> str:
         return f"running{where} (process {glance.holder.get('pid')} on {glance.host})"
     if glance.state == "interrupted":
         return f"interrupted{where}; continues"
-    return f"{glance.state} ({glance.words}); is tried again"
+    return f"{glance.state} ({glance.words}); will be tried again"
 
 
 def _share_left(run: Run, glance: Glance | None) -> float:
-    """Of the training."""
+    """The share of the training that is left."""
     if glance is None or glance.state not in ("interrupted", "running") or not glance.epoch or glance.epochs is None:
         return 1.0
     return max(0.0, 1 - glance.epoch / run.descent.most_epochs)
@@ -123,6 +123,6 @@ def _share_left(run: Run, glance: Glance | None) -> float:
 
 def _time(found: Estimate | None, share: float) -> str:
     if found is None:
-        return "time not known: no run like it was timed on this machine"
-    how = "as" if found.is_alike else "by that of the nearest,"
+        return "time not known: no similar run was timed on this machine"
+    how = "as" if found.is_alike else "scaled from the nearest run,"
     return f"about {duration(found.seconds * share)}, {how} {found.run}"

@@ -1,4 +1,4 @@
-"""`ncrun figures`: draw experiments' figures, training first whatever run is missing."""
+"""`ncrun figures`: train the missing runs of experiments, and draw their figures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from ncrun.records.places import is_archive
 from ncrun.records.read import Record, find_records
 from ncrun.training.cores import available_cores
 
-# Runs of an experiment up to which its figure is redrawn after each.
+# An experiment with at most this many runs has its figure redrawn after each run.
 REDRAWN_UP_TO = 12
 
 
 @dataclass(frozen=True)
 class Out:
-    """Where pictures go, and the page that they are drawn for."""
+    """The folder of the figures, and the page that they are drawn for."""
 
     folder: Path
     page: Page
@@ -34,13 +34,13 @@ class Out:
 
 def figures(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status (1 if a run failed). Raises UserError."""
-    parser = Parser(prog="ncrun figures", description="Draw an experiment's figures, training what is missing.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; left out: the core set")
+    parser = Parser(prog="ncrun figures", description="Train the missing runs of experiments, and draw their figures.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; default: the core set")
     parser.add_argument(
         "--scale",
         choices=SCALES,
         default="cpu",
-        help="cpu: embedded data, a minute a run; real: the papers' data, smaller networks; paper: the authors'",
+        help="cpu: digits, a minute for each run; real: the papers' data sets, smaller networks; paper: the authors'",
     )
     parser.add_argument(
         "--from",
@@ -49,16 +49,26 @@ def figures(arguments: Sequence[str]) -> int:
         metavar="DIR",
         help="redraw from the records under DIR; train nothing",
     )
-    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where pictures go (figures)")
     parser.add_argument(
-        "--jobs", type=int, default=None, metavar="N", help="runs side by side (cpu, real: one per core; paper: 1)"
+        "--out", type=Path, default=Path("figures"), metavar="DIR", help="folder of the figures; default: figures"
     )
     parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1 (1)"
+        "--jobs",
+        type=int,
+        default=None,
+        metavar="N",
+        help="number of runs trained at once; default: one per core (scale paper: 1)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1; default: 1"
     )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     parser.add_argument(
-        "--extend", action="append", default=[], metavar="FILE", help="your own file of losses, models, figures, ..."
+        "--extend",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your own file that registers losses, models, figures, ...",
     )
     add_page(parser)
     options = parser.parse_args(list(arguments))
@@ -77,7 +87,7 @@ def figures(arguments: Sequence[str]) -> int:
     panels.use_style(out.page.rc)
     if options.source is not None:
         if options.seeds > 1:
-            raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed that it finds")
+            raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed in the records")
         return _redraw(names, options.scale, options.source, out)
     jobs = options.jobs or (1 if options.scale == "paper" else available_cores())
     trained = [name for name in names if name not in FROM_THEORY]
@@ -89,7 +99,7 @@ def figures(arguments: Sequence[str]) -> int:
 
 
 def _list() -> None:
-    """A line for each name: whether it is drawn without being named, and what it shows."""
+    """A line for each name: whether it belongs to the core set, and what it shows."""
     found, recipes = drawn_experiments(), own_recipes()
     width = max(map(len, found))
     for name, core in found.items():
@@ -99,7 +109,7 @@ def _list() -> None:
 
 
 def completions(word: str, before: str) -> list[str]:
-    """What may follow in the shell: names of figures, and options."""
+    """Completions for the shell: names of figures, and options."""
     page = {f"--{key}": () if key == "caption" else choices for key, choices in CHOICES.items()}
     options = {
         "--scale": SCALES,
@@ -110,14 +120,14 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def _core() -> list[str]:
-    """What is drawn without names, in the order in which a reader wants to see it."""
+    """The names of the core set, in its order."""
     places = {name: core for name, core in drawn_experiments().items() if core is not None}
     return sorted(places, key=lambda name: places[name])
 
 
 def drawn_experiments() -> dict[str, int | None]:
-    """Every name that can be drawn, and its place in the core set. An experiment may add to what it inherits, but says
-    itself what is drawn of it, so that its file alone is looked at."""
+    """Every name that can be drawn, and its place in the core set. An experiment names its figures in its own file,
+    never by inheritance, so only that file is read."""
     found: dict[str, int | None] = {}
     for name, own in own_recipes().items():
         if own.get("figures"):
@@ -170,9 +180,9 @@ def _train(
     jobs: int,
     ended: Callable[[PlannedJob, Sequence[PlannedJob]], None] = lambda run, left: None,
 ) -> int:
-    """Train runs, so many side by side; returns how many failed.
+    """Train runs, `jobs` of them at once; returns how many failed.
 
-    ended: called with each that succeeds, and those left.
+    ended: called after each success with that run and those left.
     """
     failed = 0
 
@@ -195,8 +205,8 @@ def _train(
 
 
 def _in_order(runs: Sequence[PlannedJob]) -> list[PlannedJob]:
-    """First the shallowest run of each experiment, so that every figure has a curve early and is redrawn as others
-    finish; then the deepest first, which take longest, so that no core waits for the last one."""
+    """First the shallowest run of each experiment, so that every figure has a curve early. Then the deepest first: they
+    take longest, and no core should wait for them at the end."""
     shallow_first = sorted(runs, key=lambda run: run.job.runs[0].problem.depth)
     leaders: dict[str, PlannedJob] = {}
     for run in shallow_first:
@@ -206,7 +216,7 @@ def _in_order(runs: Sequence[PlannedJob]) -> list[PlannedJob]:
 
 
 def _is_worth_drawing(experiment: str, left: Sequence[PlannedJob], planned: Sequence[PlannedJob]) -> bool:
-    """A figure of few runs is redrawn as each ends; one of many when they are all there."""
+    """A figure of few runs is redrawn after each run, one of many runs at the end."""
     of_it = sum(run.experiment == experiment for run in planned)
     return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
 
@@ -230,21 +240,21 @@ def _draw(name: str, scale: str, records: Sequence[Record], out: Out) -> None:
         print(f"drew {first}", flush=True)
         return
     found = recipe(name)
-    # Older records do not hold their experiment's words.
+    # Older records do not hold their experiment's caption.
     captioned = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in records]
     for number, key in enumerate(found.figures):
         drawing = DRAWINGS[key]
         target = out.folder / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
         try:
             first, *_ = saving.save(drawing.of(captioned), target, out.page)
-        except UserError as error:  # what the records lack; the other drawings do not need it
-            print(f"left out {target}: {error}", flush=True)
+        except UserError as error:  # the records lack something that other drawings may not need
+            print(f"skipped {target}: {error}", flush=True)
             continue
         print(f"drew {first}", flush=True)
 
 
 def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Out) -> None:
-    """One table of final numbers for each paper, of all its experiments that were drawn."""
+    """One table for each paper: the final numbers of all its drawn experiments."""
     by_paper: dict[str, list[Record]] = {}
     for name, records in drawn.items():
         by_paper.setdefault(name.split("/")[0], []).extend(records)

@@ -1,4 +1,4 @@
-"""What keys mean, for `ncrun train --help KEY` and `--cfg job`."""
+"""The meanings of keys, for `ncrun train --help KEY` and `--cfg job`."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from ncrun.config.schema import choices
 
 
 def asked_for(arguments: Sequence[str]) -> list[str]:
-    """The keys whose help is asked for; none without --help, or where it is asked for the command."""
+    """The keys that follow --help; none without --help or if no key follows."""
     if not any(word in ("-h", "--help") for word in arguments):
         return []
     return [word for word in arguments if not word.startswith("-") and "=" not in word]
 
 
 def print_help(keys: Sequence[str], arguments: Sequence[str]) -> int:
-    """What each key means, its default, and of a group its choices; returns the exit status. Raises UserError."""
+    """Prints each key's meaning and default, and the choices of a group; returns the exit status. Raises UserError."""
     extensions.extended([word for word in arguments if word.lstrip("+").startswith("extend=")])
     print("\n".join(map(help_of, keys)))
     return 0
 
 
 def print_configuration(typed: Sequence[str]) -> int:
-    """Every key with the value that a run has, what was left out filled in, and what it means, as YAML; returns the
-    exit status. Raises UserError for a configuration that cannot be trained."""
+    """Prints every key with its value in the run, defaults filled in, and its meaning, as YAML; returns the exit
+    status. Raises UserError for a configuration that cannot be trained."""
     config = resolve(compose(with_scale(typed)), typed).config
     chosen = {group: of[config[group]["name"]] for group, of in choices().items() if config[group] is not None}
     print(explained(config, chosen), end="")

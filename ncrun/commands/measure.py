@@ -1,4 +1,4 @@
-"""`ncrun measure FILE.npz`: the arrays of a network that was trained elsewhere, read and measured."""
+"""`ncrun measure FILE.npz`: reads and measures the arrays of a network that was trained elsewhere."""
 
 import re
 from collections.abc import Sequence
@@ -18,24 +18,31 @@ def measure(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     parser = Parser(
         prog="ncrun measure",
-        description="Measure the collapse of a network that was trained elsewhere, beside the geometry that theory"
-        " predicts for its counts and decays. FILE.npz holds features (N,d), labels (N,) and classifier (K,d), or"
-        " classifier_1 .. classifier_M of a linear head of M layers, the first reading the features; optional are"
-        " bias (K,), test_features and test_labels.",
+        description="Measure the collapse of a network that was trained elsewhere, and compare it with the geometry"
+        " that theory predicts for its counts and decays. FILE.npz holds features (N,d), labels (N,) and"
+        " classifier (K,d), or classifier_1 .. classifier_M for a linear head of M layers (classifier_1"
+        " reads the features). Optional: bias (K,), test_features and test_labels.",
     )
     parser.add_argument("file", type=Path, metavar="FILE.npz")
-    parser.add_argument("--loss", choices=("mse", "ce"), default="mse", help="what it was trained with (mse)")
-    parser.add_argument("--label-smoothing", type=float, default=0.0, metavar="X", help="of ce, in [0, 1) (0)")
-    parser.add_argument("--class-weights", type=_weights, metavar="W", help="of ce: balanced, or W1,W2,.. (all 1)")
-    parser.add_argument("--logit-adjustment", type=float, default=0.0, metavar="X", help="of ce: tau (0)")
     parser.add_argument(
-        "--decay-weight", type=_decays, metavar="X", help="lam_W; X1,X2,.. for each layer; left out: target of shapes"
+        "--loss", choices=("mse", "ce"), default="mse", help="the loss it was trained with; default: mse"
     )
-    parser.add_argument("--decay-feature", type=float, metavar="X", help="lam_H; left out: plain weight decay")
-    parser.add_argument("--decay-bias", type=float, default=0.0, metavar="X", help="lam_b, beside lam_H (0)")
+    parser.add_argument("--label-smoothing", type=float, default=0.0, metavar="X", help="for ce: in [0, 1); default: 0")
+    parser.add_argument(
+        "--class-weights", type=_weights, metavar="W", help="for ce: balanced, or W1,W2,..; default: all 1"
+    )
+    parser.add_argument("--logit-adjustment", type=float, default=0.0, metavar="X", help="for ce: tau; default: 0")
+    parser.add_argument(
+        "--decay-weight",
+        type=_decays,
+        metavar="X",
+        help="lam_W, or X1,X2,.. for each layer; default: not known, only shapes are compared",
+    )
+    parser.add_argument("--decay-feature", type=float, metavar="X", help="lam_H; default: plain weight decay")
+    parser.add_argument("--decay-bias", type=float, default=0.0, metavar="X", help="lam_b, with lam_H only; default: 0")
     sign = parser.add_mutually_exclusive_group()
-    sign.add_argument("--relu-features", action="store_true", help="a ReLU makes the features")
-    sign.add_argument("--free-features", action="store_true", help="they could be negative, even if none is")
+    sign.add_argument("--relu-features", action="store_true", help="the features come out of a ReLU")
+    sign.add_argument("--free-features", action="store_true", help="the features could be negative, even if none is")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     options = parser.parse_args(list(arguments))
     arrays = read_arrays(options.file)
@@ -75,7 +82,7 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays by name; `classifier` is a list W_1 .. W_M. Raises UserError for a file that is no .npz, holds Python
+    """The arrays by name; `classifier` is a list W_1 .. W_M. Raises UserError if the file is not an .npz, holds Python
     objects, or lacks an array."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -94,7 +101,7 @@ def _arrays(path: Path, file: ArrayFile) -> dict[str, Any]:
         lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
         raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
     if ("test_features" in names) != ("test_labels" in names):
-        raise UserError(f"{path}: test_features and test_labels come together; it holds {', '.join(names)}")
+        raise UserError(f"{path}: test_features and test_labels must both be there; it holds {', '.join(names)}")
     unknown = [name for name in names if name not in wanted]
     if unknown:
         raise UserError(
@@ -112,7 +119,7 @@ def _layers(path: Path, names: Sequence[str]) -> list[str]:
     if not numbers:
         return ["classifier"] if "classifier" in names else []
     if "classifier" in names:
-        raise UserError(f"{path}: holds both classifier and classifier_{numbers[0]}; one head is measured")
+        raise UserError(f"{path}: holds both classifier and classifier_{numbers[0]}; give one head")
     return [f"classifier_{m + 1}" for m in range(numbers[-1])]
 
 

@@ -1,4 +1,4 @@
-"""`ncrun plot`: draw metrics of users' own runs, or what the papers' figures show."""
+"""`ncrun plot`: draw metrics of your own runs, or the papers' kinds of figures for them."""
 
 import re
 import sys
@@ -23,29 +23,29 @@ HELP = """\
 ncrun plot RUN ... y=METRIC[,METRIC ...] [OPTION=VALUE ...]
 ncrun plot RUN ... kind=KIND [classes=A,B,C] [out=FILE]
 
-RUN is a run directory, or a folder that holds some; * gives many. Draws a PNG and a PDF.
+RUN is a run directory, or a folder with run directories in it; * gives many. Writes a PNG and a PDF.
 
-  y=nc1,gap          columns of metrics.jsonl, a panel each; of class.margin and the like a line for each class
-  x=epoch            epoch, step or seconds, or a configuration key such as imbalance or head.depth: then the last
-                     measured value is drawn over it (also factor, of runs with path=[...])
-  hue=head.depth     the configuration keys that choose a colour; left out: those that tell the runs apart
-  style=loss         those that choose a line style
-  out=plot.png       where to write the picture; beside it goes its caption, plot.caption.tex
-                     (of kind=collapse-seen, out=x.gif is a moving picture)
+  y=nc1,gap          columns of metrics.jsonl, one panel each; class.margin and similar ones have a line for each class
+  x=epoch            epoch, step or seconds; or a configuration key such as imbalance or head.depth, against which
+                     the last measured value is drawn (also factor, for runs with path=[...])
+  hue=head.depth     the configuration keys that choose a colour; default: those in which the runs differ
+  style=loss         the configuration keys that choose a line style
+  out=plot.png       where to write the figure; its caption goes beside it, into plot.caption.tex
+                     (kind=collapse-seen out=x.gif writes an animation)
   logx=true|false, logy=true|false
-                     left out: logarithmic where all values are positive and span more than a factor of ten
+                     default: logarithmic where all values are positive and span more than a factor of ten
 
-Runs that differ in their seed only become a band from the smallest to the largest, with their mean as a line. Dashed is
-what theory predicts for exactly these runs, dotted the distance to its prediction for equal class counts.
+Runs that differ only in their seed become a band from the smallest to the largest, with their mean as a line. Dashed:
+the prediction for exactly these runs. Dotted: the distance to the prediction for equal class counts.
 
 For a paper (a section of docs/plots.md):
   width=text         column, text (5.5 in) or a number of inches
-  venue=neurips      sizes and type of neurips, icml, iclr, jmlr, aistats, ...
-  type=sans          sans or serif; left out: serif where there is a venue
-  format=png,pdf     some of png, pdf, svg, pgf
-  caption=true       all of the caption in the PNG, too
+  venue=neurips      font and sizes of neurips, icml, iclr, jmlr, aistats, ...
+  type=sans          sans or serif; default: serif with venue=, else sans
+  format=png,pdf     any of png, pdf, svg, pgf
+  caption=true       write the whole caption into the PNG, too
 
-kind= draws finished runs as the papers' figures do. The kinds are
+kind= draws finished runs in the style of the papers' figures. The kinds are
 """
 OPTIONS = ("kind", "classes", "y", "x", "hue", "style", "out", "logx", "logy", *CHOICES)
 MOVING = ".gif"
@@ -75,7 +75,7 @@ def plot(arguments: Sequence[str]) -> int:
 
 
 def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
-    """What a drawing shows of the finished runs. Raises UserError for one that these runs cannot have."""
+    """The drawing of the finished runs. Raises UserError if these runs lack what it needs."""
     drawing, records, chosen = _drawn(folders, options)
     try:
         return drawing.of(records, **chosen)
@@ -84,9 +84,9 @@ def _of_a_kind(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
 
 
 def _moving(folders: Sequence[Path], options: dict[str, str], out: Path) -> list[Path]:
-    """Write a moving picture of the finished runs; returns what was written. Raises UserError, OSError."""
+    """Writes an animation of the finished runs; returns the written files. Raises UserError, OSError."""
     if "kind" not in options:
-        raise UserError(f"out={out}: only kind=collapse-seen has a moving picture; metrics are drawn as .png and .pdf")
+        raise UserError(f"out={out}: only kind=collapse-seen can be animated; others are drawn as .png and .pdf")
     drawing, records, chosen = _drawn(folders, options)
     try:
         drawing.write_moving(records, out, **chosen)
@@ -96,7 +96,7 @@ def _moving(folders: Sequence[Path], options: dict[str, str], out: Path) -> list
 
 
 def _drawn(folders: Sequence[Path], options: dict[str, str]) -> tuple[Drawing, list[Record], dict[str, str]]:
-    """The drawing, the finished runs, and what is said of it besides. Raises UserError."""
+    """The drawing, the finished runs, and further options. Raises UserError."""
     kind = options["kind"]
     if kind not in DRAWINGS:
         raise UserError(f"kind={kind}: not one of {', '.join(DRAWINGS.keys())}{nearest(kind, DRAWINGS.keys())}")
@@ -107,10 +107,10 @@ def _drawn(folders: Sequence[Path], options: dict[str, str]) -> tuple[Drawing, l
     records = gather(folders)
     finished = [record for record in records if record.manifest["state"] == "done"]
     if not finished:
-        raise UserError(f"kind={kind}: none of these runs is finished; y=METRIC draws what there is of them")
+        raise UserError(f"kind={kind}: none of these runs is finished; y=METRIC draws unfinished runs, too")
     for record in records:
         if record.manifest["state"] != "done":
-            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); skipped", file=sys.stderr)
     warn_of_changed(finished)
     return drawing, finished, {key: options[key] for key in drawing.options if key in options}
 
@@ -145,8 +145,8 @@ def _of_metrics(folders: Sequence[Path], options: dict[str, str]) -> "Figure":
 
 
 def completions(word: str, before: str) -> list[str]:
-    """What may follow in the shell: options, the kinds, the metrics of y, and the configuration keys of x, hue and
-    style. A word that begins like none of them is a folder, which the shell completes."""
+    """Completions for the shell: options, kinds, metrics for y, and configuration keys for x, hue and style. If none
+    matches, the shell completes folders."""
     option, equals, start = word.partition("=")
     if not equals:
         return [f"{each}=" for each in OPTIONS if word and each.startswith(word)]
@@ -165,13 +165,13 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """Folders and options apart; a folder may have a = in its name."""
+    """Folders and options; a folder may have a = in its name."""
     folders, options = [], {}
     for word in arguments:
         match = re.fullmatch(r"(\w+)=(.*)", word)
         if match and match[1] in OPTIONS:
             if match[1] in options:
-                raise UserError(f"{word}: {match[1]}= is there already; separate several values by commas")
+                raise UserError(f"{word}: {match[1]}= is given twice; separate several values by commas")
             options[match[1]] = match[2]
         elif word.startswith("-") or (match and not Path(word).exists()):
             key = match[1] if match else word.lstrip("-")
@@ -197,8 +197,8 @@ def _truth(option: str, text: str | None) -> bool | None:
 
 
 def _out(options: dict[str, str]) -> tuple[Path, Page]:
-    """The path without its ending (of a moving picture with it) and the page. Raises UserError for an ending that is
-    not that of a picture, for a folder, and for a page that there is not."""
+    """The path without its suffix (an animation keeps it) and the page. Raises UserError for an unknown suffix, for a
+    folder, and for an unknown page."""
     text = options.get("out", "plot.png")
     path, said = Path(text), {key: options[key] for key in CHOICES if key in options}
     ending = path.suffix.removeprefix(".")
@@ -207,7 +207,7 @@ def _out(options: dict[str, str]) -> tuple[Path, Page]:
     if path.suffix == MOVING:
         for key in ("format", "caption"):
             if key in said:
-                raise UserError(f"{key}={said[key]}: has no effect on a moving picture")
+                raise UserError(f"{key}={said[key]}: has no effect on an animation")
         return path, page_of(said)
     if ending not in FORMATS:
         raise UserError(f"out={text}: must end in .png or .pdf (both are written), .svg, .pgf or {MOVING}")

@@ -1,4 +1,4 @@
-"""`ncrun report`: runs as one page that a browser shows without a network, or live while they train."""
+"""`ncrun report`: a page about runs, for a browser without a network; or live while they train."""
 
 import os
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ def report(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     parser = Parser(
         prog="ncrun report",
-        description="One page of runs: their table, and of each its curves with the prediction, class by class and"
-        " matrix by matrix. It is one file that opens without a network; --serve follows trainings instead.",
+        description="Write one page about runs: their table, and for each run its curves, classes and matrices beside"
+        " the prediction. The page is one file that needs no network. --serve shows runs live instead.",
     )
     add_runs(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to write the page; left out: {OUT}")
-    parser.add_argument("--title", metavar="TEXT", help="its heading; left out: the names of what is shown")
-    parser.add_argument("--serve", action="store_true", help="show it live, to browsers on this machine alone")
-    parser.add_argument("--port", type=int, metavar="N", help="of --serve; left out: any free one")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to write the page; default: {OUT}")
+    parser.add_argument("--title", metavar="TEXT", help="its heading; default: the names of the runs")
+    parser.add_argument("--serve", action="store_true", help="show the page live, only to browsers on this machine")
+    parser.add_argument("--port", type=int, metavar="N", help="for --serve; default: any free port")
     options = parser.parse_args(list(arguments))
     title = options.title or f"ncrun: {', '.join(str(run) for run in options.runs)}"
     if options.serve:
@@ -43,7 +43,7 @@ def _write(folders: Sequence[Path], title: str, out: Path) -> int:
     from ncrun.report.gathered import gather
     from ncrun.report.page import library, page
 
-    _refuse_unwritable(out)  # and what is missing, before hundreds of runs are read
+    _refuse_unwritable(out)  # a missing folder is reported before hundreds of runs are read
     library()
     runs = gather(folders)
     text = page(runs, title)

@@ -14,11 +14,11 @@ from ncrun.records.whole import check_config
 HELP = """\
 ncrun rerun RUN [KEY=VALUE ...]       train a recorded configuration again, or with some keys changed
 
-RUN is a run directory, or one in an archive, ARCHIVE.zip/FOLDER. Every key keeps the value that the record has, but
-those that are typed. Without any it is the same run: one that is finished is left alone, an interrupted one continues
-in its directory. With some it is another run, in the directory of its own configuration (or run_dir=).
+RUN is a run directory, or one in an archive, ARCHIVE.zip/FOLDER. Keys that are not given keep their recorded value.
+Without KEY=VALUE it is the same run: a finished one is left alone, an interrupted one continues in its directory. With
+KEY=VALUE it is another run, in the directory of its own configuration (or run_dir=).
 
-A record imports nothing: where one was trained with files of your own, name them again by extend= or model.path=.
+A record never imports code: if the run used files of your own, name them again by extend= or model.path=.
 
 for example
   ncrun rerun runs/digits-mlp-M3-0123456789
@@ -34,9 +34,9 @@ def rerun(arguments: Sequence[str]) -> int:
         return 0
     flags = [word for word in arguments if word.startswith("-")]
     if flags:
-        raise UserError(f"{flags[0]}: no such option; ncrun rerun takes a run, and KEY=VALUE for what changes")
+        raise UserError(f"{flags[0]}: no such option; ncrun rerun takes a run and KEY=VALUE")
     if not arguments or ("=" in arguments[0] and not Path(arguments[0]).exists()):
-        raise UserError("rerun: name a run directory first, such as runs/digits-mlp-M3-0123456789")
+        raise UserError("rerun: name a run directory, such as runs/digits-mlp-M3-0123456789")
     first, *changes = arguments
     with one_place(Path(first)) as place:
         config, manifest = read_config(place), read_manifest(place)
@@ -47,8 +47,8 @@ def rerun(arguments: Sequence[str]) -> int:
 
 
 def completions(word: str, before: str) -> list[str]:
-    """What may follow in the shell: keys, and the choices of a group. A word that begins like none of them is a run
-    directory, which the shell completes."""
+    """Completions for the shell: keys, and the choices of a group. If none matches, the shell completes run
+    directories."""
     group, equals, start = word.partition("=")
     if equals:
         return [f"{group}={name}" for name in choices().get(group, ()) if name.startswith(start)]

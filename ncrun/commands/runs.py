@@ -1,4 +1,4 @@
-"""`ncrun runs`: every run below a folder, from the folders themselves."""
+"""`ncrun runs`: lists every run below a folder; there is no database."""
 
 import contextlib
 import shutil
@@ -33,7 +33,7 @@ def runs(arguments: Sequence[str]) -> int:
 
     def look() -> list[Glance]:
         found = chosen(overview.look(roots), states, options.where)
-        # A screen shows no more than it has lines: first what is not done.
+        # A terminal shows as many runs as it has lines, unfinished ones first.
         order = options.sort or ("state" if options.watch else None)
         return ordered(found, order, options.reverse) if order else found
 
@@ -53,22 +53,27 @@ def runs(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="ncrun runs",
-        description="Every run in these folders and archives and below: its state, progress, the configuration keys in"
-        " which the runs differ, its last numbers, and its verdict, or what ended it.",
+        description="List every run in these folders and archives and below them: its state, progress, the"
+        " configuration keys in which the runs differ, its last numbers, and its verdict or the reason"
+        " why it ended.",
     )
-    parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders, or archives; left out: runs/")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders, or archives; default: runs/")
     parser.add_argument("--state", action="append", default=[], metavar="STATE", help=f"only {', '.join(STATES)}")
     parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only runs with this in their configuration"
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this value in their configuration",
     )
-    parser.add_argument("--sort", metavar="NAME", help="by a number, such as gap or seconds_left, or a key")
-    parser.add_argument("--reverse", action="store_true", help="the largest first")
-    parser.add_argument("--json", action="store_true", help="everything, a list with a line for each run")
-    parser.add_argument("--csv", action="store_true", help="everything but keys that are the same in all")
-    parser.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
-    parser.add_argument("--diff", nargs=2, type=Path, metavar=("A", "B"), help="what two runs differ in")
-    parser.add_argument("--rm", action="store_true", help="remove the chosen runs; asks first")
-    parser.add_argument("--yes", action="store_true", help="with --rm: do not ask")
+    parser.add_argument("--sort", metavar="NAME", help="sort by a number, such as gap or seconds_left, or by a key")
+    parser.add_argument("--reverse", action="store_true", help="largest first")
+    parser.add_argument("--json", action="store_true", help="everything as JSON, a line for each run")
+    parser.add_argument("--csv", action="store_true", help="everything as CSV, without keys that are equal in all runs")
+    parser.add_argument("--watch", action="store_true", help="update every two seconds, until Ctrl-C")
+    parser.add_argument("--diff", nargs=2, type=Path, metavar=("A", "B"), help="the differences of two runs")
+    parser.add_argument("--rm", action="store_true", help="remove the chosen runs, after a question")
+    parser.add_argument("--yes", action="store_true", help="for --rm: do not ask")
     return parser
 
 
@@ -76,7 +81,7 @@ def completions(word: str, before: str) -> list[str]:
     """What may follow in the shell."""
     keys = []
     if before == "--where":
-        from ncrun.config.schema import known_keys  # with what Hydra imports, which listing does without
+        from ncrun.config.schema import known_keys  # imports Hydra, which listing does not need
 
         keys = [f"{key}=" for key in known_keys()]
     words = ("--reverse", "--json", "--csv", "--watch", "--diff", "--rm", "--yes")
@@ -92,7 +97,7 @@ def completions(word: str, before: str) -> list[str]:
 def _refuse_what_has_no_effect(options: Namespace) -> None:
     ways = [name for name in ("json", "csv", "watch", "rm") if getattr(options, name)]
     if len(ways) > 1:
-        raise UserError(f"--{ways[1]}: does not go with --{ways[0]}; choose one")
+        raise UserError(f"--{ways[1]}: cannot be combined with --{ways[0]}; choose one")
     if options.diff:
         for name in ("folders", "state", "where", "sort", "reverse", "csv", "watch", "rm"):
             if getattr(options, name):
@@ -102,13 +107,15 @@ def _refuse_what_has_no_effect(options: Namespace) -> None:
     if options.reverse and not options.sort:
         raise UserError("--reverse: has no effect without --sort")
     if options.watch and not sys.stdout.isatty():
-        raise UserError("--watch: draws into a terminal, and this is none")
+        raise UserError("--watch: needs a terminal, and the output is none")
     if options.rm and not (options.state or options.where):
         folders = options.folders or [DEFAULT]
         if not all((folder / "manifest.json").is_file() for folder in folders):
-            raise UserError("--rm: say which, such as --state failed or --where KEY=VALUE, or name run directories")
+            raise UserError(
+                "--rm: choose runs by --state failed, --where KEY=VALUE or the like, or name run directories"
+            )
     if options.rm and not options.yes and not sys.stdin.isatty():
-        raise UserError("--rm: asks before it removes, and there is nobody to ask; --yes removes without asking")
+        raise UserError("--rm: asks before it removes, but the input is no terminal; --yes removes without asking")
 
 
 def _watch(look: Callable[[], Sequence[Glance]]) -> int:
@@ -122,7 +129,7 @@ def _watch(look: Callable[[], Sequence[Glance]]) -> int:
             terminal = shutil.get_terminal_size()
             lines = as_text(look(), terminal.columns).splitlines()
             table, footer = lines[:-2], lines[-1:]
-            # As a Text: names may hold what rich would take for its markup.
+            # As a Text, because names may hold characters that rich takes for markup.
             live.update(Text("\n".join([*footer, "", *table][: terminal.lines])), refresh=True)
             time.sleep(EVERY_SECONDS)
     return 0

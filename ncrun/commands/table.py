@@ -17,26 +17,28 @@ def table(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status. Raises UserError."""
     parser = Parser(
         prog="ncrun table",
-        description="The final numbers of finished runs: one row for each configuration, mean and standard deviation"
-        " over its seeds.",
+        description="Print the final numbers of finished runs: one row for each configuration, mean and standard"
+        " deviation over its seeds.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories, or folders that hold some")
     parser.add_argument(
-        "--format", choices=list(WRITERS), help="left out: by the ending of --out, else text that fits the terminal"
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or folders with run directories in them"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it; left out: printed")
-    parser.add_argument("--columns", metavar="NAME,NAME", help=f"metrics to show; left out: {','.join(COLUMNS)}")
+    parser.add_argument(
+        "--format", choices=list(WRITERS), help="default: from the suffix of --out, else text that fits the terminal"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it; default: print it")
+    parser.add_argument("--columns", metavar="NAME,NAME", help=f"metrics to show; default: {','.join(COLUMNS)}")
     options = parser.parse_args(list(arguments))
     form = options.format or _form_of(options.out)
     records = gather(options.runs)
     warn_of_changed(records)
     finished = [record for record in records if record.manifest["state"] == "done"]
     if not finished:
-        raise UserError("none of these runs is finished; `ncrun plot` draws what there is of them")
+        raise UserError("none of these runs is finished; `ncrun plot` draws unfinished runs, too")
     columns = check_columns(options.columns.split(","), finished) if options.columns else COLUMNS
     for record in records:
         if record.manifest["state"] != "done":
-            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); left out", file=sys.stderr)
+            print(f"ncrun: {record.path}: is not finished ({record.manifest['state']}); skipped", file=sys.stderr)
     frame = final_table(finished, columns)
     if options.out is None:
         fits = form is None and not options.columns
@@ -59,9 +61,9 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def _form_of(out: Path | None) -> str | None:
-    """The format that a file's ending names; None without a file. Raises UserError if it names none."""
+    """The format for a file's suffix; None without a file. Raises UserError for an unknown suffix."""
     if out is None:
         return None
     if out.suffix not in SUFFIXES:
-        raise UserError(f"--out={out}: ends in none of {', '.join(SUFFIXES)}; say which with --format")
+        raise UserError(f"--out={out}: must end in one of {', '.join(SUFFIXES)}; or choose by --format")
     return SUFFIXES[out.suffix]

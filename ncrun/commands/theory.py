@@ -1,4 +1,4 @@
-"""`ncrun theory`: what the theorem predicts for a configuration. Trains nothing, and needs no torch."""
+"""`ncrun theory`: what the theorem predicts for a configuration. Trains nothing and needs no torch."""
 
 import sys
 from collections.abc import Sequence
@@ -8,20 +8,19 @@ from ncrun.commands.keys import asked_for, print_help
 from ncrun.run import Job
 
 HELP = """\
-ncrun theory [KEY=VALUE ...] [--json]       what a network of this configuration converges to; trains nothing
-ncrun theory -m KEY=V1,V2 ... [--json]      the same of a grid; with --json a document a line, `typed` first
-ncrun theory --remedies [KEY=VALUE ...]     class weights and logit adjustment that help its rare classes, too
+ncrun theory [KEY=VALUE ...] [--json]       the geometry of this configuration at its optimum; trains nothing
+ncrun theory -m KEY=V1,V2 ... [--json]      the same for a grid; with --json one line for each job, `typed` first
+ncrun theory --remedies [KEY=VALUE ...]     adds class weights and a logit adjustment that help rare classes
 ncrun theory --help KEY ...                 what keys mean, such as head.depth, decay or model
 
-Printed are the claim (how far to trust it), the objective at the optimum, and for each class
+Prints the claim (how far to trust the prediction), the objective at the optimum, and for each class
 
-  |w|^2, |h|^2    squared norms of its classifier row and of its features' mean
-  logit, margin   the score that its mean gets for it; and that minus the largest other score
-  lost            whether the optimum gives the class up (minority collapse), and at which multiple of these decays it
-                  would, or would keep it again
+  |w|^2, |h|^2    squared norms of its classifier row and of its class mean
+  logit, margin   the class mean's logit for its own class; and that minus the largest other logit
+  lost            whether the class is lost at the optimum (minority collapse), and at which multiple of these decays
+                  that changes
 
-Keys are those of `ncrun train`; loss, counts or imbalance, model, head and decay pose the problem, others change
-nothing.
+Keys are those of `ncrun train`. The prediction depends on loss, counts or imbalance, model, head and decay only.
 
 for example
   ncrun theory dataset=cifar10 imbalance=0.1 head.depth=3
@@ -29,9 +28,9 @@ for example
   ncrun theory -m model=ufm counts=[50,20,5] head.depth=1,2,3 --json
 
   --remedies      for cross-entropy with one linear layer: the class weights, or the logit adjustment, that give every
-                  class the same margin, and below how many samples the rarest class is lost; takes seconds, with
-                  a hundred classes a minute
-  --json          print theory.json: what is not determined is null; a lost class is `collapsed` there
+                  class the same margin; and below how many samples the rarest class is lost. Takes seconds, a minute
+                  for a hundred classes
+  --json          print theory.json; null is a number that is not determined, `collapsed` is a lost class
   --cfg job       every key with its value and meaning
 """
 
@@ -53,7 +52,7 @@ def theory(arguments: Sequence[str]) -> int:
 
 
 def _predict(job: Job, print_json: bool, with_remedies: bool, typed: Sequence[str] | None = None) -> int:
-    """typed: of a sweep, the overrides that make this job; its document is a line, and says them."""
+    """typed: in a sweep, the overrides of this job, which its JSON line repeats."""
     from ncrun.theory import predict
     from ncrun.theory.remedies import may_help, remedies
     from ncrun.theory.remedies_report import remedies_as_json, remedies_in_words
@@ -77,5 +76,5 @@ def _predict(job: Job, print_json: bool, with_remedies: bool, typed: Sequence[st
         if with_remedies:
             print(f"\n{remedies_in_words(helping)}", flush=True)
         elif may_help(run.problem) and any(prediction.collapsed()):
-            print("What would keep them: ncrun theory --remedies", flush=True)
+            print("Class weights that keep them: ncrun theory --remedies", flush=True)
     return 0

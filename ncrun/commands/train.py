@@ -1,4 +1,4 @@
-"""`ncrun train`: one network, or with -m a grid of them."""
+"""`ncrun train`: trains one network, or with -m a grid of them."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ def train(arguments: Sequence[str]) -> int:
 
 
 def train_job(job: Job) -> int:
-    """Train one job, or continue it; returns the exit status. Raises UserError."""
+    """Trains or continues one job; returns the exit status. Raises UserError."""
     if job.dry_run:
         return dry_run([((), job)])
     if is_finished(job):
@@ -45,7 +45,7 @@ def train_job(job: Job) -> int:
 
 def _train_all(jobs: Sequence[tuple[Sequence[str], Job]]) -> int:
     if is_one_of_several():
-        raise UserError("-m: has no effect in a process that torchrun has started; jobs=N trains runs side by side")
+        raise UserError("-m: has no effect in a process that torchrun started; jobs=N trains runs at the same time")
     if jobs[0][1].dry_run:
         return dry_run(jobs)
     from ncrun.engines.sweeps import train_sweep

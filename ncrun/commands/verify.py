@@ -1,4 +1,4 @@
-"""`ncrun verify`: whether the files of finished runs are as they were written, and their data those of the training."""
+"""`ncrun verify`: checks that the files of finished runs, and with --data their data, are unchanged."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from ncrun.records.read import load_record, read_manifest
 
 
 def verify(arguments: Sequence[str]) -> int:
-    """Run the command; returns the exit status (1 if a file was changed, damaged, or is gone). Raises UserError."""
+    """Run the command; returns the exit status (1 if a file was changed, damaged or removed). Raises UserError."""
     parser = Parser(
         prog="ncrun verify",
-        description="Say of runs whether their files are as they were when the run was finished, by the checksums in"
-        " its manifest.json. A line for each run; exit status 1 if a file is not.",
+        description="Check that the files of runs are unchanged since the run finished, by the checksums in its"
+        " manifest.json. Prints a line for each run; exit status 1 if a file changed.",
     )
     add_runs(parser)
     parser.add_argument(
-        "--data", action="store_true", help="read your own data, too, and say whether they are those of the run"
+        "--data", action="store_true", help="also read your own data, and check that they are unchanged"
     )
     options = parser.parse_args(list(arguments))
     status = 0
@@ -40,14 +40,13 @@ def verify(arguments: Sequence[str]) -> int:
 
 
 class _Data:
-    """Users' own data, each read once, whatever is remembered of them."""
+    """Users' own data, each read once, without the cached digests."""
 
     def __init__(self) -> None:
         self._digests: dict[Source, str | None] = {}
 
     def checked(self, place: Place, words: str) -> tuple[str, bool]:
-        """What is to be said of a run whose files are right, and whether its data are those that it was trained on.
-        words: of its files."""
+        """The line about a run with unchanged files, and whether its data are unchanged. words: about its files."""
         manifest = read_manifest(place)
         if manifest is None or manifest.get("data_hash") is None or manifest.get("state") != "done":
             return words, True
@@ -60,22 +59,22 @@ class _Data:
         except UserError as error:
             return f"{words}; {str(error).removeprefix(f'{place.path}: ')}", False
         if self._digests[source] != manifest["data_hash"]:
-            return f"{words}; {source.title}: not the data that it was trained on", False
-        return f"{words}; {source.title}: the data that it was trained on", True
+            return f"{words}; {source.title}: changed since it was trained", False
+        return f"{words}; {source.title}: unchanged since it was trained", True
 
 
 def _checked(place: Place) -> tuple[str, bool]:
-    """What is to be said of a run, and whether nothing is wrong with it."""
+    """The line about a run, and whether the run is unchanged."""
     try:
         manifest = read_manifest(place)
         broken = None if manifest is None else seal.broken(manifest, place.sha256)
     except (UserError, OSError) as error:
         return str(error).removeprefix(f"{place.path}/"), False
     if broken:
-        return f"{', '.join(broken)}: not as when the run was finished", False
+        return f"{', '.join(broken)}: changed since the run finished", False
     if broken is None:
         done = manifest is not None and manifest.get("state") == "done"
         return f"no seal: {'finished by an older version' if done else 'not finished'}", True
     sealed = manifest["seal"]["files"] if manifest is not None else {}
     without = [name for name in seal.DISPENSABLE if name in sealed and place.sha256(name) is None]
-    return "as when it was finished" + (f", without {', '.join(without)}" if without else ""), True
+    return "unchanged since it finished" + (f", without {', '.join(without)}" if without else ""), True

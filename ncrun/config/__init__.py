@@ -1,7 +1,7 @@
-"""Hydra's side: keys as they are typed, the rules that fill in and refuse, and the frozen Run that comes of them.
+"""Hydra's side: keys as they are given, the rules that fill in defaults or refuse values, and the resulting frozen Run.
 
-What is typed is a list of overrides (`typed`), as on the command line. An experiment's scale and grid are read here and
-nowhere else. Nothing below this room knows Hydra.
+`typed` is the list of overrides from the command line. An experiment's scale and grid are read only here. Nothing below
+this room knows Hydra.
 """
 
 from ncrun.config.resolve import resolve

@@ -1,6 +1,6 @@
-"""A recorded run's configuration, to be trained again, as it is or with some keys changed.
+"""A recorded run's configuration, to be trained again, unchanged or with some keys changed.
 
-Nothing is imported because the record names it: files of code are those that the user names.
+A record never makes ncrun import code: the user names all files of code.
 """
 
 import re
@@ -18,28 +18,26 @@ from ncrun.models.own.path import LIBRARIES
 from ncrun.records.groups import GROUPS
 from ncrun.run import Job
 
-# What a record says of the command that it came from, and what stands for it in a rerun.
+# Recorded keys about the command itself, and their values in a rerun.
 OF_ONE_RUN = {"jobs": 1, "together": False, "dry_run": False, "run_dir": None}
-# Recorded as null where they have no effect, and they take no null.
+# These are recorded as null where they have no effect, but null cannot be given.
 NEVER_NULL = ("imbalance_profile", "class_order", "subset")
 
 
 def job_again(
     path: Path, config: Mapping[str, Any], manifest: Mapping[str, Any], changes: Sequence[str], in_place: bool
 ) -> Job:
-    """The run of a recorded configuration. Unchanged it is the recorded run itself, in its directory; changed, a new
-    one in its own.
+    """The run of a recorded configuration: unchanged, the recorded run in its directory; changed, a new run in its own.
 
-    path, config, manifest: of the record, whose every key keeps its value. changes: overrides that win over it; none of
-    them may be without effect. in_place: whether the directory can be trained in, which one in an archive cannot.
-    Raises UserError.
+    path, config, manifest: of the record. changes: overrides that replace recorded values; each must have an effect.
+    in_place: whether the run can continue in its directory (not in an archive). Raises UserError.
     """
     check_overrides(changes)
     refuse_sweeps(changes, "ncrun rerun")
     typed = extensions.extended(changes)
     said = Typed(typed)
     for key in ("experiment", "scale"):
-        said.refuse(key, "a rerun is of the experiment that was recorded; ncrun train takes another")
+        said.refuse(key, "a rerun keeps the recorded experiment; use ncrun train for another one")
     for key in ("jobs", "together"):
         said.refuse(key, "ncrun rerun trains one run")
     _refuse_unsaid_code(path, config, said)
@@ -52,22 +50,22 @@ def job_again(
 
 
 def _refuse_unsaid_code(path: Path, config: Mapping[str, Any], said: Typed) -> None:
-    """Raises UserError for code that the run needs and the user did not name."""
+    """Raises UserError if the run needs code that the user did not name."""
     if config.get("extend") and "extend" not in said:
         files = ",".join(map(str, config["extend"]))
-        raise UserError(f"{path}: was trained with extend=[{files}]; a record imports nothing: say extend= for it")
+        raise UserError(f"{path}: was trained with extend=[{files}]; a record never imports code: give extend= again")
     network = config["model"].get("path")
     if network is None or "model" in said or "model.path" in said:
         return
     if not str(network).startswith(tuple(f"{library}:" for library in LIBRARIES)):
         raise UserError(
-            f"{path}: was trained with model.path={network}; a record executes nothing: say model.path= for it"
+            f"{path}: was trained with model.path={network}; a record never imports code: give model.path= again"
         )
 
 
 def _recorded(file: Path, config: Mapping[str, Any], said: Typed) -> Iterator[str]:
-    """A configuration as one would type it: first the choices, then what is in them. A group that is typed leaves none
-    of its recorded keys."""
+    """A configuration as overrides: first the choices of groups, then their keys. A group in `changes` drops its
+    recorded keys."""
     chosen = [group for group in GROUPS if group not in said and config[group] is not None]
     for group in chosen:
         yield override(group, config[group]["name"])
@@ -89,12 +87,12 @@ def _below(file: Path, key: str, value: Any) -> Iterator[str]:
         return
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, str) and "${" in each:
-            raise UserError(f"{file}: is not what a run writes: {key} refers to something else")
+            raise UserError(f"{file}: was not written by a run: {key} refers to another key")
     yield override(key, value)
 
 
 def override(key: str, value: Any) -> str:
-    """An override by Hydra's grammar that sets a key to just this value."""
+    """An override, in Hydra's grammar, that sets a key to exactly this value."""
     return f"{key}={_literal(value)}"
 
 
@@ -105,6 +103,6 @@ def _literal(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if not isinstance(value, str):
         return repr(value)
-    # In quotes a backslash means itself, but before a quote.
+    # Inside quotes a backslash is literal, except before a quote.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"

@@ -1,8 +1,8 @@
-"""Between which bounds a number may lie, key by key: within them every prediction is finite, or none.
+"""The bounds of every number, key by key. Within them every prediction is finite, or none.
 
-They are far beyond what anybody trains with, and near enough that what is made of the numbers stays in the range of
-floats or is seen to leave it. Shares (imbalance, random_labels, optimizer.momentum, ...) lie between 0 and 1, and
-batch_size and classes between what the data set has: the rules see to that. docs/limits.md is written from this table.
+They are wider than any training needs, and narrow enough that derived numbers stay in the range of floats or are
+checked. Shares (imbalance, random_labels, optimizer.momentum, ...) lie between 0 and 1; batch_size and classes depend
+on the data set: the rules check these. docs/limits.md is written from this table.
 """
 
 import math
@@ -39,7 +39,7 @@ WHOLE: Mapping[str, Bounds] = {
     "stream_workers": Bounds(0, 1024, "auto, or "),
     "threads": Bounds(1, 1024, "auto, or "),
 }
-# Of one key there are both: a width in neurons, and one that multiplies the stages of a convolutional network.
+# model.width has two meanings: a number of neurons, or a factor on the stage widths of a convolutional network.
 REAL: Mapping[str, Bounds] = {
     "class_weights": SPREAD,
     "decay.bias": DECAYS,
@@ -55,20 +55,21 @@ REAL: Mapping[str, Bounds] = {
     "schedule.gamma": Bounds(1e-10, 1e10),
     "stream_cache": Bounds(1e-6, 1e6, "0, auto, or "),
 }
-# Of every other number, such as those of a user's own model.
+# For all other numbers, such as those of a user's own model.
 OTHER_WHOLE = Bounds(-(2**63), 2**63 - 1)
 OTHER_REAL = Bounds(-1e100, 1e100)
 
-# Entries of a list: of classes, and of anything else. A record of more classes would be larger than is read back.
+# The most entries of a list, with one per class or of another kind. A record of more classes would be too large to be
+# read back.
 LONGEST: Mapping[str, int] = {"counts": 1500, "class_weights": 1500, "classes": 1500}
 LONGEST_OTHER = 1000
 MOST_ROWS = 10**6
-# Of the matrices of a prediction: two for each layer of the head.
+# The most entries in the matrices of a prediction, which has two for each layer of the head.
 MOST_PREDICTED = 5 * 10**7
 
 
 def check_bounds(given: Settings) -> None:
-    """Every number and list of a configuration. Raises UserError naming the key, the value and its bounds."""
+    """Checks every number and list of a configuration. Raises UserError with the key, the value and its bounds."""
     for key, value in leaves(plain(given)):
         values = value if isinstance(value, list) else (value,)
         if len(values) > LONGEST.get(key, LONGEST_OTHER):
@@ -82,17 +83,17 @@ def check_bounds(given: Settings) -> None:
 
 
 def check_prediction(problem: Problem) -> None:
-    """Raises UserError for more classes, or layers of them, than a prediction of seconds has."""
+    """Raises UserError for so many classes, or layers, that a prediction would take more than seconds."""
     K, M = problem.num_outputs, problem.depth
     most = LONGEST["counts"]
     if most < K:
-        raise UserError(f"counts: are of {K} classes; at most {most}")
+        raise UserError(f"counts: has {K} classes; at most {most}")
     if K * K * M > MOST_PREDICTED:
-        raise UserError(f"head.depth={M}: at most {MOST_PREDICTED // K**2} layers are predicted of {K} classes")
+        raise UserError(f"head.depth={M}: with {K} classes at most {MOST_PREDICTED // K**2} layers")
 
 
 def _check_what_is_made_of_them(given: Settings) -> None:
-    """Decays along a path, seeds of restarts, and the last learning rate of a schedule."""
+    """Checks decays along a path, seeds of restarts, and the last learning rate of a schedule."""
     weights = given.decay.weight if isinstance(given.decay.weight, list) else [given.decay.weight]
     decays = [("decay.weight", each) for each in weights] + [("decay.feature", given.decay.feature)]
     decays.append(("decay.bias", given.decay.bias))
@@ -100,7 +101,7 @@ def _check_what_is_made_of_them(given: Settings) -> None:
         for key, decay in decays:
             if isinstance(decay, int | float):
                 DECAYS.check(f"path={factor:g} makes {key}", factor * decay)
-    WHOLE["seed"].check(f"restarts={given.restarts} makes the last seed", given.seed + given.restarts - 1)
+    WHOLE["seed"].check(f"restarts={given.restarts} makes the largest seed", given.seed + given.restarts - 1)
     assert given.epochs is not None
     measured = given.measure
     if measured == "auto" and given.batch_size != "full":
@@ -116,12 +117,12 @@ def _check_what_is_made_of_them(given: Settings) -> None:
     rate = getattr(given.optimizer, "lr", None)
     if rate is not None and math.log10(rate) + passed * math.log10(given.schedule.gamma) > math.log10(RATE.most):
         raise UserError(
-            f"schedule.gamma={given.schedule.gamma:g}: makes the learning rate larger than {RATE.most:g} by the end"
+            f"schedule.gamma={given.schedule.gamma:g}: raises the learning rate above {RATE.most:g} by the end"
         )
 
 
 def table() -> list[tuple[str, str]]:
-    """Every key with bounds of its own, and these in words; for docs/limits.md."""
+    """Every key with its bounds in words; for docs/limits.md."""
     rows = [(key, bounds.words("whole numbers ")) for key, bounds in WHOLE.items()]
     rows += [(key, bounds.words("multiples " if key in WHOLE else "")) for key, bounds in REAL.items()]
     return sorted(rows)

@@ -1,4 +1,4 @@
-"""Configurations composed by Hydra, from overrides as they are typed."""
+"""Configurations that Hydra composes from overrides."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_flags(arguments: Sequence[str]) -> "Namespace":
-    """Hydra's own parser's word on flags and overrides; raises UserError for an unknown flag, without a usage text."""
+    """Flags and overrides as Hydra's parser reads them; raises UserError for an unknown flag, without a usage text."""
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
@@ -35,7 +35,7 @@ def compose(overrides: Sequence[str]) -> "DictConfig":
     from ncrun.config.store import store_choices
 
     store_choices()
-    # Inside a sweep Hydra is at work already, and knows one configuration at a time.
+    # Inside a sweep Hydra is initialised already, and it holds one configuration at a time.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -48,7 +48,7 @@ def compose(overrides: Sequence[str]) -> "DictConfig":
 
 
 def parse(overrides: Sequence[str]) -> "list[Override]":
-    """Overrides by Hydra's grammar. Raises UserError for one that is none."""
+    """Overrides, parsed by Hydra's grammar. Raises UserError for anything else."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     try:
@@ -58,7 +58,7 @@ def parse(overrides: Sequence[str]) -> "list[Override]":
 
 
 def refuse_sweeps(typed: Sequence[str], what: str) -> None:
-    """Raises UserError for several values of a key. what: trains one run."""
+    """Raises UserError if a key has several values. what: the caller, which trains one run."""
     for each in parse(typed):
         if each.is_sweep_override():
-            raise UserError(f"{each.input_line}: several values are a sweep, and {what} trains one run")
+            raise UserError(f"{each.input_line}: several values make a sweep, but {what} trains one run")

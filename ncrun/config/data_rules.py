@@ -1,4 +1,4 @@
-"""Which samples a run trains on: the rules of free features, which have counts alone, and those of a data set."""
+"""The rules for the samples of a run: free features have only counts, networks have a data set."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -19,24 +19,24 @@ DEFAULT_BATCH_SIZE = 128
 
 @dataclass(frozen=True)
 class Samples:
-    """counts: of each class; () of targets in place of classes. request: where they come from."""
+    """counts: one for each class; () with targets. request: which samples to load."""
 
     counts: tuple[int, ...]
     request: DataRequest | FreeSamples | FreeTargets
 
     @property
     def targets(self) -> Targets | None:
-        """The moments of the targets that there are in place of classes."""
+        """The moments of the targets, if there are targets instead of classes."""
         return None if isinstance(self.request, FreeSamples) else self.request.source.facts.targets
 
     @property
     def num_outputs(self) -> int:
-        """What the head puts out: a number for each class, or a target's numbers."""
+        """The number of outputs of the head: classes, or numbers of a target."""
         return len(self.counts) if self.targets is None else self.targets.num_outputs
 
 
 def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
-    """Free features have no data set, so counts are all there is to them; or the targets of one."""
+    """Free features have no data set, only counts, or the targets of a data set."""
     name = given.model.name
     if (on_targets := free_targets(given, typed)) is not None:
         settled = without_classes(given, typed, on_targets.source)
@@ -47,7 +47,7 @@ def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
     typed.refuse("taps", f"model={name} has no backbone")
     typed.refuse("head.frozen", f"model={name} trains its own head")
     for key in ("imbalance", "imbalance_profile", "class_order"):
-        typed.refuse(key, f"model={name} has no data set; give each class its number by counts=[...]")
+        typed.refuse(key, f"model={name} has no data set; give the samples of each class by counts=[...]")
     if given.counts is None:
         raise UserError(f"counts: model={name} needs the samples of each class, such as counts=[100,100,50,50]")
     if len(given.counts) < 2:
@@ -68,17 +68,19 @@ def free_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
 
 
 def _of_free_features(given: Settings) -> Settings:
-    """What only a network, or a data set's inputs, could have is left out. Raises UserError."""
+    """Clears the keys that need a network or a data set's inputs. Raises UserError if one is given."""
     name = given.model.name
     if given.batch_size not in (None, "full"):
-        raise UserError(f"batch_size={given.batch_size}: model={name} trains on all its features at once; leave it out")
+        raise UserError(
+            f"batch_size={given.batch_size}: model={name} trains on all its features at once; do not set batch_size"
+        )
     if given.decay.mode != "features":
-        raise UserError(f"decay.mode={given.decay.mode}: model={name} knows only features, the theorems' objective")
+        raise UserError(f"decay.mode={given.decay.mode}: model={name} takes only decay.mode=features")
     return replace(given, augment=[], taps=[], batch_size="full", head=replace(given.head, frozen=None))
 
 
 def data_set_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
-    """Of a data set: its images as they are made to be, which classes, and how many samples of each."""
+    """The samples of a data set: image shape, classes, and samples per class."""
     source = given.dataset
     assert source is not None
     _check_images(given, source)
@@ -103,7 +105,7 @@ def data_set_samples(given: Settings, typed: Typed) -> tuple[Settings, Samples]:
 
 
 def _check_images(given: Settings, source: Source) -> None:
-    """The images as the data set has them, and as they are made to be."""
+    """The shape of the images in the data set, and after resizing."""
     for kind in given.augment:
         choice("augment", kind, AUGMENTATIONS)
     source.check()
@@ -149,7 +151,7 @@ def _check_classes(given: Settings, source: Source) -> None:
 
 
 def _counts(given: Settings, typed: Typed, source: Source) -> tuple[Settings, tuple[int, ...]]:
-    """The samples of each class; in the settings, what has no effect is None."""
+    """The samples of each class. Keys without effect become None in the settings."""
     sizes = source.facts.class_sizes
     if given.classes is not None:
         sizes = tuple(sizes[k] for k in given.classes)
@@ -171,9 +173,9 @@ def _counts(given: Settings, typed: Typed, source: Source) -> tuple[Settings, tu
     elif imbalance is not None:
         if 1 < imbalance < math.inf:
             hint = f" (n_max/n_min = {imbalance:g} is imbalance={1 / imbalance:g})"
-            raise UserError(f"imbalance={imbalance:g}: must lie in (0, 1], it is n_min/n_max{hint}")
+            raise UserError(f"imbalance={imbalance:g}: is n_min/n_max, and must lie in (0, 1]{hint}")
         if not 0 < imbalance <= 1:
-            raise UserError(f"imbalance={imbalance:g}: must lie in (0, 1], it is n_min/n_max; 1 is balanced")
+            raise UserError(f"imbalance={imbalance:g}: is n_min/n_max, and must lie in (0, 1]; 1 is balanced")
     if imbalance is None:
         if given.counts is None:
             for key in ("imbalance_profile", "class_order"):
@@ -187,7 +189,7 @@ def _counts(given: Settings, typed: Typed, source: Source) -> tuple[Settings, tu
         counts = tuple(class_counts(sizes, imbalance, profile or "exp", rare))
     subset = given.subset
     if counts == tuple(sizes):
-        typed.refuse("subset", "every sample is taken")
+        typed.refuse("subset", "all samples are used")
         subset = None
     settled = replace(given, imbalance=imbalance, imbalance_profile=profile, class_order=order, subset=subset)
     return settled, counts

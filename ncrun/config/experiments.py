@@ -1,8 +1,7 @@
-"""An experiment is one YAML in configs/experiment: the authors' setting, its grid, and under `recipe` what there is to
-it besides: in a line what it shows, its scales, its figures, the words of a caption, and what has to be finished
-before it.
+"""An experiment is one YAML in configs/experiment: the authors' setting, its grid, and under `recipe` one line about
+what it shows, its scales, its figures, its caption, and the experiments that must be finished before it.
 
-A scale is a set of overrides as one would type them. They are put below what is typed, which wins over them.
+A scale is a list of overrides. Overrides on the command line win over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +22,11 @@ SCALES = ("cpu", "real", "paper")
 
 @dataclass(frozen=True)
 class Recipe:
-    """grid: values of each swept key, as typed after -m. cases: where runs are no product of values, what each one
-    sets; each is trained on all of the grid. scales: by name, what each changes; `grid` in it, what it changes of the
-    grid, and `cases`, what comes to them. figures: drawings by their keys, the main one first. caption: its words, and
-    how the setting at scale paper relates to them. core: its place among the figures that are drawn without names; None
-    if it is not.
+    """grid: values of each swept key, as after -m. cases: lists of overrides, for runs that are not a product of
+    values; each case is trained on the whole grid. scales: by name, the overrides of each; its `grid` changes the grid,
+    its `cases` are added. figures: keys of drawings, the main one first. caption: its words, and how the setting at
+    scale paper relates to the paper. core: its place in the core set, which is drawn without names; None if it is not
+    in it.
     """
 
     name: str
@@ -40,19 +39,19 @@ class Recipe:
     cases: tuple[Mapping[str, Any], ...] = ({},)
 
     def scale(self, wanted: str) -> str:
-        """The scale that is meant: an experiment without scales is small enough to be the same at each.
+        """The scale by its name; an experiment without scales is small and the same at each.
 
-        Raises UserError for one that this experiment does not have.
+        Raises UserError for a scale that this experiment does not have.
         """
         choices = list(self.scales) or list(SCALES)
         if wanted in choices:
             return wanted if self.scales else "paper"
         if wanted in SCALES:
-            raise UserError(f"scale={wanted}: {self.name} has none, only {', '.join(sorted(choices))}")
+            raise UserError(f"scale={wanted}: {self.name} has only {', '.join(sorted(choices))}")
         raise UserError(f"scale={wanted}: not one of {', '.join(choices)}{nearest(wanted, choices)}")
 
     def grids_at(self, scale: str) -> list[list[str]]:
-        """The grid at a scale, as one would type it; once for each case."""
+        """The grid at a scale as overrides, once for each case."""
         grid = {**self.grid, **(self.scales.get(scale, {}).get("grid") or {})}
         typed = [f"{key}={values}" for key, values in grid.items()]
         cases = [*self.cases, *(self.scales.get(scale, {}).get("cases") or [])]
@@ -61,7 +60,7 @@ class Recipe:
 
 @cache
 def recipe(experiment: str) -> Recipe:
-    """Raises UserError for an experiment that is not there, or whose recipe is not what it should be."""
+    """Raises UserError for an unknown experiment or an invalid recipe."""
     composed = compose([f"experiment={experiment}"])
     grid = composed.hydra.sweeper.params or {}
     found = OmegaConf.to_container(composed.recipe) if isinstance(composed.recipe, DictConfig) else {}
@@ -75,14 +74,14 @@ def recipe(experiment: str) -> Recipe:
             )
     scales = parts.get("scales") or {}
     if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
-        raise UserError(f"experiment={experiment}: recipe.scales: must hold overrides by the name of each scale")
+        raise UserError(f"experiment={experiment}: recipe.scales: must map the name of each scale to its overrides")
     cases = parts.get("cases") or [{}]
     in_scales = {
         f"scales.{name}.cases": changes["cases"] for name, changes in scales.items() if "cases" in (changes or {})
     }
     for key, each in {"cases": cases, **in_scales}.items():
         if not isinstance(each, list) or not all(isinstance(case, dict) for case in each):
-            raise UserError(f"experiment={experiment}: recipe.{key}: must be a list of overrides by their keys")
+            raise UserError(f"experiment={experiment}: recipe.{key}: must map keys to values")
     return Recipe(
         experiment,
         {str(key): values for key, values in grid.items()},
@@ -96,9 +95,9 @@ def recipe(experiment: str) -> Recipe:
 
 
 def own_recipes() -> dict[str, dict[str, Any]]:
-    """What the file of each experiment itself says under `recipe`, without what it inherits: instant for all of them.
+    """The `recipe` of each experiment's own file, without inherited entries: fast for all of them.
 
-    Files that are no YAML are left out; composing them says what is wrong."""
+    Files that are not valid YAML are skipped; composing them reports the error."""
     found: dict[str, dict[str, Any]] = {}
     for name, path in experiment_files().items():
         try:
@@ -111,9 +110,9 @@ def own_recipes() -> dict[str, dict[str, Any]]:
 
 
 def with_scale(typed: Sequence[str]) -> list[str]:
-    """What the typed experiment's scale adds, and then what is typed. Raises UserError.
+    """The overrides of the given experiment's scale, followed by those of the command line. Raises UserError.
 
-    A typed data set wins over the scale's with all its keys.
+    A data set on the command line replaces the scale's with all its keys.
     """
     check_overrides(typed)
     chosen = last_values(typed, ("experiment", "scale", "dataset"))
@@ -129,7 +128,7 @@ def with_scale(typed: Sequence[str]) -> list[str]:
 
 
 def last_values(typed: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
-    """What is typed of some keys, the last of each."""
+    """The last given value of each of some keys."""
     relevant = [each for each in typed if each.lstrip("+").split("=", 1)[0] in keys]
     return {override.key_or_group: override.get_value_element_as_str() for override in parse(relevant)}
 
@@ -139,7 +138,7 @@ def as_typed(overrides: Mapping[str, Any]) -> list[str]:
 
 
 def _typed(value: Any) -> str:
-    """A value as one would type it."""
+    """A value as an override writes it."""
     if isinstance(value, list):
         return f"[{','.join(map(_typed, value))}]"
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's exceptions in one line."""
+"""Turns Hydra's and OmegaConf's exceptions into one line."""
 
 import re
 
@@ -7,10 +7,10 @@ from ncrun.errors import UserError, nearest
 
 
 def explain(error: Exception, composing: bool) -> Exception:
-    """A UserError that tells a Hydra or OmegaConf exception in one line; any other exception is handed back as it is.
+    """A UserError with one line for an exception of Hydra or OmegaConf; any other exception is returned unchanged.
 
-    composing: nothing but composing has happened yet, so that a ValueError is Hydra's word on an override, too, or on
-    a file's bytes, YAMLError on its text, and RecursionError on a list that holds itself.
+    composing: only composing has happened so far. Then a ValueError, too, is about an override or a file's bytes, a
+    YAMLError about its text, and a RecursionError about a list that contains itself.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -43,7 +43,7 @@ def explain(error: Exception, composing: bool) -> Exception:
 
 
 def _options(group: str) -> list[str]:
-    """The choices of a group."""
+    """The names that a group can take."""
     from hydra.core.config_store import ConfigStore
 
     if group == "experiment":

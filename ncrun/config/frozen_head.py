@@ -1,4 +1,4 @@
-"""The head that a run takes over from a finished run of free features, and trains no further."""
+"""The frozen head: a run takes it from a finished run of free features and does not train it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from ncrun.records.read import load_record
 
 @dataclass(frozen=True)
 class FrozenHead:
-    """problem: that of the run it was trained in. width: head.width there. digest: of the trained weights, by which
-    another head makes another run."""
+    """problem, width (head.width): of the run that trained the head. digest: of the trained weights, so that another
+    head makes another run."""
 
     directory: Path
     problem: Problem
@@ -25,11 +25,11 @@ class FrozenHead:
 
 
 def read_frozen_head(typed: str) -> FrozenHead:
-    """Raises UserError if there is no finished run of free features in that directory."""
+    """Raises UserError if the directory holds no finished run of free features."""
     directory = Path(typed)
     if not (directory / "manifest.json").is_file():
         several = (directory / "summary.json").is_file()
-        hint = "it holds several restarts, name one of them" if several else "train one: experiment=sukenik2023/head"
+        hint = "it holds several restarts; name one of them" if several else "train one: experiment=sukenik2023/head"
         raise UserError(f"head.frozen={directory}: is not a run directory; {hint}")
     record = load_record(directory)
     if record.manifest["state"] != "done":
@@ -38,16 +38,16 @@ def read_frozen_head(typed: str) -> FrozenHead:
         name = record.config["model"]["name"]
         raise UserError(f"head.frozen={directory}: must be a run of model=dufm or ufm, not {name}")
     digest = record.manifest.get("head_digest")
-    if digest is None:  # of a run from before heads had one: its whole checkpoint stands for it
+    if digest is None:  # old runs have no digest of the head, so that of the checkpoint is used
         try:
             digest = seal_of(directory / "checkpoint.pt")
         except (DamagedFile, OSError) as error:
-            raise UserError(f"head.frozen={directory}: no usable checkpoint.pt there ({error})") from error
+            raise UserError(f"head.frozen={directory}: its checkpoint.pt cannot be used ({error})") from error
     return FrozenHead(directory, record.problem, record.config["head"]["width"], str(digest))
 
 
 def check_fits(head: FrozenHead, depth: int, relu: bool, bias: bool, num_classes: int, widths: tuple[int, ...]) -> None:
-    """The head that is taken over has to fit the features, the classes, and what is typed of it."""
+    """Checks that the frozen head fits the features, the classes and the given keys of the head."""
     trained = head.problem
     for key, here, there in (
         ("head.depth", depth, trained.depth),
@@ -58,4 +58,6 @@ def check_fits(head: FrozenHead, depth: int, relu: bool, bias: bool, num_classes
         ("head.width", widths[1:], trained.widths[1:]),
     ):
         if here != there:
-            raise UserError(f"head.frozen={head.directory}: does not fit: {key} {here} here, {there} there")
+            raise UserError(
+                f"head.frozen={head.directory}: does not fit: {key} {here} in this run, {there} in that one"
+            )

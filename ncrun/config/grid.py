@@ -1,4 +1,4 @@
-"""The one expansion of a grid: what is typed after -m, and the experiment's own, into jobs."""
+"""Expands a grid (the one after -m and the experiment's own) into jobs."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from ncrun.config.compose import parse
 from ncrun.config.experiments import last_values, recipe
 from ncrun.errors import UserError
 
-# Every job is checked before the first one starts, about ten in a second.
+# Every job is checked before the first one starts, about ten per second.
 MOST_JOBS = 5000
 
 
 def expand(typed: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job, in the order of the keys, what is typed winning over the experiment's grid.
+    """The overrides of each job, in the order of the keys. The command line wins over the experiment's grid.
 
-    Where several experiments or scales are typed, each has its own grid. Raises UserError.
+    If several experiments or scales are given, each has its own grid. Raises UserError.
     """
     choices = [each for each in typed if each.lstrip("+").split("=", 1)[0] in ("experiment", "scale")]
     rest = [each for each in typed if each not in choices]
@@ -33,9 +33,9 @@ def expand(typed: Sequence[str]) -> list[list[str]]:
 
 
 def _product(overrides: Sequence[str]) -> list[list[str]]:
-    """Hydra's own product of lists of values; the later of two overrides of one key wins.
+    """Hydra's product of lists of values; the later of two overrides of one key wins.
 
-    Raises UserError for one that is empty, or that nobody could wait for, before it is made.
+    Raises UserError for an empty or far too large product, before it is made.
     """
     parsed = parse(overrides)
     numbers: dict[str, float] = {}
@@ -50,7 +50,8 @@ def _product(overrides: Sequence[str]) -> list[list[str]]:
 
 
 def _number_of_values(override: Override) -> float:
-    """Of a list or a range, without making it; 1 where Hydra has the say. Raises UserError where there is none."""
+    """The number of values of a list or range, without making it; 1 for what Hydra expands itself. Raises UserError if
+    it is 0."""
     swept = override.value()
     if isinstance(swept, ChoiceSweep):
         return len(swept.list)

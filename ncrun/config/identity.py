@@ -1,4 +1,4 @@
-"""A run's identity: a hash of everything that decides its numbers. Its directory is named by it."""
+"""A run's identity: a hash of everything that decides its numbers. It is part of the directory's name."""
 
 import hashlib
 import json
@@ -8,13 +8,13 @@ from typing import Any
 from ncrun.config.schema import Settings, plain
 from ncrun.records.groups import LATER, WITHOUT_EFFECT
 
-# Keys that came later: left out of the identity at the value that earlier runs had.
+# Keys that were added later. They are not part of the identity when they have the value of earlier runs.
 ADDED: dict[str, Any] = {"precision": "full", "augment": [], "extend": [], **LATER}
 
 
 def identity_of(settings: Settings, contents: dict[str, Any]) -> str:
-    """settings: with every default filled in. contents: by dotted key, what stands in place of a path or a file name:
-    the digest of what lies there, so that other content makes another run."""
+    """settings: with all defaults filled in. contents: by dotted key, the digest of the file that a key names, which
+    replaces its path: other content makes another run."""
     tree = plain(settings)
     for key, digest in contents.items():
         *groups, last = key.split(".")
@@ -34,7 +34,7 @@ def identity_of(settings: Settings, contents: dict[str, Any]) -> str:
 
 
 def directory_of(settings: Settings, depth: int, identity: str) -> Path:
-    """Where the records go: run_dir, or runs/<name>-M<depth>-<identity>."""
+    """The run directory: run_dir, or runs/<name>-M<depth>-<identity>."""
     if settings.run_dir is not None:
         return Path(settings.run_dir)
     model, dataset = settings.model.name, settings.dataset

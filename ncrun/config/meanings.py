@@ -1,4 +1,4 @@
-"""What every key means, for those who ask: from the schema, and of the keys of a choice from its docstring."""
+"""The meaning of every key, from the schema; for the keys of a choice, from its docstring."""
 
 import inspect
 import re
@@ -18,8 +18,8 @@ OPENED = {"head": HeadSettings, "decay": DecaySettings, "schedule": ScheduleSett
 
 
 def meaning_of(key: str, choice: Any = None) -> str:
-    """In a line; "" for a key that says nothing of itself, as one of a user's own may. choice: of the keys of a group,
-    the model, data set or optimiser that is chosen."""
+    """One line; "" if there is none, as a user's own key may have. choice: for the keys of a group, the chosen model,
+    data set or optimiser."""
     group, dot, name = key.partition(".")
     if choice is None:
         cls, name = (OPENED[group], name) if dot else (Settings, key)
@@ -35,8 +35,8 @@ def summary_of(choice: Any) -> str:
 
 
 def _entries(cls: type) -> dict[str, str]:
-    """The entries `key: what it means` and `key, key: ..` of a docstring, which begin a line and end before the next
-    one or an empty line."""
+    """The entries `key: meaning` or `key, key: meaning` of a docstring. Each begins a line and ends before the next one
+    or an empty line."""
     found: dict[str, str] = {}
     names: list[str] = []
     for line in inspect.cleandoc(cls.__dict__.get("__doc__") or "").splitlines():
@@ -51,7 +51,7 @@ def _entries(cls: type) -> dict[str, str]:
 
 
 def explained(config: dict[str, Any], choice_of: dict[str, Any]) -> str:
-    """A configuration as YAML, with the meaning of every key behind it. choice_of: by group, what is chosen."""
+    """A configuration as YAML, with the meaning after every key. choice_of: the choice of each group."""
     return "".join(_lines(config, choice_of))
 
 
@@ -71,7 +71,7 @@ def in_yaml(value: Any) -> str:
 
 
 def defaults() -> dict[str, Any]:
-    """The keys that belong to every run, dotted, with the values that configs/train.yaml gives them."""
+    """The dotted keys of every run, with their values in configs/train.yaml."""
     tree = OmegaConf.to_container(OmegaConf.load(config_directory() / "train.yaml"), resolve=False)
     assert isinstance(tree, dict)
     own = {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra", "recipe")}
@@ -79,8 +79,8 @@ def defaults() -> dict[str, Any]:
 
 
 def help_of(word: str) -> str:
-    """What `ncrun train --help WORD` says of a key, or of a group with all its keys. Raises UserError for a word that
-    is neither."""
+    """The text of `ncrun train --help WORD` for a key, or for a group with all its keys. Raises UserError for any other
+    word."""
     groups, group = choices(), word.partition(".")[0]
     if word in OPENED:
         keys = [f"{word}.{f.name}" for f in fields(OPENED[word])]
@@ -115,7 +115,7 @@ def _with_default(key: str, choice: Any) -> str:
 
 
 def _beside(words: str, default: Any) -> str:
-    """The default, unless the words say what is taken where it is left out."""
-    if default is None and "left out:" in words:
+    """The default, unless the words say it already."""
+    if default is None and "default:" in words:
         return words
     return f"{words.removesuffix('.')} (default: {in_yaml(default)})".lstrip()

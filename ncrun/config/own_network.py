@@ -1,4 +1,4 @@
-"""model=module: what is left out of a stranger's network is asked of itself, and what stands for it in a record."""
+"""model=module: finds out what the user did not say about their network, and how a record identifies it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +14,8 @@ OF_THE_HEAD = ("depth", "width", "bias", "relu")
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """identity: what stands for model.path in a run's identity: content and class, not where the file lies. about: what
-    the manifest says of it. head_widths: the inputs of each layer of its own head; None where ncrun's head is on it."""
+    """identity: replaces model.path in a run's identity by content and class, independent of the file's place. about:
+    its entry in the manifest. head_widths: the inputs of each layer of its own head; None with ncrun's head."""
 
     identity: str
     about: dict[str, Any]
@@ -23,11 +23,11 @@ class OwnNetwork:
 
 
 def own_network(given: Settings, model: Module, samples: Samples, typed: Typed) -> tuple[Settings, OwnNetwork]:
-    """With width and sign of the features filled in, and of its own head what there is to know.
+    """Fills in the features' width and sign, and the facts about its own head.
 
-    Only where one of these is left out the network is built, which takes torch and executes the user's file.
-    Raises UserError for a file that is not there, for keys of the head that its own head leaves without effect, and for
-    a network that does not put out features.
+    The network is built only if one of these is not given; that needs torch and executes the user's file. Raises
+    UserError for a missing file, for keys of ncrun's head when the network has its own, and for a network that does not
+    return features.
     """
     where = model.where
     digest = where.read().digest if where.file else None
@@ -39,7 +39,7 @@ def own_network(given: Settings, model: Module, samples: Samples, typed: Typed) 
             typed.refuse(f"head.{key}", f"model.head={','.join(model.head_names)} is the network's own")
     if model.width is None or model.feature_sign == "auto" or model.head_names:
         assert isinstance(samples.request, DataRequest)
-        from ncrun.models.own.look import look  # torch, which theory needs only here
+        from ncrun.models.own.look import look  # torch, which theory imports only here
 
         found = look(model, samples.request.image_shape, samples.num_outputs)
         if model.feature_sign == "auto":

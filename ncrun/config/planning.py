@@ -1,4 +1,4 @@
-"""What an experiment's figure needs to be drawn: the runs of its grid at a scale, and where their records are."""
+"""The runs that an experiment's figures need: those of its grid at a scale, and where their records are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ncrun.run import Job
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One job of an experiment's grid. typed: the overrides that train it."""
+    """One job of an experiment's grid. typed: its overrides."""
 
     experiment: str
     typed: tuple[str, ...]
@@ -25,30 +25,30 @@ class PlannedJob:
 
     @property
     def summary(self) -> str | None:
-        """What the finished job says of itself in one line; None while it is not finished."""
+        """The summary of the finished job; None before that."""
         return summary_of(self.job)
 
     def records(self) -> list[Record]:
-        """The finished run, or with restarts all of them."""
+        """The finished run, or all restarts."""
         return find_records(self.job.directory)
 
 
 def summary_of(job: Job) -> str | None:
-    """What a finished job's folder says of it in one line; None while it is not finished."""
+    """The summary in a finished job's folder; None before that."""
     manifest = read_manifest(job.directory, "summary.json" if job.is_group else "manifest.json")
     return str(manifest.get("summary", "done")) if manifest is not None and manifest["state"] == "done" else None
 
 
 def job_of(typed: Sequence[str]) -> Job:
-    """What `ncrun train` makes of these overrides. Raises UserError."""
+    """The job that `ncrun train` makes from these overrides. Raises UserError."""
     return resolve(compose(with_scale(typed)), typed)
 
 
 def plan(experiment: str, scale: str, seeds: int = 1, more: Sequence[str] = ()) -> list[PlannedJob]:
-    """Every job of an experiment's grid, as `ncrun train -m experiment=... scale=...` would make it.
+    """Every job of an experiment's grid, as `ncrun train -m experiment=... scale=...` makes it.
 
-    seeds: so many runs of each network, with the seeds 0 to seeds - 1. Free features keep their one seed, or their
-    restarts. more: overrides of all jobs. Raises UserError.
+    seeds: the number of runs of each network, with the seeds 0 to seeds - 1. Free features keep their one seed or their
+    restarts. more: overrides for all jobs. Raises UserError.
     """
     typed = [f"experiment={experiment}", f"scale={recipe(experiment).scale(scale)}", *more]
     planned = []

@@ -1,4 +1,4 @@
-"""From a composed configuration to what is trained: once for each command line, or job of a sweep."""
+"""Resolves a composed configuration into a Job: once for each command line, or for each job of a sweep."""
 
 import math
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from ncrun.run import Descent, Job, Machine, Run
 
 
 def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
-    """Validate a configuration and fill in what was left out. Its `hydra` node has to be in it.
+    """Validates a configuration, which must have its `hydra` node, and fills in defaults.
 
-    typed: the overrides that the user gave, the grid's included, the scale's not: none of them may be without effect.
-    Raises UserError naming the key, the value and the choices.
+    typed: the overrides from the user and the grid, but not from the scale; each must have an effect. Raises UserError
+    with the key, the value and the choices.
     """
     said = Typed(typed)
     given, experiment = _of_experiment(settings_of(composed), composed, said)
@@ -70,7 +70,7 @@ def resolve(composed: DictConfig, typed: Sequence[str]) -> Job:
 def _of_experiment(given: Settings, composed: DictConfig, typed: Typed) -> tuple[Settings, Recipe | None]:
     name = composed.hydra.runtime.choices.get("experiment")
     if name is None:
-        typed.refuse("scale", "no experiment is chosen")
+        typed.refuse("scale", "no experiment is given")
         return replace(given, experiment=None, scale=None), None
     found = recipe(name)
     return replace(given, experiment=name, scale=found.scale(str(given.scale))), found
@@ -86,7 +86,7 @@ def _widths(given: Settings, own: OwnNetwork | None) -> tuple[int, ...]:
 
 
 def _problem(given: Settings, samples: Samples, widths: tuple[int, ...]) -> Problem:
-    """The problem that is posed to theory, built here and nowhere else; the options of its loss come on top."""
+    """The problem for theory, built only here; the options of its loss are added later."""
     head, decay, model = given.head, given.decay, given.model
     assert given.loss is not None
     weights = decay.weight if isinstance(decay.weight, list) else [decay.weight] * len(widths)
@@ -120,7 +120,7 @@ def _job(
         contents["extend"] = digests(given.extend)
     source = given.dataset
     if source is not None and source.digest is not None:
-        contents["dataset.path"] = source.digest  # what lies there, not where
+        contents["dataset.path"] = source.digest  # the content, not the path
     if frozen is not None:
         contents["head.frozen"] = frozen.digest
     if own is not None:
@@ -195,7 +195,7 @@ def _machine(given: Settings, stream: bool | Literal["auto"]) -> Machine:
 def _about(
     given: Settings, problem: Problem, own: OwnNetwork | None, experiment: Recipe | None, contents: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the manifest says of where a run comes from."""
+    """The manifest's entries about the origin of a run."""
     source, words = given.dataset, {"model": given.model.title, "loss": described(problem)}
     if source is not None:
         words["dataset"] = source.words if source.digest is None else source.title

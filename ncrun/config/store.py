@@ -1,4 +1,4 @@
-"""The choices of model, dataset and optimizer, handed to Hydra: what is registered is what can be typed."""
+"""Gives Hydra the choices of model, dataset and optimizer from the registries."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,8 +12,8 @@ from ncrun.run import OPTIMIZERS
 
 
 def store_choices() -> None:
-    """Make every registered model, data set and optimiser a choice of its group, with its defaults, and no other one:
-    what a user's file added to a registry may have been taken out again."""
+    """Makes exactly the registered models, data sets and optimisers choices of their groups, with their defaults.
+    Entries of a user's file may have been removed from a registry again."""
     nodes = {
         "model": {model.key: _model_node(model) for model in MODELS},
         "dataset": {source.key: asdict(source) for source in SOURCES},
@@ -30,10 +30,10 @@ def store_choices() -> None:
 
 def _model_node(model: ModelSpec) -> Any:
     node: dict[str, Any] = asdict(model)
-    if "args" in node:  # of a stranger's network, whose keys are its own
+    if "args" in node:  # of a user's network, which has its own keys
         opened = OmegaConf.create(node)
         OmegaConf.set_struct(opened.args, False)
         return opened
-    if model.default_optimizer is not None:  # unless one is typed
+    if model.default_optimizer is not None:  # unless one is given
         node = {"defaults": [{"override /optimizer@_global_.optimizer": model.default_optimizer}], **node}
     return node

@@ -1,4 +1,4 @@
-"""Whether a run's images may be read as they are needed, in place of being held in memory."""
+"""Whether a run reads its images when they are needed instead of holding them in memory."""
 
 from typing import Literal
 
@@ -12,8 +12,8 @@ KEYS = ("stream", "stream_cache", "stream_workers")
 
 
 def streams(given: Settings, typed: Typed, samples: Samples) -> bool | Literal["auto"]:
-    """auto: where the machine that trains is too small for them. Raises UserError for stream=true where it cannot be,
-    and for keys that have no effect."""
+    """auto: yes if the images do not fit into the memory of the training machine. Raises UserError if stream=true is
+    not possible, and for keys without effect."""
     _check_values(given)
     if not isinstance(samples.request, DataRequest):
         for key in KEYS:
@@ -28,8 +28,8 @@ def streams(given: Settings, typed: Typed, samples: Samples) -> bool | Literal["
         return False if reason else "auto"
     if reason is None and samples.request.source.stored(samples.request.folder) is None:
         reason = (
-            f"dataset={samples.request.source.name} is read as a whole; a dataset=image_folder is not, nor an npz that"
-            " numpy.savez wrote (savez_compressed packs it)"
+            f"dataset={samples.request.source.name} can only be read as a whole; dataset=image_folder can be streamed,"
+            " and an npz from numpy.savez (not savez_compressed)"
         )
     if reason is not None:
         raise UserError(f"stream=true: {reason}")
@@ -48,11 +48,11 @@ def _check_values(given: Settings) -> None:
 
 def _obstacle(given: Settings, samples: Samples) -> str | None:
     if samples.targets is not None:
-        return "a data set with targets in place of classes is held in memory"
+        return "a data set with targets is held in memory"
     if given.batch_size == "full":
-        return "batch_size=full takes all images at once"
+        return "batch_size=full needs all images at once"
     if given.taps:
-        return f"taps=[{','.join(given.taps)}] are measured in memory"
+        return f"taps=[{','.join(given.taps)}] need all images in memory"
     if given.head.relu:
-        return "the layers of a ReLU head are measured in memory"
+        return "a ReLU head needs all images in memory"
     return None

@@ -1,4 +1,4 @@
-"""The rules of runs on targets, vectors of numbers in place of classes: what is about classes has no effect there."""
+"""The rules for runs on targets, which are vectors of numbers instead of classes: keys about classes have no effect."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -15,17 +15,15 @@ ABOUT_CLASSES = ("imbalance", "imbalance_profile", "class_order", "counts", "cla
 
 
 def without_classes(given: Settings, typed: Typed, source: Source) -> Settings:
-    """Settings in which what is about classes is left out. Raises UserError if it is typed, and for what needs classes
-    or is not measured without them."""
-    held = f"{source.name} holds targets of numbers, and no classes"
+    """The settings without the keys about classes. Raises UserError if one is given, and for everything that needs
+    classes."""
+    held = f"{source.name} holds targets, not classes"
     for key in ABOUT_CLASSES:
         typed.refuse(key, held)
     loss = LOSSES[str(given.loss)]
     if not loss.takes_targets:
         taking = " or ".join(each.key for each in LOSSES if each.takes_targets)
-        raise UserError(
-            f"loss={loss.key}: needs classes, and {source.name} holds targets of numbers; take loss={taking}"
-        )
+        raise UserError(f"loss={loss.key}: needs classes, but {source.name} holds targets; use loss={taking}")
     for key, value in (
         ("taps", given.taps),
         ("path", given.path),
@@ -33,14 +31,13 @@ def without_classes(given: Settings, typed: Typed, source: Source) -> Settings:
         ("head.frozen", given.head.frozen),
     ):
         if value:
-            raise UserError(f"{key}={value}: needs classes, and {held}")
+            raise UserError(f"{key}={value}: needs classes, but {held}")
     nothing: dict[str, Any] = dict.fromkeys(ABOUT_CLASSES)
     return replace(given, **nothing)
 
 
 def free_targets(given: Settings, typed: Typed) -> FreeTargets | None:
-    """Where free features are to be on the targets of a data set, these; None where they are on class counts. Raises
-    UserError."""
+    """The targets of a data set, if free features are trained on them; None with class counts. Raises UserError."""
     source, name = given.dataset, given.model.name
     if source is None or not source.may_hold_targets:
         return None
@@ -49,9 +46,9 @@ def free_targets(given: Settings, typed: Typed) -> FreeTargets | None:
         return None
     unread = ("data_dir", "random_labels", "augment", *_keys_of_images())
     for key in unread:
-        typed.refuse(key, f"model={name} reads the targets of {source.name} alone")
+        typed.refuse(key, f"model={name} uses only the targets of {source.name}")
     if given.loss != "mse":
-        raise UserError(f"loss={given.loss}: free features are on targets with loss=mse")
+        raise UserError(f"loss={given.loss}: free features on targets need loss=mse")
     return FreeTargets(source, data_folder(given.data_dir))
 
 

@@ -1,4 +1,4 @@
-"""How a run is trained and measured: the rules of head, decay, optimiser, schedule, machine and folders."""
+"""The rules of training and measuring: head, decay, optimiser, schedule, machine and folders."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ AUTO_SNAPSHOTS = 16
 
 
 def filled_in(given: Settings, frozen: FrozenHead | None) -> Settings:
-    """The defaults that depend on the kind of model, or on the head that is taken over."""
+    """The defaults that depend on the kind of model or on the frozen head."""
     model, head = given.model, given.head
     if frozen is not None:
         head = replace(
@@ -72,7 +72,7 @@ def loss_options(given: Settings, num_classes: int, typed: Typed) -> Options:
 
 
 def repeats(given: Settings, typed: Typed) -> Settings:
-    """restarts and path, which are for free features."""
+    """restarts and path, which only free features have."""
     name = given.model.name
     if not given.model.is_free:
         typed.refuse("path", f"model={name} has no free features")
@@ -81,12 +81,11 @@ def repeats(given: Settings, typed: Typed) -> Settings:
     given.model.check_head(_depth(given), bool(given.head.relu))
     if given.restarts > 1 and isinstance(given.optimizer, LBFGS):
         raise UserError(
-            f"restarts={given.restarts}: optimizer=lbfgs cannot be batched; take optimizer=sgd or adam,"
-            " or -m seed=0,1,2"
+            f"restarts={given.restarts}: optimizer=lbfgs cannot be batched; use optimizer=sgd or adam, or -m seed=0,1,2"
         )
     if given.path is not None:
         if not isinstance(given.optimizer, LBFGS):
-            raise UserError(f"path={given.path}: needs optimizer=lbfgs, which settles at each decay")
+            raise UserError(f"path={given.path}: needs optimizer=lbfgs, which reaches an optimum at each decay")
         if not given.path:
             raise UserError("path=[]: needs at least one factor on all decays")
     return given
@@ -110,22 +109,22 @@ def check_optimizer(given: Settings, typed: Typed) -> None:
 
 
 def arriving(given: Settings, typed: Typed) -> Settings:
-    """freeze_norm and finish. Of a user's own network it is asked only when it is built whether it has BatchNorm."""
+    """freeze_norm and finish. Whether a user's own network has BatchNorm is known only when it is built."""
     model = given.model
     has_norm = model.has_batch_norm or isinstance(model, Module)
     if not has_norm:
         typed.refuse("freeze_norm", f"model={model.name} has no BatchNorm")
         given = replace(given, freeze_norm=None)
     if given.freeze_norm is not None and not 0 < given.freeze_norm <= 1:
-        raise UserError(f"freeze_norm={given.freeze_norm}: is a share of the training, in (0, 1]")
+        raise UserError(f"freeze_norm={given.freeze_norm}: must be a share of the training, in (0, 1]")
     if given.finish is None:
         typed.refuse("finish_iterations", "finish is not set")
         return replace(given, finish_iterations=None)
     choice("finish", given.finish, ["lbfgs"])
     if model.is_free:
-        raise UserError(f"finish={given.finish}: is for networks; model={model.name} takes optimizer=lbfgs")
+        raise UserError(f"finish={given.finish}: is for networks; model={model.name} has optimizer=lbfgs")
     if model.has_batch_norm and given.freeze_norm is None:
-        raise UserError(f"finish={given.finish}: needs freeze_norm=1 or less: BatchNorm in model={model.name}")
+        raise UserError(f"finish={given.finish}: needs freeze_norm of at most 1: BatchNorm in model={model.name}")
     return replace(given, finish_iterations=given.finish_iterations or 500)
 
 
@@ -140,7 +139,7 @@ def head_of(given: Settings, typed: Typed) -> HeadSettings:
         owner = "model=dufm" if is_free else "head.relu=true"
         raise UserError(f"head.bias=True: {owner} has no bias")
     if head.relu and depth == 1 and not is_free:
-        raise UserError("head.relu=True: has no effect with head.depth=1, which has nothing between its layers")
+        raise UserError("head.relu=True: has no effect with head.depth=1, which has only one layer")
     if depth == 1:
         typed.refuse("head.width", "head.depth=1 has no hidden layer")
         return replace(head, width=None)
@@ -153,15 +152,17 @@ def decay_of(given: Settings, typed: Typed) -> DecaySettings:
     weights = decay.weight if isinstance(decay.weight, list) else [decay.weight]
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise UserError(f"decay.weight={decay.weight}: must be a number, or a list of one for each head layer")
+            raise UserError(
+                f"decay.weight={decay.weight}: must be a number, or a list of one number for each layer of the head"
+            )
     if isinstance(decay.weight, list) and len(weights) != depth:
         raise UserError(f"decay.weight={decay.weight}: {len(weights)} numbers for head.depth={depth} layers")
     if not given.head.bias:
-        typed.refuse("decay.bias", "head.bias=false, so there is no bias to decay")
+        typed.refuse("decay.bias", "head.bias=false leaves no bias to decay")
     numbers = [float(w) for w in weights] if isinstance(decay.weight, list) else float(decay.weight)
     if decay.mode == "parameters":
         for key in ("decay.feature", "decay.bias"):
-            typed.refuse(key, "decay.mode=parameters decays all parameters by decay.weight")
+            typed.refuse(key, "decay.mode=parameters applies decay.weight to all parameters")
         if isinstance(decay.weight, list):
             raise UserError(f"decay.weight={decay.weight}: decay.mode=parameters takes a single number")
         return replace(decay, weight=numbers, feature=None)
@@ -169,7 +170,7 @@ def decay_of(given: Settings, typed: Typed) -> DecaySettings:
     zero = [key for key, value in (("weight", min(weights)), ("feature", decay.feature)) if value == 0]
     unregularised = given.loss == "mse" and max(weights) == decay.feature == 0
     if given.model.is_free and zero and not unregularised:
-        raise UserError(f"decay.{zero[0]}=0: the objective then has no minimiser (its infimum is not attained)")
+        raise UserError(f"decay.{zero[0]}=0: then the objective has no minimiser (its infimum is not attained)")
     return replace(decay, weight=numbers)
 
 
@@ -180,7 +181,7 @@ def schedule_of(given: Settings, typed: Typed) -> ScheduleSettings:
         return replace(schedule, drops=[])
     for drop in schedule.drops or []:
         if not 0 < drop < 1:
-            raise UserError(f"schedule.drops={schedule.drops}: each is a fraction of the training, in (0, 1)")
+            raise UserError(f"schedule.drops={schedule.drops}: each must be a share of the training, in (0, 1)")
     return schedule
 
 
@@ -188,24 +189,24 @@ def check_device_options(given: Settings, typed: Typed) -> None:
     choice("precision", given.precision, ["full", "tf32", "bfloat16"])
     if given.model.is_free:
         for key in ("precision", "compile"):
-            typed.refuse(key, f"model={given.model.name} trains by products written out, in its dtype")
+            typed.refuse(key, f"model={given.model.name} trains in its dtype, without torch's modules")
     if given.precision != "full" and given.dtype == "float64":
         raise UserError(f"precision={given.precision}: has no effect with dtype=float64")
     if given.cuda_graphs and isinstance(given.optimizer, LBFGS):
         raise UserError("cuda_graphs=true: has no effect: optimizer=lbfgs takes its steps on the CPU")
     if given.cuda_graphs and given.compile:
-        raise UserError("cuda_graphs=true: cannot record what compile=true makes; choose one")
+        raise UserError("cuda_graphs=true: cannot be combined with compile=true; choose one")
 
 
 def check_snapshots(given: Settings, on_targets: bool, typed: Typed) -> None:
     if given.path:
-        typed.refuse("snapshots", "along a path of decays none are taken")
+        typed.refuse("snapshots", "runs with path=[...] store none")
     if on_targets:
-        typed.refuse("snapshots", "targets have no classes to be seen")
+        typed.refuse("snapshots", "targets have no classes to draw")
 
 
 def num_snapshots(given: Settings, on_targets: bool) -> int:
-    """0: none. They are of classes, and of one training: not of targets, nor along a path of decays."""
+    """0: none. Snapshots need classes and a single training: not targets, nor a path of decays."""
     if given.snapshots is False or on_targets or given.path:
         return 0
     return AUTO_SNAPSHOTS if given.snapshots == "auto" else int(given.snapshots)
@@ -217,28 +218,29 @@ def check_sweep(given: Settings) -> None:
     if not given.together:
         return
     if given.jobs != 1:
-        raise UserError(f"jobs={given.jobs}: has no effect with together=true, which trains in one process")
+        raise UserError(f"jobs={given.jobs}: has no effect with together=true, which trains all runs in one process")
     is_free = given.model.is_free
     if not is_free or isinstance(given.optimizer, LBFGS):
         what = "optimizer=lbfgs" if is_free else f"model={given.model.name}"
         raise UserError(
-            f"together=true: needs free features with optimizer=sgd or adam, not {what}; jobs=N trains side by side"
+            f"together=true: needs free features with optimizer=sgd or adam, not {what}; jobs=N trains several runs at"
+            " once"
         )
 
 
 def check_loggers(given: Settings) -> None:
-    """Each is known, installed, and named once."""
+    """Checks that each logger is known, installed, and named once."""
     for name in given.logger:
         LOGGERS[name].check()
     if len(set(given.logger)) < len(given.logger):
-        raise UserError(f"logger=[{','.join(given.logger)}]: names one twice")
+        raise UserError(f"logger=[{','.join(given.logger)}]: names a logger twice")
 
 
 def check_paths(given: Settings) -> None:
     for key in ("run_dir", "data_dir", "name"):
         if getattr(given, key) == "":
-            raise UserError(f"{key}=: is empty; leave the key out for its default")
+            raise UserError(f"{key}=: is empty; do not set it, to use the default")
     if given.name is not None and (Path(given.name).name != given.name or given.name == ".."):
-        raise UserError(f"name={given.name}: must be a plain name; run_dir= takes a path")
+        raise UserError(f"name={given.name}: must be a name without a path; run_dir= takes a path")
     if given.data_dir is not None and not Path(given.data_dir).expanduser().is_dir():
         raise UserError(f"data_dir={given.data_dir}: no such folder")

@@ -1,4 +1,4 @@
-"""What a user typed, of which nothing may be without effect."""
+"""The keys given by the user, each of which must have an effect."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ def is_whole(value: Any) -> bool:
 
 
 class Typed:
-    """The keys that a user typed, of which none may be without effect."""
+    """The keys given by the user; a key without effect is refused."""
 
     def __init__(self, overrides: Iterable[str]) -> None:
         self.keys = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
@@ -20,6 +20,6 @@ class Typed:
         return key in self.keys
 
     def refuse(self, key: str, reason: str) -> None:
-        """Raises UserError if the key is typed."""
+        """Raises UserError if the key is given."""
         if key in self.keys:
             raise UserError(f"{key}: has no effect: {reason}")

@@ -1,6 +1,6 @@
-"""Data sets: what is known of them without reading them, which samples a run takes, and the tensors on the device.
+"""Data sets: facts that need no reading, the choice of a run's samples, and the tensors on the device.
 
-What is imported here is torch-free. A user's own file can add a data set by SOURCES.add(its source).
+Imports here are torch-free. A user's own file adds a data set by SOURCES.add(its source).
 """
 
 from ncrun.data.source import DataSetFacts, Source

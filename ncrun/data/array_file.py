@@ -1,6 +1,6 @@
-"""Arrays in a stranger's .npz file: what its headers say is held against its size before anything is unpacked.
+"""Reads arrays from somebody else's .npz file. Headers are compared with the file's size before anything is unpacked.
 
-The one reader of arrays that others have written: of a data set, and of a network that was trained elsewhere.
+The only reader of foreign arrays: of data sets, and of networks that were trained elsewhere.
 """
 
 import ast
@@ -23,31 +23,31 @@ from numpy.typing import NDArray
 from ncrun.memory import machine_memory
 
 MAGIC = b"\x93NUMPY"
-LENGTHS = {1: "<H", 2: "<I", 3: "<I"}  # of a header, by the version of the format
+LENGTHS = {1: "<H", 2: "<I", 3: "<I"}  # format of a header, by its version
 LONGEST_HEADER = 10_000
 MOST_ARRAYS = 1000
 ENCRYPTED = 0x1
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PART = 1 << 20
-# Of a member of a zip archive: the bytes of the header before it, and where in that stand the lengths of its name and
-# of what else follows.
+# The header before a member of a zip archive: its bytes, and the positions of the lengths of the name and of the extra
+# field.
 LOCAL_HEADER, LOCAL_LENGTHS = 30, 26
-# What is larger, and has been packed to a tenth of a thousandth part, is no data.
+# A member that is larger than this and compressed 10,000-fold is refused.
 SMALL = 1 << 28
 LARGEST_RATIO = 100
 DAMAGED = "is damaged, or no .npz file as numpy.savez writes it"
-# What Python's zipfile and numpy meet in damaged files.
+# Exceptions of zipfile and numpy for damaged files.
 UNREADABLE = (EOFError, ValueError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error)
 NO_LITERAL = (SyntaxError, ValueError, TypeError, OverflowError, MemoryError, RecursionError)
 
 
 class NoArrays(Exception):
-    """The file cannot be read, or not all of it; the message says why, in words that follow its name."""
+    """The file, or a part of it, cannot be read. The message follows the file's name."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of an array, and how many bytes of it stand before the numbers."""
+    """An array's header, and the number of bytes before the numbers."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -61,14 +61,14 @@ class Header:
 
 
 class ArrayFile:
-    """An .npz file as numpy.savez and numpy.savez_compressed write it. Each question raises NoArrays."""
+    """An .npz file of numpy.savez or numpy.savez_compressed. Each method raises NoArrays."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @cached_property
     def headers(self) -> dict[str, Header]:
-        """Of each array by its name, without reading it."""
+        """The header of each array by its name, without reading the array."""
         found: dict[str, Header] = {}
         with self._opened() as archive:
             members = archive.infolist()
@@ -83,7 +83,7 @@ class ArrayFile:
                     found[name] = header = _read_header(name, file)
                 if not header.dtype.hasobject and header.start + header.size != member.file_size:
                     raise NoArrays(
-                        f"{name} is damaged: its header says {header.shape} of {header.dtype}, and the file holds"
+                        f"{name} is damaged: its header says {header.shape} of {header.dtype}, but the file holds"
                         f" {member.file_size - header.start} bytes of it"
                     )
         return found
@@ -95,7 +95,9 @@ class ArrayFile:
             raise NoArrays(f"{name} holds Python objects, not numbers")
         there = machine_memory()
         if 2 * header.size > there:
-            raise NoArrays(f"{name} has {header.size / 1e9:.3g} GB, and this machine {there / 1e9:.3g} GB of memory")
+            raise NoArrays(
+                f"{name} has {header.size / 1e9:.3g} GB, but this machine has {there / 1e9:.3g} GB of memory"
+            )
         with self._opened() as archive:
             (member,) = (each for each in archive.infolist() if each.filename.removesuffix(".npy") == name)
             with archive.open(member) as file:
@@ -103,7 +105,7 @@ class ArrayFile:
                 return _numbers(name, header, file)
 
     def position(self, name: str) -> int | None:
-        """Where in the file the numbers of an array begin, in C order; None where they are packed, or in another."""
+        """Where an array's numbers begin in the file; None if they are compressed or not in C order."""
         header = self.headers[name]
         with self._opened() as archive:
             (member,) = (each for each in archive.infolist() if each.filename.removesuffix(".npy") == name)
@@ -133,10 +135,10 @@ def _check_packing(name: str, member: zipfile.ZipInfo) -> None:
     if member.flag_bits & ENCRYPTED:
         raise NoArrays(f"{name} is encrypted")
     if member.compress_type not in METHODS:
-        raise NoArrays(f"{name} is packed in another way than numpy packs")
+        raise NoArrays(f"{name} is compressed by a method that numpy does not use")
     if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
         packed, unpacked = member.compress_size >> 20, member.file_size >> 20
-        raise NoArrays(f"{name} would be unpacked from {packed} MB to {unpacked} MB, which no data are")
+        raise NoArrays(f"{name} would be unpacked from {packed} MB to {unpacked} MB, which is refused")
 
 
 def _read_header(name: str, file: IO[bytes]) -> Header:
@@ -150,7 +152,7 @@ def _read_header(name: str, file: IO[bytes]) -> Header:
     text = file.read(length)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python, on what no numpy has written
+            warnings.simplefilter("ignore")  # raised by Python for headers that numpy did not write
             said = ast.literal_eval(text.decode().strip())
             shape, is_fortran, dtype = said["shape"], said["fortran_order"], npy.descr_to_dtype(said["descr"])
     except (*NO_LITERAL, KeyError) as error:
@@ -162,7 +164,7 @@ def _read_header(name: str, file: IO[bytes]) -> Header:
 
 
 def _numbers(name: str, header: Header, file: IO[bytes]) -> NDArray[Any]:
-    """A part at a time, because a file may lie about its size."""
+    """In parts, because the stated size may be wrong."""
     flat = np.empty(header.size, dtype=np.uint8)
     at = 0
     while part := file.read(PART):

@@ -1,4 +1,4 @@
-"""Random changes to a batch of images that keep their classes, all images of the batch at once on the device."""
+"""Augmentation: random changes to a batch of images, all at once on the device."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Of an image's height and width: 4 pixels at 32 x 32, the usual margin for CIFAR.
+# Share of an image's height and width: 4 pixels at 32 x 32, the usual margin for CIFAR.
 MARGIN = 8
 
 
 def augmented(
     images: Tensor, kinds: Sequence[str], generator: torch.Generator, batch: int = 0, part: slice = slice(None)
 ) -> Tensor:
-    """(B, C, H, W) images after random changes, each image its own; drawn on the CPU, the same for every device.
-    batch: images in the whole batch, of which these are a part; 0: they are all.
+    """(B, C, H, W) images after random changes, drawn for each image on the CPU, so that all devices agree. batch:
+    number of images in the whole batch, if these are only a part of it; else 0.
 
-    crop: moved by up to an eighth of the size each way; what comes in from outside is 0, the training set's mean.
+    crop: moved by up to an eighth of the size each way, filled with 0, the training set's mean.
     flip: mirrored left to right, every other image on average.
     """
     _, _, height, width = images.shape
@@ -35,6 +35,6 @@ def augmented(
 
 
 def _positions(number: int, size: int, generator: torch.Generator) -> Tensor:
-    """(number, size): for each image, which of the framed rows (or columns) it takes."""
+    """(number, size): for each image, its rows (or columns) of the padded image."""
     starts = torch.randint(2 * (size // MARGIN) + 1, (number, 1), generator=generator)
     return starts + torch.arange(size)

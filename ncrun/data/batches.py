@@ -1,4 +1,4 @@
-"""Which samples each step sees. The data lies on the device; a batch is an index."""
+"""The samples of each step. The data is on the device; a batch is an index."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How many samples each class gets. Torch-free: theory needs the counts before any data is read."""
+"""The number of samples of each class. Torch-free: theory needs the counts before any data is read."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ def class_counts(
 ) -> list[int]:
     """Samples per class, in label order.
 
-    imbalance: n_min / n_max in (0, 1]; None takes every sample. n_max is the smallest class available, so 1 is
+    imbalance: n_min / n_max in (0, 1]; None takes every sample. n_max is the smallest available class, so 1 is
     balanced.
     profile: "exp" n_k = n_max r^(k/(K-1)); "linear" between n_max and r n_max; "step": the last floor(K/2) classes
     are small.
-    rare_order: the class at each position, from the most to the least frequent; label order if left out.
+    rare_order: the class at each position, from the most to the least frequent; default: label order.
     Counts are rounded down, but never below 1.
     """
     if imbalance is None:
@@ -29,7 +29,7 @@ def class_counts(
         "linear": 1 - (1 - imbalance) * position,
         "step": np.where(np.arange(K) < K - K // 2, 1.0, imbalance),
     }[profile]
-    # The tolerance keeps a count that is whole in exact arithmetic (5000 * 0.1) from being floored to the one below.
+    # The tolerance prevents that a count that is whole in exact arithmetic (5000 * 0.1) is rounded down by 1.
     sizes = [max(1, math.floor(n_max * s * (1 + 1e-12))) for s in share]
     order = range(K) if rare_order is None else rare_order
     counts = [0] * K

@@ -1,6 +1,6 @@
-"""Image files of a stranger's: found in a folder, hashed and decoded, none of them larger than an image is.
+"""A user's image files: found in a folder, hashed and decoded, with limits on their size.
 
-Each function raises NoImage, whose words follow the file's name.
+Each function raises NoImage, whose message follows the file's name.
 """
 
 import hashlib
@@ -15,29 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# Not all that Pillow knows: for some it starts other programs.
+# Not all formats of Pillow: for some it starts other programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 LARGEST_FILE = 256 << 20
 MOST_PIXELS = 50_000_000
-# Of a class: what is more lies in a folder of other things, such as / or /proc.
+# In a class; more means a folder of other things, such as / or /proc.
 MOST_OTHER_FILES = 20_000
 DEEPEST = 20
 
 
 class NoImage(Exception):
-    """A file, or a folder, is not what it is taken for; the message says in what way."""
+    """A file or a folder is not as required; the message gives the reason."""
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """The images in a folder, those in further sub-folders included, in torchvision's order. Hidden files, and those
-    with another suffix than an image's, are passed over."""
+    """The images in a folder and its sub-folders, in torchvision's order. Hidden files and files without an image's
+    suffix are skipped."""
     found: dict[str, list[str]] = {}
     others = 0
     for root, names in _walk(folder, frozenset(), 0):
         found[root] = sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
         others += 1 + len(names) - len(found[root])
         if others > MOST_OTHER_FILES:
-            raise NoImage(f"holds more than {MOST_OTHER_FILES} folders, and files that are no images")
+            raise NoImage(f"holds more than {MOST_OTHER_FILES} folders and files that are not images")
     return [Path(root, name) for root in sorted(found) for name in found[root]]
 
 
@@ -53,12 +53,13 @@ def add_to_digest(path: Path, name: str, content: "hashlib._Hash") -> None:
 
 def pixels(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
     """(C, size, size), grey (channels 1) or RGB (3), bilinear with antialiasing."""
-    from PIL import Image  # takes a tenth of a second, which theory can do without
+    from PIL import Image  # this import takes a tenth of a second, and theory does not need it
 
-    # What Pillow raises, depending on the format, for a file that is cut off or is no image.
+    # Exceptions of Pillow, by format, for a truncated file or one that is not an image.
     damaged = (SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, MemoryError)
     with _guarded(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, on tags that do not matter, and sizes that are looked at here
+        # Pillow's warnings about unimportant tags, and about sizes, which are checked here
+        warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
@@ -70,14 +71,14 @@ def pixels(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
                     opaque = image.convert("RGBA") if "transparency" in image.info else image
                     made = opaque.convert("L" if channels == 1 else "RGB")
         except damaged as error:
-            raise NoImage("cannot be read (damaged, or no image)") from error
+            raise NoImage("cannot be read (damaged, or not an image)") from error
         resized = np.asarray(made.resize((size, size), Image.Resampling.BILINEAR))
     return resized.reshape(size, size, channels).transpose(2, 0, 1)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """libtiff, a C library, writes what it thinks of a file to the process' standard error."""
+    """The C library libtiff writes its messages to the process' standard error."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -90,25 +91,25 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """Only a file, and one of the size of an image, is opened at all: a pipe would be waited for."""
+    """Only a regular file of bounded size is opened: reading a pipe would wait."""
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise NoImage("is no file")
+            raise NoImage("is not a file")
         if size > LARGEST_FILE:
             raise NoImage(f"has {size >> 20} MB; at most {LARGEST_FILE >> 20}")
         yield
     except OSError as error:
-        raise NoImage(f"cannot be read ({error.strerror or 'damaged, or no image'})") from error
+        raise NoImage(f"cannot be read ({error.strerror or 'damaged, or not an image'})") from error
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]], depth: int) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below with the names of what is in it and no folder. Links are followed, but for one that leads to a
-    folder above it."""
+    """Each folder below, with the names of its files. Links are followed, except one that leads to a folder above
+    it."""
     itself = folder.stat()
     here = (itself.st_dev, itself.st_ino)
     if here in above or depth > DEEPEST:
-        why = "contains itself by a link" if here in above else f"has folders in folders, more than {DEEPEST} deep"
+        why = "contains itself by a link" if here in above else f"has nested folders, more than {DEEPEST} deep"
         raise NoImage(f"{why} ({folder.name}/)")
     below: list[str] = []
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""Samples of stored splits, read ahead by processes of their own."""
+"""Reads samples of stored splits ahead, in separate processes."""
 
 import ctypes
 import os
@@ -19,17 +19,17 @@ from ncrun.errors import UserError
 
 Rows = NDArray[np.int64]
 Request = tuple[int, Rows]
-# What a terminal or Slurm sends to all processes of a training: it is the training that ends, after its checkpoint, and
-# it needs images until then.
+# Signals that a terminal or Slurm sends to all processes of a training. The training ends after its checkpoint, and
+# needs images until then.
 SIGNALS = (signal.SIGINT, signal.SIGUSR2)
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
 class Reader:
-    """Reads samples of some splits. workers: processes that do; 0: this one does, when they are asked for.
+    """Reads samples of some splits. workers: number of reading processes; 0: this process reads on demand.
 
-    The processes start with the first question and end with `close`. Each reads whole pieces, at most two ahead of what
-    was taken, so that no more is in memory. They get no tensors and return none, which needs no shared memory.
+    The processes start at the first request and end with `close`. Each reads whole pieces, at most two ahead, which
+    limits the memory. They exchange no tensors, so no shared memory is needed.
     """
 
     def __init__(self, splits: Sequence[Stored], workers: int) -> None:
@@ -39,8 +39,8 @@ class Reader:
         self._is_read = False
 
     def read(self, split: int, pieces: Sequence[Rows]) -> Iterator[NDArray[Any]]:
-        """(B, C, H, W) of each piece in turn. split, pieces: numbers of the split and of samples in it. One question at
-        a time. Raises UserError for samples that cannot be read."""
+        """(B, C, H, W) of each piece in turn. split: its number; pieces: numbers of samples in it. One request at a
+        time. Raises UserError for samples that cannot be read."""
         assert not self._is_read
         self._is_read = True
         self._asked.requests = [(split, rows) for rows in pieces]
@@ -64,8 +64,8 @@ class Reader:
 
     def _started(self) -> Iterator[Any]:
         with warnings.catch_warnings():
-            # Of a fork while there are threads: what runs in the new process is Pillow and NumPy, which need none of
-            # them. And of more processes than cores: whoever says how many means it.
+            # Warnings about a fork while there are threads: the new process only runs Pillow and NumPy, which need none
+            # of them. And about more processes than cores, which the user chose.
             warnings.filterwarnings("ignore", ".*(multi-threaded|use of fork|worker processes in total)")
             if self._loader is None:
                 self._loader = DataLoader(
@@ -75,19 +75,19 @@ class Reader:
                     collate_fn=_as_it_is,
                     worker_init_fn=_in_worker,
                     persistent_workers=self.workers > 0,
-                    generator=torch.Generator(),  # else it would draw from the one that dropout draws from
+                    generator=torch.Generator(),  # else it would use the generator of dropout
                 )
             return iter(self._loader)
 
 
 def is_lost_worker(error: BaseException) -> bool:
-    """Whether a process that reads was ended from outside, such as where memory runs out. PyTorch says so in whatever
-    the process that trains is doing at that moment."""
+    """Whether a reading process was killed, such as out of memory. PyTorch then raises in the training process, at any
+    place."""
     return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 class _Asked:
-    """What the loader is to fetch next."""
+    """The order in which the loader fetches."""
 
     def __init__(self) -> None:
         self.requests: Sequence[Request] = ()
@@ -101,7 +101,7 @@ class _Splits(Dataset[Any]):
         self.splits = splits
 
     def __getitems__(self, request: Request) -> NDArray[Any] | UserError:
-        """A user's mistake is handed over as it is: the loader would put a traceback into its words."""
+        """Returns a UserError instead of raising it: the loader would add a traceback to the message."""
         split, rows = request
         try:
             return self.splits[split].read(rows)
@@ -110,7 +110,7 @@ class _Splits(Dataset[Any]):
 
 
 def _obey_parent() -> None:
-    """SIGTERM is sent by whoever ends all processes of a training, and by the one that trains where it ends."""
+    """SIGTERM comes from whoever ends all processes of a training, and from the training process at its end."""
     while True:
         sender = signal.sigwaitinfo([signal.SIGTERM]).si_pid
         if sender == os.getppid():
@@ -122,10 +122,10 @@ def _as_it_is(found: Any) -> Any:
 
 
 def _in_worker(number: int) -> None:
-    """Ends with the process that started it, however that ends: it would keep that one's lock on its records."""
+    """Ends together with its parent, however that ends; otherwise it would hold the parent's lock on the records."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the thread takes it
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the thread handles it
     threading.Thread(target=_obey_parent, daemon=True).start()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)

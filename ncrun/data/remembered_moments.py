@@ -1,4 +1,4 @@
-"""What looking at every sample of a user's own data has found, kept by their content: it may take hours."""
+"""Caches, by content, the results of reading every sample of a user's own data, which may take hours."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ from ncrun.data.stored import Stored, blocks_of
 
 
 def moments_of(source: Source, splits: Sequence[Stored], workers: int) -> Moments:
-    """Of the training split, the first; all samples of all splits are read once, for those that cannot be. Raises
-    UserError for these."""
+    """Moments of the training split, which is the first. All samples of all splits are read once, and UserError is
+    raised for unreadable ones."""
     channels, height, width = splits[0].shape
     file = cache.cache_file("moments", f"{source.digest}-{channels}-{height}-{width}")
     known = _read(file, channels) if source.digest is not None else None
@@ -39,7 +39,7 @@ def _blocks(reader: Reader, split: int) -> Iterator[NDArray[Any]]:
 
 
 def _read(file: Path, channels: int) -> Moments | None:
-    """None where there is no such file, or it is not what was written."""
+    """None if there is no such file, or it was changed."""
     content = cache.read(file)
     try:
         mean, std = (tuple(map(float, content[key])) for key in ("mean", "std"))

@@ -1,4 +1,4 @@
-"""Which samples of which data set a run is on, in numbers. Torch-free."""
+"""The data set and the samples of a run, in numbers. Torch-free."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import ClassVar
 
 from ncrun.data.source import Source
 
-# Random changes to training images: moved by up to an eighth of their size, mirrored. See ncrun.data.augment.
+# Augmentations: moved by up to an eighth of the size, mirrored. See ncrun.data.augment.
 AUGMENTATIONS = ("crop", "flip")
 
 
 @dataclass(frozen=True)
 class FreeSamples:
-    """Of free features, which are on no data: labels alone, counts[k] of each class k."""
+    """For free features, which have no data: only labels, counts[k] of each class k."""
 
     counts: tuple[int, ...]
 
     @property
     def augment(self) -> tuple[str, ...]:
-        """Nothing is changed where there are no images."""
+        """Empty, because there are no images."""
         return ()
 
     @property
@@ -28,7 +28,7 @@ class FreeSamples:
 
 @dataclass(frozen=True)
 class FreeTargets:
-    """Of free features on the targets of a data set, whose inputs they do not look at: one for each training sample."""
+    """For free features on the targets of a data set without its inputs: one for each training sample."""
 
     source: Source
     folder: Path
@@ -45,12 +45,11 @@ class FreeTargets:
 
 @dataclass(frozen=True)
 class DataRequest:
-    """counts: training samples of each class, (K,); () of a data set with targets in place of classes, of which all
-    samples are taken. classes: the data set's classes that these are, in that order;
-    None: all of them. folder: where the data sets lie.
+    """counts: training samples of each class, (K,); () for a data set with targets, whose samples are all used.
+    classes: the data set's classes in use, in order; None: all of them. folder: of the data sets.
 
     subset: "first", the first samples in the data set's order, or "seed", drawn from the seed. random_labels: the share
-    of training samples whose labels are dealt out anew. augment: the kinds of random change made to a training batch.
+    of training samples whose labels are permuted. augment: the random changes to a training batch.
     """
 
     source: Source
@@ -64,7 +63,7 @@ class DataRequest:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images as the network sees them."""
+        """Channels, height and width of the network's input images."""
         return self.source.image_shape
 
     @property
@@ -74,5 +73,5 @@ class DataRequest:
 
     @property
     def chosen(self) -> tuple[int, ...]:
-        """The data set's number of each of the K classes."""
+        """For each of the K classes, its number in the data set."""
         return tuple(range(len(self.counts))) if self.classes is None else self.classes

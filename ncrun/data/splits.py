@@ -1,4 +1,4 @@
-"""A training or test split as it lies in memory, before it becomes tensors. Torch-free."""
+"""A training or test split in memory, before it becomes tensors. Torch-free."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HELD_OUT = 5  # of a data set without a test split, one sample in so many is kept for testing
+HELD_OUT = 5  # without a test split, one sample in this many becomes a test sample
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """images: (N, C, H, W) uint8 (digits: 0..16) or floats. labels: (N,) int64; or (N, q) float64, targets of numbers
-    in place of classes."""
+    """images: (N, C, H, W) uint8 (digits: 0..16) or floats. labels: (N,) int64; or targets, (N, q) float64."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
 
     @property
     def holds_targets(self) -> bool:
-        """Whether there are targets in place of classes."""
+        """Whether labels are targets."""
         return self.labels.ndim == 2
 
     def where(self, chosen: NDArray[np.bool_]) -> "LabelledImages":
@@ -29,8 +28,8 @@ class LabelledImages:
 
 
 def held_out(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """(N,), which samples of a data set without a test split are kept for testing: every fifth of each class, in the
-    set's order. Of targets in place of classes, (N, q), every fifth of all."""
+    """(N,), the test samples of a data set without a test split: every fifth of each class, in the set's order. With
+    targets, (N, q), every fifth of all samples."""
     is_test = np.zeros(len(labels), dtype=bool)
     if labels.ndim == 2:
         is_test[HELD_OUT - 1 :: HELD_OUT] = True
@@ -47,8 +46,8 @@ def hold_out(whole: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
 
 
 def of_classes(labels: NDArray[np.int64], classes: Sequence[int] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers of the samples of some classes, and their labels by the class' place in the list; None: all of them
-    as they are. labels: (N,)."""
+    """The numbers of the samples of some classes, and their labels by the class' place in the list; None: all samples
+    and labels unchanged. labels: (N,)."""
     if classes is None:
         return np.arange(len(labels)), labels
     place = np.full(max(*classes, int(labels.max(initial=0))) + 1, -1)

@@ -1,4 +1,4 @@
-"""A split that stays on the disk, of which some samples at a time are read. Torch-free."""
+"""A split that stays on the disk and is read a few samples at a time. Torch-free."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the numbers of the samples that are looked at together: 32 MB of them in float64.
+# Numbers of a block of samples: 32 MB in float64.
 BLOCK_NUMBERS = 2**22
 MOST_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Stored(ABC):
-    """Samples that another process can read as well: what is sent to it names files and holds no image.
+    """Samples that another process can read, too: pickling it sends file names, not images.
 
     labels: (N,) int64. shape: (C, H, W) of a sample. dtype: of its numbers.
     """
@@ -26,7 +26,7 @@ class Stored(ABC):
 
     @abstractmethod
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """(B, C, H, W), the samples of these numbers. Raises UserError that names a file and what is wrong with it."""
+        """(B, C, H, W), the samples with these numbers. Raises UserError with the file and the problem."""
 
     def whole(self) -> NDArray[Any]:
         """(N, C, H, W)."""
@@ -37,7 +37,7 @@ class Stored(ABC):
 
 
 def blocks_of(number: int, shape: tuple[int, ...]) -> Iterator[slice]:
-    """Consecutive parts of so many samples of a shape, small enough to be worked on in float64."""
+    """Consecutive parts of the samples, small enough for work in float64."""
     rows = min(MOST_ROWS, max(1, BLOCK_NUMBERS // max(1, int(np.prod(shape)))))
     for start in range(0, number, rows):
         yield slice(start, min(start + rows, number))

@@ -1,4 +1,4 @@
-"""The data of a run that stay on the disk: what `ncrun.data.tensors` holds, read as it is needed, to the same bits."""
+"""Streamed data, which stay on the disk: the same as in `ncrun.data.tensors`, to the bit, but read when needed."""
 
 import contextlib
 import ctypes
@@ -22,15 +22,15 @@ from ncrun.data.subset import chosen, refuse_too_few, sizes
 from ncrun.data.tensors import normalise
 from ncrun.errors import UserError
 
-# Samples that a process reads at once: few, so that the first ones come soon, and little waits in memory.
+# Samples that a process reads at once: few, so that the first ones come soon and little is in memory.
 PIECE = 32
 MMAP_THRESHOLD, LARGE_BLOCK = -3, 2 << 20  # glibc's M_MMAP_THRESHOLD, and bytes
 
 
 @dataclass(frozen=True)
 class Streaming:
-    """cache: bytes of images, as they come from the disk, that are kept. workers: processes that read; 0: none.
-    features: bytes on the device that features may take while they are measured."""
+    """cache: bytes of images, as on the disk, to keep. workers: reading processes; 0: none. features: bytes on the
+    device for features while they are measured."""
 
     cache: int
     workers: int
@@ -38,10 +38,10 @@ class Streaming:
 
 
 class StreamedImages:
-    """Normalised images (N, C, H, W) that are put on the device as they are asked for.
+    """Normalised images (N, C, H, W), put on the device when they are requested.
 
-    Of the first ones that are read so many are kept as the room allows, spread evenly over the split: the order of an
-    epoch is random, so that no choice would be met more often.
+    As many as fit are kept, spread evenly over the split. The order of an epoch is random, so no other choice would be
+    used more often.
     """
 
     def __init__(
@@ -55,31 +55,32 @@ class StreamedImages:
         dtype: torch.dtype,
         room: int,
     ) -> None:
-        """rows: (N,), the samples' numbers in the split. room: bytes that may be kept."""
+        """rows: (N,), the samples' numbers in the split. room: bytes to keep."""
         self._reader, self._split, self._rows = reader, split, rows
         self._facts, self.device, self._dtype = facts, device, dtype
         self.shape = (len(rows), *shape)
         stored = reader.splits[split]
         size = stored.dtype.itemsize * int(np.prod(stored.shape))
         self._slots = min(len(rows), room // size)
-        self._kept = np.empty((self._slots, *stored.shape), stored.dtype)  # no memory is taken before it is written
+        # the system allocates memory only when it is written
+        self._kept = np.empty((self._slots, *stored.shape), stored.dtype)
         self._is_kept = np.zeros(len(rows), dtype=bool)
 
     @property
     def bytes_kept(self) -> int:
-        """When all that may be kept is."""
+        """Bytes of the kept images when all slots are filled."""
         return self._kept.nbytes
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, part: slice) -> Tensor:
-        """A few, at once. Raises UserError for those that cannot be read."""
+        """A few images at once. Raises UserError for unreadable ones."""
         return self._normalised(self._stored.read(self._rows[part]))
 
     def batches(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """Those of each part in turn; while one is used, the next are read. parts: numbers from 0 to N-1. Raises
-        OSError for what can no longer be read."""
+        """The images of each part in turn; while one part is used, the next are read. parts: numbers from 0 to N-1.
+        Raises OSError for files that can no longer be read."""
         lacking = [np.flatnonzero(~self._is_kept[part]) for part in parts]
         pieces = [
             part[places[start : start + PIECE]]
@@ -98,7 +99,7 @@ class StreamedImages:
             yield self._normalised(images)
 
     def part(self, numbers: slice) -> "PartOfStreamed":
-        """Some consecutive ones."""
+        """A slice of consecutive images."""
         return PartOfStreamed(self, numbers)
 
     @property
@@ -118,7 +119,7 @@ class StreamedImages:
 
 
 class PartOfStreamed:
-    """Consecutive ones of streamed images, as streamed images themselves."""
+    """A slice of streamed images, which is streamed, too."""
 
     def __init__(self, whole: StreamedImages, numbers: slice) -> None:
         self._whole, self._start = whole, numbers.start
@@ -133,7 +134,7 @@ class PartOfStreamed:
 
 
 def _of_disk(arriving: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """All samples were read before the training began, so what cannot be read now is the disk's fault."""
+    """All samples were read before the training began, so an unreadable one is now an error of the disk."""
     try:
         yield from arriving
     except UserError as error:
@@ -142,8 +143,8 @@ def _of_disk(arriving: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
 
 @dataclass(frozen=True)
 class StreamedData:
-    """As `ncrun.data.tensors.RunData`, with a test split always. reader: to be closed at the end. room: bytes that
-    features may take."""
+    """As `ncrun.data.tensors.RunData`, always with a test split. reader: to be closed at the end. room: bytes for
+    features."""
 
     train_images: StreamedImages
     train_labels: Tensor
@@ -162,15 +163,15 @@ class StreamedData:
 
 
 def _give_large_blocks_back() -> None:
-    """To the system, as soon as they are free. glibc would put blocks of up to 32 MB into its heap, once some of that
-    size were freed: batches of images then leave holes that others do not fit into, hundreds of MB of them."""
+    """Returns large blocks to the system as soon as they are free. glibc puts blocks of up to 32 MB on its heap after
+    some of that size were freed; batches of images then leave gaps of hundreds of MB."""
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # of another C library
+        with contextlib.suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def load(request: DataRequest, device: torch.device, dtype: torch.dtype, streaming: Streaming) -> StreamedData:
-    """Choose samples, and look at all of them once, unless that was done before. Raises UserError as
+    """Chooses samples, and reads all of them once unless that was done before. Raises UserError as
     `ncrun.data.tensors.load` does."""
     _give_large_blocks_back()
     train, test = _stored(request)
@@ -188,7 +189,7 @@ def load(request: DataRequest, device: torch.device, dtype: torch.dtype, streami
 
 
 def check(request: DataRequest, streaming: Streaming) -> None:
-    """Raise what `load` would raise."""
+    """Raises the errors of `load`."""
     splits = _stored(request)
     refuse_too_few(request, *(sizes(split.labels) for split in splits))
     moments_of(request.source, splits, streaming.workers)

@@ -1,4 +1,4 @@
-"""Which samples of a data set a run takes. Torch-free."""
+"""The samples of a data set that a run uses. Torch-free."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from ncrun.errors import UserError
 
 @dataclass(frozen=True)
 class Chosen:
-    """train_rows, test_rows: numbers of samples in their splits. train_labels, test_labels: of these, as the run has
-    them; (N, q) targets in their place. index_hash names the chosen training samples."""
+    """train_rows, test_rows: numbers of samples in their splits. train_labels, test_labels: their labels in the run, or
+    (N, q) targets. index_hash identifies the chosen training samples."""
 
     train_rows: NDArray[np.int64]
     train_labels: NDArray[Any]
@@ -26,10 +26,10 @@ class Chosen:
 
 
 def chosen(request: DataRequest, train: NDArray[Any], test: NDArray[Any]) -> Chosen:
-    """train, test: the labels, or targets, of the whole splits. Raises UserError if they lack samples of a class that
-    the run wants."""
+    """train, test: the labels or targets of the whole splits. Raises UserError if they have too few samples of a
+    class."""
     if train.ndim == 2:
-        indices, of_test = np.arange(len(train)), np.arange(len(test))  # of targets all
+        indices, of_test = np.arange(len(train)), np.arange(len(test))  # with targets all
         train_rows, test_labels = indices, test
         labels = train
     else:
@@ -42,19 +42,19 @@ def chosen(request: DataRequest, train: NDArray[Any], test: NDArray[Any]) -> Cho
 
 
 def sizes(labels: NDArray[np.int64]) -> tuple[int, ...]:
-    """Of each class."""
+    """Samples of each class."""
     return tuple(np.bincount(labels).tolist())
 
 
 def refuse_too_few(request: DataRequest, train_sizes: Sequence[int], test_sizes: Sequence[int]) -> None:
-    """One line if the files hold fewer samples of a class than the run takes, or none to test it on."""
+    """Raises UserError if the files hold fewer samples of a class than the run uses, or no test sample."""
     name = request.source.name
     for k, count in zip(request.chosen, request.counts, strict=True):
         train_size, test_size = (sizes[k] if k < len(sizes) else 0 for sizes in (train_sizes, test_sizes))
         if train_size < count:
             raise UserError(f"dataset={name}: its files hold {train_size} training samples of class {k}, not {count}")
         if test_size == 0:
-            held_out = f" (without a test split, every {HELD_OUT}th sample of a class is kept for testing)"
+            held_out = f" (without a test split, every {HELD_OUT}th sample of a class is a test sample)"
             hint = "" if request.source.has_test_split else held_out
             raise UserError(f"dataset={name}: its files hold no test sample of class {k}{hint}")
 
@@ -62,8 +62,8 @@ def refuse_too_few(request: DataRequest, train_sizes: Sequence[int], test_sizes:
 def choose_indices(labels: NDArray[np.int64], counts: Sequence[int], subset: str, seed: int) -> NDArray[np.int64]:
     """Sorted indices of counts[k] samples of each class k.
 
-    subset "first" takes the first ones in the data set's order, as the papers' released code does; "seed" draws them
-    without replacement, from the seed alone.
+    subset "first" takes the first ones in the data set's order, as the papers' code does; "seed" draws them without
+    replacement; only the seed decides.
     """
     rng = np.random.default_rng([seed, 2])
     chosen = []
@@ -74,7 +74,7 @@ def choose_indices(labels: NDArray[np.int64], counts: Sequence[int], subset: str
 
 
 def shuffled_labels(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """The labels with that share of them, drawn from the seed, dealt out anew among themselves.
+    """The labels, of which a random share is permuted; only the seed decides.
 
     A permutation rather than independent draws, so that every class keeps its count, on which the theory depends.
     """

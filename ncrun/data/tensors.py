@@ -21,8 +21,8 @@ from ncrun.data.subset import chosen, refuse_too_few, sizes
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's tensors on its device: normalised images (N, C, H, W) and labels (N,), or (N, q) float64 targets in their
-    place; index_hash names the chosen samples. For free features the "images" are the samples' numbers, and there is no
+    """A run's tensors on its device: normalised images (N, C, H, W), and labels (N,) or float64 targets (N, q).
+    index_hash identifies the chosen samples. For free features the "images" are the samples' numbers, and there is no
     test split."""
 
     train_images: Tensor
@@ -32,7 +32,7 @@ class RunData:
     index_hash: str | None
 
     def batches(self, order: Tensor | None, parts: Sequence[slice]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of consecutive parts of an order of the training samples; None: as they are."""
+        """Images and labels of consecutive parts of an order of the training samples; None: their own order."""
         images, labels = self.train_images, self.train_labels
         if order is not None:
             order = order.to(labels.device)
@@ -42,7 +42,7 @@ class RunData:
 
 
 def labels_only(counts: Sequence[int], device: torch.device) -> RunData:
-    """Of free features: class by class, as often as `counts` says."""
+    """Labels of free features: class by class, by `counts`."""
     labels = torch.repeat_interleave(torch.tensor(counts)).to(device)
     return RunData(torch.arange(len(labels), device=device), labels, None, None, None)
 
@@ -54,9 +54,9 @@ def _targets_only(request: FreeTargets, device: torch.device) -> RunData:
 
 
 def load(request: DataRequest | FreeSamples | FreeTargets, device: torch.device, dtype: torch.dtype) -> RunData:
-    """Read, choose, normalise, and put on the device.
+    """Reads, chooses and normalises the data, and puts them on the device.
 
-    Raises UserError if the files are missing or damaged, or lack samples of a class that the run wants.
+    Raises UserError if the files are missing or damaged, or have too few samples of a class.
     """
     if isinstance(request, FreeSamples):
         return labels_only(request.counts, device)
@@ -79,7 +79,7 @@ def load(request: DataRequest | FreeSamples | FreeTargets, device: torch.device,
 
 
 def check(request: DataRequest | FreeSamples | FreeTargets) -> None:
-    """Raise what `load` would raise. A process reads the same files once, however many runs ask."""
+    """Raises the errors of `load`. A process reads the same files once for all runs."""
     if isinstance(request, DataRequest) and request.source.facts.targets is None:
         refuse_too_few(request, *_sizes_of_splits(request.source, request.folder))
 
@@ -97,10 +97,10 @@ def normalise(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Pixels over their largest value, minus the mean, over the standard deviation, per channel; then grey repeated to
-    so many channels and resized (bilinear, with antialiasing), in the order of the released code of Dang et al. 2024.
+    """Pixels over their largest value, minus the mean, over the standard deviation, per channel; then grey repeated
+    over the channels, and resized (bilinear, with antialiasing), in the order of the code of Dang et al. 2024.
 
-    Floats, which may be far from zero in units of their deviation, are normalised in float64.
+    Floats may be far from zero in units of their deviation, so they are normalised in float64.
     """
     working = dtype if images.dtype == np.uint8 else torch.float64
     pixels = torch.from_numpy(images).to(device=device, dtype=working, copy=True).div_(facts.largest)

@@ -1,1 +1,2 @@
-"""Where runs are trained: in this process, or in local worker processes. May import anything but commands and cli."""
+"""Where runs are trained: in this process, in local worker processes, or on a cluster. May import everything except
+commands and cli."""

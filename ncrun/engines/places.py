@@ -1,5 +1,4 @@
-"""What each of several workers has of this machine: its share of the cores, and where there are several GPUs one of
-them."""
+"""Each worker's share of this machine: some of the cores, and one GPU if there are several."""
 
 import os
 from collections.abc import Sequence
@@ -8,15 +7,15 @@ from pathlib import Path
 from ncrun.run import Job
 from ncrun.training.cores import available_cores, typed_threads
 
-# Where NVIDIA's driver is at work.
+# Exists if NVIDIA's driver is loaded.
 DRIVER = Path("/dev/nvidiactl")
 
 
 def places(jobs: Sequence[Job], wanted: int) -> list[dict[str, str]]:
-    """The environment of each worker, no more of them than jobs. wanted: so many workers; 0: one for each of several
-    GPUs, or else for each core.
+    """The environment of each worker, at most one for each job. wanted: number of workers; 0: one for each GPU if there
+    are several, else for each core.
 
-    Runs that do not say how many threads they want take OMP_NUM_THREADS.
+    Runs with threads=auto use OMP_NUM_THREADS.
     """
     gpus = visible_gpus() if any(run.machine.device != "cpu" for job in jobs for run in job.runs) else []
     cores = available_cores()
@@ -31,7 +30,7 @@ def places(jobs: Sequence[Job], wanted: int) -> list[dict[str, str]]:
 
 
 def visible_gpus() -> list[str]:
-    """As CUDA_VISIBLE_DEVICES calls each GPU that PyTorch finds here."""
+    """The name in CUDA_VISIBLE_DEVICES of each GPU that PyTorch finds."""
     if not DRIVER.exists():
         return []
     import torch

@@ -1,5 +1,5 @@
-"""A sweep as one job array of Slurm, by way of submitit: each task some ordinary runs, which go on by themselves where
-their time was up."""
+"""A sweep as one job array of Slurm, submitted by submitit. Each task trains some ordinary runs, and continues by
+itself after its time limit."""
 
 import contextlib
 import io
@@ -19,16 +19,16 @@ from ncrun.errors import UserError
 from ncrun.run import Job
 from ncrun.training.finished import is_finished
 
-# submitit counts how often a task ran out of time; here it may as often as it needs.
+# submitit limits how often a task may time out; here there is no limit.
 ANY_NUMBER = 10**6
-# How often the queue is asked, the more seldom the longer it takes.
+# Seconds between two looks at the queue, which grow with the time.
 SOONEST_SECONDS, LATEST_SECONDS = 2.0, 30.0
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """An array in the queue. name: as squeue shows it. ids: of each task, such as 12_3. tasks: the jobs of each.
-    folder: where its logs go."""
+    """An array in the queue. name: as in squeue. ids: of the tasks, such as 12_3. tasks: the jobs of each. folder: of
+    the logs."""
 
     name: str
     ids: Sequence[str]
@@ -37,7 +37,7 @@ class Submitted:
 
     @property
     def number(self) -> str:
-        """The id of them all."""
+        """The id of the array."""
         return self.ids[0].split("_")[0]
 
     @property
@@ -45,21 +45,20 @@ class Submitted:
         runs = sum(map(len, self.tasks))
         many = f"job array {self.number} of {len(self.ids)} tasks" if len(self.ids) > 1 else f"job {self.number}"
         return (
-            f"submitted {runs} run{'s' * (runs > 1)} as {many}, named {self.name};"
-            f" logs: {self.folder}/{self.number}_*\n"
-            f"squeue --jobs {self.number} shows them, scancel {self.number} ends them; the same command submits what is"
-            " not done"
+            f"submitted {runs} run{'s' * (runs > 1)} as {many}, named {self.name}; logs:"
+            f" {self.folder}/{self.number}_*\nsqueue --jobs {self.number} shows them, scancel {self.number} ends them;"
+            " the same command submits unfinished runs again"
         )
 
 
 def submit_sweep(jobs: Jobs, given: SlurmSettings) -> int:
-    """Submit what is not finished and not held by another process; returns the exit status.
+    """Submits all runs that are not finished and not held by another process; returns the exit status.
 
-    With given.wait it stays until no task is left, and returns the highest status of all. Raises UserError.
+    With given.wait it waits until all tasks have ended, and returns their highest status. Raises UserError.
     """
     check_slurm(given)
     if jobs[0][1].together:
-        raise UserError("together=true: has no effect with hydra/launcher=slurm; runs_per_task and jobs=N have")
+        raise UserError("together=true: has no effect with hydra/launcher=slurm; use runs_per_task and jobs=N")
     if jobs[0][1].at_once != 1 and given.runs_per_task == 1:
         raise UserError(
             "jobs: has no effect with hydra/launcher=slurm unless hydra.launcher.runs_per_task is more than 1"
@@ -98,13 +97,13 @@ def _submit(jobs: Jobs, given: SlurmSettings) -> Submitted:
         raise UserError(f"hydra.launcher.folder={given.folder}: cannot be written ({error.strerror})") from error
     except RuntimeError as error:
         _remove_new(folder, before)
-        hint = "; runs_per_task makes fewer tasks" if "array" in str(error) else ""
+        hint = "; a larger runs_per_task makes fewer tasks" if "array" in str(error) else ""
         raise UserError(f"hydra/launcher=slurm: {_refusal(str(error))}{hint}") from error
     return Submitted(name, [job.job_id for job in found], tasks, Path(given.folder))
 
 
 def _remove_new(folder: Path, before: set[Path] | None) -> None:
-    """What submitit has made ready in vain."""
+    """Removes files that submitit prepared for a failed submission."""
     for file in folder.iterdir() if folder.is_dir() else ():
         if file not in (before or ()):
             file.unlink()
@@ -113,15 +112,15 @@ def _remove_new(folder: Path, before: set[Path] | None) -> None:
 
 
 def _refusal(message: str) -> str:
-    """sbatch's last line, or submitit's word on a machine without Slurm."""
+    """sbatch's last line, or submitit's message on a machine without Slurm."""
     if "srun" in message:
-        return "there is no srun here; submit from a machine of the cluster"
+        return "srun is not installed here; submit from a machine of the cluster"
     return (message.strip().splitlines() or ["sbatch failed"])[-1]
 
 
 def _parameters(given: SlurmSettings, name: str) -> dict[str, Any]:
-    """As submitit calls them. Without --requeue a cluster may not let a task be queued again; since Slurm 22 srun does
-    not take the number of cores over from sbatch."""
+    """The options by submitit's names. Without --requeue some clusters do not queue a task again. Since Slurm 22 srun
+    does not inherit the number of cores from sbatch."""
     wanted = {
         "job_name": name,
         "partition": given.partition,
@@ -143,7 +142,7 @@ def _parameters(given: SlurmSettings, name: str) -> dict[str, Any]:
 
 
 def _name(jobs: Jobs) -> str:
-    """What tells this sweep from others in the queue, whose list shows eight letters of it."""
+    """A name for this sweep in the queue, where squeue shows eight letters."""
     config = jobs[0][1].config
     dataset = config["dataset"]["name"] if config["dataset"] else None
     words = config["experiment"] or config["name"] or "-".join(filter(None, (dataset, config["model"]["name"])))
@@ -151,7 +150,7 @@ def _name(jobs: Jobs) -> str:
 
 
 def _wait(submitted: Submitted, at_once: int) -> int:
-    """Until no task is left in the queue; the highest status of all. Ctrl-C leaves the tasks alone."""
+    """Waits until no task is left in the queue; returns the highest status. Ctrl-C leaves the tasks alone."""
     jobs = [each for task in submitted.tasks for each in task]
     of_task = [id_ for id_, task in zip(submitted.ids, submitted.tasks, strict=True) for _ in task]
     alone = [job for _, job in jobs]
@@ -179,7 +178,7 @@ def _wait(submitted: Submitted, at_once: int) -> int:
 
 
 def _is_queued(number: str) -> bool:
-    """Whether a job, or any of an array, is in the queue. A controller that does not answer has not said no."""
+    """Whether a job, or any task of an array, is in the queue; also yes if the controller does not answer."""
     asked = subprocess.run(["squeue", "--noheader", "--jobs", number], capture_output=True, text=True, check=False)
     if asked.returncode:
         return "Invalid job id" not in asked.stderr

@@ -1,4 +1,4 @@
-"""What a task of a Slurm job does on its node: it trains its runs, and sees to it that they go on where they were."""
+"""The work of a Slurm task on its node: it trains its runs, and continues them after a restart."""
 
 import os
 import signal
@@ -15,16 +15,16 @@ from ncrun.errors import UserError
 from ncrun.records.lock import DEAD_AFTER_SECONDS, holder_of
 from ncrun.run import Job
 
-# A lock of a node that died is believed for so long; a little more, for clocks differ.
+# The lock of a dead node counts for this long; a little more, because clocks differ.
 PATIENCE_SECONDS = DEAD_AFTER_SECONDS + 15
 
 
 @dataclass(frozen=True)
 class Task:
-    """Plain words, for it is pickled, and read again whenever the task starts anew.
+    """Plain strings, because it is pickled and read again whenever the task restarts.
 
     runs: the overrides of each run. files, own_folders: the user's own, as in the process that submitted. notes: the
-    folder where the exit status is written when the task has ended for good.
+    folder for the exit status, written when the task has finally ended.
     """
 
     runs: Sequence[Sequence[str]]
@@ -33,8 +33,8 @@ class Task:
     notes: str
 
     def __call__(self) -> None:
-        """Train them. Warned by SIGUSR2, they write their checkpoints, and Slurm queues the task again (submitit's
-        handler does it). Ends in SystemExit with the highest status of all, so that Slurm tells a failure as one."""
+        """Train them. At SIGUSR2 they write their checkpoints, and submitit's handler makes Slurm queue the task again.
+        Ends in SystemExit with the highest status, so that Slurm reports a failure."""
         try:
             status = self._train()
         except UserError as error:
@@ -50,7 +50,7 @@ class Task:
         sys.exit(status)
 
     def checkpoint(self) -> object:
-        """What submitit lets start anew: the same, for finished runs are left alone and others continued."""
+        """What submitit starts again: the same task, because finished runs are left alone and others continue."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -71,19 +71,20 @@ class Task:
 
 
 def note_of(folder: Path, job: str) -> Path:
-    """Where a task notes its exit status. job: its id, such as 12_3."""
+    """The file for a task's exit status. job: its id, such as 12_3."""
     return folder / f"{job}_status"
 
 
 def _wait_for_the_dead(jobs: Sequence[Job]) -> None:
-    """This task was at these runs before; where its node died, their locks count for a while longer."""
+    """Waits for locks: this task has held these runs before, and if its node died, their locks still count for a
+    while."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and any(is_held(run.directory) for job in jobs for run in job.runs):
         time.sleep(2)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process is at the run in a folder."""
+    """Whether a living process holds the run in a folder."""
     try:
         return holder_of(folder) is not None
     except OSError:

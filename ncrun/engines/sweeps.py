@@ -1,5 +1,5 @@
-"""How the jobs of `ncrun train -m` are trained: one after the other, several side by side, or free features in as few
-programs as their shapes allow."""
+"""Trains the jobs of `ncrun train -m`: one after the other, several at once, or free features in as few programs as
+their shapes allow."""
 
 import time
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ Jobs = Sequence[tuple[Sequence[str], Job]]
 
 
 def train_sweep(jobs: Jobs, skip_held: bool = False) -> int:
-    """Train all jobs, each given with the overrides that make it; returns the exit status, the highest of all.
+    """Trains all jobs, each given by its overrides; returns the highest exit status.
 
-    All are checked before the first one starts, which raises UserError. One that is refused then, or that fails, leaves
-    the others alone; a signal ends all. skip_held: a run that another process is at is no failure.
+    All are checked before the first one starts, which raises UserError. A job that is refused later, or fails, does not
+    stop the others; a signal ends all. skip_held: a run that another process holds is not a failure.
     """
-    # Runs together keep their places and their bits whether or not some are finished.
+    # Finished runs stay in their program, so that the others keep the same bits.
     whole = jobs[0][1].together and not all(is_finished(job) for _, job in jobs)
     left = jobs if whole else unfinished(jobs)
     status = _train(left, skip_held) if left else 0
@@ -29,7 +29,7 @@ def train_sweep(jobs: Jobs, skip_held: bool = False) -> int:
 
 
 def unfinished(jobs: Jobs) -> Jobs:
-    """Those that are to be trained; of the others a line says how many they are. Raises UserError."""
+    """The jobs to train; prints how many are finished already. Raises UserError."""
     left = [(typed, job) for typed, job in jobs if not is_finished(job)]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished already", flush=True)

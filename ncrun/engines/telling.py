@@ -1,5 +1,5 @@
-"""What is said of several jobs while they are trained: a line for each that has ended, how long the others may take,
-and a table at the end."""
+"""The output about several jobs while they are trained: a line for each that ended, the remaining time, and a table at
+the end."""
 
 import math
 import sys
@@ -10,13 +10,13 @@ from ncrun.records.listing import duration
 from ncrun.records.read import find_records
 from ncrun.run import Job
 
-# What a line has room for beside the settings.
+# The room in a line besides the overrides.
 SHOWN = ("loss", "gap", "distance", "nc1", "test_accuracy")
 
 
 class Telling:
-    """Says how each job ended, on stdout, or on stderr where it failed. names: what tells the jobs apart. skip_held: a
-    job that another process is at is no failure. at_once: so many are trained side by side."""
+    """Prints how each job ended, on stdout, or on stderr if it failed. names: the overrides in which the jobs differ.
+    skip_held: a job that another process holds is not a failure. at_once: number of jobs trained at once."""
 
     def __init__(self, jobs: Sequence[Job], names: Sequence[str], skip_held: bool = False, at_once: int = 1) -> None:
         self._jobs, self._names, self._skip_held = jobs, names, skip_held
@@ -26,7 +26,7 @@ class Telling:
         self._status = 0
 
     def ended(self, index: int, status: int, seconds: float, message: str | None = None, held: bool = False) -> None:
-        """message: what is known of a job that was refused, such as one that is held, or whose process was killed."""
+        """message: about a job that was refused (such as one that is held) or whose process was killed."""
         self._seconds.append(seconds)
         done, number = len(self._seconds), len(self._jobs)
         left = math.fsum(self._seconds) / done * (number - done) / self.at_once
@@ -46,7 +46,7 @@ class Telling:
         print(line + (message or f"failed with exit status {status}"), file=sys.stderr, flush=True)
 
     def all_ended(self) -> int:
-        """The exit status, the highest of all. Says what failed once more, for its lines may be far above."""
+        """The highest exit status. Prints the failed jobs once more, because their lines may be far above."""
         if self._failed and len(self._jobs) > 1:
             words = f"{len(self._failed)} of {len(self._jobs)} failed: {'; '.join(self._failed)}"
             print(f"ncrun: {words}", file=sys.stderr, flush=True)
@@ -54,7 +54,7 @@ class Telling:
 
 
 def print_table(jobs: Sequence[Job]) -> None:
-    """The final numbers of the jobs that are done: a row for each configuration."""
+    """Prints the final numbers of the finished jobs: a row for each configuration."""
     from ncrun.records.table import as_text, final_table
 
     records = [record for job in jobs if summary_of(job) is not None for record in find_records(job.directory)]
@@ -63,6 +63,6 @@ def print_table(jobs: Sequence[Job]) -> None:
 
 
 def names_of(typed: Sequence[Sequence[str]]) -> list[str]:
-    """Of each job's overrides those that not all have; of a single job all of them."""
+    """Each job's overrides that not all jobs share; for a single job all of them."""
     common = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
     return [" ".join(each for each in one if each not in common) or "." for one in typed]

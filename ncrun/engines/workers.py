@@ -1,7 +1,7 @@
-"""Jobs side by side, in worker processes that stay alive from job to job, so that torch is imported once in each.
+"""Trains several jobs at once, in worker processes that live from job to job, so that each imports torch once.
 
-Each worker is a loky executor of its own: one that is killed, such as where memory runs out, takes no other with it,
-and each has an environment of its own.
+Each worker is its own loky executor, with its own environment: a killed worker (such as out of memory) does not affect
+the others.
 """
 
 import os
@@ -25,14 +25,14 @@ from ncrun.records.lock import Held
 from ncrun.run import Job
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-# How often a worker looks whether it still has somebody to train for.
+# Seconds between a worker's checks that its parent still exists.
 LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: the exit status of its training; seconds; what a refusal says, or what became of a worker
-    that did not live to say it; and whether it was refused because another process is at it."""
+    """How a job ended: exit status, seconds, the message of a refusal or of a worker's death, and whether it was
+    refused because another process holds the run."""
 
     status: int
     seconds: float
@@ -46,12 +46,12 @@ def train_in_workers(
     ended: Callable[[int, Ended], None],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train jobs, one at a time in each place. places: the environment of each worker. meanwhile: what is done while
-    they start, and raises what is to end it all.
+    """Trains jobs, one at a time in each worker. places: the environment of each worker. meanwhile: called while they
+    start; what it raises ends everything.
 
-    ended(index, how) is called as each job ends. One that is ended by a signal ends all. Ctrl-C, SIGTERM and SIGUSR2
-    (Slurm's warning) let every training write its checkpoint, and a second one ends them at once; then
-    KeyboardInterrupt or SystemExit is raised, and no worker is left. So it is with a fault of ours.
+    ended(index, how) is called when a job ends. A job that a signal ends, ends all. At Ctrl-C, SIGTERM or SIGUSR2
+    (Slurm's warning) every training writes its checkpoint; a second signal ends them at once. Then KeyboardInterrupt or
+    SystemExit is raised, and no worker is left. The same holds for a bug in ncrun.
     """
     waiting = list(range(len(jobs)))
     running: dict[Future[tuple[int, float]], tuple[int, _Worker]] = {}
@@ -76,17 +76,17 @@ def train_in_workers(
 
 
 def _outcome(future: Future[tuple[int, float]], worker: "_Worker") -> Ended:
-    """What a job's training said. Raises what nobody expects: a fault of ours."""
+    """The result of a job's training. Raises unexpected errors: bugs in ncrun."""
     try:
         return Ended(*future.result())
     except UserError as error:
         return Ended(2, time.monotonic() - worker.began, str(error), isinstance(error, Held))
-    except SystemExit as error:  # a signal, outside of a training
+    except SystemExit as error:  # a signal outside a training
         return Ended(int(error.code or 0), time.monotonic() - worker.began)
     except BrokenProcessPool as error:
         worker.close()
         by = next((name for name in signal.Signals.__members__ if f"{name}(" in str(error)), None)
-        how = f"was killed ({by})" if by else "ended without a word"
+        how = f"was killed ({by})" if by else "ended without a message"
         return Ended(
             1,
             time.monotonic() - worker.began,
@@ -95,7 +95,7 @@ def _outcome(future: Future[tuple[int, float]], worker: "_Worker") -> Ended:
 
 
 class _Worker:
-    """A process that trains one job after the other. It starts with its first one, and anew after it was killed."""
+    """A process that trains one job after the other. It starts with its first job, and again after it was killed."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -104,7 +104,7 @@ class _Worker:
         self.began = 0.0
 
     def start(self) -> ProcessPoolExecutor:
-        """Let it import, which takes seconds, unless it has begun to."""
+        """Start its imports, which take seconds, unless they have begun."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 1, env=self._environment, initializer=_settle_in, initargs=(os.getpid(),)
@@ -113,37 +113,37 @@ class _Worker:
         return self._executor
 
     def begin(self, job: Job) -> "Future[tuple[int, float]]":
-        """Let it train a job; the future holds its exit status, and how many seconds it took."""
+        """Train a job in it; the future holds the exit status and the seconds."""
         files, own = [str(path) for path in extensions.loaded()], [str(path) for path in folders.OWN]
         what = (_train, files, own, pickle.dumps(_without_display(job)))
         self.began = time.monotonic()
         try:
             self._last = self.start().submit(*what)
-        except BrokenProcessPool:  # it was killed while it had nothing to do
+        except BrokenProcessPool:  # it was killed while idle
             self.close()
             self._last = self.start().submit(*what)
         return self._last
 
     def signal(self, number: int) -> None:
-        """Send the process a signal, if there is one."""
+        """Send the process a signal, if it exists."""
         for process in self._processes():
             if process.is_alive():
                 os.kill(process.pid, number)
 
     def close(self) -> None:
-        """Wait until the process has ended what it is at, and let it go."""
+        """Wait until the process has finished its job, and end it."""
         if self._executor is not None and self._last is not None:
             wait([self._last])
-            self._executor.shutdown(wait=True, kill_workers=True)  # to leave by itself takes it seconds
+            self._executor.shutdown(wait=True, kill_workers=True)  # leaving by itself takes seconds
         self._executor = None
 
     def _processes(self) -> list[Any]:
-        # There is no other way to learn which process it is before it has said anything.
+        # There is no other way to learn its process id before its first result.
         return list((self._executor._processes or {}).values()) if self._executor is not None else []
 
 
 class _Stopping:
-    """Whatever ends the work inside, no worker is left: they are asked to stop, and waited for."""
+    """However the block ends, no worker is left: they are asked to stop, and waited for."""
 
     def __init__(self, workers: Sequence[_Worker]) -> None:
         self._workers = workers
@@ -151,7 +151,7 @@ class _Stopping:
         self._number = signal.SIGTERM
 
     def ask(self) -> None:
-        """Let the workers write their checkpoints and stop; asked again by who is in a hurry, at once."""
+        """Make the workers write their checkpoints and stop; at the second call, at once."""
         self.asked += 1
         for worker in self._workers:
             worker.signal(self._number if self.asked < 3 else signal.SIGKILL)
@@ -165,7 +165,8 @@ class _Stopping:
             self.ask()
             return
         if number == signal.SIGTERM:
-            # Who sends it to a whole group, as Slurm does, has sent it to the workers: twice the same means at once.
+            # A signal to the whole process group, as from Slurm, has reached the workers already, and a second one
+            # would end them at once.
             self._number = signal.SIGUSR2
         self.ask()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
@@ -183,13 +184,13 @@ class _Stopping:
 
 # ---------------------------------------------------------------- in the worker
 
-# Whether it was asked to stop before it came to its job.
+# Whether it was asked to stop before its job began.
 _STOPPED = threading.Event()
 
 
 def _settle_in(parent: int) -> None:
-    """Only its parent stops a worker, and a worker does not outlive it."""
-    os.setsid()  # Ctrl-C in a terminal reaches all that belongs to it
+    """Only its parent stops a worker, and a worker does not outlive its parent."""
+    os.setsid()  # Ctrl-C in a terminal reaches all its processes
 
     def stop(number: int, frame: object) -> None:
         if os.getppid() != parent:
@@ -212,8 +213,7 @@ def _import() -> None:
 
 
 def _train(files: Sequence[str], own_folders: Sequence[str], job: bytes) -> tuple[int, float]:
-    """The exit status of a job's training, and how many seconds it took. files: the user's own, which what is pickled
-    may come from."""
+    """The exit status of a job's training, and its seconds. files: the user's own, which pickled objects may need."""
     if _STOPPED.is_set():
         sys.exit(128 + signal.SIGTERM)
     parent = os.getppid()
@@ -224,11 +224,11 @@ def _train(files: Sequence[str], own_folders: Sequence[str], job: bytes) -> tupl
 
     began = time.monotonic()
     status = train([pickle.loads(job)], quiet=True)
-    if os.getppid() != parent:  # nobody is left to be told
+    if os.getppid() != parent:  # the parent is gone
         os._exit(status)
     return status, time.monotonic() - began
 
 
 def _without_display(job: Job) -> Job:
-    """Several live displays would overwrite each other, and the lines of who started them."""
+    """Several live displays would overwrite each other and the parent's lines."""
     return replace(job, runs=tuple(replace(run, machine=replace(run.machine, progress=False)) for run in job.runs))

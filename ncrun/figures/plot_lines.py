@@ -252,7 +252,7 @@ def _measured(records: Sequence[Record], say: Say) -> list[Record]:
     for record in records:
         state = record.manifest["state"]
         if record.metrics.empty:
-            say(f"{record.path}: is {state}, and no epoch of it is measured; left out")
+            say(f"{record.path}: is {state}, and no epoch of it is measured; skipped")
             continue
         if not is_finished(record):
             say(f"{record.path}: is not finished ({state}); drawn up to epoch {record.metrics['epoch'].iloc[-1]}")

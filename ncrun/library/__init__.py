@@ -1,2 +1,2 @@
-"""What Python users call besides `measure`: predictions, finished runs, and training. Thin faces over the rooms below;
-their names are handed out by `ncrun` itself."""
+"""The Python interface besides `measure`: predictions, recorded runs and training. Thin layers over the rooms below;
+`ncrun` itself exports their names."""

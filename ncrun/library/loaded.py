@@ -1,4 +1,4 @@
-"""`ncrun.load`: a recorded run as one object. All of it but network and features needs no torch."""
+"""`ncrun.load`: a recorded run as one object. Only its network and features need torch."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ncrun.models.free_model import FreeFeatures
     from ncrun.models.network import Network
 
-# What a notebook shows of the last epochs, where a run has it.
+# The columns of the last epochs that a notebook shows, if a run has them.
 SHOWN = ("epoch", "loss", "gap", "nc1", "nc2_w", "nc2_h", "nc3", "nc4", "train_accuracy", "test_accuracy")
 SHOWN_ON_TARGETS = ("epoch", "loss", "gap", "nrc1", "nrc2", "nrc3", "nc2_w", "nc2_h", "r2", "test.r2")
 ROWS = 3
@@ -30,32 +30,32 @@ ROWS = 3
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LoadedRun(Record):
-    """A recorded run, read once; its methods look at its folder when they are called.
+    """A recorded run. Its fields are read once; its methods read the run directory when they are called.
 
     path: of the folder. config: every key with its value, in groups as in config.yaml. metrics: a DataFrame, a row for
-    each measured epoch, its columns those of the README's table. manifest, theory: the files of that name. measured:
-    the K x K matrices of the last epoch, as lists; None while the run is not finished, and of more than 200 classes.
+    each measured epoch, its columns those of docs/reference/metrics.md. manifest, theory: the files of that name.
+    measured: the K x K matrices of the last epoch, as lists; None for an unfinished run or more than 200 classes.
     """
 
     @classmethod
     def of(cls, record: Record) -> "LoadedRun":
-        """The same record with all that can be asked of it."""
+        """The record with its further methods."""
         return cls(**{field.name: getattr(record, field.name) for field in fields(record)})
 
     @property
     def state(self) -> str:
-        """done, failed, interrupted, or running, which is also what a killed run's record says."""
+        """done, failed, interrupted, or running; a killed run's record says running, too."""
         return str(self.manifest["state"])
 
     @property
     def summary(self) -> str:
-        """In one line of words how the run ended, or that it did not."""
+        """One line about how the run ended, or that it is not finished."""
         return str(self.manifest.get("summary") or self.manifest.get("reason") or f"not finished ({self.state})")
 
     @cached_property
     def prediction(self) -> Forecast:
-        """What the theorems of this version say of the problem, those of imported extensions included. What was
-        predicted when the run was trained is in `theory`. Raises UserError if an older record does not say its
+        """The prediction of this version's theorems for the problem, including those of imported extensions. `theory`
+        holds the prediction from the time of training. Raises UserError if an older record does not hold its
         problem."""
         return Forecast.of(self.problem)
 
@@ -63,12 +63,12 @@ class LoadedRun(Record):
         self, *, path: str | Path | None = None, extend: Sequence[str | Path] = (), data_dir: str | Path | None = None
     ) -> "Network | FreeFeatures":
         """The network with the weights of the last checkpoint, in evaluation mode on the CPU; its parts are
-        `network.features(images)` and `network.head`. Of a finished run these are the weights of the last epoch.
+        `network.features(images)` and `network.head`. For a finished run these are the weights of the last epoch.
 
-        Nothing is executed because the record names it. path: the file of a network of your own (model=module). extend:
-        the files that register what the run uses, as for extend=. data_dir: as for features; needed only for data of
-        your own in records from before they said the shape of their images.
-        Raises UserError if there is no checkpoint, if it is damaged or of another shape, or for a file that is needed.
+        A record never makes ncrun import code. path: the file of your own network (model=module). extend: the files
+        that register what the run uses, as for extend=. data_dir: as for features; needed only for your own data in old
+        records, which do not hold the shape of images.
+        Raises UserError if the checkpoint is missing, damaged or of another shape, or if a needed file is not given.
         """
         from ncrun.library.network import network_of
 
@@ -83,21 +83,20 @@ class LoadedRun(Record):
         extend: Sequence[str | Path] = (),
     ) -> "tuple[NDArray[np.floating[Any]], NDArray[Any]]":
         """Features (N, d), in evaluation mode and the training's precision, and labels (N,) or targets (N, q): what the
-        metrics of the last epoch were measured on. Of free features, those that were trained.
+        metrics of the last epoch were measured on. For free features, the trained features.
 
         split: "train" or "test". data_dir: the folder of the data sets, as for training; of data of your own (npz,
-        image_folder) the file or folder itself; left out, as the run had it. path, extend: as for network.
-        Raises UserError as network does, for a split that there is not, and for data that are not there, or not those
-        of the run.
+        image_folder) the file or folder itself; default: as in the run. path, extend: as for network.
+        Raises UserError as network does, for an unknown split, and if the data are missing or are not those of the run.
         """
         from ncrun.library.network import features_of
 
         return features_of(self, split, path, extend, data_dir)
 
     def plot(self) -> "Figure":
-        """curves.png anew: loss, errors, NC1 and distances over the epochs, beside the prediction. The figure is not
-        shown by pyplot: a notebook shows what is returned, elsewhere use its savefig. Raises UserError if fewer than
-        two epochs are measured."""
+        """Draws curves.png again: loss, errors, NC1 and distances over the epochs, beside the prediction. pyplot does
+        not show the figure: a notebook shows the returned one, elsewhere use its savefig. Raises UserError if fewer
+        than two epochs are measured."""
         if len(self.metrics) < 2:
             raise UserError(f"{self.path}: has {len(self.metrics)} measured epochs; curves need two or more")
         from ncrun.figures.curves import run_curves
@@ -118,8 +117,8 @@ class LoadedRun(Record):
 def load(path: str | Path) -> LoadedRun:
     """The run in a run directory, or in an archive as `ncrun.runs` names it: "results/dang2023-cpu.zip/FOLDER".
 
-    Warns of files that were changed since the run was finished.
-    Raises UserError if there is no run, if there are several, or if a file is not what a run writes.
+    Warns about files that changed after the run finished.
+    Raises UserError if there is no run or several, or if a file was not written by a run.
     """
     with one_place(Path(path)) as place:
         record = load_record(place)

@@ -1,6 +1,6 @@
-"""A recorded run's network, its weights taken from the checkpoint, and its features. Needs torch.
+"""A recorded run's network with the weights of its checkpoint, and its features. Needs torch.
 
-Nothing is executed because a record names it: the network's code is ncrun's own, or in a file that the user names.
+A record never makes ncrun import code: the network's code is ncrun's own, or in a file that the user names.
 """
 
 import warnings
@@ -40,9 +40,9 @@ T = TypeVar("T", bound=Any)
 def network_of(
     record: Record, path: str | Path | None, extend: Sequence[str | Path], data_dir: str | Path | None
 ) -> "Network | FreeFeatures":
-    """As LoadedRun.network says."""
+    """See LoadedRun.network."""
     _import(record, extend)
-    _entry(record, "model", MODELS, record.config["model"])  # raises UserError for one that is not known here
+    _entry(record, "model", MODELS, record.config["model"])  # raises UserError for an unknown one
     weights = _weights(record)
     network = rebuilt(
         record.config["model"],
@@ -54,7 +54,7 @@ def network_of(
     network.to(_dtype(record))
     try:
         network.load_state_dict(weights)
-    except Exception as error:  # PyTorch has many kinds for what does not fit
+    except Exception as error:  # PyTorch raises many kinds of errors for a mismatch
         reason = " ".join(str(error).split())
         raise UserError(
             f"{record.path}: checkpoint.pt does not fit the network of config.yaml and problem.json ({reason[:200]})"
@@ -66,12 +66,12 @@ def network_of(
 def features_of(
     record: Record, split: str, path: str | Path | None, extend: Sequence[str | Path], data_dir: str | Path | None
 ) -> "tuple[NDArray[np.floating[Any]], NDArray[Any]]":
-    """As LoadedRun.features says."""
+    """See LoadedRun.features."""
     choice("split", split, ("train", "test"))
     network = network_of(record, path, extend, data_dir)
     if record.is_free:
         if split == "test":
-            raise UserError("split=test: free features have no data set, and so no test split")
+            raise UserError("split=test: free features have no data set, so they have no test split")
         data: tensors.RunData | streamed.StreamedData = _free_data(record, data_dir)
     else:
         data = _data(record, data_dir)
@@ -92,20 +92,20 @@ def features_of(
 
 
 def _import(record: Record, extend: Sequence[str | Path]) -> None:
-    """The user's own files, compared with those of the run."""
+    """Checks that the user's own files are those of the run."""
     if isinstance(extend, str):
-        raise UserError(f"extend={extend}: must be a list of files of Python code, such as ['my_lab.py']")
+        raise UserError(f"extend={extend}: must be a list of Python files, such as ['my_lab.py']")
     files = [str(file) for file in extend]
     extensions.load(files)
     if files and sorted(extensions.digests(files)) != sorted(record.manifest.get("extend") or []):
-        warnings.warn(f"{record.path}: was trained with other files of extend=, or other content", stacklevel=4)
+        warnings.warn(f"{record.path}: was trained with other files, or other content, of extend=", stacklevel=4)
 
 
 def _weights(record: Record) -> dict[str, Any]:
     file = record.path / "checkpoint.pt"
     if not file.is_file():
         inside = any(each.suffix == ".zip" for each in (record.path, *record.path.parents))
-        why = "of an archive only the records are read" if inside else f"the run is {record.manifest['state']}"
+        why = "checkpoints in an archive are not read" if inside else f"the run is {record.manifest['state']}"
         raise UserError(f"{file}: there is no checkpoint ({why})")
     try:
         content = load_sealed(file)
@@ -118,7 +118,7 @@ def _weights(record: Record) -> dict[str, Any]:
 
 
 def _dtype(record: Record) -> torch.dtype:
-    """Older records do not say it."""
+    """Older records do not hold it."""
     name = record.config.get("dtype") or ("float64" if record.is_free else "float32")
     choice(f"{record.path}: dtype", name, ("float32", "float64"))
     dtype: torch.dtype = getattr(torch, name)
@@ -126,20 +126,20 @@ def _dtype(record: Record) -> torch.dtype:
 
 
 def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int, int] | None:
-    """None of free features."""
+    """None for free features."""
     if record.is_free:
         return None
     recorded = record.manifest.get("image_shape")
     if recorded is None:
         return source_of(record, data_dir).image_shape
     if not (isinstance(recorded, list) and len(recorded) == 3 and all(isinstance(n, int) and n > 0 for n in recorded)):
-        raise UserError(f"{record.path / 'manifest.json'}: is not what a run writes: image_shape")
+        raise UserError(f"{record.path / 'manifest.json'}: was not written by a run: image_shape")
     channels, height, width = recorded
     return channels, height, width
 
 
 def _free_data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
-    """Labels, or targets, of free features."""
+    """Labels or targets of free features."""
     request: FreeSamples | FreeTargets = FreeSamples(tuple(record.manifest["class_counts"]))
     if record.on_targets:
         request = FreeTargets(_same_source(record, data_dir), data_folder(None))
@@ -147,16 +147,16 @@ def _free_data(record: Record, data_dir: str | Path | None) -> tensors.RunData:
 
 
 def _same_source(record: Record, data_dir: str | Path | None) -> Source:
-    """Raises UserError if the data are not those of the run."""
+    """Raises UserError if the data set has changed since the run."""
     source = source_of(record, data_dir)
-    opened.cache_clear()  # a program may go on for days while its user's files change
+    opened.cache_clear()  # files may change while a program runs for days
     if source.digest != record.manifest.get("data_hash"):
-        raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained on them")
+        raise UserError(f"{record.path}: the data in {source.title} have changed since the run was trained")
     return source
 
 
 def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData | streamed.StreamedData:
-    """The run's splits. Raises UserError if the files are not there, or not those of the run."""
+    """The run's splits. Raises UserError if the files are missing or are not those of the run."""
     config, manifest, source = record.config, record.manifest, _same_source(record, data_dir)
     classes = config.get("classes")
     request = DataRequest(
@@ -175,7 +175,7 @@ def _data(record: Record, data_dir: str | Path | None) -> tensors.RunData | stre
     else:
         data = tensors.load(request, *where)
     if data.index_hash != manifest.get("index_hash"):
-        raise UserError(f"{record.path}: the run was trained on other samples than are chosen from {source.title} here")
+        raise UserError(f"{record.path}: the run was trained on other samples of {source.title}")
     return data
 
 
@@ -192,17 +192,19 @@ def source_of(record: Record, data_dir: str | Path | None) -> Source:
 
 
 def _entry(record: Record, group: str, registry: Registry[T], given: dict[str, Any]) -> T:
-    """What is registered under the recorded name, with the recorded values. Raises UserError."""
+    """The registered entry of the recorded name, with the recorded values. Raises UserError."""
     name = given["name"]
     if name not in registry:
         raise UserError(
-            f"{group}={name}: is not built in; name the file that registers it by extend=['my_lab.py'], for a record"
-            " executes nothing"
+            f"{group}={name}: is not built in; give the file that registers it by extend=['my_lab.py'], because a"
+            " record never imports code"
         )
     entry = registry[name]
     known = [field.name for field in fields(entry)]
     for key in given:
         if key not in known:
-            raise UserError(f"{record.path / 'config.yaml'}: {group}.{key}: is no key of {group}={name} here")
+            raise UserError(
+                f"{record.path / 'config.yaml'}: {group}.{key}: {group}={name} has no such key in this version"
+            )
     made: T = type(entry)(**given)
     return made

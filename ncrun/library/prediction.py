@@ -1,4 +1,4 @@
-"""`ncrun.predict`: what theory says of a problem that is stated in arguments. Needs no torch."""
+"""`ncrun.predict`: the prediction for a problem given by arguments. Needs no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -24,51 +24,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Forecast(Prediction):
-    """A `Prediction` that can be looked at. `print` shows what `ncrun theory` prints.
+    """A `Prediction` with methods for display. `print` shows what `ncrun theory` prints.
 
-    claim: the grade: proven, certified, refuted, open, transferred or none. Beside the fields of a Prediction:
-    weight_gram, feature_gram: (K, K); margins() and collapsed(): of each class; threshold: in words; table(), plot().
+    claim: the grade: proven, certified, refuted, open, transferred or none. Besides the fields of a Prediction:
+    weight_gram, feature_gram: (K, K); margins() and collapsed(): for each class; threshold: in words; table(), plot().
     Arrays are read-only.
     """
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
-        """What the theorems say of a problem."""
+        """The theorems' prediction for a problem."""
         found = predict_problem(problem)
         return cls(**{field.name: _read_only(getattr(found, field.name)) for field in fields(found)})
 
     @property
     def weight_gram(self) -> Array | None:
-        """(K, K), of targets (q, q): W W^T of the head's product W = W_M..W_1; of a ReLU head, of its last layer. None
-        where nothing, or no single matrix, is predicted. With claim "transferred" only its direction means
-        something."""
+        """(K, K), with targets (q, q): W W^T for the head's product W = W_M..W_1, or the last layer of a ReLU head.
+        None if no matrix, or not a single one, is predicted. With claim "transferred" only the matrix up to a factor is
+        meaningful."""
         if self.directions is not None:
             return self.directions.weight_gram(0)
         return self.layers[0].weight_gram if self.layers and self.tie is None else None
 
     @property
     def feature_gram(self) -> Array | None:
-        """(K, K): Gram matrix of the class means that W reads, not centred; as for weight_gram."""
+        """(K, K): Gram matrix of the class means that W reads, not centred; None as for weight_gram."""
         return self.layers[0].feature_gram if self.layers and self.tie is None else None
 
     @property
     def threshold(self) -> str:
-        """The decay at which the next class is lost or comes back, in words; "" where that is not known. In numbers, as
-        factors on all decays: decay_to_collapse and decay_to_vanish, (K,)."""
+        """The decay at which the next class is lost or comes back, in words; "" if it is not known. decay_to_collapse
+        and decay_to_vanish, (K,), hold it in numbers, as factors on all decays."""
         return nearest_threshold(self)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain containers: what `ncrun theory --json` prints and theory.json holds."""
+        """Plain containers, the content of theory.json and of `ncrun theory --json`."""
         return as_json(self)
 
     def remedies(self) -> Remedies | None:
-        """The class weights, or the logit adjustment, that give every class the same margin, and where the rarest class
-        is lost. Takes seconds. None except for cross-entropy, one linear layer, decayed features and unequal counts."""
+        """The class weights, or the logit adjustment, that give every class the same margin, and the count below which
+        the rarest class is lost. Takes seconds. None except for cross-entropy, one linear layer, decayed features and
+        unequal counts."""
         return remedies(self.problem)
 
     def table(self) -> "pd.DataFrame":
-        """A row for each class, its columns the entries of `classes` in theory.json; None where not determined. Of
-        targets a row for each principal direction, as in `directions` there."""
+        """A row for each class, its columns the entries of `classes` in theory.json; None if not determined. With
+        targets, a row for each principal direction, as in `directions` there."""
         import pandas as pd
 
         if self.problem.targets is not None:
@@ -76,8 +77,8 @@ class Forecast(Prediction):
         return pd.DataFrame(as_json(self)["classes"]).rename_axis("class")
 
     def plot(self) -> "Figure":
-        """The predicted matrices and margins. The figure is not shown by pyplot: a notebook shows what is returned,
-        elsewhere use its savefig. Raises UserError where nothing is predicted."""
+        """Draws the predicted matrices and margins. pyplot does not show the figure: a notebook shows the returned one,
+        elsewhere use its savefig. Raises UserError if nothing is predicted."""
         from ncrun.figures.panels import detached
         from ncrun.figures.predicted import predicted
 
@@ -124,19 +125,19 @@ def predict(
         data term = 1/(2N) ||logits - Y||^2  or  1/N sum CE.
 
     counts: training samples of each class, (K,), K >= 2; fractions are allowed.
-    targets: in place of counts, of "mse": the training samples' targets, (N,) or (N, q): regression, several labels at
-        once, soft labels. `directions` of what is returned then has the optimum; what is by class is empty.
-    loss: "mse", "ce", or the key of a registered loss; one that no theorem covers is predicted "none".
-    label_smoothing: of "ce", the share of each target that is spread evenly over all classes, in [0, 1).
-    class_weights: of "ce", what a sample of each class weighs, or "balanced", N / (K n_k); the sum stays divided by N.
-    logit_adjustment: of "ce", tau: tau log(n_k / N) is added to the logits in training (Menon et al. 2021: 1).
+    targets: for "mse", instead of counts: the training samples' targets, (N,) or (N, q), for regression, several labels
+        at once or soft labels. `directions` of the result then holds the optimum; entries by class are empty.
+    loss: "mse", "ce", or the key of a registered loss; the claim is "none" if no theorem covers it.
+    label_smoothing: for "ce": the share of each label that is spread evenly over all classes, in [0, 1).
+    class_weights: for "ce": the weight of a sample of each class, or "balanced", N / (K n_k); the sum is divided by N.
+    logit_adjustment: for "ce": tau; training adds tau log(n_k / N) to the logits (Menon et al. 2021: 1).
     depth: M, the layers of the head. bias: whether its last layer has one.
-    feature_sign: "free", or "nonnegative" where the head reads the output of a ReLU. The prediction depends on it.
-    decay_weight: lam_W, a number, or M of them from the layer that reads the features on. decay_feature: lam_H. Without
-        decay_feature (plain weight decay) the shape at vanishing decay is predicted, where theory has one.
-    decay_bias: lam_b, beside decay_feature; 0: the bias is not decayed.
-    widths: the features' dimension d, then the head's M-1 hidden widths, or one number for all; left out: 64, or K
-        where that is more, so that no layer of a linear head is a bottleneck.
+    feature_sign: "free", or "nonnegative" if the head reads the output of a ReLU. The prediction depends on it.
+    decay_weight: lam_W, a number, or M numbers, the first for the layer that reads the features. decay_feature: lam_H.
+    Without decay_feature (plain weight decay) the limit at vanishing decay is predicted up to scale, if theory has one.
+    decay_bias: lam_b, together with decay_feature; 0: the bias is not decayed.
+    widths: the features' dimension d, then the head's M-1 hidden widths, or one number for all; default: 64, or K if
+        that is more, so that no layer of a linear head is a bottleneck.
     head: "linear", or "relu" with a ReLU between its layers (Sukenik et al. 2023).
 
     Raises UserError, a ValueError, that names the argument and what it may be. The source of each prediction is its
@@ -162,7 +163,7 @@ def predict(
 
 
 def _read_only(value: Any) -> Any:
-    """The same, with arrays that cannot be written to."""
+    """The same, with read-only arrays."""
     if isinstance(value, np.ndarray):
         view = value.view()
         view.flags.writeable = False

@@ -1,4 +1,4 @@
-"""`ncrun.train`: one run from Python, as `ncrun train` would train it, in a process that goes on afterwards."""
+"""`ncrun.train`: trains one run from Python, as `ncrun train` does, in the user's own process."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -20,41 +20,39 @@ from ncrun.training.runs import train as train_jobs
 
 
 class TrainingFailed(RuntimeError):
-    """A training that did not come to its end: it diverged, or memory or disk ran out. The message says why, and so
-    does the record, which `ncrun.load` reads."""
+    """A training failed: it diverged, or memory or disk ran out. The message gives the reason, and so does the record,
+    which `ncrun.load` reads."""
 
 
 def train(overrides: Sequence[str] = ()) -> LoadedRun:
-    """Train one run, or continue it; a finished one is left alone. Returns the run as `ncrun.load` does.
+    """Trains or continues one run; a finished run is left alone. Returns the run as `ncrun.load` does.
 
-    overrides: as typed after `ncrun train`, such as ["dataset=mnist", "head.depth=3"]. The records are those of the
-    command, in ./runs or where run_dir= says; the same files are continued by either.
+    overrides: as after `ncrun train`, such as ["dataset=mnist", "head.depth=3"]. The records are those of the command,
+    in ./runs or run_dir=; either can continue the other's run.
 
-    Raises UserError, a ValueError, for what the command refuses; TrainingFailed; and after an interrupt of the main
-    thread (Ctrl-C, or a notebook's button) KeyboardInterrupt, once a checkpoint is written. Threads, random states and
-    default type of torch are afterwards what they were.
+    Raises UserError, a ValueError, for what the command refuses; TrainingFailed; and KeyboardInterrupt after an
+    interrupt of the main thread (Ctrl-C, or a notebook's button), when a checkpoint is written. Threads, random states
+    and default dtype of torch are restored.
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
         raise UserError(f"{overrides!r}: must be a list of overrides, such as ['dataset=digits', 'epochs=5']")
     for each in overrides:
         if each.startswith("-"):
-            raise UserError(f"{each}: no flag has a meaning here; give overrides, such as epochs=5")
+            raise UserError(f"{each}: options have no effect here; give overrides, such as epochs=5")
     check_overrides(overrides)
     if (launcher := launcher_of(overrides)) != LAUNCHERS[0]:
         raise UserError(f"hydra/launcher={launcher}: has no effect: ncrun.train trains one run")
     refuse_sweeps(overrides, "ncrun.train")
-    # What a command may remember, a program may not that goes on for days while its user's files change.
+    # A command may cache these, but a program may run for days while the user's files change.
     opened.cache_clear()
     recipe.cache_clear()
     typed = extensions.extended(overrides)
     for key in ("jobs", "together"):
         Typed(typed).refuse(key, "ncrun.train trains one run")
-    Typed(typed).refuse(
-        "dry_run", "ncrun.train returns a trained run; `ncrun train dry_run=true` says what it would be"
-    )
+    Typed(typed).refuse("dry_run", "ncrun.train returns a trained run; use `ncrun train dry_run=true`")
     job = job_of(typed)
     if job.is_group:
-        raise UserError("restarts: are several runs, and ncrun.train trains one; loop over seed=0, seed=1, ...")
+        raise UserError("restarts: make several runs, but ncrun.train trains one; loop over seed=0, seed=1, ...")
     with _left_as_it_was():
         status = train_jobs([job])
     if status >= 128:
@@ -68,8 +66,8 @@ def train(overrides: Sequence[str] = ()) -> LoadedRun:
 
 @contextmanager
 def _left_as_it_was() -> Iterator[None]:
-    """torch as a new process has it, and afterwards as it was. numpy and scipy see small matrices only, and threads of
-    theirs fight with torch's: free features took 5 times as long."""
+    """torch's state as in a new process, and restored afterwards. numpy and scipy see small matrices only; their
+    threads compete with torch's: free features took 5 times as long."""
     threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     dtype = torch.get_default_dtype()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()

@@ -1,7 +1,7 @@
-"""Places that follow runs beside their records: TensorBoard, Weights & Biases, MLflow, and a user's own.
+"""Loggers, which follow runs besides their records: TensorBoard, Weights & Biases, MLflow, and a user's own.
 
-Each is told what metrics.jsonl holds, row by row. None is imported before a run asks for it, and none that fails stops
-a run. A user's own file can add one by LOGGERS.add(...).
+Each gets the rows of metrics.jsonl. A logger is imported only when a run uses it, and a failing logger does not stop
+the run. A user's own file adds one by LOGGERS.add(...).
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ __all__ = ["LOGGERS", "Logged", "Logger", "Outcome", "Session"]
 
 
 def _built_in(key: str, words: str, package: str) -> Logger:
-    """One of this package's modules, which is imported when it is opened."""
+    """A module of this package, imported when it is opened."""
 
     def open_(run: Logged) -> Session:
         session: Session = import_module(f"ncrun.loggers.{key}").open_session(run)

@@ -1,4 +1,5 @@
-"""Between a run that trains and its loggers: opened at the first row, told every row, and left out once they fail."""
+"""Connects a training run with its loggers: they are opened at the first row, get every row, and are dropped when they
+fail."""
 
 import math
 import sys
@@ -19,11 +20,11 @@ class Following:
 
     def __init__(self, names: Sequence[str], directory: Path) -> None:
         self._names, self._directory = names, directory
-        self._sessions: dict[str, tuple[Session, float]] | None = None  # with the epoch up to which each holds the run
+        self._sessions: dict[str, tuple[Session, float]] | None = None  # with the last epoch that each logger holds
 
     def row(self, row: dict[str, Any]) -> None:
-        """A row that was just appended to metrics.jsonl. At the first one of this process the loggers are opened, and
-        told what the record held before that they do not hold."""
+        """Takes a row that was just appended to metrics.jsonl. At the first row of this process the loggers are opened,
+        and get the earlier rows that they do not have."""
         if self._sessions is None:
             self._open()
             return
@@ -31,7 +32,7 @@ class Following:
             self._tell(name, row)
 
     def end(self) -> None:
-        """Tells how the run has ended, or that this process has; from then on nothing is told."""
+        """Reports how the run, or only this process, ended; the loggers get nothing after that."""
         if not self._sessions:
             return
         try:
@@ -82,7 +83,7 @@ class Following:
 
 
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    """As metrics.jsonl has them: null is None."""
+    """The numbers as in metrics.jsonl; null is None."""
     for row in record.metrics.to_dict("records"):
         yield {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
 

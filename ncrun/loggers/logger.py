@@ -1,4 +1,4 @@
-"""What a logger is: its name, and what it does with a run."""
+"""The interface of a logger."""
 
 import importlib.util
 import math
@@ -15,11 +15,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Logged:
-    """A run as a logger gets to know it.
+    """The facts about a run that a logger gets.
 
     path: its directory. config: every key with its value, as config.yaml holds them; settings: the same by dotted keys.
-    theory: theory.json. counts: samples of each class. predicted: by column of metrics.jsonl, the number that theory
-    predicts; predicted_classes: by column that is a list, one for each class, None where there is none.
+    theory: theory.json. counts: samples of each class. predicted: by column of metrics.jsonl, the predicted number;
+    predicted_classes: by column that is a list, a predicted number for each class, None if there is none.
     """
 
     path: Path
@@ -31,14 +31,14 @@ class Logged:
     predicted_classes: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     def scalars(self, row: Row) -> dict[str, float]:
-        """The numbers of a row by their columns, and the predictions beside them as predicted/COLUMN, the same at every
-        epoch. What is null, or a list, is left out."""
+        """The numbers of a row by their columns, and the predictions as predicted/COLUMN, which are the same at every
+        epoch. Null columns and lists are skipped."""
         found = {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
         return found | {f"predicted/{key}": value for key, value in self.predicted.items() if key in found}
 
     def class_table(self, row: Row) -> tuple[list[str], list[list[Any]]]:
-        """Header and a line for each class: its number, its samples, and every list of the row, with what is predicted
-        for it behind."""
+        """A header and a line for each class: its number, its samples, and every list of the row followed by its
+        prediction."""
         header, columns = ["class", "samples"], list[list[Any]]([list(range(len(self.counts))), list(self.counts)])
         for key, value in row.items():
             if not (isinstance(value, list) and key.startswith(OF_CLASSES)):
@@ -53,10 +53,10 @@ class Logged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting of a run has ended.
+    """How a run, or one process of it, ended.
 
-    state: done, failed, interrupted; of a process that could write nothing more, running. words: the run's summary, or
-    why it failed. row: the last row. picture: curves.png, if it was drawn. facts: entries of the manifest in plain
+    state: done, failed, interrupted; or running, if the process could not write any more. words: the run's summary, or
+    why it failed. row: the last row. picture: curves.png, if it was drawn. facts: entries of the manifest as plain
     values, such as verdict.word and wall_seconds.
     """
 
@@ -68,25 +68,25 @@ class Outcome:
 
 
 class Session:
-    """What a logger does with one run, from its first row in this process on. Whatever it raises is told in a line, and
-    the run goes on without it."""
+    """A logger that is open for one run, from the first row in this process on. If it raises, one line reports the
+    error, and the run goes on without it."""
 
     def last_epoch(self) -> float:
-        """Up to which epoch it holds the run already, of earlier processes; -inf if it holds none of it. It is told all
-        rows of the record after that, and no other."""
+        """The last epoch of the run that it holds from earlier processes; -inf if none. It gets exactly the later rows
+        of the record."""
         return -math.inf
 
     def row(self, row: Row) -> None:
         """A measured epoch, as in metrics.jsonl."""
 
     def end(self, outcome: Outcome) -> None:
-        """The last call: the process leaves the run, which may be continued by another one."""
+        """The last call: the process ends its work on the run, which another process may continue."""
 
 
 @dataclass(frozen=True)
 class Logger:
-    """key: what users type in logger=[...]. words: what it is, in a line. open: begins with a run, or goes on with it.
-    package: what has to be installed for it, "" for nothing."""
+    """key: its name in logger=[...]. words: one line about it. open: begins or continues a run. package: the package
+    that it needs, "" for none."""
 
     key: str
     words: str

@@ -1,4 +1,4 @@
-"""MLflow: one run there for each run here, which a later process goes on with by the name in mlflow.json."""
+"""MLflow: one run there for each run here. A later process continues it by the name in mlflow.json."""
 
 import logging
 import math
@@ -16,13 +16,13 @@ from ncrun.records.groups import words
 
 NOTE = "mlflow.json"
 EXPERIMENT = "ncrun"
-# The longest value of a parameter that MLflow takes, and how many parameters at once.
+# MLflow's limits: the length of a parameter's value, and the number of parameters in one call.
 LONGEST, MOST = 6000, 100
 STATUS = {"done": "FINISHED", "failed": "FAILED"}
 
 
 class MLflow(Session):
-    """The experiment is $MLFLOW_EXPERIMENT_NAME, else ncrun, where MLFLOW_TRACKING_URI says."""
+    """The experiment is $MLFLOW_EXPERIMENT_NAME, else ncrun; the server is MLFLOW_TRACKING_URI."""
 
     def __init__(self, run: Logged) -> None:
         for chatty in ("mlflow", "alembic"):  # of the tables that they make
@@ -33,12 +33,12 @@ class MLflow(Session):
             self._id = self._begun()
 
     def _continued(self, known: str | None) -> str | None:
-        """The run of an earlier process, as far as it is there."""
+        """The run of an earlier process, if it exists."""
         if known is None:
             return None
         try:
             self._client.update_run(known, status="RUNNING")
-        except MlflowException:  # of another server, or deleted
+        except MlflowException:  # from another server, or deleted
             return None
         return known
 
@@ -73,7 +73,7 @@ class MLflow(Session):
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    """Made, if nobody has made it before or in this moment."""
+    """Creates it unless it exists, or another process creates it at the same moment."""
     found = client.get_experiment_by_name(name)
     if found is None:
         try:

@@ -1,4 +1,4 @@
-"""A logger's note in the run directory: by which name it knows the run, so that a later process goes on with it."""
+"""A logger's note in the run directory: the logger's name for the run, by which a later process continues it."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from ncrun.records.files import write_json
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a note says; nothing if there is none, or if it is damaged."""
+    """The content of a note; empty if there is none or it is damaged."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """TensorBoard: event files in the folder tensorboard/ of the run.
 
-They are made anew whenever a process takes the run up, from the record, so that they hold what the record holds.
+They are written again from the record whenever a process continues the run, so they hold what the record holds.
 """
 
 import numpy as np

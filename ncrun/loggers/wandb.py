@@ -1,4 +1,4 @@
-"""Weights & Biases: one run there for each run here, which a later process goes on with by the name in wandb.json."""
+"""Weights & Biases: one run there for each run here. A later process continues it by the name in wandb.json."""
 
 import math
 import os
@@ -15,7 +15,7 @@ PROJECT = "ncrun"
 
 
 class WeightsAndBiases(Session):
-    """The project is $WANDB_PROJECT, else ncrun; where to is decided by WANDB_MODE and the other variables of wandb."""
+    """The project is $WANDB_PROJECT, else ncrun; WANDB_MODE and wandb's other variables decide where the run goes."""
 
     def __init__(self, run: Logged) -> None:
         self._run, self._path = run, run.path / NOTE
@@ -27,7 +27,7 @@ class WeightsAndBiases(Session):
             dir=str(run.path),
             config=dict(run.config),
             resume="allow",
-            reinit="create_new",  # others of a program are open as well
+            reinit="create_new",  # other runs of the program are open, too
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._there.define_metric("epoch")

@@ -1,6 +1,6 @@
-"""The losses that a network can be trained with: one file each, and only what knows a loss from the inside lives there.
+"""The losses that a network can be trained with, one file each. Everything specific to a loss is in its file.
 
-No torch import here or below: theory reads the same losses. On tensors they use the tensors' own methods.
+Nothing here imports torch, because theory uses the same losses. On tensors they call the tensors' own methods.
 """
 
 from ncrun.losses.cross_entropy import CrossEntropy
@@ -16,12 +16,12 @@ LOSSES: Registry[Loss] = Registry("loss", (SquaredLoss(), CrossEntropy()))
 
 
 def loss_of(problem: Problem) -> Loss:
-    """The problem's loss, with its options. Raises UserError for one that is not registered."""
+    """The problem's loss, with its options. Raises UserError for an unregistered loss."""
     return LOSSES[problem.loss].with_options(problem)
 
 
 def words_of(key: str) -> str:
-    """A loss in plain words; its key where nothing of that name is registered, as in a record of somebody else's."""
+    """A loss in plain words; its key if no loss of that name is registered, as with a record from somebody else."""
     return LOSSES[key].words if key in LOSSES else key
 
 

@@ -1,4 +1,5 @@
-"""The mean of -log p_y, p being the softmax of the logits; weighted, smoothed and adjusted where a problem says so."""
+"""The mean of -log p_y, where p is the softmax of the logits; with class weights, smoothing and adjustment as
+options."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """Of a sample of class y with logits z:  w_y sum_j q_j (-log softmax(z + offsets)_j),
+    """The loss of a sample of class y with logits z: w_y sum_j q_j (-log softmax(z + offsets)_j),
     q = (1 - label_smoothing) e_y + label_smoothing / K.
 
-    weights: (K,) w, as they are: the sum over samples is divided by N, not by the sum of the weights; () for all 1.
-    offsets: (K,), tau log(n_k / N) with logit adjustment (Menon et al. 2021); () for none. They belong to the loss: the
-    logits by which a network decides are without them.
+    weights: (K,) w; the sum over samples is divided by N, not by the sum of the weights; () for all 1. offsets: (K,),
+    tau log(n_k / N) with logit adjustment (Menon et al. 2021); () for none. They are part of the loss only: the logits
+    for decisions do not contain them.
     """
 
     label_smoothing: float = 0.0
@@ -66,7 +67,7 @@ class CrossEntropy(Loss):
         if self.offsets:
             logits += self._like(logits, "offsets")[:, None]
         logs = logits.log_softmax(dim=1)
-        # exp into the logits' memory: no signal is allocated anew at every step
+        # exp into the logits' memory: nothing is allocated at every step
         errors = logits.copy_(logs).exp_().sub_(self._smoothed(targets)).div_(N)
         if self.weights:
             errors.mul_(self._of_samples(targets))
@@ -88,8 +89,8 @@ class CrossEntropy(Loss):
         return (targets * self._like(targets, "weights")[:, None]).sum(dim=1, keepdim=True)
 
     def _like(self, tensor: "Tensor", name: str) -> "Tensor":
-        """(K,): weights or offsets, where a tensor lies and of its type. Kept from the first call on: a copy from the
-        host at every step would make a GPU wait, and no CUDA graph could record it."""
+        """(K,): weights or offsets, on a tensor's device and in its dtype. Cached at the first call: a copy from the
+        host at every step would stall a GPU, and no CUDA graph could record it."""
         key = name, tensor.dtype, tensor.device
         if key not in self._on_devices:
             self._on_devices[key] = tensor.new_tensor(getattr(self, name))

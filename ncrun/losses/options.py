@@ -1,6 +1,6 @@
-"""The options of a loss, as users say them: checked, made numbers of, and told in words.
+"""The options of a loss as users give them: checks, numbers and words.
 
-Configuration keys and arguments in Python have the same names, so that one line refuses either.
+Configuration keys and Python arguments have the same names, so both get the same messages.
 """
 
 import math
@@ -17,9 +17,9 @@ BALANCED = "balanced"
 
 @dataclass(frozen=True)
 class Options:
-    """label_smoothing: the share of each target that is spread evenly over all classes, in [0, 1).
+    """label_smoothing: the share of each label that is spread evenly over all classes, in [0, 1).
     class_weights: a weight for each class, or "balanced": N / (K n_k), scikit-learn's; None: all 1.
-    logit_adjustment: tau >= 0: in training tau log(n_k / N) is added to the logits (Menon et al. 2021, where it is 1).
+    logit_adjustment: tau >= 0: training adds tau log(n_k / N) to the logits (Menon et al. 2021, with tau = 1).
     """
 
     label_smoothing: float = 0.0
@@ -43,8 +43,8 @@ class Options:
         return self.logit_adjustment != 0 or self.class_weights == BALANCED
 
     def check(self, loss: Loss, num_classes: int) -> None:
-        """Raises UserError, in one line, for an option that the loss does not have, and for what is no number, out of
-        bounds or, of weights, not one for each class."""
+        """Raises UserError, in one line, for an option that the loss does not have, for a value that is not a number or
+        out of bounds, and for weights that are not one for each class."""
         for name, value in self.in_use.items():
             if not loss.takes_options:
                 raise UserError(f"{name}={value}: has no effect with loss={loss.key}, which has no such option")
@@ -57,8 +57,8 @@ class Options:
         self._weights(num_classes)
 
     def posed(self, problem: Problem, loss: Loss) -> Problem:
-        """The problem with its loss under these options. What changes nothing is left out: weights of 1, and an
-        adjustment of equal counts, which adds the same to all logits. Raises UserError as `check` does."""
+        """The problem with these options. Options that change nothing are dropped: weights of 1, and an adjustment of
+        equal counts, which adds the same to all logits. Raises UserError as `check` does."""
         self.check(loss, problem.num_classes)
         weights = balanced_weights(problem.counts)
         if self.class_weights != BALANCED:
@@ -75,7 +75,7 @@ class Options:
         return loss.with_options(self.posed(Problem(loss.key, tuple(counts), (1,), False, (1.0,), 1.0), loss))
 
     def _weights(self, num_classes: int) -> tuple[float, ...]:
-        """Raises UserError. All 1 for what depends on the counts."""
+        """Raises UserError. All 1 if the weights depend on the counts."""
         given = self.class_weights
         if given is None or given == BALANCED:
             return (1.0,) * num_classes
@@ -87,18 +87,18 @@ class Options:
             raise UserError(f"class_weights: has {len(numbers)} entries; {wanted}")
         for k, number in enumerate(numbers):
             if not 0 < number < math.inf:
-                raise UserError(f"class_weights: that of class {k} must be finite and positive, not {number:g}")
+                raise UserError(f"class_weights: the weight of class {k} must be finite and positive, not {number:g}")
         return numbers
 
 
 def balanced_weights(counts: Sequence[float]) -> tuple[float, ...]:
-    """N / (K n_k): every class weighs the same in the data term, and the weights of all samples are N together."""
+    """N / (K n_k): every class has the same weight in the data term, and the weights of all samples sum to N."""
     N, K = sum(counts), len(counts)
     return tuple(N / (K * count) for count in counts)
 
 
 def in_words(problem: Problem) -> list[str]:
-    """The options that a problem's loss has, each in a few words."""
+    """The options of a problem's loss, each in a few words."""
     weights, found = problem.class_weights, []
     if weights:
         balanced = balanced_weights(problem.counts)
@@ -115,6 +115,6 @@ def _number(name: str, value: Any) -> float:
     try:
         if isinstance(value, bool | str):
             raise TypeError
-        return float(value)  # of what a tensor or an array holds, too
+        return float(value)  # also for entries of a tensor or an array
     except (TypeError, ValueError):
         raise UserError(f"{name}={value}: must be a number") from None

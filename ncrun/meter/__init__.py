@@ -1,7 +1,7 @@
-"""Measuring in somebody else's training loop, batch by batch: the features of all samples never lie in memory at once.
+"""Measuring in a user's own training loop, batch by batch: the features of all samples are never in memory at once.
 
-`CollapseMeter` is the first pass and often the only one, `SecondPass` the second; both fill the same sums that `scan`
-fills from whole features, and the columns are those of METRICS. `watch` drives both from a model and a loader.
+`CollapseMeter` is the first pass and often the only one, `SecondPass` the second. Both fill the sums that `scan` fills
+from whole features; the columns are those of METRICS. `watch` runs both on a model and a loader.
 """
 
 from ncrun.meter.one_pass import CollapseMeter

@@ -1,4 +1,4 @@
-"""A batch as users hand it over, checked, on the device where it lies."""
+"""A user's batch, checked, on its own device."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from ncrun.errors import UserError
 
 @dataclass(frozen=True)
 class Seen:
-    """What all batches of a meter have in common, and what is to be known of them besides sums. None: nothing yet.
+    """The common properties of all batches of a meter, besides their sums. None: no batch yet.
 
     width: d. precision: of the features. largest: the largest |feature|.
     """
@@ -25,7 +25,7 @@ class Seen:
     has_negative: bool = False
 
     def with_batch(self, features: Any, labels: Any) -> tuple["Seen", Tensor, Tensor]:
-        """(B, d) features and (B,) labels as tensors, and what has been seen with them. Raises UserError."""
+        """(B, d) features and (B,) labels as tensors, and the properties including this batch. Raises UserError."""
         points, y = _tensor("features", features), _tensor("labels", labels)
         if points.ndim != 2 or 0 in points.shape:
             raise UserError(f"features: expected a matrix with rows and columns, found shape {shape_of(points)}")
@@ -33,9 +33,9 @@ class Seen:
             raise UserError(f"features: expected float16, bfloat16, float32 or float64, found {_name(points.dtype)}")
         points = points if points.dtype is torch.float64 else points.float()
         if self.width not in (None, points.shape[1]):
-            raise UserError(f"features: have dimension {points.shape[1]}, and those before had {self.width}")
+            raise UserError(f"features: have dimension {points.shape[1]}, but earlier batches had {self.width}")
         if self.precision not in (None, points.dtype):
-            raise UserError(f"features: are {_name(points.dtype)}, and those before were {_name(self.precision)}")
+            raise UserError(f"features: are {_name(points.dtype)}, but earlier batches were {_name(self.precision)}")
         if y.shape != points.shape[:1]:
             raise UserError(f"labels: expected ({len(points)},), one for each row of the features, found {shape_of(y)}")
         if y.dtype.is_floating_point or y.dtype.is_complex or y.dtype is torch.bool:
@@ -44,7 +44,7 @@ class Seen:
         if lowest < 0 or highest >= self.num_classes:
             raise UserError(f"labels: go from {lowest} to {highest}; expected 0 to {self.num_classes - 1}")
         least, most = (float(end) for end in points.aminmax())
-        if not (abs(least) < float("inf") and abs(most) < float("inf")):  # also where one is NaN
+        if not (abs(least) < float("inf") and abs(most) < float("inf")):  # also true if one is NaN
             wrong = int((~torch.isfinite(points)).sum())
             raise UserError(f"features: {wrong} of the batch's values are not finite")
         largest = max(abs(least), abs(most))
@@ -53,14 +53,16 @@ class Seen:
         return seen, points.to(seen.device), y.to(seen.device, torch.int64)
 
     def check_size(self) -> None:
-        """Raises UserError where nothing has been seen, or numbers whose squares no float64 holds."""
+        """Raises UserError if no batch was seen, or if squares of the numbers underflow in float64."""
         if self.width is None:
-            raise UserError("meter: has seen no sample yet; update(features, labels) comes first")
+            raise UserError("meter: has seen no sample yet; call update(features, labels) first")
         if 0 < self.largest < SMALLEST:
-            raise UserError(f"features: the largest number is {self.largest:.1g}, too small: its square is lost")
+            raise UserError(
+                f"features: the largest number is {self.largest:.1g}, too small to measure: its square underflows"
+            )
 
     def check_same(self, other: "Seen") -> None:
-        """Raises UserError if the two cannot be of one set of samples."""
+        """Raises UserError if the two cannot belong to one set of samples."""
         if self.num_classes != other.num_classes:
             raise UserError(f"merge: {self.num_classes} classes here, and {other.num_classes} there")
         for what in ("width", "precision"):
@@ -81,14 +83,14 @@ class Seen:
 
 
 def check_counts(counts: Tensor) -> None:
-    """Raises UserError if a class has had no sample."""
+    """Raises UserError if a class has no sample yet."""
     empty = (counts == 0).nonzero().flatten().tolist()
     if empty:
-        raise UserError(f"labels: class {empty[0]} has had no sample yet; every class 0 to {len(counts) - 1} needs one")
+        raise UserError(f"labels: class {empty[0]} has no sample yet; every class 0 to {len(counts) - 1} needs one")
 
 
 def _tensor(name: str, values: Any) -> Tensor:
-    """As it is, without its graph, on a device that has float64."""
+    """The tensor without its graph, on a device that has float64."""
     found = values.detach() if isinstance(values, Tensor) else torch.as_tensor(as_array(name, values))
     return found.cpu() if found.device.type == "mps" else found
 

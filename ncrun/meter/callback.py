@@ -1,4 +1,4 @@
-"""What the callbacks of all frameworks share: a `watch` made when training starts, and the numbers that are logged."""
+"""The common part of the frameworks' callbacks: a `watch` made when training starts, and the numbers to log."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from ncrun.meter.watching import watch
 
 
 class Watching:
-    """layer, loader, every and the rest: as `watch` takes them. loader left out: the training data that the framework
-    loads. prefix: put before the names of the columns that are logged."""
+    """layer, loader, every and the rest: as `watch` takes them. loader: by default the framework's training data.
+    prefix: of the logged columns."""
 
     def __init__(self, layer: Any, *, loader: Any = None, every: int = 1, prefix: str, **stated: Any) -> None:
         self.layer, self.loader, self.every, self.prefix, self.stated = layer, loader, every, prefix, stated
@@ -19,7 +19,7 @@ class Watching:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """`watch.rows`; none before training."""
+        """`watch.rows`; empty before training."""
         return [] if self.watch is None else self.watch.rows
 
     @property
@@ -47,6 +47,6 @@ class Watching:
         return self.watch.finish() is not None
 
     def numbers(self) -> dict[str, float]:
-        """Of the newest measurement all single ones that are known."""
+        """All single numbers of the newest measurement that are not null."""
         values = {key: value for key, value in self.rows[-1].items() if key != "epoch"}
         return {self.prefix + key: float(each) for key, each in values.items() if isinstance(each, float | int)}

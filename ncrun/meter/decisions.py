@@ -1,4 +1,4 @@
-"""What the network's own logits say of the samples, where a meter is given them."""
+"""Accuracy and loss from the network's own logits, if a meter gets them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from ncrun.losses import Loss
 
 @dataclass
 class Decisions:
-    """correct: (K,), samples classified right. data_sum: of the loss, over the samples. number: of samples."""
+    """correct: (K,), correctly classified samples. data_sum: the loss, summed over the samples. number: of samples."""
 
     correct: Tensor
     data_sum: float
@@ -24,7 +24,8 @@ class Decisions:
         return cls(torch.zeros(num_classes, dtype=torch.float64), 0.0, 0)
 
     def add(self, logits: Tensor, labels: Tensor, loss: Loss | None) -> None:
-        """(B, K) logits in float64 with (B,) labels. loss: None where it is not known yet; its sum is left alone."""
+        """(B, K) logits in float64 with (B,) labels. loss: None if it is not known yet; then its sum does not
+        change."""
         right = labels[logits.argmax(dim=1) == labels]
         self.correct += torch.bincount(right, minlength=len(self.correct)).cpu()
         if loss is not None:
@@ -36,7 +37,8 @@ class Decisions:
 
 
 def logits_of(values: Any, labels: Tensor, num_classes: int) -> Tensor:
-    """(B, K) in float64, where the labels lie. Raises UserError for another shape or numbers that are not finite."""
+    """(B, K) in float64, on the device of the labels. Raises UserError for another shape or numbers that are not
+    finite."""
     found = values.detach() if isinstance(values, Tensor) else torch.as_tensor(as_array("logits", values))
     if found.shape != (len(labels), num_classes):
         raise UserError(

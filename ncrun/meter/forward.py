@@ -1,4 +1,4 @@
-"""The features and logits of a user's model: what goes into its last layers and what comes out, batch by batch."""
+"""The features and logits of a user's model, batch by batch: the input and the output of its last layers."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ Forward = Callable[[nn.Module, Any], Any]
 
 
 def layer_of(model: nn.Module, layer: str | nn.Module) -> nn.Module:
-    """The layer itself, by its name as PyTorch has it. Raises UserError for a name that the model does not have."""
+    """The layer by its name in PyTorch. Raises UserError for a name that the model does not have."""
     if isinstance(layer, nn.Module):
         return layer
     modules: dict[str, nn.Module] = dict(model.named_modules())
@@ -36,7 +36,7 @@ def forward_batch(model: nn.Module, batch: Any) -> Any:
         model(batch[0])
         return batch[1]
     raise UserError(
-        f"loader: a batch is a {type(batch).__name__}; expected (inputs, labels) or a mapping with 'labels', or say"
+        f"loader: a batch is a {type(batch).__name__}; expected (inputs, labels) or a mapping with 'labels'; or give"
         " forward=, a function of model and batch that runs the model and returns the labels"
     )
 
@@ -44,14 +44,14 @@ def forward_batch(model: nn.Module, batch: Any) -> Any:
 def features_of(
     model: nn.Module, layer: nn.Module, loader: Iterable[Any], forward: Forward
 ) -> Iterator[tuple[Tensor, Any, Tensor]]:
-    """Features (what the layer reads), labels and logits (what it gives) of a batch after the other.
+    """Features (the layer's input), labels and logits (its output), batch by batch.
 
-    Raises UserError where a forward pass does not go through the layer exactly once, and for what can be gone through
-    only once.
+    Raises UserError if a forward pass does not use the layer exactly once, and for a loader that can be iterated only
+    once.
     """
     if iter(loader) is loader:
         raise UserError(
-            f"loader: is a {type(loader).__name__}, which can be gone through only once; give a DataLoader or a list"
+            f"loader: is a {type(loader).__name__}, which can be iterated only once; give a DataLoader or a list"
         )
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     seen: list[tuple[Any, Any]] = []
@@ -61,7 +61,7 @@ def features_of(
             seen.clear()
             labels = forward(model, _on(batch, device))
             if len(seen) != 1:
-                raise UserError(f"layer: is used {len(seen)} times in a forward pass; the last layer is used once")
+                raise UserError(f"layer: is used {len(seen)} times in a forward pass; the last layer must be used once")
             yield seen[0][0], labels, seen[0][1]
     finally:
         handle.remove()
@@ -69,8 +69,8 @@ def features_of(
 
 @contextmanager
 def undisturbed(model: nn.Module, loaders: Iterable[Any]) -> Iterator[None]:
-    """Evaluation mode and no gradients; afterwards every module's mode and all random states are as they were, those of
-    the loaders' generators, too."""
+    """Evaluation mode without gradients. Afterwards every module's mode and all random states are restored, also those
+    of the loaders' generators."""
     modes = [(module, module.training) for module in model.modules()]
     devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.is_cuda})
     generators = [found for loader in loaders for found in _generators(loader)]

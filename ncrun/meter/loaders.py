@@ -1,4 +1,4 @@
-"""A framework's training loader, as it is to be measured: every sample once, in order, whatever the number of ranks."""
+"""A framework's training loader, changed for measuring: every sample once, in order, for any number of ranks."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 
 def once_through(loader: Any, rank: int = 0, world_size: int = 1) -> Any:
-    """A loader of this rank's part of the same data set, which neither shuffles, nor drops a last batch, nor repeats
-    samples to fill ranks up, as training loaders do. One whose samples have no number is returned as it is."""
+    """A loader of this rank's part of the same data set. Unlike a training loader it does not shuffle, drop the last
+    batch, or repeat samples to fill ranks. A loader without a length is returned unchanged."""
     dataset = getattr(loader, "dataset", None)
     if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         return loader

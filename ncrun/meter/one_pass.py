@@ -22,23 +22,23 @@ from ncrun.posed import classifier, pose
 if TYPE_CHECKING:
     from ncrun.posed import Layers
 
-SECOND_PASS = "a second pass knows it (ncrun.SecondPass)"
+SECOND_PASS = "a second pass finds it (ncrun.SecondPass)"
 BY_CLASS = f"needs each class' own scatter; {SECOND_PASS}"
 SCATTER = f"needs the scatter matrix, and scatter=False; {SECOND_PASS}"
 NEAREST = f"needs every sample's nearest class mean; {SECOND_PASS}"
-COUNTS = f"its loss depends on the class counts, which are known after a pass; {SECOND_PASS}"
+COUNTS = f"its loss depends on the class counts, which are known only after the pass; {SECOND_PASS}"
 LOGITS = f"needs the logits of every sample, update(features, labels, logits); {SECOND_PASS}"
 
 
 class CollapseMeter:
-    """Neural collapse of features that are seen batch by batch.
+    """Measures neural collapse of features that come batch by batch.
 
-    num_classes: K. loss: what the network is trained with, "mse", "ce" or a registered one; label_smoothing,
-    class_weights, logit_adjustment: its options, as `ncrun.measure` takes them. scatter=False keeps no
-    d x d matrix: what needs it is null, and memory is of order K d, as a first of two passes needs it.
+    num_classes: K. loss: the loss of the training, "mse", "ce" or a registered one; label_smoothing, class_weights,
+    logit_adjustment: its options, as `ncrun.measure` takes them. scatter=False stores no d x d matrix: memory is of
+    order K d, and columns that need the matrix are null. This suits the first of two passes.
 
     All sums are float64. Near collapse one pass is as exact as two, because it sums about a pivot of each class
-    (ncrun.meter.sums); what it cannot know is null, and `Measurement.absent` says why.
+    (ncrun.meter.sums). A column that it cannot find is null, and `Measurement.absent` gives the reason.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class CollapseMeter:
         scatter: bool = True,
     ) -> None:
         if num_classes < 2:
-            raise UserError(f"num_classes={num_classes}: collapse is a matter of two classes or more")
+            raise UserError(f"num_classes={num_classes}: collapse needs at least two classes")
         self.loss, self.keeps_scatter = LOSSES[loss], scatter
         self.options = Options(label_smoothing, class_weights, logit_adjustment)
         self.options.check(self.loss, num_classes)
-        # What a sample costs; None where that depends on the counts, which nobody knows before the pass.
+        # The loss; None if it depends on the counts, which are not known before the pass.
         self._of_sample = None if self.options.need_counts else self.options.on(self.loss, [1.0] * num_classes)
         self.seen = Seen(num_classes)
         self.sums: Sums | None = None
@@ -68,10 +68,10 @@ class CollapseMeter:
 
     def update(self, features: Any, labels: Any, logits: Any = None) -> None:
         """features: (B, d) of a batch, in evaluation mode, a tensor on any device or an array. labels: (B,), 0..K-1.
-        logits: (B, K), from the same forward pass: then accuracies and the loss are known, as exactly as these are.
+        logits: (B, K), from the same forward pass; they give accuracies and the loss, with the logits' precision.
 
-        Raises UserError, and then the batch does not count, for other shapes or types, labels out of range, values that
-        are not finite, and features of another width or precision than before.
+        Raises UserError for wrong shapes or types, labels out of range, values that are not finite, and features of
+        another width or precision than before. Such a batch does not count.
         """
         seen, points, y = self.seen.with_batch(features, labels)
         scores = None if logits is None else logits_of(logits, y, seen.num_classes)
@@ -83,8 +83,8 @@ class CollapseMeter:
             self.decisions.add(scores, y, self._of_sample)
 
     def merge(self, other: "CollapseMeter") -> None:
-        """Add the samples that another meter has seen. Raises UserError unless both are of K classes, one loss and
-        features of one width and precision."""
+        """Adds the samples of another meter. Raises UserError unless both have the same classes, loss, and width and
+        precision of features."""
         self.seen.check_same(other.seen)
         for what, mine, theirs in (
             ("loss", self.loss.key, other.loss.key),
@@ -100,12 +100,12 @@ class CollapseMeter:
         self.decisions = self.decisions.merged(other.decisions)
 
     def reduced(self, group: Any = None) -> "CollapseMeter":
-        """A meter of what the meters of all ranks of torch.distributed have seen, the same on each; its own samples
-        alone where there are no ranks. All ranks have to call it. group: a process group, or None for all."""
+        """A meter with the samples of all ranks of torch.distributed, the same on each rank; without ranks, only its
+        own samples. All ranks must call it. group: a process group, or None for all ranks."""
         return all_merged(self, self._empty, group)
 
     def means(self) -> ClassMeans:
-        """The class means, which a second pass needs. Raises UserError if a class has had no sample."""
+        """The class means, for a second pass. Raises UserError if a class has no sample."""
         self.seen.check_size()
         assert self.sums is not None
         check_counts(self.sums.counts)
@@ -123,8 +123,8 @@ class CollapseMeter:
     ) -> Measurement:
         """The columns of metrics.jsonl, beside the prediction: see `ncrun.measure`, whose arguments these are.
 
-        A column that one pass cannot know is null, and `Measurement.absent` says why. Raises UserError as `measure`
-        does, and where nothing has been seen yet.
+        A column that one pass cannot find is null, and `Measurement.absent` gives the reason. Raises UserError as
+        `measure` does, and if no sample was seen.
         """
         means = self.means()
         network = classifier(weights, bias)
@@ -154,7 +154,7 @@ class CollapseMeter:
         )
 
     def _split(self, means: ClassMeans, head: Head) -> Split:
-        """What `scan` would have found, as far as it is known."""
+        """The result of `scan`, as far as it is known."""
         assert self.sums is not None
         assert self.seen.precision is not None
         scatter = self.sums.scatter()
@@ -168,7 +168,7 @@ class CollapseMeter:
         whole = head.suffixes()[0]
         logit_deviation_sq = missing(SCATTER) if scatter is None else _quadratic(scatter, whole.T)
         data_sum = self.decisions.data_sum
-        if self.loss.key == "mse" and scatter is not None:  # the one loss that means and scatter decide
+        if self.loss.key == "mse" and scatter is not None:  # the only loss that means and scatter determine
             scores = (means.means @ whole.T + head.bias).T.cpu().numpy()
             data_sum = logit_deviation_sq / 2 + float(means.counts.cpu().numpy() @ self.loss.on_class_means(scores))
         complete = self.decisions.number == int(means.counts.sum())
@@ -204,5 +204,5 @@ def _spread(directions: BetweenDirections, class_trace: Any, scatter: Tensor | N
 
 
 def _quadratic(scatter: Tensor, columns: Tensor) -> float:
-    """tr(C^T S C), which rounding may make negative and the sum of squares is not."""
+    """tr(C^T S C) as a sum of squares, because rounding could make it negative otherwise."""
     return max(float((columns * (scatter @ columns)).sum()), 0.0)

@@ -23,9 +23,9 @@ T = TypeVar("T", bound=Mergeable)
 
 
 def all_merged(own: T, new: Callable[[], T], group: Any = None) -> T:
-    """A new meter, with those of all ranks merged into it in the ranks' order, so that all have the same numbers.
+    """A new meter that merges those of all ranks in the ranks' order, so that all ranks have the same numbers.
 
-    One meter after the other goes round: two of them are in memory at once, whatever the number of ranks."""
+    The meters are sent one after the other, so that only two are in memory at once."""
     empty = new()
     if not (distributed.is_available() and distributed.is_initialized()):
         empty.merge(own)
@@ -48,8 +48,8 @@ def _on_cpu(own: T, copy: T) -> T:
 
 @contextmanager
 def buffers_of_rank_zero(model: nn.Module) -> Iterator[None]:
-    """Every rank has its own running statistics of BatchNorm; those of rank 0 are what is saved, and sent round before
-    the next step. Within this, all ranks have them, so that all measure one network."""
+    """Every rank has its own running statistics of BatchNorm; PyTorch saves those of rank 0 and sends them to all
+    before the next step. In this context all ranks have them, so that all measure the same network."""
     own = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         with torch.no_grad():

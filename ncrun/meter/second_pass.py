@@ -1,4 +1,4 @@
-"""The second pass over the samples, batch by batch: what only deviations from the known class means can tell."""
+"""The second pass over the samples, batch by batch, for everything that needs deviations from the known class means."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,17 +19,18 @@ from ncrun.posed import classifier, pose
 if TYPE_CHECKING:
     from ncrun.posed import Layers
 
-# Twice the same samples through the same network: their means move by what other batch sizes round. Float32 sums of
-# hundreds of terms differ by about 1e-6 of the features; other samples or augmentations move the means by far more.
+# Between two passes of the same samples through the same network, means change only by rounding with other batch sizes.
+# Float32 sums of hundreds of terms differ by about 1e-6 of the features; other samples or augmentations change the
+# means by far more.
 SAME_SPREAD, SAME_SIZE = 1e-3, 1e-5
 
 
 class SecondPass:
-    """Every column that `ncrun.measure` finds, from the same samples seen once more. Memory of order K d.
+    """Finds every column of `ncrun.measure`, from a second pass over the same samples. Memory of order K d.
 
     means: `CollapseMeter.means()` of the first pass over the same samples. weights, bias: the classifier, as
-    `ncrun.measure` takes it. loss: what the network is trained with, and its options, as `ncrun.measure` takes them.
-    train_means: for a test split, the means of the training samples; hand the finished pass to the training split's
+    `ncrun.measure` takes it. loss and its options: those of the training, as `ncrun.measure` takes them. train_means:
+    for a test split, the means of the training samples; give the finished pass to the training split's
     `compute(test=...)`.
 
     Raises UserError for a classifier that does not fit the means.
@@ -54,7 +55,7 @@ class SecondPass:
         self.loss, self.options = LOSSES[loss], Options(label_smoothing, class_weights, logit_adjustment)
         self._of_sample = self.options.on(self.loss, (train_means or means).counts.tolist())
         self.seen = Seen(K)
-        self.passes: list[Pass] = []  # about the own means, and of a test split about those of the training samples
+        self.passes: list[Pass] = []  # about its own means; a test split also about those of the training samples
         self.counts = torch.zeros_like(means.counts)
         self.sums = torch.zeros_like(means.means)
 
@@ -63,7 +64,7 @@ class SecondPass:
         seen, points, y = self.seen.with_batch(features, labels)
         if points.shape[1] != self.means.means.shape[1]:
             raise UserError(
-                f"features: have dimension {points.shape[1]}, and the first pass' had {self.means.means.shape[1]}"
+                f"features: have dimension {points.shape[1]}, but in the first pass {self.means.means.shape[1]}"
             )
         self._start(seen)
         self.counts += torch.bincount(y, minlength=len(self.counts))
@@ -72,18 +73,18 @@ class SecondPass:
             each.add(points, y)
 
     def merge(self, other: "SecondPass") -> None:
-        """Add the samples that another second pass about the same means has seen. Raises UserError for other means or
-        another classifier."""
+        """Adds the samples of another second pass about the same means. Raises UserError for other means or another
+        classifier."""
         self.seen.check_same(other.seen)
         pairs = [(self.means, other.means), (self.train_means, other.train_means)]
         if any((a is None) != (b is None) for a, b in pairs) or not all(
             torch.equal(a.means.cpu(), b.means.cpu()) for a, b in pairs if a is not None and b is not None
         ):
-            raise UserError("merge: the class means here are not those there; second passes share one first pass")
+            raise UserError("merge: the two have different class means; second passes must share one first pass")
         mine, theirs = self.network.head, other.network.head
         parts = zip([*mine.weights, mine.bias], [*theirs.weights, theirs.bias], strict=False)
         if len(mine.weights) != len(theirs.weights) or not all(torch.equal(a, b) for a, b in parts):
-            raise UserError("merge: the classifier here is not that there")
+            raise UserError("merge: the two have different classifiers")
         for what, here, there in (
             ("loss", self.loss.key, other.loss.key),
             ("options", self.options.in_use, other.options.in_use),
@@ -100,7 +101,8 @@ class SecondPass:
                 total += part.to(total.device)
 
     def reduced(self, group: Any = None) -> "SecondPass":
-        """Of all ranks' samples, as CollapseMeter.reduced: every rank about the means of all, `reduced().means()`."""
+        """The pass over all ranks' samples, as CollapseMeter.reduced. Every rank must use the means of all,
+        `reduced().means()`."""
         return all_merged(self, self._empty, group)
 
     def compute(
@@ -112,9 +114,9 @@ class SecondPass:
         nonnegative_features: bool | None = None,
         test: "SecondPass | None" = None,
     ) -> Measurement:
-        """What `ncrun.measure` of the whole features returns; its arguments. test: the pass over a test split.
+        """The result of `ncrun.measure` on the whole features, with its arguments. test: the pass over a test split.
 
-        Raises UserError as it does, and if these were not the samples of the first pass.
+        Raises UserError as `ncrun.measure` does, and if the samples were not those of the first pass.
         """
         self._check_whole()
         posed = pose(
@@ -150,7 +152,7 @@ class SecondPass:
         )
 
     def _start(self, seen: Seen) -> None:
-        """With the first batch the device and the precision are known."""
+        """The device and the precision are known at the first batch."""
         self.seen = seen
         if self.passes or seen.device is None:
             return
@@ -172,8 +174,8 @@ class SecondPass:
         if not torch.equal(found, expected):
             k = int((found != expected).nonzero()[0])
             raise UserError(
-                f"second pass: saw {found[k]:.0f} samples of class {k}, and the first pass {expected[k]:.0f};"
-                " both need all samples once (a loader with drop_last=True leaves some out)"
+                f"second pass: saw {found[k]:.0f} samples of class {k}, but the first pass {expected[k]:.0f}; both"
+                " need all samples once (a loader with drop_last=True drops some)"
             )
         first = self.means.means.cpu()
         moved = (self.sums.cpu() / expected[:, None] - first).norm(dim=1)

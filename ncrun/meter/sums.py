@@ -1,4 +1,4 @@
-"""The sums of one pass, about a pivot of each class, so that nothing cancels near collapse."""
+"""The sums of one pass, about a pivot of each class, so that no digits cancel near collapse."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from ncrun.metrics.scatter import ClassMeans, deviations
 
 @dataclass
 class Sums:
-    """Sums over samples, float64, K classes. A class' pivot is the mean of its samples in the first batch that has one.
+    """Sums over samples, float64, K classes. A class' pivot is the mean of its samples in the first batch that has any.
 
     counts: (K,). pivots: (K, d). first: (K, d), of h - pivot. squares: (K,), of |h - pivot|^2. second: (d, d), of
     (h - pivot)(h - pivot)^T over all classes, or None.
 
-    One pass loses nothing near collapse, because samples and pivots are as near to each other as samples are. What it
-    does lose: NC1 is read off the d x d matrix, so spread outside the class means' span rounds into it. The relative
+    One pass loses no digits near collapse, because samples are as near to the pivots as to each other. It does lose
+    some in NC1, which comes from the d x d matrix: spread outside the class means' span rounds into it. The relative
     error of nc1 is about 1e-16 times (spread outside over spread inside the span, squared).
     """
 
@@ -50,7 +50,7 @@ class Sums:
                 self.second.addmm_(deviation.T, deviation)
 
     def merged(self, other: "Sums") -> "Sums":
-        """Of both sets of samples, about the pivots of this one where it has them."""
+        """The sums over both sets of samples, about this one's pivots if it has them."""
         pivots = torch.where(self.counts[:, None] > 0, self.pivots, other.pivots)
         shift = torch.where(other.counts[:, None] > 0, other.pivots - pivots, 0.0)
         moved = other.counts[:, None] * shift
@@ -69,7 +69,7 @@ class Sums:
         return Sums(copy(self.counts), copy(self.pivots), copy(self.first), copy(self.squares), second)
 
     def means(self) -> ClassMeans:
-        """Of classes that all have a sample."""
+        """The class means, if every class has a sample."""
         means = self.pivots + self.first / self.counts[:, None]
         return ClassMeans(self.counts, means, self.counts @ means / self.counts.sum())
 

@@ -1,4 +1,4 @@
-"""Collapse measured while somebody else's loop trains."""
+"""Measures collapse while a user's own loop trains."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -24,20 +24,18 @@ if TYPE_CHECKING:
 class watch:
     """with ncrun.watch(model, "fc", loader, every=5, loss="ce") as seen: ... seen.step() after every epoch.
 
-    model: any module. layer: its last linear layer, by name or itself, or an nn.Sequential of linear layers; the
-    features are what it reads. loader: the training samples, as they are to be measured: without random augmentation,
-    every sample once; gone through twice (once with passes=1) in evaluation mode. test_loader: a test split.
-    every: epochs between measurements. The first is made at once, the last when the context ends.
-    passes=1: half the time, without what needs a second one (`Measurement.absent`).
-    loss and its options, decay_weight, decay_feature, decay_bias, nonnegative_features: what the network is trained
-    with, as `ncrun.measure` says.
-    forward: (model, batch) -> labels, having run the model; for batches that are not (inputs, labels).
-    all_ranks: the loader has this rank's samples only, and every rank watches.
+    model: any module. layer: its last linear layer (its name or the module), or an nn.Sequential of linear layers; the
+    features are its input. loader: the training samples, without random augmentation and each once; read twice (once
+    with passes=1) in evaluation mode. test_loader: a test split. every: epochs between measurements. The first one is
+    at once, the last when the context ends. passes=1: half the time, without the columns that need a second pass
+    (`Measurement.absent`). loss and its options, decay_weight, decay_feature, decay_bias, nonnegative_features: those
+    of the training, as `ncrun.measure` takes them. forward: (model, batch) -> labels; runs the model; for batches that
+    are not (inputs, labels). all_ranks: the loader has only this rank's samples, and every rank watches.
 
     rows: a dict for each measurement, `epoch` and the columns of metrics.jsonl. last: the newest Measurement.
 
-    Training goes on as if it were not watched: modes and random states are restored, and gradients are not touched.
-    Raises UserError, at the first measurement, for what cannot be measured.
+    Training is not changed: modes and random states are restored, and gradients are not touched. Raises UserError, at
+    the first measurement, for what cannot be measured.
     """
 
     def __init__(
@@ -65,11 +63,11 @@ class watch:
         if passes not in (1, 2):
             raise UserError(f"passes={passes}: not one of 1, 2")
         if passes == 1 and test_loader is not None:
-            raise UserError("passes=1: a test split is measured about the class means of a first pass; say passes=2")
+            raise UserError("passes=1: a test split needs the class means of a first pass; set passes=2")
         if all_ranks and not (distributed.is_available() and distributed.is_initialized()):
-            raise UserError("all_ranks=True: torch.distributed is not initialised, so there is one rank only")
+            raise UserError("all_ranks=True: torch.distributed is not initialised, so there is only one rank")
         self.model, self.layer = model, layer_of(model, layer)
-        opened(self.layer)  # raises UserError for what is no head
+        opened(self.layer)  # raises UserError if it is not a head
         self.loader, self.test_loader = loader, test_loader
         self.every, self.passes = every, passes
         self.loss: dict[str, Any] = {
@@ -98,17 +96,17 @@ class watch:
             self.finish()
 
     def step(self) -> Measurement | None:
-        """An epoch is over: measured if it is the turn of this one."""
+        """Call after an epoch; measures if it is due."""
         self.epoch += 1
         return self.measure() if self.epoch % self.every == 0 else None
 
     def finish(self) -> Measurement | None:
-        """Training is over: measured unless the last epoch has been."""
+        """Call after training; measures unless the last epoch was measured."""
         done = bool(self.rows) and self.rows[-1]["epoch"] == self.epoch
         return None if done else self.measure()
 
     def measure(self) -> Measurement:
-        """Now, whatever epoch it is. Raises UserError."""
+        """Measures now. Raises UserError."""
         one_network = buffers_of_rank_zero(self.model) if self.all_ranks else nullcontext()
         with undisturbed(self.model, [self.loader, self.test_loader]), one_network:
             found = self._one_pass() if self.passes == 1 else self._two_passes()

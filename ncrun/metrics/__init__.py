@@ -1,8 +1,8 @@
-"""What is measured of features, labels and a head: every column of metrics.jsonl is an entry of METRICS.
+"""The metrics of features, labels and a head: every column of metrics.jsonl is an entry of METRICS.
 
-Here and in the files of the entries is no torch, so that figures and tables can name the columns at once. What needs
-it is beside them: the one pass over the samples (scan), the scatter algebra, and the rows made of both (rows). A user's
-own file can add a metric by METRICS.add(...).
+The files of the entries do not import torch, so figures and tables can name the columns at once. The other files need
+it: the single pass over the samples (scan), the scatter algebra, and the rows made from both (rows). A user's own file
+adds a metric by METRICS.add(...).
 """
 
 import re
@@ -21,7 +21,7 @@ from ncrun.registry import Registry
 
 __all__ = ["METRICS", "Metric", "at_level", "heading_of", "words_of"]
 
-# In the order of a row's columns.
+# In the order of the columns in a row.
 METRICS: Registry[Metric] = Registry(
     "metric",
     (
@@ -44,20 +44,20 @@ METRICS: Registry[Metric] = Registry(
 
 
 def at_level(level: str) -> list[Metric]:
-    """The metrics that are measured there; level: of metric.LEVELS."""
+    """The metrics of a level, one of metric.LEVELS."""
     return [metric for metric in METRICS if metric.function is not None and level in metric.levels]
 
 
 def words_of(column: str) -> str:
-    """A column of metrics.jsonl in words; "" for one that no metric explains, such as that of a user's own in records
-    that are read without it."""
+    """A column of metrics.jsonl in words; "" if no registered metric explains it, such as a user's own metric that is
+    not imported."""
     metric, where = _found(column)
     return "" if metric is None else f"{metric.name}{where}"
 
 
 def heading_of(column: str) -> tuple[str, str]:
-    """What stands above a panel of a column, its sign (of a metric without one its words), and beside the ordinate, the
-    definition in a word, "" where that is said above. Of a column that no metric explains, its name."""
+    """The title of a column's panel (its sign, or its words if it has none), and the label of the ordinate, "" if the
+    title says the same. For a column that no metric explains, its name."""
     metric, where = _found(column)
     if metric is None:
         return column, ""
@@ -67,7 +67,7 @@ def heading_of(column: str) -> tuple[str, str]:
 
 
 def _found(column: str) -> tuple[Metric | None, str]:
-    """The metric of a column, and the words for where it was measured."""
+    """The metric of a column, and the words for its level."""
     if column in METRICS:
         return METRICS[column], ""
     place = re.fullmatch(r"(head\.\d+|tap\..+|test)\.([^.]+)", column)

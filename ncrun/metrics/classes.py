@@ -1,4 +1,4 @@
-"""What is measured class by class: each a list with one number for each class."""
+"""Metrics by class: each is a list with one number for each class."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from ncrun.metrics.measured import Measured
 
-NORMS = "by class: squared norms of the classifier's rows, and of the class means, not centred"
+NORMS = "by class: squared norms of the classifier's rows and of the class means (not centred)"
 
 
 def numbers(tensor: "Tensor") -> list[float | None]:
@@ -28,7 +28,8 @@ CLASSES = (
         "class.nc1",
         "within-class spread, by class",
         r"$\mathrm{NC1}$ by class",
-        "by class: as `nc1`, with the covariance of one class in Sigma_W's place, since sample weights hide minorities",
+        "by class: `nc1` with the covariance of this class instead of Sigma_W, because an average over samples hides"
+        " rare classes",
         class_nc1,
         sign="NC1",
         axis="within-class spread",
@@ -51,7 +52,7 @@ CLASSES = (
         "class.margin",
         "margin of the class mean",
         "margin",
-        "by class: the score that a class mean gets for its own class, minus the largest other one, with the bias",
+        "by class: the class mean's logit for its own class minus its largest other logit, with the bias",
         lambda measured: measured.margins,
     ),
 )

@@ -1,8 +1,10 @@
-"""The columns that training writes by itself: no measurement of a moment could find them."""
+"""The columns about training itself: they are not computed from features."""
 
 from ncrun.metrics.metric import Metric
 
-CLOCK = "epochs and optimiser steps done, learning rate, wall time; epoch 0 is the initialisation"
+CLOCK = (
+    "number of epochs and optimiser steps so far, learning rate, wall time in seconds; epoch 0 is the initialisation"
+)
 
 CLOCKS = (
     Metric("epoch", "epoch", "epoch", CLOCK),
@@ -14,15 +16,15 @@ CLOCKS = (
 FREE_FEATURES = (
     Metric(
         "stationarity",
-        "what the gradient still promises",
+        "expected further decrease of the loss",
         "stationarity",
-        "free features: half the squared norm of the gradient in units in which every decay is 1; about what the loss"
-        " can still lose nearby",
+        "free features: half the squared norm of the gradient, in units in which every decay is 1; about how much the"
+        " loss can still decrease nearby",
     ),
     Metric(
         "factor",
         "factor on all decays",
         "factor on decays",
-        "`path` runs: the factor on all decays at which this row was settled",
+        "runs with `path`: the factor on all decays of this row",
     ),
 )

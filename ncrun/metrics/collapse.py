@@ -1,4 +1,4 @@
-"""The geometry of neural collapse: spread within classes, and distances of classifier and class means to a shape."""
+"""The geometry of neural collapse: spread within classes, and distances of classifier and class means to a target."""
 
 from typing import TYPE_CHECKING
 
@@ -9,26 +9,26 @@ from ncrun.metrics.metric import Metric
 if TYPE_CHECKING:
     from ncrun.metrics.measured import Layer
 
-# At every layer, whatever lies above it.
+# At every layer, independent of the layers above it.
 EVERYWHERE = ("run", "head", "relu", "tap")
-RANKS = "directions of the class means that `nc1` was measured in, and the number that theory predicts"
+RANKS = "number of directions of the class means in which `nc1` was measured, and the number that theory predicts"
 EFFECTIVE = (
-    "`nc1` in the effective directions alone, and their number: those whose singular value is above"
-    f" {SMALLEST_SHARE:g} of the largest and before the first that is {GAP} times smaller than the one before it. Where"
-    " classes share directions, `nc1` divides by what training left in the others, and says nothing of collapse. Null"
-    " where the class means differ by nothing, or by what moves no logit by 1e-8"
+    "`nc1` in the effective directions only, and the number of these directions. A direction is effective if its"
+    f" singular value is above {SMALLEST_SHARE:g} of the largest and before the first drop by a factor of {GAP}. If"
+    " classes share directions, `nc1` divides by residues of training in the other directions and says nothing about"
+    " collapse. Null if the class means are equal, or differ so little that no logit changes by 1e-8"
 )
 DISTANCES = (
-    "distance of W W^T, Hbar^T Hbar, W Hbar to the prediction, each divided by its Frobenius norm. W is the product of"
-    " the head's layers, Hbar the class means, centred by the sample-weighted mean with an undecayed bias on features"
-    " of free sign, and raw else. Where a bottleneck leaves the optimum a choice, the distance is to the nearest"
-    " optimum. Of a ReLU head's inner layers `nc2_h` alone. On targets the features of all"
-    " samples stand in Hbar's place"
+    "distance of W W^T, Hbar^T Hbar and W Hbar to the prediction, after division of each matrix by its Frobenius norm."
+    " W is the product of the head's layers. Hbar holds the class means: minus the sample-weighted mean with an"
+    " undecayed bias on features of free sign, else not centred. If several optima exist because of a bottleneck, the"
+    " distance is to the nearest one. Inner layers of a ReLU head have only `nc2_h`. On targets Hbar holds the"
+    " features of all samples"
 )
 BALANCED = "the same distances to the prediction for equal class counts"
 ETF = (
-    "distance of W W^T and Hbar^T Hbar to the simplex ETF, both sides centred by the unweighted mean of the classes; of"
-    " W to Hbar^T, there centred by the sample-weighted mean with an undecayed bias"
+    "distance of W W^T and Hbar^T Hbar to the simplex ETF, after subtraction of the unweighted mean over classes;"
+    " distance of W to Hbar^T, where Hbar is centred as in `nc2_h`"
 )
 
 
@@ -64,7 +64,7 @@ COLLAPSE = (
         "test.nc1_train_means",
         "within-class spread about the training set's means, test split",
         r"$\mathrm{NC1}$ about training means",
-        "the test split: `nc1` about the training set's class means, where `test.nc1` is about its own",
+        "test split: `nc1` with deviations from the training set's class means (`test.nc1` uses the test split's own)",
         lambda measured: (
             measured.about_train.spread[0].within / measured.num_samples / measured.num_classes
             if measured.about_train.directions[0].rank
@@ -79,8 +79,8 @@ COLLAPSE = (
         "nc1_trace",
         "within-class over between-class variance",
         r"$\mathrm{tr}\,\Sigma_W / \mathrm{tr}\,\Sigma_B$",
-        "tr Sigma_W / tr Sigma_B: also sees spread outside the class means' span, which decides where K = 2. DNC1 of"
-        " Sukenik, Mondelli and Lampert 2023",
+        "tr Sigma_W / tr Sigma_B: also counts spread outside the span of the class means, which matters for K = 2."
+        " DNC1 of Sukenik, Mondelli and Lampert 2023",
         nc1_trace,
         (*EVERYWHERE, "test"),
         axis=r"$\mathrm{tr}\,\Sigma_W / \mathrm{tr}\,\Sigma_B$",

@@ -1,11 +1,12 @@
-"""Sums of which one may be missing: reading one that nobody collected says why, instead of giving a wrong number."""
+"""Sums that may be missing: reading a sum that was not collected raises the reason, and never returns a wrong
+number."""
 
 from dataclasses import dataclass
 from typing import Any
 
 
 class NotCollected(Exception):
-    """A metric asked for a sum that was not collected. Its message is the reason, for the user."""
+    """A metric needs a sum that was not collected. The message tells the user the reason."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class _Missing:
 
 
 def missing(reason: str) -> Any:
-    """What stands in the place of a sum that was not collected."""
+    """The placeholder for a sum that was not collected."""
     return _Missing(reason)
 
 

@@ -1,4 +1,4 @@
-"""Which angles there are between classes: a histogram of the cosines of all pairs, small enough to be kept at every
+"""The angles between classes, as a histogram of the cosines of all pairs. It is small enough to be stored at every
 measured epoch."""
 
 from typing import TYPE_CHECKING
@@ -9,15 +9,15 @@ from ncrun.metrics.tiles import parts
 if TYPE_CHECKING:
     from torch import Tensor
 
-# An odd number: cosine 0, of an orthogonal frame, is in the middle of a bin. A prime: -1/(K-1), of a simplex, is on the
-# edge of two bins for K = 42 alone.
+# An odd number, so that cosine 0 (orthogonal frame) is in the middle of a bin. A prime, so that -1/(K-1) (simplex) is
+# on the edge of two bins for K = 42 only.
 BINS = 41
-# A vector shorter than this share of the longest (squared) is nothing: its angles are rounding.
+# Below this share of the largest squared norm a vector counts as zero: its angles are rounding.
 SMALLEST_SHARE = 1e-9
 DEFINITION = (
-    f"how many pairs of classes have a cosine in each of {BINS} equal bins from -1 to 1: of classifier rows"
-    " (`cosines.w`) and of class means (`cosines.h`, centred as in `nc2_h`). Pairs with a vector whose squared norm is"
-    f" below {SMALLEST_SHARE:g} of the largest are not counted; null where there is no other pair"
+    f"number of pairs of classes whose cosine is in each of {BINS} equal bins from -1 to 1, for classifier rows"
+    " (`cosines.w`) and class means (`cosines.h`, centred as in `nc2_h`). A pair does not count if the squared norm"
+    f" of one vector is below {SMALLEST_SHARE:g} of the largest; null if no pair counts"
 )
 
 

@@ -1,12 +1,12 @@
-"""Which class a sample is given: by the classifier, and by the nearest class mean."""
+"""The class of a sample according to the classifier and to the nearest class mean."""
 
 from ncrun.metrics.classes import numbers
 from ncrun.metrics.metric import Metric
 
-ACCURACY = "share of samples that the classifier gives their class; of all, and by class"
+ACCURACY = "share of correctly classified samples; of all samples, and by class"
 NEAREST = (
-    "share of samples on which classifier and nearest class mean (of the training set) disagree; share on which one of"
-    " them is tied. A tie counts as agreement if the two sets of best classes meet"
+    "share of samples on which the classifier and the nearest class mean (of the training set) disagree; share of"
+    " samples on which one of them has a tie. A tie counts as agreement if the two sets of best classes overlap"
 )
 
 DECISIONS = (

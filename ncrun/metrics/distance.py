@@ -1,5 +1,5 @@
-"""Distances between shapes: matrices are compared after division by their Frobenius norm. Numpy float64, K x K
-matrices a few rows at a time."""
+"""Distances between matrices after division by their Frobenius norm. NumPy float64; K x K matrices are read a few rows
+at a time."""
 
 import math
 
@@ -14,14 +14,14 @@ Array = NDArray[np.float64]
 
 
 def normalised(matrix: Array) -> Array | None:
-    """N(A) = A / ||A||_F, or None for a matrix without a shape (zero or not finite)."""
+    """N(A) = A / ||A||_F, or None for a matrix that is zero or not finite."""
     size = _size(matrix)
     return None if size is None else _scaled(matrix, *size)
 
 
 def shape_distance(measured: Rows, target: Rows) -> float | None:
-    """||N(measured) - N(target)||_F, between 0 and 2; None if either has no shape. Matrices of one size, given as
-    arrays or by their rows."""
+    """||N(measured) - N(target)||_F, between 0 and 2; None if either is zero or not finite. Both have the same size,
+    and are arrays or give their rows."""
     first, second = _size(measured), _size(target)
     if first is None or second is None:
         return None
@@ -34,7 +34,7 @@ def shape_distance(measured: Rows, target: Rows) -> float | None:
 
 
 def _size(matrix: Rows) -> tuple[int, float] | None:
-    """e and ||A / 2^e||_F, with all of A / 2^e below 1, or None for a matrix without a shape."""
+    """e and ||A / 2^e||_F, with all of A / 2^e below 1, or None for a matrix that is zero or not finite."""
     exponent, total = None, 0.0
     for part in parts_of(matrix):
         tile = matrix[part]
@@ -54,20 +54,20 @@ def _size(matrix: Rows) -> tuple[int, float] | None:
 
 
 def _scaled(tile: Array, exponent: int, size: float) -> Array:
-    # A power of two: exact, and no square leaves the floats.
+    # Division by a power of two is exact, and then no square overflows.
     return np.asarray(np.ldexp(tile, -exponent) / size)
 
 
 def etf_distance(vectors: Array) -> float | None:
     """Distance of the Gram matrix of vectors, (K, d), to the simplex ETF, both centred by the unweighted mean.
 
-    The vectors are centred, not their Gram matrix: there an offset would cost twice the digits."""
+    The vectors are centred, not their Gram matrix, in which an offset would cost twice the digits."""
     unit = normalised(vectors)
     if unit is None:
         return None
     centred = unit - unit.mean(axis=0)
     if np.linalg.norm(centred) <= len(unit) * np.finfo(float).eps:
-        return None  # all classes alike: what is left is rounding
+        return None  # all vectors equal: the rest is rounding
     return shape_distance(Product(centred, centred), Simplex(len(unit)))
 
 
@@ -77,8 +77,8 @@ def target_distances(
     """nc2_w, nc2_h and nc3 of one head layer (0: the whole head) against a prediction: the distances of W W^T,
     Hbar^T Hbar and W Hbar. weights: (K, d), W. means: (K, d), the rows of Hbar^T.
 
-    Where a bottleneck leaves the optimum a choice, each is the distance to the nearest member of the optimal family.
-    All None where theory predicts nothing or zero.
+    If several optima exist because of a bottleneck, each is the distance to the nearest optimum. All None where theory
+    predicts nothing or zero.
     """
     if not geometry.layers or geometry.class_logits is None:
         return None, None, None
@@ -96,12 +96,11 @@ def _nearest_distance(measured: Product, fixed: Rows, tie: Tie | None, value: fl
 
 
 def _nearest(measured: Product, tie: Tie) -> Array:
-    """(K, rank): the directions inside the tie's span whose projection has the largest inner product with the measured
-    matrix.
+    """(K, rank): the directions inside the span of the tie whose projection has the largest inner product with the
+    measured matrix.
 
-    All members of the family have the same norm, so the largest inner product is the smallest distance. The measured
-    matrix has rank d: its eigenvectors lie in the span of its factors, and `rank` more columns have room for those
-    where it is zero.
+    All optima have the same norm, so the largest inner product gives the smallest distance. The measured matrix has
+    rank d: its eigenvectors lie in the span of its factors, and `rank` more columns cover its null space.
     """
     left, right = tie.inside(measured.left), tie.inside(measured.right)
     more = np.eye(len(left), tie.rank)

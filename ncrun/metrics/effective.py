@@ -1,9 +1,9 @@
-"""Which directions of the class means are a shape, and which are what training left."""
+"""Which directions of the class means carry their geometry, and which are residues of training."""
 
 from typing import Any
 
-# A direction counts if its singular value is above this share of the largest, and comes before a gap: a place where
-# the next one is so many times smaller.
+# A direction counts if its singular value is above this share of the largest and comes before a gap, where the next one
+# is smaller by this factor.
 SMALLEST_SHARE, GAP = 1e-3, 30
 
 

@@ -1,4 +1,5 @@
-"""How far vectors are from a frame: equal norms, equal angles, independent, apart. Most need no prediction."""
+"""How far vectors are from a frame: equal norms, equal angles, independence, separation. Most of these metrics need no
+prediction."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ncrun.metrics.measured import Layer, Measured
 
 FRAME = (
-    "of the classifier's rows as they are, and of the class means, centred by their unweighted mean (Papyan, Han and"
+    "for the classifier's rows (not centred) and for the class means minus their unweighted mean (Papyan, Han and"
     " Donoho 2020)"
 )
 NORMS = f"standard deviation (unbiased) over mean of the norms, {FRAME}"
@@ -40,7 +41,7 @@ def angle_spread(vectors: "Tensor") -> float | None:
 
 
 def uniformity(measured: "Layer") -> float | None:
-    """GNC2; None where a class mean is the mean of all, or two have one direction, to within the precision."""
+    """GNC2; None if, to within the precision, a class mean equals the mean of all or two have the same direction."""
     pairs = measured.pairs_of_directions
     if pairs is None:
         return None
@@ -50,8 +51,8 @@ def uniformity(measured: "Layer") -> float | None:
 
 
 def alignment_spread(measured: "Measured") -> float | None:
-    """UNC3; None where a row of the classifier is zero, or a class mean the mean of all, or the mean cosine zero to
-    within the precision."""
+    """UNC3; None if a row of the classifier is zero, or if, to within the precision, a class mean equals the mean of
+    all or the mean cosine is zero."""
     directions, norms = measured.mean_directions, measured.weight.norm(dim=1)
     if directions is None or not bool((norms > 0).all()):
         return None
@@ -75,7 +76,7 @@ def rank(measured: "Layer") -> int:
 
 
 def condition(singular: "Tensor", num_classes: int, eps: float) -> float | None:
-    """s_1 / s_K, or None where the K class means are linearly dependent to within the features' precision."""
+    """s_1 / s_K, or None if the K class means are linearly dependent to within the features' precision."""
     if len(singular) < num_classes or not bool(singular[-1] > num_classes * eps * singular[0]):
         return None
     return float(singular[0] / singular[num_classes - 1])
@@ -86,11 +87,11 @@ def row_angles(weight: "Tensor", means: "Tensor") -> float | None:
     rows, centres = weight.norm(dim=1), means.norm(dim=1)
     if not bool(rows.any()) or not bool(centres.any()):
         return None
-    # The sine from what is left of the row outside the mean's line: sqrt(1 - cos^2) loses all digits near zero.
+    # The sine from the part of the row orthogonal to the mean: sqrt(1 - cos^2) loses all digits near zero.
     units = means[centres > 0] / centres[centres > 0, None]
     along = weight @ units.T
-    sines = rows[:, None].expand(-1, len(units)).clone()  # what an obtuse angle counts as
-    for c, unit in enumerate(units):  # a class at a time: all at once would be rows x classes x dimensions
+    sines = rows[:, None].expand(-1, len(units)).clone()  # the sine that an obtuse angle counts as
+    for c, unit in enumerate(units):  # one class at a time: all at once would need rows x classes x dimensions
         rest = (weight - along[:, c, None] * unit).norm(dim=1)
         sines[:, c] = rest.where(along[:, c] > 0, rows)
     return float(sines.amin(dim=1).sum() / rows.sum())
@@ -100,8 +101,8 @@ RANK = Metric(
     "rank",
     "rank of the class means",
     r"rank of $\bar H$",
-    f"singular values of the class means above {SMALLEST_SHARE:g} of the largest and before the first that is {GAP}"
-    " times smaller than the one before it; records of earlier versions count those beyond such a gap, too",
+    f"number of singular values of the class means above {SMALLEST_SHARE:g} of the largest and before the first drop"
+    f" by a factor of {GAP}; records of earlier versions count those after such a drop, too",
     rank,
     EVERYWHERE,
 )
@@ -140,7 +141,7 @@ FRAMES = (
         "class-distance normalised variance",
         "CDNV",
         "class-distance normalised variance: mean over pairs of classes of (Var_j + Var_k) / (2 |h_j - h_k|^2)"
-        " (Galanti, Gyorgy and Hutter 2022); null where two class means are equal to within the features' precision",
+        " (Galanti, Gyorgy and Hutter 2022); null if two class means are equal to within the features' precision",
         cdnv,
         ("run", "relu", "tap"),
         sign="CDNV",
@@ -150,10 +151,10 @@ FRAMES = (
         "gnc2",
         "spread of the class means over the sphere",
         r"$\mathrm{GNC2}$",
-        "generalised NC2: standard deviation (unbiased) over absolute mean, over pairs of classes, of"
-        " log(1 / |m_j - m_k|), m the class means, centred by their unweighted mean, at norm 1 (Wu and Papyan 2024); it"
-        " asks for equal distances, also of more classes than dimensions; null where two means have one direction, or"
-        " one has none",
+        "generalised NC2: standard deviation (unbiased) over absolute mean, over pairs of classes, of log(1 / |m_j -"
+        " m_k|), where m_k is the class mean minus the unweighted mean of all, scaled to norm 1 (Wu and Papyan 2024)."
+        " Zero for equal distances, also with more classes than dimensions; null if two means have the same direction"
+        " or one is zero",
         uniformity,
         sign="GNC2",
         axis="spread over the sphere",
@@ -163,7 +164,7 @@ FRAMES = (
         "spread of the alignment",
         r"$\mathrm{UNC3}$",
         "uniform NC3: standard deviation (unbiased) over absolute mean, over classes, of the cosine between the"
-        " classifier's row and the class mean, centred by the unweighted mean (Wu and Papyan 2024)",
+        " classifier's row and the class mean minus the unweighted mean of all (Wu and Papyan 2024)",
         alignment_spread,
         sign="UNC3",
     ),
@@ -174,7 +175,7 @@ DEEP_COLLAPSE = (
         "dnc2",
         "condition number of the class means",
         r"$\kappa(\bar H)$",
-        "ReLU heads and taps: condition number s_1/s_K of the class means, not centred; null where they are"
+        "ReLU heads and taps: condition number s_1/s_K of the class means, not centred; null if they are linearly"
         " dependent (DNC2 of Sukenik, Mondelli and Lampert 2023)",
         lambda measured: condition(measured.singular_values, measured.num_classes, measured.eps),
         ("relu", "tap"),
@@ -183,9 +184,9 @@ DEEP_COLLAPSE = (
         "dnc3",
         "mean angle of weights to class means",
         r"$\sin\angle(W, \bar H)$",
-        "ReLU heads and taps: mean sine of the angle between a row of the weights that read the layer and the"
-        " nearest class mean, rows weighted by their norm; a row at an obtuse angle to every mean counts as at a right"
-        " one; null where no weights read the layer as it is",
+        "ReLU heads and taps: mean sine of the angle between each row of the weights that read the layer and its"
+        " nearest class mean, weighted by the norm of the row. An obtuse angle to every mean counts as a right angle;"
+        " null if no weights read the layer directly",
         lambda measured: None if measured.reader is None else row_angles(measured.reader, measured.means.means),
         ("relu", "tap"),
     ),
@@ -193,8 +194,8 @@ DEEP_COLLAPSE = (
         "pre_dnc2",
         "condition number of the class means before the ReLU",
         r"$\kappa(\bar H)$ before the ReLU",
-        "ReLU heads (`head.l.pre_dnc2`): `dnc2` before the layer's ReLU, from layer 2 on; the theorem has it from"
-        " layer 3 on",
+        "ReLU heads (`head.l.pre_dnc2`): `dnc2` before the layer's ReLU, from layer 2 on (in the theorem from layer 3"
+        " on)",
         lambda measured: condition(measured.singular_values_below, measured.num_classes, measured.eps),
         ("relu",),
         applies=lambda measured: measured.below is not None,

@@ -1,4 +1,4 @@
-"""How far samples can be spread before the last layer of a linear head: docs/proofs.md has the proof."""
+"""A bound on the spread of samples before the last layer of a linear head; proof in docs/proofs.md."""
 
 import math
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def largest_spread(last: Tensor, below: Tensor, logit_spread: float, lower_spread: float) -> float:
-    """What the sum of squared deviations from the class means at z, the input of W_M, cannot exceed.
+    """An upper bound on the sum of squared deviations from the class means at z, the input of W_M.
 
-    last, below: W_M, W_{M-1}. logit_spread, lower_spread: that sum of the logits and of the input of W_{M-1}. With
-    s_1 >= s_2 >= .. the singular values of W_M (0 beyond them), and e the largest absolute eigenvalue of
-    W_M^T W_M - W_{M-1} W_{M-1}^T:
-    min over j >= 0 of logit_spread / s_j^2 + (e + s_{j+1}^2) lower_spread, without the first term for j = 0.
+    last, below: W_M, W_{M-1}. logit_spread, lower_spread: the same sum for the logits and for the input of W_{M-1}.
+    With the singular values s_1 >= s_2 >= .. of W_M (0 beyond the last) and the largest absolute eigenvalue e of W_M^T
+    W_M - W_{M-1} W_{M-1}^T, the bound is min over j >= 0 of logit_spread / s_j^2 + (e + s_{j+1}^2) lower_spread,
+    without the first term for j = 0.
     """
     size = max(float(last.norm()), float(below.norm()))
     if not size > 0:
         return 0.0
-    # In units of the larger norm, no square leaves the floats.
+    # In units of the larger norm, so that no square overflows.
     last, below = last / size, below / size
     squares = torch.linalg.svdvals(last).square().tolist()
     unbalanced = float(torch.linalg.eigvalsh(last.T @ last - below @ below.T).abs().max())

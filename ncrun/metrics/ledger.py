@@ -1,6 +1,6 @@
-"""Why a run is not at the optimum yet: the gap of the squared loss, split into terms that are each at least zero.
+"""The ledger: the gap of the squared loss to its optimum, split into terms that are at least zero.
 
-Source: the steps of the proof of Dang et al. 2023, Theorems 1, 3 and 4, each of which gives something away: replacing
+Source: the steps in the proof of Dang et al. 2023, Theorems 1, 3 and 4, each of which lowers the objective: replacing
 samples by class means (Jensen), balancing the head's factors (Schatten quasi-norm), the best bias, and the spectral
 optimum.
 """
@@ -58,7 +58,8 @@ def squared_loss_ledger(
     penalties += problem.feature_decay * np.sum(scaled**2)
     triangle, other = (np.linalg.qr(factor)[1] for factor in (head, scaled))
     singular = np.linalg.svd(triangle @ other.T, compute_uv=False)  # those of Z D
-    # Rounding where the rank is lower would count: a power 2/(M+1) turns 1e-16 into 4e-7 at M = 4.
+    # Without this, rounding errors would count where the rank is lower: the power 2/(M+1) turns 1e-16 into 4e-7 at M =
+    # 4.
     singular = np.where(singular > len(counts) * np.finfo(float).eps * singular[0], singular, 0.0)
     singular = singular[: min(problem.num_classes, *problem.widths)]
     schatten = (M + 1) / 2 * mean_decay(problem) * float(np.sum(singular ** (2 / (M + 1))))

@@ -1,6 +1,6 @@
-"""What a metric's function is given: sums over the samples of a layer, and what follows from them, worked out once.
+"""The argument of a metric's function: sums over the samples of a layer, and quantities computed from them once.
 
-K classes, N samples of the split, d the layer's width. Tensors are float64, but for the features.
+K classes, N samples of the split, d the layer's width. Tensors are float64, except the features.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Distances = tuple[float | None, float | None, float | None]
 
 
-# Where the classes' logits differ by less, the network is dead: they move a loss by less than 1e-8 of itself.
+# If the classes' logits differ by less, the network is dead: they change the loss by less than 1e-8 of its value.
 DEAD = 1e-8
 
 
@@ -34,7 +34,7 @@ def as_array(tensor: Tensor) -> Array:
 
 
 def singular_values(means: Tensor) -> Tensor:
-    """The largest first. Raises FloatingPointError where there are none."""
+    """Singular values, the largest first. Raises FloatingPointError if they cannot be computed."""
     try:
         found: Tensor = torch.linalg.svdvals(means)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -44,14 +44,14 @@ def singular_values(means: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Layer(Collected):
-    """A layer's activations by themselves, whatever lies above them. Reading what was not collected of them raises
-    NotCollected, which makes a metric null.
+    """A layer's activations, independent of the layers above. Reading a sum that was not collected raises NotCollected,
+    which makes a metric null.
 
-    inputs: (N, d'), the features of the split, from which `through`, weights (d, d'), leads to this layer.
-    labels: (N,). means: its class means. directions: of Sigma_B. spread: the sums of the deviations from the means.
-    precision: of the computation that the activations come from; it decides what is rounding.
-    reader: the weights that take the layer as it is, (d'', d), if any. below: the class means before a ReLU head's
-    ReLU. predicted: (K, K), the Gram matrix that theory predicts for the class means.
+    inputs: (N, d'), the features of the split, which the weights `through`, (d, d'), map to this layer.
+    labels: (N,). means: its class means. directions: those of Sigma_B. spread: the sums of the deviations from the
+    means. precision: that of the activations' computation; it decides what counts as rounding.
+    reader: the weights that read the layer directly, (d'', d), if any. below: in a ReLU head, the class means before
+    the ReLU. predicted: (K, K), the predicted Gram matrix of the class means.
     """
 
     inputs: Tensor
@@ -90,8 +90,7 @@ class Layer(Collected):
 
     @property
     def moves_loss(self) -> bool:
-        """Whether what the class means say is more than rounding to what reads them; of a layer by itself nothing
-        reads them."""
+        """Whether the class means differ by more than rounding for the layers above; here there are none."""
         return self.alive
 
     @property
@@ -100,7 +99,7 @@ class Layer(Collected):
 
     @cached_property
     def features(self) -> Tensor:
-        """(N, d) activations, in the precision in which they were computed."""
+        """(N, d) activations, in the precision of their computation."""
         found = self.inputs
         for weight in self.through:
             found = found @ weight.to(found.dtype).T
@@ -113,7 +112,7 @@ class Layer(Collected):
 
     @cached_property
     def mean_directions(self) -> Tensor | None:
-        """(K, d), the class means minus their unweighted mean, at norm 1; None where one of them has no direction."""
+        """(K, d), the class means minus their unweighted mean, scaled to norm 1; None if one of them is zero."""
         norms = torch.linalg.vector_norm(self.centred_means, dim=1)
         if not self.alive or not bool((norms > self.num_classes * self.eps * norms.max()).all()):
             return None
@@ -126,7 +125,7 @@ class Layer(Collected):
 
     @cached_property
     def singular_values(self) -> Tensor:
-        """Of the class means, not centred, the largest first."""
+        """Singular values of the class means, not centred, the largest first."""
         return singular_values(self.means.means)
 
     @cached_property
@@ -136,12 +135,12 @@ class Layer(Collected):
 
     @cached_property
     def pairs(self) -> Pairs:
-        """What all pairs of classes say together."""
+        """Statistics over all pairs of classes."""
         return over_pairs(self.means.means, self.trace / self.means.counts)
 
     @cached_property
     def pairs_of_directions(self) -> Pairs | None:
-        """The same of the means' directions; None where one has none."""
+        """The same for the means' directions; None if one is zero."""
         return None if self.mean_directions is None else over_pairs(self.mean_directions)
 
     @cached_property
@@ -159,12 +158,13 @@ class Layer(Collected):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Measured(Layer):
-    """A layer of a linear head, with what lies above it; the last one of a ReLU head.
+    """A layer of a linear head with the layers above it, or the last layer of a ReLU head.
 
-    weight: (K, d), the product of the head's layers that read it. layer: their first, counted from 0. bias: (K,).
-    head: the whole head. target: the prediction for this run; baseline: the one for equal counts.
-    scan: the pass over the samples. about_train: the same about the class means of the training set, which on the
-    training split are its own. penalty, baseline: on the training split; penalty: the objective without its data term.
+    weight: (K, d), the product of the head's layers that read it. layer: the first of these, counted from 0. bias:
+    (K,).
+    head: the whole head. target: the prediction for this run; baseline: the prediction for equal counts.
+    scan: the pass over the samples. about_train: the same about the training set's class means (on the training split,
+    equal to `scan`). penalty, baseline: on the training split; penalty: the objective without its data term.
     """
 
     weight: Tensor
@@ -183,12 +183,13 @@ class Measured(Layer):
 
     @cached_property
     def loss(self) -> float | None:
-        """The full objective, None on a test split."""
+        """The full objective; None on a test split."""
         return None if self.penalty is None or self.data_term is None else self.data_term + self.penalty
 
     @cached_property
     def largest_spread(self) -> float:
-        """What the sum of squared deviations at the input of the head's last layer cannot exceed: of two or more."""
+        """An upper bound on the sum of squared deviations at the input of the last layer of a head of two or more
+        layers."""
         *_, below, last = self.head.weights
         return largest_spread(last, below, self.scan.logit_deviation_sq, self.scan.spread[-2].trace)
 
@@ -199,8 +200,8 @@ class Measured(Layer):
 
     @cached_property
     def dual_means(self) -> Array:
-        """(K, d), the class means as the classifier mirrors them: minus the overall mean in settings with a bias that
-        is not decayed."""
+        """(K, d), the class means that are compared with the classifier: minus the overall mean with a bias that is not
+        decayed."""
         problem = self.target.problem
         return as_array(self.means.gram_input(problem.bias and not problem.bias_decay, self.directions.rank))
 
@@ -225,7 +226,7 @@ class Measured(Layer):
 
     @cached_property
     def margins(self) -> Tensor:
-        """(K,): the score of each class' mean, not centred, for its own class, minus the largest other one."""
+        """(K,): the logit of each class mean (not centred) for its own class minus its largest other logit."""
         means = self.means.means
         found = means.new_empty(len(means))
         for part in parts(len(means), len(means)):
@@ -254,7 +255,7 @@ class Measured(Layer):
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Of the squared loss on a linear head, whose optimum is proven."""
+        """The ledger, for the squared loss on a linear head, whose optimum is proven."""
         assert self.target.objective is not None
         return squared_loss_ledger(
             self.target.problem,

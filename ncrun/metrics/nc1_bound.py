@@ -1,4 +1,4 @@
-"""A bound on NC1 at the input of the last layer, which plain weight decay makes small: docs/proofs.md has the proof.
+"""A bound on NC1 at the input of the last layer, which plain weight decay makes small; proof in docs/proofs.md.
 
 Idea: Jacot, Sukenik, Wang and Mondelli 2024 (arXiv 2410.04887), Theorem 3.1, whose constants differ.
 """
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from ncrun.metrics.measured import Measured
 
 BOUNDS = (
-    "`decay.mode=parameters`, a head of M >= 2 linear layers: what `head.M.nc1` and `head.M.nc1_trace`, NC1 at the"
-    " input of the head's last layer, cannot exceed, by the spread of the logits within classes and the imbalance of"
+    "`decay.mode=parameters` with a head of M >= 2 linear layers: upper bounds on `head.M.nc1` and `head.M.nc1_trace`,"
+    " NC1 at the input of the last layer, computed from the spread of the logits within classes and the imbalance of"
     " the last two layers (docs/proofs.md)"
 )
 
 
 def nc1_bound(measured: "Measured") -> float | None:
-    """Of tr(Sigma_W pinv(Sigma_B)) / K, which is at most tr(Sigma_W) / K over the smallest eigenvalue of Sigma_B."""
+    """Bound on tr(Sigma_W pinv(Sigma_B)) / K, which is at most tr(Sigma_W) / K over the smallest eigenvalue of
+    Sigma_B."""
     directions = measured.scan.directions[-1]
     if not directions.rank:
         return None
@@ -27,7 +28,7 @@ def nc1_bound(measured: "Measured") -> float | None:
 
 
 def nc1_trace_bound(measured: "Measured") -> float | None:
-    """Of tr(Sigma_W) / tr(Sigma_B)."""
+    """Bound on tr(Sigma_W) / tr(Sigma_B)."""
     directions = measured.scan.directions[-1]
     return _finite(measured.largest_spread / measured.num_samples / directions.trace) if directions.rank else None
 
@@ -37,7 +38,7 @@ def _finite(value: float) -> float | None:
 
 
 def has_bound(measured: "Measured") -> bool:
-    """Plain weight decay, a head of two linear layers or more."""
+    """Whether the run has plain weight decay and a head of two or more linear layers."""
     problem = measured.target.problem
     return problem.decay_mode == "parameters" and problem.depth > 1 and not measured.head.relu
 

@@ -1,4 +1,4 @@
-"""A split's features and outputs beside targets of numbers: what the metrics of regression are made from."""
+"""A split's features and outputs with their targets: the argument of regression metrics."""
 
 import math
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ from ncrun.theory.directions import Directions
 
 @dataclass(frozen=True, eq=False)
 class OnTargets:
-    """points: (N, d) features in float64. targets: (N, q). precision: of the computation that the features come from.
-    loss, data_term: of the training split; None of another."""
+    """points: (N, d) features in float64. targets: (N, q). precision: that of the features' computation. loss,
+    data_term: of the training split; None for other splits."""
 
     points: Tensor
     targets: Tensor
@@ -44,8 +44,7 @@ class OnTargets:
 
     @cached_property
     def units(self) -> Tensor | None:
-        """(N', d): the deviations, each divided by its norm; those that are zero are left out. None where nothing but
-        rounding is left."""
+        """(N', d): the deviations, each divided by its norm, without those that are zero. None if all are rounding."""
         norms = self.deviations.norm(dim=1)
         rounding = torch.finfo(self.precision).eps * float(self.points.abs().max())
         if float(norms.max()) <= rounding * math.sqrt(self.points.shape[1]):
@@ -71,7 +70,7 @@ class OnTargets:
         return self._outside(rows[there])
 
     def _outside(self, axes: Tensor) -> float:
-        """Mean squared distance of the units to the span of orthonormal rows (r, d)."""
+        """Mean squared distance of the unit vectors to the span of orthonormal rows (r, d)."""
         assert self.units is not None
         return float((self.units - self.units @ axes.T @ axes).square().sum(dim=1).mean())
 
@@ -117,7 +116,7 @@ class OnTargets:
 
     @cached_property
     def along(self) -> tuple[list[float], list[float]] | None:
-        """By principal direction of the targets: u^T W W^T u, and the share that the outputs keep."""
+        """For each principal direction of the targets: u^T W W^T u, and the share that the outputs keep."""
         found = self.target.directions
         if found is None:
             return None
@@ -129,7 +128,7 @@ class OnTargets:
 
     @cached_property
     def to_prediction(self) -> Distances:
-        """Of W W^T, of the features' Gram matrix (N, N) and of the outputs W H; None where nothing is predicted."""
+        """Distances of W W^T, of the features' Gram matrix (N, N) and of the outputs W H; None without a prediction."""
         found = self.target.directions
         if found is None or not found.kept.any():
             return None, None, None
@@ -146,7 +145,7 @@ class OnTargets:
 
 
 def _shifts(roots: Array, along: Array) -> list[float]:
-    """The c in [0, min(roots)] among which the one nearest to W W^T is: both ends, and where the distance of
+    """Candidates c in [0, min(roots)] for the one nearest to W W^T: both ends, and the points where the distance of
     N(diag(roots - c)) is stationary. roots: eigenvalues of Sigma^(1/2). along: W W^T on its eigenvectors."""
     a, b, first, second = along @ roots, along.sum(), roots.sum(), roots @ roots
     below = b * first - a * len(roots)
@@ -156,11 +155,11 @@ def _shifts(roots: Array, along: Array) -> list[float]:
 
 
 def _gram_distance(points: Tensor, targets: Tensor, found: Directions) -> float | None:
-    """Of the (N, N) Gram matrix of the features to the predicted one, both divided by their Frobenius norm. Neither is
-    formed: both are of low rank, so the singular values of small factors have all that counts."""
+    """Distance of the (N, N) Gram matrix of the features to the predicted one, both divided by their Frobenius norm.
+    Neither is formed: both have low rank, so singular values of small factors suffice."""
     root = torch.from_numpy(found.feature_root(0)).to(points)
     both = torch.cat([points, targets @ root.T], dim=1)
-    triangle = torch.linalg.qr(both, mode="r").R  # the same inner products, in as many rows as columns
+    triangle = torch.linalg.qr(both, mode="r").R  # the same inner products, with as many rows as columns
     measured, predicted = triangle[:, : points.shape[1]], triangle[:, points.shape[1] :]
     return shape_distance(as_array(measured @ measured.T), as_array(predicted @ predicted.T))
 
@@ -174,8 +173,8 @@ def target_row(
     parameters: Iterable[Tensor] = (),
 ) -> Metrics:
     """Every metric of the training split. features: (N, d). targets: (N, q). target: the prediction. parameters: all
-    that the objective decays, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric
-    is not finite."""
+    decayed parameters, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric is not
+    finite."""
     measured = OnTargets(features.double(), targets, head, target, features.dtype)
     data_term = float(objective.data_sum(measured.outputs, targets)) / len(targets)
     feature_norm_sq = float(measured.points.square().sum())

@@ -1,4 +1,4 @@
-"""How near the loss is to its optimum, and what keeps it from there."""
+"""The gap of the loss to its optimum, and the ledger of its causes."""
 
 import math
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def gap(measured: "Measured") -> float | None:
     target = measured.target
     if measured.loss is None or target.objective is None or not target.is_lower_bound:
         return None
-    found = measured.loss / target.objective - 1  # predictions have no objective of zero
+    found = measured.loss / target.objective - 1  # a predicted objective is never zero
     return found if math.isfinite(found) else None
 
 
 def balance(measured: "Measured") -> float | None:
-    """The equation holds at every stationary point (Dang et al. 2023, stationarity conditions). A pair of layers whose
-    lower one is zero is left out."""
+    """The equation holds at every stationary point (Dang et al. 2023, stationarity conditions). A pair of layers is
+    skipped if its lower one is zero."""
     if measured.head.relu:
         return None
     weights, decays = measured.head.weights, measured.target.problem.weight_decays
@@ -39,7 +39,8 @@ def balance(measured: "Measured") -> float | None:
 
 
 def has_ledger(measured: "Measured") -> bool:
-    """Only where the optimum is the spectral one: a certified one lies above what the terms are counted from."""
+    """Only if the optimum is the spectral one: a certified optimum lies above the value from which the terms are
+    counted."""
     target = measured.target
     linear = target.problem.loss == "mse" and not measured.head.relu
     return linear and target.claim == "proven" and target.objective is not None
@@ -53,9 +54,8 @@ def _entry(name: str, words: str, latex: str, term: "Callable[[Ledger], float]")
         f"ledger.{name}",
         words,
         latex,
-        "squared loss on a linear head: where the gap comes from, in units of the loss, each at least zero, together"
-        " loss minus optimum: spread within classes; head and features not balanced against each other; the bias; the"
-        " means' and logits' geometry",
+        "squared loss on a linear head: four terms, each at least zero, whose sum is loss minus optimum: spread"
+        " within classes; imbalance between head and features; the bias; the geometry of means and logits",
         function,
         applies=has_ledger,
     )
@@ -99,8 +99,8 @@ BALANCE = Metric(
     "balance",
     "imbalance of the head's layers",
     "imbalance of layers",
-    "the largest relative Frobenius distance in lam_{m+1} W_{m+1}^T W_{m+1} = lam_m W_m W_m^T between neighbouring"
-    " layers of a linear head",
+    "the largest relative Frobenius distance between lam_{m+1} W_{m+1}^T W_{m+1} and lam_m W_m W_m^T over"
+    " neighbouring layers of a linear head",
     balance,
     EITHER,
 )

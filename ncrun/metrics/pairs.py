@@ -1,4 +1,4 @@
-"""Over all pairs of classes, a few classes at a time: K (K-1) / 2 numbers are never held together."""
+"""Statistics over all pairs of classes, a few classes at a time: K (K-1) / 2 numbers are never held at once."""
 
 import math
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class Pairs:
 
 
 def over_pairs(means: Tensor, variances: Tensor | None = None) -> Pairs:
-    """means: (K, d). variances: (K,), v; zero if left out. Numbers that two equal means leave undefined are infinite or
-    NaN, and smallest is then 0."""
+    """means: (K, d). variances: (K,), v; default: zero. If two means are equal, undefined numbers are infinite or NaN,
+    and smallest is 0."""
     K = len(means)
     spread = means.new_zeros(K) if variances is None else variances
     smallest, largest, ratio = math.inf, 0.0, 0.0
     number, log_mean, squares = 0, 0.0, 0.0
     for part in parts(K, K):
-        # Distances by differences: a Gram matrix would lose half of the digits.
+        # Distances from differences: a Gram matrix would lose half of the digits.
         apart = torch.cdist(means[part], means[part.start :], compute_mode="donot_use_mm_for_euclid_dist")
         later = torch.ones_like(apart, dtype=torch.bool).triu_(1)
         sums = (spread[part, None] + spread[None, part.start :])[later]
@@ -39,7 +39,7 @@ def over_pairs(means: Tensor, variances: Tensor | None = None) -> Pairs:
         smallest, largest = min(smallest, float(apart.min())), max(largest, float(apart.max()))
         ratio += float((sums / apart.square()).sum())
         logs = -apart.log()
-        # Mean and squares of what was seen so far and of this tile, about their common mean.
+        # Mean and squares of the earlier tiles and of this one, about their common mean.
         own, new = float(logs.mean()), number + len(logs)
         squares += float((logs - own).square().sum()) + (own - log_mean) ** 2 * number * len(logs) / new
         log_mean += (own - log_mean) * len(logs) / new

@@ -1,7 +1,7 @@
-"""What is measured of features on targets, numbers in place of classes: neural regression collapse, fit and directions.
+"""Metrics of features on targets: neural regression collapse, fit and directions.
 
-NRC1 to NRC3 are those of Andriopoulos et al. 2024 (The Prevalence of Neural Collapse in Neural Multivariate
-Regression), with W the product of the head's layers.
+NRC1 to NRC3 are from Andriopoulos et al. 2024 (The Prevalence of Neural Collapse in Neural Multivariate Regression),
+with W the product of the head's layers.
 """
 
 from typing import TYPE_CHECKING
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 TARGETS = ("targets",)
 SPLITS = ("targets", "test_targets")
 NRC = (
-    "on targets of q numbers (Andriopoulos et al. 2024), h being the features minus their mean, each divided by its"
-    " norm, and N(A) = A/||A||_F: mean over samples of the squared distance of h to the span of the features' q"
-    " strongest principal directions (`nrc1`), and of W's rows (`nrc2`); squared distance of N(W W^T) to the nearest"
-    " N(Sigma^(1/2) - c I), c from 0 to the smallest eigenvalue of Sigma^(1/2), Sigma the targets' covariance, or"
-    " without a bias their second moment (`nrc3`). Null where there is nothing to tell: `nrc3` of one number, `nrc1` of"
-    " q directions that are all. With more than one layer an optimum has another W W^T: see `nc2_w`"
+    "on targets of q numbers (Andriopoulos et al. 2024). h is a sample's features minus their mean, divided by its"
+    " norm; N(A) = A/||A||_F. `nrc1`: mean over samples of the squared distance of h to the span of the features' q"
+    " strongest principal directions. `nrc2`: the same to the span of W's rows. `nrc3`: squared distance of N(W W^T)"
+    " to the nearest N(Sigma^(1/2) - c I), with c from 0 to the smallest eigenvalue of Sigma^(1/2), where Sigma is the"
+    " targets' covariance (without a bias, their second moment). Null if it would always be zero: `nrc3` for q = 1,"
+    " `nrc1` if q directions are all. With more than one layer the optimum has another W W^T: see `nc2_w`"
 )
 FIT = (
-    "on targets of q numbers: squared error over the targets' squared distance to their mean, both summed over samples"
-    " and numbers, taken from 1; squared error averaged over both"
+    "on targets of q numbers: 1 minus the squared error over the targets' squared distance to their mean, both summed"
+    " over samples and numbers; squared error, averaged over both"
 )
 ALONG = (
-    "on targets, by principal direction u of Y (minus its mean in settings with a bias), the strongest first, as"
-    " theory.json has them: u^T W W^T u; and the share of it in the outputs, u^T (W H)(Y)^T u / u^T Y Y^T u"
+    "on targets, for each principal direction u of Y (minus its mean with a bias), the strongest first, in the order"
+    " of theory.json: u^T W W^T u; and the share of it in the outputs, u^T (W H)(Y)^T u / u^T Y Y^T u"
 )
 
 

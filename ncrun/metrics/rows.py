@@ -1,4 +1,4 @@
-"""A row of metrics.jsonl: what is measured at every level, and under which key it is written."""
+"""A row of metrics.jsonl: the metrics of every level under their column names."""
 
 import math
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from ncrun.metrics.scatter import ClassMeans, Held, add_by_class, between_direct
 from ncrun.objective import Objective
 from ncrun.theory import Prediction
 
-# Where records have had a level's columns in another order than that of METRICS, from the start.
+# Levels whose columns have always had another order in records than in METRICS.
 BY_ITSELF = ("nc1", "nc1_rank", "nc1_trace", "cdnv", "dnc2", "dnc3", "etf_h", "rank")
-UNSEEN = "needs the features themselves, which are not kept"
+UNSEEN = "needs the features themselves, which are not stored"
 FIRST = {"relu": BY_ITSELF, "tap": BY_ITSELF, "test": ("test_accuracy",)}
 
 
@@ -34,8 +34,8 @@ def training_metrics(
 ) -> tuple[Metrics, ClassMeans]:
     """Every metric of the training split, and its class means at the input of the (last) linear head.
 
-    features: (N, d). labels: (N,). target: the prediction; baseline: that for equal counts. parameters: all that the
-    objective decays, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric is not
+    features: (N, d). labels: (N,). target: the prediction; baseline: the prediction for equal counts. parameters: all
+    decayed parameters, read only with decay_mode "parameters". Raises FloatingPointError if the loss or a metric is not
     finite, ValueError if a class has no sample.
     """
     inputs, before = layer_inputs(features, head) if head.relu else ([features], [None])
@@ -67,8 +67,8 @@ def collected_metrics(
     baseline: Prediction,
     parameters: Iterable[Tensor] = (),
 ) -> tuple[Metrics, dict[str, str]]:
-    """Every metric of a linear head from sums that were collected batch by batch, and by column why it is null where a
-    sum for it was not. parameters: as for `training_metrics`, as which it raises FloatingPointError."""
+    """Every metric of a linear head from sums that were collected batch by batch, and for each null column whose sum
+    was not collected the reason. parameters, FloatingPointError: as for `training_metrics`."""
     penalty = float(objective.penalty(head.weights, head.bias, parameters, split.feature_norm_sq))
     layers = _layers_of(missing(UNSEEN), missing(UNSEEN), head, head, split, target, baseline, penalty)
     absent: dict[str, str] = {}
@@ -93,7 +93,7 @@ def _layers_of(
     baseline: Prediction,
     penalty: float,
 ) -> list[Measured]:
-    """Of the linear head `top` (of a ReLU head the last layer) W_1..W_M and the rest, W_2..W_M, and so on."""
+    """For the linear head `top` (in a ReLU head the last layer): W_1..W_M, then W_2..W_M, and so on."""
     layers, means = [], split.means
     for m, product in enumerate(top.suffixes()):
         layers.append(
@@ -126,7 +126,7 @@ def transfer_metrics(
 ) -> Metrics:
     """The metrics of a test split, against the prediction from the training counts. train_means: the class means that
     `training_metrics` returned. Raises as it does."""
-    # Of the test split only the features themselves are measured; of a ReLU head, the last layer's input.
+    # On the test split only the features are measured; in a ReLU head, the last layer's input.
     whole = head
     if head.relu:
         for weight in head.weights[:-1]:
@@ -140,8 +140,8 @@ def transfer_metrics(
 def collected_transfer(
     own: Split, about_train: Split, head: Head, target: Prediction
 ) -> tuple[Metrics, dict[str, str]]:
-    """The metrics of a test split on a linear head, from sums that were collected about its own class means and about
-    the training set's; and why a column is null, as for `collected_metrics`."""
+    """The metrics of a test split on a linear head, from sums about its own class means and about the training set's;
+    and the reasons for null columns, as for `collected_metrics`."""
     absent: dict[str, str] = {}
     product = Head([head.suffixes()[0]], head.bias)
     measured = _transferred(missing(UNSEEN), missing(UNSEEN), own, about_train, product, head, target)
@@ -190,7 +190,7 @@ def layer_of(
     below: ClassMeans | None = None,
     predicted: Array | None = None,
 ) -> Layer:
-    """One pass over (N, d) points for the metrics of a layer by itself. Raises ValueError if a class has no sample."""
+    """One pass over (N, d) points for the metrics of a single layer. Raises ValueError if a class has no sample."""
     means = class_means(points, labels, num_classes)
     directions = between_directions(means, precision)
     axes, effective = directions.pulled_back(), 0.0
@@ -214,9 +214,9 @@ def layer_of(
 
 
 def values_at(level: str, measured: Any, prefix: str = "", absent: dict[str, str] | None = None) -> Metrics:
-    """Every metric of a level. measured: what they are found from. prefix: of the columns' names. absent: takes, by
-    column, the reason why a metric is null for which a sum was not collected. Raises FloatingPointError that names the
-    metric that is not finite: what is not determined is null, never a NaN."""
+    """Every metric of a level. measured: the argument of the metrics. prefix: of the columns' names. absent: is filled
+    with the reasons, by column, of metrics that are null because a sum was not collected. Raises FloatingPointError
+    with the name of a metric that is not finite: what is not determined is null, never NaN."""
     first = FIRST.get(level, ())
     found: Metrics = {}
     for metric in sorted(at_level(level), key=lambda each: first.index(each.key) if each.key in first else len(first)):
@@ -239,7 +239,7 @@ def values_at(level: str, measured: Any, prefix: str = "", absent: dict[str, str
 
 
 def _inserted(row: Metrics, before: str, more: Metrics) -> Metrics:
-    """The row with more columns before one of its own, where records have had them from the start."""
+    """The row with more columns inserted before one of its own, the place that records have always used."""
     keys = list(row)
     place = keys.index(before)
     return {key: row[key] for key in keys[:place]} | more | {key: row[key] for key in keys[place:]}

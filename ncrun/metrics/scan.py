@@ -1,4 +1,4 @@
-"""The one pass over a split's samples, for a whole head at once: what the metrics of its layers are made from."""
+"""The single pass over a split's samples, for all layers of a head at once. The metrics are computed from its sums."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from ncrun.metrics.scatter import (
     rows_of_block,
 )
 
-# Of the K x K numbers of the classes' means a table is kept while it is small (K up to 2,048: 64 MB for both); else
-# those of the classes in each block are found anew.
+# The K x K numbers about the class means are stored while they are small (K up to 2,048: 64 MB for both); otherwise
+# they are computed again for the classes of each block.
 TABLE_NUMBERS = 2**22
 
 DataTerm = Callable[[Tensor, Tensor], Tensor]
@@ -30,7 +30,7 @@ DataTerm = Callable[[Tensor, Tensor], Tensor]
 class Head:
     """A head in float64. weights: W_1 .. W_M, W_1 reading the features. bias: (K,), zeros if it has none.
 
-    relu: with a ReLU between the layers; such a head is measured layer by layer.
+    relu: whether a ReLU stands between the layers; such a head is measured layer by layer.
     """
 
     weights: list[Tensor]
@@ -65,12 +65,12 @@ class Spread(Collected):
 
 @dataclass(frozen=True)
 class Split(Collected):
-    """What one pass over a split found. Sums over samples, float64. Of those that somebody who saw the samples batch by
-    batch did not collect, reading one raises NotCollected.
+    """The result of one pass over a split: sums over samples, float64. Reading a sum that was not collected batch by
+    batch raises NotCollected.
 
-    means: the split's own class means. directions: of Sigma_B at the input of each head layer; spread: there, too.
-    logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked for).
-    correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
+    means: the split's own class means. directions, spread: of Sigma_B and the deviations at the input of each head
+    layer. logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked
+    for). correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
     """
 
     means: ClassMeans
@@ -90,10 +90,10 @@ class Split(Collected):
 
 
 class Pass:
-    """The pass, batch by batch, once the class means are known. Raises FloatingPointError where they are not finite.
+    """The pass, batch by batch, with known class means. Raises FloatingPointError if they are not finite.
 
-    own: the split's class means. about: measure deviations, directions and nearest means about these class means (the
-    training set's) instead of the own. precision: of the features.
+    own: the split's class means. about: use these class means (the training set's) for deviations, directions and
+    nearest means instead of its own. precision: of the features.
     data_term: (logits, labels) -> the loss' data term summed over the samples.
     """
 
@@ -120,7 +120,7 @@ class Pass:
         self.centred = means.means - means.overall
         self.norms_sq = self.centred.square().sum(dim=1)
         self.of_all = self._of_classes(torch.arange(K, device=self.bias.device)) if K**2 <= TABLE_NUMBERS else None
-        # All that is read off a deviation comes from one product with these columns, and not from one product each.
+        # One product of a deviation with these columns gives all its numbers, instead of one product for each.
         columns = [*pulled_back, self.weight.T, self.centred.T]
         self.projection, self.widths = torch.cat(columns, dim=1), [column.shape[1] for column in columns]
         self.hidden = [weight.to(precision).T for weight in head.weights[:-1]]
@@ -139,10 +139,10 @@ class Pass:
         return self.means.means[classes] @ self.weight.T + self.bias, gaps
 
     def _of_samples(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The same (B, K) for the class of each sample."""
+        """The same for the class of each sample, (B, K)."""
         if self.of_all is not None:
             return self.of_all[0][labels], self.of_all[1][labels]
-        classes, which = torch.unique(labels, return_inverse=True)  # few where the samples lie class by class
+        classes, which = torch.unique(labels, return_inverse=True)  # few if the samples are sorted by class
         logits, gaps = self._of_classes(classes)
         return logits[which], gaps[which]
 
@@ -159,9 +159,7 @@ class Pass:
                 self.within_effective[m] += squares[:, : self.directions[m].effective].sum()
             norm_sq = torch.linalg.vector_norm(deviation, dim=1).square()
             add_by_class(self.trace[:, 0], y, norm_sq)
-            inner = deviation.to(
-                self.precision
-            )  # already centred, so the training precision loses nothing that matters
+            inner = deviation.to(self.precision)  # already centred, so the training precision is enough
             for m, weight in enumerate(self.hidden, start=1):
                 inner = inner @ weight
                 add_by_class(self.trace[:, m], y, torch.linalg.vector_norm(inner, dim=1, dtype=torch.float64).square())
@@ -180,7 +178,7 @@ class Pass:
             self.tied += ((best_logit.sum(dim=1) > 1) | (best_mean.sum(dim=1) > 1)).sum()
 
     def sums(self) -> list[Tensor]:
-        """All that `add` adds to, so that passes over parts of the samples can be added up."""
+        """All sums of `add`, so that passes over parts of the samples can be added up."""
         return [
             self.within,
             self.within_effective,
@@ -193,7 +191,7 @@ class Pass:
         ]
 
     def split(self) -> Split:
-        """What was found."""
+        """The result."""
         spread = [
             Spread(float(within.sum()), float(effective), float(trace.sum()), within, trace)
             for within, effective, trace in zip(self.within.T, self.within_effective, self.trace.T, strict=True)
@@ -218,15 +216,15 @@ def scan(
     about: ClassMeans | None = None,
     data_term: DataTerm | None = None,
 ) -> Split:
-    """One pass over (N, d) features with (N,) labels: everything that needs the samples. about, data_term: see Pass.
-    Raises ValueError if a class has no sample."""
+    """One pass over (N, d) features with (N,) labels, for everything that needs the samples. about, data_term: see
+    Pass. Raises ValueError if a class has no sample."""
     return scan_about(Held(features, labels), head, (about,), data_term)[0]
 
 
 def scan_about(
     points: Points, head: Head, about: Sequence[ClassMeans | None], data_term: DataTerm | None = None
 ) -> list[Split]:
-    """The same about several class means at once, of points that may not be in memory: they are gone through twice."""
+    """The same about several class means at once, for points that need not be in memory; they are read twice."""
     own = means_of(points, len(head.bias))
     passes = [Pass(own, head, points.precision, means, data_term) for means in about]
     rows = rows_of_block(points.width, len(head.bias), points.device.type == "cuda")

@@ -2,10 +2,10 @@
 
 Features come in the training precision; everything is accumulated and solved in float64, a block of rows at a time,
 because near collapse a float32 variance or pseudo-inverse is noise. No d x d matrix is ever formed: tr(Sigma_W
-pinv(Sigma_B)) only sees the span of the centred class means, which has at most K-1 dimensions.
+pinv(Sigma_B)) depends only on the span of the centred class means, which has at most K-1 dimensions.
 
 Blocks are small and reuse one buffer: with 32 MB blocks three quarters of the measuring time went into page faults,
-because the allocator hands every temporary array of that size back to the system and asks for it anew.
+because the allocator returns every temporary array of that size to the system and requests it again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from torch.nn import functional
 from ncrun.metrics.effective import num_effective
 
 BLOCK_NUMBERS = 2**18  # of float64: 2 MB, about a core's cache
-FEWEST_ROWS, MOST_ROWS = 256, 8192  # fewer would slow the products down
-GPU_BLOCK_NUMBERS = 2**25  # 256 MB: on a GPU small blocks are nothing but launches
+FEWEST_ROWS, MOST_ROWS = 256, 8192  # fewer make the products slow
+GPU_BLOCK_NUMBERS = 2**25  # 256 MB: on a GPU small blocks spend their time on kernel launches
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ClassMeans:
     def gram_input(self, centred: bool, rank: int) -> Tensor:
         """(K, d): the means as they enter Gram matrices, minus the overall mean if centred.
 
-        rank: of their differences; where it is 0, centring leaves nothing but rounding, and zeros are returned.
+        rank: of their differences; if it is 0, centring leaves only rounding, and zeros are returned.
         """
         if not centred:
             return self.means
@@ -50,7 +50,7 @@ class ClassMeans:
 
 
 class Points(Protocol):
-    """(N, d) features of a split with (N,) labels, gone through in their order, as often as need be.
+    """(N, d) features of a split with (N,) labels, read in order, as often as necessary.
 
     precision: of the features. width: d. device: where they and the labels are.
     """
@@ -65,10 +65,10 @@ class Points(Protocol):
     def device(self) -> torch.device: ...
 
     def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, d) and (B,), a block after the other; B is a multiple of `rows`, but for the last."""
+        """(B, d) and (B,), block by block; B is a multiple of `rows`, except for the last."""
 
     def add_others(self, sums: Sequence[Tensor]) -> None:
-        """Add to each sum over these points what other processes have found of theirs."""
+        """Add to each sum the sums of other processes over their points."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class Held:
         yield self.features, self.labels
 
     def add_others(self, sums: Sequence[Tensor]) -> None:
-        """There are none."""
+        """There are no other processes."""
 
 
 def rows_of_block(width: int, num_classes: int, on_gpu: bool) -> int:
-    """Of about BLOCK_NUMBERS numbers of (N, width) features, as many for each class counted in where that is more."""
+    """The rows of about BLOCK_NUMBERS numbers of (N, width) features; at least as many numbers per class."""
     width = max(width, num_classes)
     if on_gpu:
         return max(GPU_BLOCK_NUMBERS // width, FEWEST_ROWS)
@@ -113,7 +113,7 @@ def row_blocks(points: Tensor, num_classes: int = 1) -> Iterator[slice]:
 
 
 def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The labels (B,) and float64 deviations (B, d) from their class means of a block of rows after the other.
+    """The labels (B,) and float64 deviations (B, d) from the class means, block by block.
 
     features: (N, d). means: (K, d) float64. The deviations lie in one buffer that the next block overwrites.
     """
@@ -126,8 +126,8 @@ def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tupl
 
 
 def add_by_class(sums: Tensor, labels: Tensor, values: Tensor) -> None:
-    """Add to sums[k], (K, ...), the values, (B, ...), of the samples of class k. On a GPU as a product with zeros and
-    ones, because additions to few places would wait for each other there, and come in any order."""
+    """Add the values, (B, ...), of the samples of class k to sums[k], (K, ...). On a GPU this is a product with zeros
+    and ones, because additions to few places would wait for each other there and have no fixed order."""
     if values.is_cuda:
         sums += functional.one_hot(labels, len(sums)).to(values.dtype).T @ values
     else:
@@ -140,7 +140,7 @@ def class_means(features: Tensor, labels: Tensor, num_classes: int) -> ClassMean
 
 
 def means_of(points: Points, num_classes: int) -> ClassMeans:
-    """The same of points that may not be in memory."""
+    """The same for points that need not be in memory."""
     counts = torch.zeros(num_classes, dtype=torch.int64, device=points.device)
     sums = torch.zeros(num_classes, points.width, dtype=torch.float64, device=points.device)
     for features, labels in points.blocks(rows_of_block(points.width, 1, points.device.type == "cuda")):
@@ -172,12 +172,12 @@ class BetweenDirections:
 
     @cached_property
     def effective(self) -> int:
-        """How many of them, the first ones, are a shape and not what training left."""
+        """The number of effective directions, which come first."""
         return num_effective(self.values.sqrt())
 
     def pulled_back(self, weights: Sequence[Tensor] = ()) -> Tensor:
-        """(d, r): columns on which a deviation's squared projections are NC1 terms at once, seen from below the linear
-        layers `weights`, the first of which reads the features."""
+        """(d, r): columns such that the squared projections of a feature deviation on them are the NC1 terms above the
+        linear layers `weights`, the first of which reads the features."""
         axes = self.axes / self.values.sqrt()
         for below in reversed(weights):  # K columns at a time
             axes = below.T @ axes
@@ -186,14 +186,14 @@ class BetweenDirections:
 
 def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDirections:
     """Thin SVD of the K x d centred class means. Sigma_B weights classes equally, about the sample-weighted mean.
-    Raises FloatingPointError where the means are not finite."""
+    Raises FloatingPointError if the means are not finite."""
     num_classes = len(means.counts)
     centred = (means.means - means.overall) / num_classes**0.5
     try:
         _, singular, axes_t = torch.linalg.svd(centred, full_matrices=False)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise FloatingPointError(f"the class means have no singular values ({error})") from error
-    # n_k sums round by up to n_k eps of the means' own size, which may dwarf their differences.
+    # A sum over n_k samples has rounding of up to n_k eps of the means' size, which may exceed their differences.
     rounding = torch.finfo(torch.float64).eps * float(means.counts.max() * means.means.norm())
     keep = (singular > num_classes * torch.finfo(precision).eps * singular[0]) & (singular > rounding)
     keep[num_classes - 1 :] = False  # sum_k n_k (h_k - h_G) = 0

@@ -13,7 +13,7 @@ TILE_NUMBERS = 2**21  # of float64: 16 MB. Up to K = 1,448 one tile is the whole
 
 
 class Rows(Protocol):
-    """A matrix that hands out its rows; a NumPy array is one."""
+    """A matrix whose rows can be sliced; a NumPy array is one."""
 
     def __len__(self) -> int: ...
 

@@ -1,7 +1,7 @@
 """Models: a backbone that makes features and the deep head that reads them; or free features and a head.
 
-One file a family, which says what is to be known of it (torch-free) and how it is built. A user's own file can add a
-model by MODELS.add(its spec).
+Each file holds a family: its spec (torch-free) and how it is built. A user's own file adds a model by MODELS.add(its
+spec).
 """
 
 from ncrun.models.deep_linear import DeepLinear

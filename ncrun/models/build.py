@@ -1,4 +1,4 @@
-"""From what is said of a model to its parameters."""
+"""Builds a model from its spec, with initial parameters."""
 
 import math
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ def build(
     seeds: Sequence[int],
     frozen: Path | None = None,
 ) -> Network | FreeFeatures:
-    """A model under the head that the problem states, with initial parameters that follow from the seeds alone.
+    """A model with the problem's head. Its initial parameters depend only on the seeds.
 
-    image_shape: (C, H, W); None for free features, which have no images. seeds: of free features one for each run, and
-    these lie side by side in the model; of a network a single one, which torch's global random state is set to.
-    frozen: the directory of the run whose trained head is taken over and stays as it is.
-    Raises UserError if that directory holds no such head.
+    image_shape: (C, H, W); None for free features, which have no images. seeds: for free features one for each run,
+    whose parameters are stacked in the model; for a network a single one, which sets torch's global random state.
+    frozen: the directory of the run whose trained head is used unchanged. Raises UserError if that directory holds no
+    such head.
     """
     if isinstance(spec, FreeFeatureSpec):
         return stacked([_free_features(spec, problem, seed) for seed in seeds])

@@ -1,4 +1,4 @@
-"""What the convolutional networks have in common: their keys, and what follows from these."""
+"""The common part of convolutional networks: their keys, and widths computed from them."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from ncrun.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Convolutional(ModelSpec):
-    """width: multiplies the channels of every stage.
-    feature_norm: true, a BatchNorm on the pooled features, as released with Dang et al. 2023, which makes their sign
-    free; false, none, so the features follow a ReLU and are never negative, as released with Dang et al. 2024.
+    """width: factor on the channels of every stage.
+    feature_norm: true: BatchNorm on the pooled features, so their sign is free, as in the code of Dang et al. 2023;
+    false: none, so the features come out of a ReLU and are never negative, as in the code of Dang et al. 2024.
 
     millions: of parameters, at width 1.
     """
@@ -25,7 +25,7 @@ class Convolutional(ModelSpec):
     @property
     @abstractmethod
     def stage_widths(self) -> tuple[int, ...]:
-        """Channels of the stages under the multiplier, the last being the features'."""
+        """Channels of the stages after scaling; the last is the features' dimension."""
 
     @property
     def feature_width(self) -> int:
@@ -43,5 +43,5 @@ class Convolutional(ModelSpec):
         return round(1e6 * self.millions * self.width**2)
 
     def scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
-        """These widths under the multiplier, none below 1."""
+        """These widths after scaling, at least 1 each."""
         return tuple(max(1, round(width * self.width)) for width in widths)

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeepLinear(ModelSpec):
-    """Linear layers on the inputs. Such features cannot collapse at will: theory's optimum is only a lower bound
-    here.
+    """Linear layers on the inputs. Such features cannot collapse freely, so theory's optimum is only a lower bound.
 
-    depth: so many layers below the head.
-    width: of all its layers, the features' too.
+    depth: number of layers below the head.
+    width: width of all its layers, including the features.
     """
 
     name: str = "deep_linear"

@@ -14,9 +14,10 @@ LAYERS = (6, 12, 24, 16)
 
 @dataclass(frozen=True)
 class DenseNet(Convolutional):
-    """DenseNet-BC of 6, 12, 24 and 16 layers with the stem for small images, as released with Dang et al. 2024.
+    """DenseNet-BC with blocks of 6, 12, 24 and 16 layers and the stem for small images, as in the code of Dang et al.
+    2024.
 
-    width: multiplies the growth of 12.
+    width: factor on the growth of 12.
     """
 
     name: str = "densenet"
@@ -28,7 +29,8 @@ class DenseNet(Convolutional):
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
-        """Of the stem, and behind each block: so many channels more with each layer, half of them after each block."""
+        """Channels of the stem and after each block: each layer adds `growth` channels, and each block is followed by
+        halving."""
         growth = max(1, round(GROWTH * self.width))
         widths = [2 * growth]
         for layers in LAYERS:
@@ -43,7 +45,7 @@ def densenet(channels: int, widths: tuple[int, ...], feature_norm: bool) -> "nn.
     """Blocks of 6, 12, 24 and 16 layers, a 3 x 3 stem of twice the growth, halving between the blocks. The pooled
     features follow a ReLU. Layers: conv, block1, transition1, block2, ..., norm, relu.
 
-    widths: channels of the stem, and behind each block.
+    widths: channels of the stem and after each block.
     """
     from torch import nn
     from torchvision.models.densenet import _DenseBlock, _Transition

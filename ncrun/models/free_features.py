@@ -10,8 +10,9 @@ from ncrun.models.spec import ModelSpec
 @dataclass(frozen=True)
 class FreeFeatureSpec(ModelSpec):
     """width: d, the features' dimension.
-    feature_std: standard deviation of the initial features, normal.
-    weight_std: of the initial weights, normal; null: PyTorch's default for linear layers.
+    feature_std: standard deviation of the normally distributed initial features.
+    weight_std: standard deviation of the normally distributed initial weights; null: PyTorch's default for linear
+    layers.
     """
 
     width: int = 64
@@ -27,13 +28,13 @@ class FreeFeatureSpec(ModelSpec):
 
     def check_head(self, depth: int, relu: bool) -> None:
         if relu != self.relu_head:
-            raise UserError(f"head.relu={relu}: model=dufm is the one with a ReLU between its layers, not {self.name}")
+            raise UserError(f"head.relu={relu}: model=dufm has ReLUs between its layers, model=ufm has none")
 
 
 @dataclass(frozen=True)
 class UFM(FreeFeatureSpec):
-    """Unconstrained features: H (model.width x N) is itself a parameter, read by a deep linear head. counts=[...] says
-    all."""
+    """Unconstrained features: H (model.width x N) is itself a parameter, read by a deep linear head. counts=[...]
+    replaces the data set."""
 
     name: str = "ufm"
     words: ClassVar[str] = "free features"
@@ -41,11 +42,11 @@ class UFM(FreeFeatureSpec):
 
 @dataclass(frozen=True)
 class UFMReLU(FreeFeatureSpec):
-    """Unconstrained features that are never negative (those behind a ReLU): one linear layer, cross-entropy unless told
-    otherwise. They are kept so by projection after each step, or as bounds (lbfgs): a ReLU on H would trap a feature at
+    """Unconstrained features that are never negative (like those after a ReLU): one linear layer, cross-entropy by
+    default. Projection after each step, or bounds (lbfgs), keep them nonnegative; a ReLU on H would trap a feature at
     zero.
 
-    feature_std: standard deviation of the normal whose absolute values are the initial features.
+    feature_std: the initial features are absolute values of normal numbers with this standard deviation.
     """
 
     name: str = "ufm_relu"
@@ -58,13 +59,13 @@ class UFMReLU(FreeFeatureSpec):
 
     def check_head(self, depth: int, relu: bool) -> None:
         if depth != 1:
-            raise UserError(f"head.depth={depth}: model=ufm_relu has one linear layer; model=ufm takes more")
+            raise UserError(f"head.depth={depth}: model=ufm_relu has one linear layer; use model=ufm for more")
         super().check_head(depth, relu)
 
 
 @dataclass(frozen=True)
 class DUFM(FreeFeatureSpec):
-    """Deep unconstrained features: a ReLU between the head's layers (head.depth is L), none on H itself; squared loss,
+    """Deep unconstrained features: ReLUs between the head's layers (head.depth is L), none on H itself; squared loss,
     no bias."""
 
     name: str = "dufm"

@@ -1,9 +1,10 @@
-"""The objective of free features and its gradient, written out: of R runs in one program.
+"""The objective of free features and its explicit gradient, for R runs in one program.
 
-A step of gradient descent on free features is a few products of small matrices, so that autograd's own work would cost
-more than they do. Three things make them cheap:
+A step of gradient descent on free features is a few products of small matrices; autograd's overhead would cost more
+than these. Three things make them cheap:
 - the product W_M..W_1 of a linear head is formed first: K x d x d per layer instead of N x d x d, forward and backward;
-- signals lie as (R, width, N), samples last: products that are K high and N wide take half as long as tall thin ones;
+- signals have shape (R, width, N), samples last: products with K rows and N columns take half as long as tall thin
+ones;
 - gradients are written into the same memory at every step, which a CUDA graph needs, too.
 """
 
@@ -19,10 +20,11 @@ from ncrun.objective import Objective
 
 
 class FreeGradient:
-    """Sets .grad of a model's parameters to the gradient of the objective, when called; values(): the objective there.
+    """A call sets .grad of a model's parameters to the gradient of the objective; values(): the objective at that
+    point.
 
     objectives: one for all runs, or one for each; they share loss and N. labels: (N,) for all runs, or (R, N); or
-    targets of floats, (N, q) or (R, N, q).
+    targets, (N, q) or (R, N, q).
     """
 
     def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
@@ -34,7 +36,7 @@ class FreeGradient:
         if not labels.is_floating_point():
             labels = functional.one_hot(labels, K)
         self.targets = labels.expand(model.num_runs, self.N, K).mT.to(model.points.dtype).contiguous()
-        # lam_H, lam_W_1 .. lam_W_M, and lam_b where the bias decays
+        # lam_H, lam_W_1 .. lam_W_M, and lam_b if the bias decays
         self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
         self.decayed = [model.points, *model.head.weights]
         if model.head.bias is not None and any(each.bias_decay for each in objectives):
@@ -44,13 +46,13 @@ class FreeGradient:
         for parameter in model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        # Allocated anew at every step, signals of a megabyte or more would take twice as long: page faults.
+        # With allocation at every step, signals of a megabyte or more would take twice as long, because of page faults.
         hidden = list(model.head.weights)[:-1] if model.head.relu else []
         self._signals = [model.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
         self._backs = [torch.empty_like(signal) for signal in self._signals]
 
     def _of_runs(self, decays: Sequence[float]) -> float | Tensor:
-        """A number where all runs agree, else (R, 1, 1)."""
+        """A number if all runs agree, else (R, 1, 1)."""
         return decays[0] if len(set(decays)) == 1 else self.model.points.new_tensor(decays)[:, None, None]
 
     @torch.no_grad()
@@ -73,7 +75,7 @@ class FreeGradient:
                 products.append(products[-1] @ weight)
             errors = self._errors(products[-1] @ model.points.mT)
             torch.bmm(errors.mT, products[-1], out=model.points.grad)
-            pull = errors @ model.points  # (R, K, d): the gradient for the product of all layers
+            pull = errors @ model.points  # (R, K, d): the gradient with respect to the product of all layers
             for m, weight in enumerate(weights[:-1]):
                 torch.bmm(products[-2 - m].mT, pull, out=weight.grad)
                 pull = pull @ weight.mT
@@ -85,7 +87,8 @@ class FreeGradient:
             _add_decay(parameter, decay)
 
     def _errors(self, logits: Tensor) -> Tensor:
-        """The gradient of the data term for the (R, K, N) logits, in their memory; the bias is still to be added."""
+        """The gradient of the data term with respect to the (R, K, N) logits, in their memory; the bias is still to be
+        added."""
         if self.model.head.bias is not None:
             logits += self.model.head.bias[:, :, None]
         written_out = self.loss.gradient(logits, self.targets, self.N)
@@ -94,7 +97,7 @@ class FreeGradient:
 
     @torch.no_grad()
     def values(self) -> Tensor:
-        """(R,): each run's objective where it was called last."""
+        """(R,): each run's objective at the last call."""
         total = self.loss.value(self._fit, self.targets, self.N)
         for parameter, decay in zip(self.decayed, self.decays, strict=True):
             total += (parameter.square() * (decay / 2)).flatten(1).sum(dim=1)
@@ -102,11 +105,11 @@ class FreeGradient:
 
 
 def _by_autograd(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of the data term for the (R, K, N) logits, of a loss that has not written it out."""
+    """The gradient of the data term with respect to the (R, K, N) logits, for a loss without an explicit one."""
     N = logits.shape[2]
     with torch.enable_grad():
         watched = logits.detach().requires_grad_()
-        # Samples of all runs in one sum: each one's gradient is its own.
+        # The samples of all runs are summed; each sample's gradient is its own.
         total = loss.data_sum(watched.mT.flatten(0, 1), targets.argmax(dim=1).flatten())
         (gradient,) = torch.autograd.grad(total / N, watched)
     return gradient.contiguous()

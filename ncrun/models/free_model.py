@@ -1,7 +1,7 @@
 """Unconstrained features: the features of all samples are parameters, and a deep head reads them.
 
-The parameters of several runs can lie side by side in one module, so that one batched program trains them all: every
-parameter has a leading dimension of that size, usually 1.
+One module can hold the parameters of several runs, so that one batched program trains them all: every parameter has a
+leading dimension for the runs, usually 1.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ncrun.metrics.scan import Head
 
 
 class FreeHead(nn.Module):
-    """W_1 .. W_M, each (R, out, in); with `relu` a ReLU after every layer but the last; a bias (R, K) if wanted."""
+    """W_1 .. W_M, each (R, out, in); with `relu` a ReLU after every layer except the last; a bias (R, K) if `bias`."""
 
     def __init__(self, weights: Sequence[Tensor], bias: Tensor | None, relu: bool) -> None:
         super().__init__()
@@ -33,7 +33,8 @@ class FreeHead(nn.Module):
 
 
 class FreeFeatures(nn.Module):
-    """points: (R, N, d), the features of all samples, in the order of the labels. nonnegative: they are kept >= 0."""
+    """points: (R, N, d), the features of all samples, in the order of the labels. nonnegative: whether they are kept >=
+    0."""
 
     def __init__(self, points: Tensor, head: FreeHead, nonnegative: bool) -> None:
         super().__init__()
@@ -43,11 +44,11 @@ class FreeFeatures(nn.Module):
 
     @property
     def num_runs(self) -> int:
-        """R, the runs whose parameters lie here."""
+        """R, the number of runs in this module."""
         return len(self.points)
 
     def of_run(self, index: int) -> "FreeFeatures":
-        """One run by itself, on the same memory."""
+        """A single run, sharing the memory."""
         bias = self.head.bias
         part = slice(index, index + 1)
         head = FreeHead(
@@ -63,13 +64,13 @@ class FreeFeatures(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Put features that a step has made negative back on their bound."""
+        """Set features that a step made negative to zero."""
         if self.nonnegative:
             self.points.clamp_(min=0)
 
 
 def stacked(models: Sequence[FreeFeatures]) -> FreeFeatures:
-    """Models of equal shapes side by side in one."""
+    """Stacks models of equal shapes into one."""
     first = models[0]
     layers = zip(*(model.head.weights for model in models), strict=True)
     weights = [torch.cat([weight.data for weight in of_layer]) for of_layer in layers]

@@ -1,4 +1,4 @@
-"""The deep linear head: M linear layers on the features, without activations, a bias in the last one if wanted."""
+"""The deep linear head: M linear layers on the features, without activations, with an optional bias in the last one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from ncrun.records.files import DamagedFile
 
 
 def new_layers(widths: tuple[int, ...], num_classes: int, bias: bool, orthogonal: bool = False) -> list[nn.Linear]:
-    """widths: d and the M-1 hidden widths. bias: unregularised, in the last layer. orthogonal: initial weights
-    orthogonal, as released with the MLPs of Dang et al. 2023; PyTorch's default otherwise."""
+    """widths: d and the M-1 hidden widths. bias: whether the last layer has one. orthogonal: orthogonal initial
+    weights, as in the code of Dang et al. 2023 for MLPs; otherwise PyTorch's default."""
     sizes = [*widths, num_classes]
     last = len(widths) - 1
     layers = [nn.Linear(sizes[m], sizes[m + 1], bias=bias and m == last) for m in range(len(widths))]
@@ -54,7 +54,7 @@ class LinearHead(nn.Module):
         return signal
 
     def take_over(self, directory: Path) -> None:
-        """The trained head of a free-feature run, from now on fixed.
+        """The trained head of a free-feature run, which is not trained further.
 
         Raises UserError if its checkpoint is missing, damaged or of another shape.
         """
@@ -69,7 +69,7 @@ class LinearHead(nn.Module):
                         _copy(state["head.bias"][0], layer.bias)
         except (DamagedFile, OSError, LookupError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"head.frozen={directory}: no usable {path.name} there ({reason})") from error
+            raise UserError(f"head.frozen={directory}: its {path.name} cannot be used ({reason})") from error
         self.requires_grad_(False)
 
     def in_float64(self) -> Head:
@@ -82,7 +82,7 @@ class LinearHead(nn.Module):
 
 
 def _copy(source: object, target: Tensor) -> None:
-    """Raises ValueError for what is no tensor of that shape (a smaller one, `copy_` alone would repeat)."""
+    """Raises ValueError for anything but a tensor of that shape (`copy_` alone would repeat a smaller one)."""
     if not isinstance(source, Tensor) or source.shape != target.shape:
         found = tuple(source.shape) if isinstance(source, Tensor) else type(source).__name__
         raise ValueError(f"expected weights of shape {tuple(target.shape)}, found {found}")

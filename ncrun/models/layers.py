@@ -1,4 +1,4 @@
-"""What several backbones are made of."""
+"""Parts that several backbones share."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ Named = list[tuple[str, nn.Module]]
 
 
 def sequence(modules: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
-    """One after the other, under the names by which they can be tapped."""
+    """A Sequential with the names by which layers can be tapped."""
     return nn.Sequential(OrderedDict(modules))
 
 
 def pooled(modules: Named, width: int, feature_norm: bool) -> nn.Sequential:
-    """Convolutional layers, the mean over all positions of what they make, and perhaps a BatchNorm on these."""
+    """Convolutional layers, the mean of their output over all positions, and optionally a BatchNorm."""
     norm: Named = [("feature_norm", nn.BatchNorm1d(width))] if feature_norm else []
     return sequence([*modules, ("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), *norm])

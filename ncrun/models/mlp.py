@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class MLP(ModelSpec):
     """ReLU network of Dang et al. 2023.
 
-    depth: so many blocks of a linear layer and a ReLU.
-    width: of all its layers, the features' too.
-    batch_norm: true, BatchNorm after every ReLU and once more on the features (their balanced runs); false, none, and
+    depth: number of blocks, each a linear layer and a ReLU.
+    width: width of all its layers, including the features.
+    batch_norm: true: BatchNorm after every ReLU and once more on the features (their balanced runs); false: none, and
     one more linear layer without activation (their imbalanced runs).
-    features: linear, of free sign (Dang et al. 2023); relu, a ReLU behind the last layer (Dang et al. 2024).
+    features: linear: of free sign (Dang et al. 2023); relu: a ReLU after the last layer (Dang et al. 2024).
     """
 
     name: str = "mlp"
@@ -57,15 +57,15 @@ class MLP(ModelSpec):
 
 
 def mlp(num_inputs: int, depth: int, width: int, batch_norm: bool, relu_features: bool) -> "nn.Sequential":
-    """The ReLU network of Dang et al. 2023, in its two released variants, and that of Dang et al. 2024. Layers:
-    linear1, relu1, linear2, ...
+    """The ReLU network of Dang et al. 2023 in its two variants, and that of Dang et al. 2024. Layers: linear1, relu1,
+    linear2, ...
 
     batch_norm: every block is Linear, ReLU, BatchNorm, and one more BatchNorm follows the last block.
-    Otherwise: blocks of Linear, ReLU, then one more linear layer, which a ReLU follows with relu_features. Without that
-    the features have free sign.
-    Initial weights: orthogonal in the linear layers that stand among the first six modules (a quirk of the released
-    code, kept because it decides the starting point), PyTorch's default in the others; here for any depth, the first
-    `depth` modules.
+    Otherwise: blocks of Linear, ReLU, then one more linear layer, followed by a ReLU with relu_features. Without it the
+    features have free sign.
+    Initial weights: orthogonal in the linear layers among the first six modules (a quirk of the authors' code, kept
+    because it decides the starting point), PyTorch's default in the others. For other depths: the first `depth`
+    modules.
     """
     from torch import nn
 

@@ -19,16 +19,16 @@ class Network(nn.Module):
 
     @property
     def num_runs(self) -> int:
-        """One: several side by side are for free features only."""
+        """One: only free features have several runs in a module."""
         return 1
 
     def keep_norms(self) -> None:
-        """From now on BatchNorm has the statistics that it has now, in training as in evaluation."""
+        """Fix BatchNorm's current statistics, for training and evaluation."""
         self._keeps_norms = True
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As torch has it, but what BatchNorm keeps it keeps."""
+        """As in torch, but fixed BatchNorm stays fixed."""
         super().train(mode)
         for module in self.modules() if self._keeps_norms else ():
             if isinstance(module, _BatchNorm):
@@ -46,7 +46,7 @@ class Network(nn.Module):
         return features
 
     def project(self) -> None:
-        """Nothing: no constraint on a network's parameters."""
+        """Does nothing: a network's parameters have no constraint."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) images to (B, d) features and (B, K) logits."""

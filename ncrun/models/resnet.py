@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResNet(Convolutional):
-    """blocks: how many stand in each stage."""
+    """blocks: number of blocks in each stage."""
 
     widths: ClassVar[tuple[int, ...]]
     blocks: ClassVar[int]
@@ -28,7 +28,7 @@ class ResNet(Convolutional):
 class ResNet18(ResNet):
     """ResNet18 with the stem for small images.
 
-    width: multiplies the widths 64, 128, 256, 512 of the four stages.
+    width: factor on the widths 64, 128, 256, 512 of the four stages.
     """
 
     name: str = "resnet18"
@@ -42,7 +42,7 @@ class ResNet18(ResNet):
 class ResNet20(ResNet):
     """ResNet20 with the stem for small images.
 
-    width: multiplies the widths 16, 32, 64 of the three stages.
+    width: factor on the widths 16, 32, 64 of the three stages.
     """
 
     name: str = "resnet20"
@@ -53,7 +53,7 @@ class ResNet20(ResNet):
 
 
 def resnet(channels: int, blocks: int, stage_widths: tuple[int, ...], feature_norm: bool) -> "nn.Sequential":
-    """Stages of so many residual blocks behind a 3 x 3 stem without pooling. A shortcut that changes the width is a
+    """A 3 x 3 stem without pooling, then stages of `blocks` residual blocks. A shortcut that changes the width is a
     1 x 1 convolution. Layers: conv, norm, relu, stage1, stage2, ..."""
     from torch import nn
     from torchvision.models.resnet import BasicBlock

@@ -1,8 +1,9 @@
-"""What ncrun must know of a model without building it. Torch-free: theory needs its widths, and `ncrun help` its keys.
+"""The spec of a model: what ncrun must know without building it. Torch-free: theory needs its widths, the help its
+keys.
 
 A family of models is one file: a frozen dataclass made from `ModelSpec`, whose fields are the keys model.* with their
 defaults and whose docstring is their help, and the network itself, built by `backbone`. An instance with the defaults
-is the model's entry in `ncrun.models.MODELS`; the instance with a run's values says everything of that run's model.
+is the model's entry in `ncrun.models.MODELS`; an instance with a run's values describes that run's model.
 """
 
 from abc import ABC, abstractmethod
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSpec(ABC):
-    """name: what users type as model=.
+    """name: the value of model=.
 
-    words: what captions call it. is_free: the features are parameters themselves, so that there is neither a data set
-    nor a backbone. needs_images: vectors of numbers will not do. smallest_image: the least height and width it takes.
-    attains_optimum: False where the backbone cannot place its features at will: theory's optimum is then only a bound.
-    orthogonal_head: initial weights of a linear head are orthogonal, as released with the MLPs of Dang et al. 2023.
-    relu_head: a ReLU stands between the layers of its head, unless told otherwise. default_loss, default_depth,
-    default_optimizer: what is taken where nothing is typed; no optimizer: the one of every other model.
+    words: its name in captions. is_free: whether the features are parameters themselves, without data set and backbone.
+    needs_images: whether inputs must be images, not vectors. smallest_image: the least height and width that it takes.
+    attains_optimum: False if the backbone cannot place its features freely, so that theory's optimum is only a bound.
+    orthogonal_head: whether the initial weights of a linear head are orthogonal, as in the code of Dang et al. 2023 for
+    MLPs. relu_head: whether its head has ReLUs between the layers by default. default_loss, default_depth,
+    default_optimizer: its defaults; None: those of all models.
     """
 
     name: str
@@ -46,7 +47,7 @@ class ModelSpec(ABC):
 
     @property
     def title(self) -> str:
-        """What a run's record calls its network."""
+        """Its name in a run's record."""
         return self.words
 
     @property
@@ -56,7 +57,7 @@ class ModelSpec(ABC):
 
     @property
     def feature_sign(self) -> str:
-        """Whether a ReLU, or a bound, keeps the features from being negative: "nonnegative" or "free"."""
+        """ "nonnegative" if a ReLU or a bound keeps the features from being negative, else "free"."""
         return "free"
 
     @property
@@ -65,22 +66,23 @@ class ModelSpec(ABC):
         return False
 
     def check(self) -> None:  # noqa: B027 -- most values need none
-        """Raises UserError, naming model.<key>, for a value that makes no such network."""
+        """Raises UserError, naming model.<key>, for an invalid value."""
 
     def check_head(self, depth: int, relu: bool) -> None:  # noqa: B027
-        """Raises UserError for a head that does not go with this model: `depth` layers, a ReLU between them or not."""
+        """Raises UserError if this model cannot have a head of `depth` layers, or with a ReLU between them."""
 
     def num_parameters(self, image_shape: tuple[int, int, int]) -> int:
-        """About how many the backbone has, known before it is built; 0 where nobody can say."""
+        """The approximate number of the backbone's parameters, known without building it; 0 if not known."""
         return 0
 
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
         """The network from (B, *image_shape) to (B, feature_width), with initial weights from torch's global random
-        state. Its layers are named; under these names they can be tapped."""
+        state. Its layers can be tapped by their names."""
         raise NotImplementedError(f"model={self.name} has no backbone")
 
     def parts(
         self, image_shape: tuple[int, int, int], num_classes: int
     ) -> "tuple[nn.Module, Sequence[nn.Linear] | None]":
-        """The backbone, and the layers of its own head, the one that reads the features first; None: ncrun's head."""
+        """The backbone, and the layers of its own head, beginning with the one that reads the features; None: ncrun's
+        head."""
         return self.backbone(image_shape), None

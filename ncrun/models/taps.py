@@ -1,4 +1,4 @@
-"""Looking at named layers of a backbone while it computes, in the same forward pass."""
+"""Records the outputs of named layers of a backbone during its forward pass."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -15,13 +15,12 @@ def tapped(backbone: nn.Module, images: Tensor, names: Iterable[str]) -> tuple[T
     """The backbone's features of (B, C, H, W) images, and by name the (B, d) outputs of its layers.
 
     A convolutional layer's output (B, C, H, W) is averaged over its positions, and a transformer's (B, tokens, d) over
-    its tokens. Of a module that is used several times in one pass, as a residual block's ReLU is, the last output
-    counts.
+    its tokens. If a module is used several times in one pass, like a residual block's ReLU, the last output counts.
     """
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
-        # A copy either way: the ReLU behind it may work in place.
+        # Always a copy, because the ReLU after it may work in place.
         if output.dim() == 3:
             seen[name] = output.mean(dim=1)
         else:
@@ -37,9 +36,9 @@ def tapped(backbone: nn.Module, images: Tensor, names: Iterable[str]) -> tuple[T
 
 
 def reader_of(backbone: nn.Module, name: str, head_weight: Tensor) -> Tensor | None:
-    """The weights that take this layer's output as it is: of the linear layer right behind it, or of the head's first
-    layer (`head_weight`); None if something else comes between, or if the order of the layers is not known: only a
-    Sequential has that of its children."""
+    """The weights that read this layer's output directly: those of the next linear layer, or of the head's first layer
+    (`head_weight`). None if something is in between, or if the order of the layers is not known, as it is only for
+    children of a Sequential."""
     if not isinstance(backbone, nn.Sequential):
         return None
     children = list(backbone.named_children())

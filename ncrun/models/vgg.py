@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VGG(Convolutional):
-    """repeats: convolutions in each of the five stages, whose poolings halve the image."""
+    """repeats: number of convolutions in each of the five stages, whose poolings halve the image."""
 
     smallest_image: ClassVar[int] = 32
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 512)
@@ -30,7 +30,7 @@ class VGG(Convolutional):
 class VGG11(VGG):
     """VGG11 with BatchNorm, its convolutions only, for images of 32 x 32.
 
-    width: multiplies the widths 64, 128, 256, 512, 512 of the five stages.
+    width: factor on the widths 64, 128, 256, 512, 512 of the five stages.
     """
 
     name: str = "vgg11"
@@ -43,7 +43,7 @@ class VGG11(VGG):
 class VGG16(VGG):
     """VGG16 with BatchNorm, its convolutions only, for images of 32 x 32.
 
-    width: multiplies the widths 64, 128, 256, 512, 512 of the five stages.
+    width: factor on the widths 64, 128, 256, 512, 512 of the five stages.
     """
 
     name: str = "vgg16"
@@ -53,7 +53,7 @@ class VGG16(VGG):
 
 
 def vgg(channels: int, repeats: tuple[int, ...], widths: tuple[int, ...], feature_norm: bool) -> "nn.Sequential":
-    """Five stages of convolutions, of these widths, each ending in a pooling; they leave one pixel of a 32 x 32 image.
+    """Five stages of convolutions with these widths, each ending in a pooling; one pixel is left of a 32 x 32 image.
     Layers: conv1, norm1, relu1, ..., pool1, ..."""
     from torch import nn
     from torchvision.models.vgg import make_layers

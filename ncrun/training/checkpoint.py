@@ -1,4 +1,4 @@
-"""One run's whole state on the disk: finding it, taking it up again, saving it."""
+"""One run's whole state on the disk: finds, loads and saves checkpoints."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from ncrun.records.files import DamagedFile
 
 @dataclass
 class Progress:
-    """How far a program of runs has come; what a checkpoint holds of it is about one run, number 0.
+    """The progress of a program of runs; in a checkpoint it is that of one run, number 0.
 
-    epoch: epochs completed. offset: batches of the next epoch already taken, in this `order` of samples (None: not
-    begun). step: optimiser steps. first_losses: each run's objective at the initialisation; failures: of the runs that
-    diverged, how. seconds, measuring_seconds: wall time so far, over all sittings.
+    epoch: completed epochs. offset: batches already taken from the next epoch, in this `order` of samples (None: not
+    begun). step: optimiser steps. first_losses: each run's objective at the initialisation; failures: the reasons of
+    diverged runs. seconds, measuring_seconds: wall time so far, over all processes.
     """
 
     epoch: int = 0
@@ -38,8 +38,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found of a run's checkpoints: the content of the one to continue from, or None to start anew; the
-    newer ones, which are of no use; and what the user should know of it, if anything."""
+    """The result of a search for a run's checkpoints: the content of the one to continue from, or None to start again;
+    the newer, unusable ones; and a message for the user, if any."""
 
     content: dict[str, Any] | None
     useless: Sequence[Path]
@@ -47,18 +47,18 @@ class Search:
 
     @property
     def environment(self) -> dict[str, Any] | None:
-        """That of the process which wrote the checkpoint."""
+        """The environment of the process that wrote the checkpoint."""
         return None if self.content is None else self.content["environment"]
 
     @property
     def together(self) -> int:
-        """How many runs the program had that wrote the checkpoint."""
+        """The number of runs in the program that wrote the checkpoint."""
         return 1 if self.content is None else int(self.content.get("together", 1))
 
     @property
     def position(self) -> tuple[int, int]:
-        """Epochs completed at the checkpoint, and batches of the next one: (9, 1) comes before (10, 0), though no step
-        lies between them: a measurement does."""
+        """Completed epochs at the checkpoint, and batches of the next one. (9, 1) comes before (10, 0): there is no
+        step in between, but a measurement."""
         return (0, 0) if self.content is None else _position(self.content)
 
 
@@ -70,9 +70,9 @@ NOTHING = Search(None, (), None)
 
 
 def search(record: RunDirectory) -> Search:
-    """Read the newest intact checkpoint of the last two that also fits metrics.jsonl.
+    """Reads the newest intact one of the last two checkpoints that also fits metrics.jsonl.
 
-    Raises UserError if the metrics were changed so early that none fits: to cut them would hide it.
+    Raises UserError if none fits because early rows were changed: cutting the file would hide that.
     """
     useless, damaged, changed = [], [], False
     for path in (record.checkpoint, record.previous_checkpoint):
@@ -94,19 +94,19 @@ def search(record: RunDirectory) -> Search:
     if changed:
         raise UserError(
             f"run_dir={record.path}: metrics.jsonl was changed, or has lost lines, since the checkpoints were written;"
-            " remove the folder to train this run anew"
+            " remove the folder to train this run again"
         )
     if damaged:
-        return Search(None, useless, f"{' and '.join(damaged)}, and no other is left; starts anew")
+        return Search(None, useless, f"{' and '.join(damaged)}, and no other is left; starts from the beginning")
     begun = record.metrics.is_file() and record.metrics.stat().st_size > 0
-    return Search(None, [], "has no checkpoint yet; starts anew" if begun else None)
+    return Search(None, [], "has no checkpoint yet; starts from the beginning" if begun else None)
 
 
 def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) -> Search:
-    """What was found, or the checkpoint before it where that stands at `position`, as other runs' do.
+    """The found checkpoint, or the one before it if that is at `position`, like those of other runs.
 
-    Runs of one program save one after the other. Killed in between, some stand one checkpoint before the rest; only if
-    all go on from the same one is their program, and so every bit of it, what it would have been.
+    Runs of one program save one after the other. After a kill in between, some are one checkpoint behind. Only if all
+    continue from the same position does their program give the same bits as without the kill.
     """
     if found.content is None or found.position <= position or found.together == 1 or found.useless:
         return found
@@ -116,13 +116,15 @@ def step_back(record: RunDirectory, found: Search, position: tuple[int, int]) ->
     try:
         content = _read(older)
     except DamagedFile as error:
-        return replace(found, message=f"{older.name} is damaged ({error}); continues apart from the runs beside it")
+        return replace(
+            found, message=f"{older.name} is damaged ({error}); continues without the other runs of its program"
+        )
     fits = _position(content) == position and record.fits(content["metrics"][0])
     return Search(content, newest, None) if fits else found
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Raises DamagedFile if it is no run's checkpoint."""
+    """Raises DamagedFile if it is not a run's checkpoint."""
     try:
         content = load_sealed(path)
     except OSError as error:
@@ -141,11 +143,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """An instance, and if it is a whole number none that is negative; all of them count something here."""
+    """Whether the value has this type and, if it is an integer, is not negative: all integers here are counts."""
     return isinstance(value, kind) and not isinstance(value, bool) and not (isinstance(value, int) and value < 0)
 
 
-# The kinds of what a checkpoint holds; PyTorch itself looks into the first three.
+# The types in a checkpoint; PyTorch itself checks the first three.
 PARTS = {
     "network": dict,
     "optimiser": dict | None,
@@ -168,19 +170,19 @@ PROGRESS = {
 
 
 class Stateful(Protocol):
-    """What descends, and can be taken up where it was."""
+    """An optimiser whose state can be saved and loaded."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """As it was when its state was saved."""
+        """Restores the saved state."""
 
 
 class DoesNotFit(Exception):
-    """An intact checkpoint of another version's network or optimiser; the message says what to do."""
+    """An intact checkpoint does not fit this version's network or optimiser; the message says what to do."""
 
 
 class Checkpoints:
-    """The last two checkpoints of a run. environment: what decides its bits beside the configuration. together: how
-    many runs its program trains."""
+    """The last two checkpoints of a run. environment: what decides its bits besides the configuration. together: number
+    of runs in its program."""
 
     def __init__(self, record: RunDirectory, found: Search, environment: Mapping[str, Any], together: int = 1) -> None:
         self._record = record
@@ -189,9 +191,9 @@ class Checkpoints:
         self._together = together
 
     def restore(self, network: Network | FreeFeatures, optimiser: Stateful, generator: torch.Generator) -> Progress:
-        """Put what was found back, once; the record is cut to what the checkpoint knows of it.
+        """Restores the found state, once, and cuts the record to the rows before the checkpoint.
 
-        Raises DoesNotFit if it is not of this network.
+        Raises DoesNotFit if it belongs to another network.
         """
         assert self._found is not None
         content, useless, self._found = self._found.content, self._found.useless, None
@@ -203,13 +205,13 @@ class Checkpoints:
                 optimiser.load_state_dict(content["optimiser"])
                 generator.set_state(content["generator"])
                 torch.set_rng_state(content["random"])
-            except Exception as error:  # PyTorch has many kinds for what does not fit
+            except Exception as error:  # PyTorch raises many kinds of errors for a mismatch
                 raise DoesNotFit(
                     "the checkpoint does not fit this version's network or optimiser;"
-                    " remove the folder to train this run anew"
+                    " remove the folder to train this run again"
                 ) from error
             self._record.cut_metrics(content["metrics"][0]["size"])
-        for path in useless:  # or the next save would move it over the good one
+        for path in useless:  # otherwise the next save would move it over the good one
             self._record.remove(path)
         return Progress() if content is None else Progress(**content["progress"])
 
@@ -221,7 +223,7 @@ class Checkpoints:
         random: Tensor,
         progress: Progress,
     ) -> None:
-        """Write everything that the rest of the run depends on; None where nothing more will come.
+        """Writes everything on which the rest of the run depends; None at the end of a run.
 
         optimiser: its state_dict. generator, random: the states of the run's own generator and of torch's.
         """
@@ -235,9 +237,9 @@ class Checkpoints:
             "environment": self._environment,
             "together": self._together,
         }
-        # Through memory: where the disk is full, a plain write fails more plainly than torch's.
+        # Through memory: on a full disk, a plain write fails with a clearer error than torch's.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        # The view is given back even if the write fails: kept by its traceback, it crashes Python 3.12.1's collector.
+        # The view is released even if the write fails: held by the traceback, it crashes Python 3.12.1's collector.
         with buffer.getbuffer() as view:
             self._record.write_checkpoint(view)

@@ -1,4 +1,4 @@
-"""How many cores this process may use: what the system, a container, Slurm or the user allows it."""
+"""The number of cores that the system, a container, Slurm or the user allows this process."""
 
 import math
 import os
@@ -6,26 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-# Of this process, in each hierarchy of control groups.
+# This process' path in each hierarchy of control groups.
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def default_threads() -> int:
-    """Of one training that is not told otherwise: OMP_NUM_THREADS where it is set, for that is how people say it, else
-    every core that there is for this process."""
+    """The threads of a training with threads=auto: OMP_NUM_THREADS if it is set, else all cores of this process."""
     return typed_threads() or available_cores()
 
 
 def typed_threads() -> int | None:
-    """OMP_NUM_THREADS, of a list of levels the first; None where it is not set, or is no number above 0."""
+    """OMP_NUM_THREADS, the first of a list of levels; None if it is not set or not a number above 0."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def available_cores() -> int:
-    """The cores that this process may run on, or fewer where a control group (of a container, of a service) or Slurm
-    (SLURM_CPUS_PER_TASK) gives it a share of them."""
-    # Only Linux says which cores a process may run on.
+    """The cores on which this process may run, or fewer if a control group (of a container or a service) or Slurm
+    (SLURM_CPUS_PER_TASK) limits it."""
+    # Only Linux has this call.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = [float(allowed), *_quotas()]
     slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
@@ -35,7 +34,7 @@ def available_cores() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """Processor time per time, of every control group above this process that limits it."""
+    """Processor time per wall time, for every control group above this process that limits it."""
     try:
         lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
@@ -48,7 +47,7 @@ def _quotas() -> Iterator[float]:
             root, read = CGROUPS / "cpu", _older_quota
         else:
             continue
-        # In a container the path may be that of outside, where only the root is to be seen.
+        # In a container the path may be the host's, although only the root is visible.
         parts = Path(path.lstrip("/")).parts
         for depth in range(len(parts) + 1):
             quota = read(root.joinpath(*parts[:depth]))
@@ -72,7 +71,7 @@ def _words(file: Path) -> list[str]:
 
 
 def _ratio(words: list[str]) -> float | None:
-    """Of microseconds in each period of some; None where there is no limit ("max", -1) or no such file."""
+    """Quota over period, both in microseconds; None if there is no limit ("max", -1) or no such file."""
     if len(words) != 2 or not all(word.isdecimal() for word in words):
         return None
     quota, period = map(int, words)

@@ -1,4 +1,4 @@
-"""What a run would cost: counted on two samples, in the code that would train it."""
+"""The cost of a run, counted on two samples with the code that would train it."""
 
 from dataclasses import dataclass
 from math import prod
@@ -18,16 +18,16 @@ from ncrun.training.memory import needed_bytes
 from ncrun.training.program import network_of
 from ncrun.training.streaming import streaming_of
 
-# BatchNorm needs more than one.
+# BatchNorm needs more than one sample.
 SAMPLES = 2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: of the network, a frozen head's too. flop: of the matrix products and convolutions of training once
-    through, measuring not counted; where the number of iterations is not known before (lbfgs), of a single one. memory:
-    bytes of parameters, optimiser, training set (unless it is streamed), and of what one batch's forward pass keeps for
-    the backward pass."""
+    """parameters: of the network, including a frozen head. flop: of the matrix products and convolutions in the whole
+    training, without measuring; of a single iteration if their number is not known before (lbfgs). memory: bytes of
+    parameters, optimiser, training set (unless it is streamed), and the tensors that one batch's forward pass stores
+    for the backward pass."""
 
     parameters: int
     flop: float
@@ -36,13 +36,13 @@ class Cost:
 
 
 class Costs:
-    """Counts the same network once."""
+    """Counts equal networks once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, float, float]] = {}
 
     def of(self, run: Run) -> Cost:
-        """Builds the network, and takes one gradient on two random samples; of free features on all of them. Raises
+        """Builds the network, and computes one gradient on two random samples (for free features on all). Raises
         UserError as training would."""
         shape = run.data.image_shape if isinstance(run.data, DataRequest) else run.data.num_samples
         asked = (run.model, run.problem.widths, run.problem.num_outputs, run.problem.bias, run.problem.head, shape)
@@ -59,7 +59,7 @@ class Costs:
 
 
 def _counted(run: Run) -> tuple[int, float, float]:
-    """Parameters, and FLOP and bytes kept for the backward pass: of a sample, of free features of all."""
+    """Parameters, and FLOP and bytes for the backward pass: of one sample, for free features of all."""
     dtype: torch.dtype = getattr(torch, run.descent.dtype)
     with torch.random.fork_rng(devices=[]):
         network = network_of(run).to(dtype)
@@ -80,7 +80,7 @@ def _counted(run: Run) -> tuple[int, float, float]:
 
 
 class _Kept:
-    """Bytes that autograd keeps between the forward and the backward pass, parameters apart."""
+    """Bytes that autograd stores between the forward and the backward pass, without parameters."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         self._seen = {each.untyped_storage().data_ptr() for each in network.parameters()}

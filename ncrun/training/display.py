@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a live bar and the latest numbers in a terminal, nothing elsewhere."""
+"""The live display of a training: a bar and the latest numbers in a terminal, nothing elsewhere."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -43,7 +43,7 @@ class Display:
             self._live.stop()
 
     def __call__(self, epoch: int, row: dict[str, Any] | None) -> None:
-        # Told to the bar only when it is drawn: its own bookkeeping takes longer than a step of free features.
+        # The bar is updated only when it is drawn: its bookkeeping takes longer than a step of free features.
         self._epoch = epoch
         self._row = row or self._row
 

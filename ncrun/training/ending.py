@@ -1,4 +1,4 @@
-"""What the manifest of a finished run says, and its picture."""
+"""The manifest's entries about a finished run, and its curves.png."""
 
 import subprocess
 import sys
@@ -18,12 +18,12 @@ from ncrun.run import Run
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Evaluator
 
-# K x K matrices of more classes than this are not written out: geometry.json would take megabytes.
+# K x K matrices of more classes than this are not written: geometry.json would have megabytes.
 MOST_CLASSES_WRITTEN = 200
 
 
 def time_spent(progress: Progress) -> dict[str, Any]:
-    """What the manifest says of a run's time."""
+    """The manifest's entries about a run's time."""
     return {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": round(progress.seconds, 2),
@@ -38,18 +38,18 @@ def outcome(
     record: RunDirectory,
     theory: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the manifest says of a run's result; writes geometry.json."""
+    """The manifest's entries about a run's result; writes geometry.json."""
     row = record.last_row()
     words = describe(row, theory) if run.problem.targets is None else describe_on_targets(row, theory)
     ending: dict[str, Any] = {"summary": words}
     if run.descent.path:
-        ending["summary"] = f"settled at {len(run.descent.path)} decays, one after the other"
+        ending["summary"] = f"reached an optimum at {len(run.descent.path)} decays, one after the other"
     elif run.is_free:
         verdict = judge(row, theory) if run.problem.targets is None else judge_on_targets(row, theory)
         ending["verdict"] = asdict(verdict)
         ending["summary"] = f"{verdict.word}; {ending['summary']}"
     if isinstance(network, FreeFeatures):
-        head = network.head  # by which a run that takes it over is identified
+        head = network.head  # part of the identity of runs that use this head
         ending["head_digest"] = head_digest(
             [weight[0] for weight in head.weights], None if head.bias is None else head.bias[0]
         )
@@ -59,7 +59,7 @@ def outcome(
 
 
 def draw(records: Sequence[RunDirectory]) -> bool:
-    """curves.png, in a process of its own: drawing needs no torch, and its failure must not touch the runs. Returns
+    """Draws curves.png in a separate process: drawing needs no torch, and its failure must not affect the runs. Returns
     whether it succeeded."""
     drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]
     done = subprocess.run(drawing, capture_output=True, text=True, check=False)

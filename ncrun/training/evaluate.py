@@ -1,4 +1,4 @@
-"""Everything that is logged about one moment of training, from one evaluation-mode forward over each split."""
+"""One row of metrics, from one forward pass over each split in evaluation mode."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from ncrun.theory import Prediction, predict
 from ncrun.training.features import FeaturesInBlocks, features_at, features_of
 from ncrun.training.ranks import ALONE, Ranks
 
-WHOLE = 2**62  # bytes: of images in memory, their features are held in any case
+WHOLE = 2**62  # bytes: features of images in memory are always held
 
 
 class NegativeFeatures(Exception):
-    """Features that theory was asked about as never negative, and that are: its answer is no bound for them."""
+    """Features are negative, although theory was asked for nonnegative ones: its prediction does not hold for them."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was measured, for who wants to look at the samples themselves.
+    """The measured samples themselves, for `look`.
 
-    train, test: of samples' numbers, (B,), their features, (B, d); test is None where there is no such split. head:
-    what reads them. means: the training set's class means at the input of the (last) linear head. centred: whether the
-    prediction's are minus their overall mean.
+    train, test: functions from samples' numbers, (B,), to their features, (B, d); test is None without a test split.
+    head: the head that reads them. means: the training set's class means at the input of the (last) linear head.
+    centred: whether the predicted ones are minus their overall mean.
     """
 
     train: Callable[[Tensor], Tensor]
@@ -48,8 +48,8 @@ class Moment:
 
 
 class Evaluator:
-    """Measures a network on a run's data against a prediction and its balanced baseline, and the tapped layers of its
-    backbone by themselves."""
+    """Measures a network on a run's data, compared with the prediction and its balanced baseline; and each tapped layer
+    of its backbone."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Evaluator:
         taps: Sequence[str] = (),
         ranks: Ranks = ALONE,
     ) -> None:
-        """ranks: that measure together; then, as of streamed data, only sums over samples are known."""
+        """ranks: processes that measure together; then, as with streamed data, only sums over samples are known."""
         self.data, self.ranks = data, ranks
         self.objective = objective
         self.target = target
@@ -67,7 +67,7 @@ class Evaluator:
         self.baseline = target if target.problem.targets else predict(target.problem.balanced())
 
     def scaled(self, factor: float) -> "Evaluator":
-        """The same for all decays times a factor."""
+        """The same, with all decays times a factor."""
         return Evaluator(
             self.data, self.objective.scaled(factor), predict(self.target.problem.scaled(factor)), self.taps
         )
@@ -77,8 +77,8 @@ class Evaluator:
     ) -> dict[str, Any]:
         """One row of metrics.jsonl, without epoch, step and seconds.
 
-        look: is shown what was measured; on targets, which have no class means, it is not called. Raises
-        FloatingPointError if training diverged, and NegativeFeatures.
+        look: called with the measured samples, not for targets, which have no class means. Raises FloatingPointError if
+        training diverged, and NegativeFeatures.
         """
         if self._knows_sums_only:
             return self._by_sums(network, look)
@@ -98,7 +98,7 @@ class Evaluator:
         self._check_sign(features)
         head = network.head.in_float64()
         with torch.no_grad():
-            parameters = (parameter.double() for parameter in network.parameters())  # read only where all are decayed
+            parameters = (parameter.double() for parameter in network.parameters())  # read only if all are decayed
             row, means = training_metrics(
                 features, data.train_labels, head, self.objective, self.target, self.baseline, parameters
             )
@@ -129,7 +129,7 @@ class Evaluator:
         return isinstance(self.data, StreamedData) or self.ranks.number > 1
 
     def _points(self, network: Network | FreeFeatures, split: str, hold: bool = True) -> FeaturesInBlocks:
-        """This rank's share of a split. hold: whether the features are to be gone through again."""
+        """This rank's share of a split. hold: whether the features are read again."""
         assert isinstance(network, Network)
         data = self.data
         images, labels = (getattr(data, f"{split}_{what}") for what in ("images", "labels"))
@@ -140,7 +140,7 @@ class Evaluator:
 
     @torch.no_grad()
     def _by_sums(self, network: Network | FreeFeatures, look: Callable[[Moment], object] | None) -> dict[str, Any]:
-        """The row of `_on_classes`, from sums over blocks of features, of all ranks, in place of all features."""
+        """The row of `_on_classes`, from sums over blocks of features of all ranks instead of all features."""
         head = network.head.in_float64()
         points = self._points(network, "train")
         (split,) = scan_about(points, head, (None,), self.objective.data_sum)
@@ -171,16 +171,17 @@ class Evaluator:
     def _check_sign(self, features: Tensor) -> None:
         if self.target.problem.feature_sign == "nonnegative" and bool((features < 0).any()):
             raise NegativeFeatures(
-                f"features have become negative (down to {float(features.min()):.3g}), and the prediction is for"
-                " nonnegative ones; model.feature_sign=free makes it another run, predicted as what it is"
+                f"features have become negative (down to {float(features.min()):.3g}), but the prediction is for"
+                " nonnegative ones; set model.feature_sign=free, which makes another run with its own prediction"
             )
 
     @torch.no_grad()
     def measured_matrices(self, network: Network | FreeFeatures) -> dict[str, Any]:
-        """The measured (K, K) matrices that stand beside theory.json's: W W^T, the class means' Gram matrix, W Hbar.
+        """The measured (K, K) matrices that correspond to those of theory.json: W W^T, the class means' Gram matrix, W
+        Hbar.
 
-        In these, means are centred where they are for nc2_h. And by layer ("head.1", "tap.relu2") the
-        singular values of its class means, not centred, the largest first. On targets W W^T alone.
+        Means are centred as for nc2_h. Also, by layer ("head.1", "tap.relu2"), the singular values of its class means,
+        not centred, the largest first. On targets only W W^T.
         """
         if self.target.problem.targets:
             product = network.head.in_float64().suffixes()[0]
@@ -197,7 +198,7 @@ class Evaluator:
         return {name: matrix.tolist() for name, matrix in matrices.items()} | {"singular_values": values}
 
     def _means(self, network: Network | FreeFeatures, head: Head) -> tuple[list[ClassMeans], dict[str, ClassMeans]]:
-        """Class means at the input of each layer of the head, and by name those of tapped layers."""
+        """Class means at the input of each layer of the head, and by name at tapped layers."""
         data, K = self.data, len(head.bias)
         if self._knows_sums_only:
             tapped: dict[str, ClassMeans] = {}
@@ -219,10 +220,11 @@ def _rows_of(features: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def stationarity(network: FreeFeatures, objective: Objective, labels: Tensor) -> float | None:
-    """Half the squared norm of the gradient in units in which every decay is 1: about what is still to gain nearby.
+    """Half the squared norm of the gradient in units in which every decay is 1: about how much the loss can still
+    decrease nearby.
 
-    In those units the decay terms have the Hessian I. Entries that only their bound keeps from moving do not count.
-    None if a decay is zero.
+    In these units the decay terms have the Hessian I. Entries that are held at their bound do not count. None if a
+    decay is zero.
     """
     if objective.feature_decay == 0 or 0 in objective.weight_decays:
         return None

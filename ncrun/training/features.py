@@ -1,4 +1,4 @@
-"""A network's features in evaluation mode: of images in memory all at once, of streamed ones a block at a time."""
+"""A network's features in evaluation mode: all at once for images in memory, block by block for streamed ones."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -14,8 +14,8 @@ from ncrun.models.taps import tapped
 from ncrun.training.gradients import tf32
 from ncrun.training.ranks import ALONE, Ranks
 
-# Activations of more rows leave the cache, and the memory of each would be taken from the system anew. Of large images
-# fewer go through at once, for it is activations that take the memory then.
+# Activations of more rows do not fit the cache, and each would be allocated by the system again. Large images go
+# through in smaller blocks, because their activations need the memory.
 FORWARD_ROWS, FEWEST_ROWS = 512, 32
 FORWARD_NUMBERS = 2**21
 
@@ -52,11 +52,10 @@ def features_of(
 
 
 class FeaturesInBlocks:
-    """Features of images that are streamed, or of a share of them, as points whose sums are taken
-    (ncrun.metrics.scatter.Points). They are held after the first time where they may take that room; else the images go
-    through the network each time.
+    """Features of streamed images, or of a share of them, as points (ncrun.metrics.scatter.Points). They are stored
+    after the first pass if they fit into `room`; else the images go through the network each time.
 
-    labels: (N,). room: bytes on the device. ranks: that have the other images of the split.
+    labels: (N,). room: bytes on the device. ranks: the processes with the other images of the split.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class FeaturesInBlocks:
         self.smallest = float("inf")
 
     def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of exactly so many rows each, so that what is added up of them is added up in the order in which it would be
-        in memory. Raises FloatingPointError if a feature is not finite."""
+        """Blocks of exactly this many rows, so that sums have the same order as in memory. Raises FloatingPointError if
+        a feature is not finite."""
         if self._held is not None:
             yield self._held, self._labels
             return
@@ -98,7 +97,7 @@ class FeaturesInBlocks:
             self._held = held
 
     def add_others(self, sums: Sequence[Tensor]) -> None:
-        """Those of the other ranks."""
+        """Add the sums of the other ranks."""
         self._ranks.add(sums)
 
     def _forward(self) -> Iterator[tuple[slice, Tensor]]:
@@ -107,8 +106,8 @@ class FeaturesInBlocks:
             with torch.no_grad(), tf32(False):
                 features: Tensor = self._network.backbone(block)
             smallest, largest = (float(end) for end in features.aminmax())
-            finite = abs(smallest) < float("inf") and abs(largest) < float("inf")  # neither where one is NaN
-            if not finite and self._ranks.number == 1:  # else the sums of all ranks say so, to all of them
+            finite = abs(smallest) < float("inf") and abs(largest) < float("inf")  # false if one is NaN
+            if not finite and self._ranks.number == 1:  # else the sums of all ranks report it to all of them
                 raise FloatingPointError("the features are not finite")
             self.smallest = min(self.smallest, smallest)
             yield part, features
@@ -117,8 +116,8 @@ class FeaturesInBlocks:
 @torch.no_grad()
 @tf32(False)
 def features_at(network: Network | FreeFeatures, images: Tensor | StreamedImages, rows: Tensor) -> Tensor:
-    """(B, d) features of the images with these numbers, in evaluation mode. Raises OSError for streamed ones that are
-    lost."""
+    """(B, d) features of the images with these numbers, in evaluation mode. Raises OSError for streamed images that
+    cannot be read any more."""
     assert isinstance(network, Network)
     network.eval()
     numbers = rows.numpy()
@@ -128,7 +127,7 @@ def features_at(network: Network | FreeFeatures, images: Tensor | StreamedImages
 
 
 def first_images(images: Tensor | StreamedImages, number: int) -> Tensor:
-    """So many, or all if they are fewer. Raises OSError where streamed ones are lost."""
+    """The first images, at most `number`. Raises OSError if streamed ones cannot be read any more."""
     if isinstance(images, Tensor):
         return images[:number]
     (block,) = images.batches([np.arange(min(number, len(images)))])
@@ -136,13 +135,13 @@ def first_images(images: Tensor | StreamedImages, number: int) -> Tensor:
 
 
 def forward_rows(images: Images) -> int:
-    """How many go through a network at once. As many whether they are streamed or not: how many decides the last bits
-    of the features."""
+    """How many images go through a network at once. The number is the same for streamed images, because it decides the
+    last bits of the features."""
     return min(FORWARD_ROWS, max(FEWEST_ROWS, FORWARD_NUMBERS // max(1, prod(images.shape[1:]))))
 
 
 def in_parts(images: Images, rows: int) -> Iterator[tuple[slice, Tensor]]:
-    """So many consecutive images at a time, and where they are."""
+    """Blocks of consecutive images, and their slices."""
     parts = [slice(start, min(start + rows, len(images))) for start in range(0, len(images), rows)]
     if isinstance(images, Tensor):
         yield from ((part, images[part]) for part in parts)

@@ -1,4 +1,4 @@
-"""finish=lbfgs: from where the epochs have led a network, the objective is descended as it is measured."""
+"""finish=lbfgs: after the epochs, minimises the objective as it is measured."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,9 +23,9 @@ from ncrun.training.loop import CHECKPOINT_SECONDS, Interrupted
 from ncrun.training.schedule import measured_epochs, snapshot_epochs
 from ncrun.training.snapshots import Album
 
-# A checkpoint holds the pairs: of the time between two, writing them takes at most this share.
+# Checkpoints hold the pairs of L-BFGS; writing them takes at most this share of the time.
 SHARE_OF_SAVING = 0.05
-# Of as many snapshots as the epochs have, a fourth comes on top.
+# The finish adds a quarter to the number of the epochs' snapshots.
 SHARE_OF_SNAPSHOTS = 4
 
 
@@ -39,11 +39,11 @@ def finish(
     stop_requested: Callable[[], bool],
     progress: Progress | None,
 ) -> Progress:
-    """L-BFGS on the whole training set, in evaluation mode and full precision, until `descent.finish` iterations, each
-    counted as an epoch and a step, or until rounding leaves no descent.
+    """L-BFGS on the whole training set, in evaluation mode and full precision. It ends after `descent.finish`
+    iterations, each counted as an epoch and a step, or when rounding leaves no descent.
 
-    progress: that of the epochs, which have just ended; None: of an interrupted finish, which `checkpoints` found. The
-    other arguments are as in ncrun.training.loop.fit, and so is what it raises.
+    progress: that of the epochs, which have just ended; None: continue an interrupted finish, which `checkpoints`
+    found. The other arguments and the exceptions are those of ncrun.training.loop.fit.
     """
     data = evaluator.data
     parameters = [each for each in network.parameters() if each.requires_grad]
@@ -66,7 +66,7 @@ def finish(
     last_saved, until_next = time.perf_counter(), CHECKPOINT_SECONDS
 
     def measure() -> dict[str, Any]:
-        vector_to_parameters(descender.point, parameters)  # the search may have gone beyond it
+        vector_to_parameters(descender.point, parameters)  # the search may have tried a point after it
         return logbook.measure([evaluator])
 
     def save(state: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ def finish(
             save(descender.state_dict())
         if stopping:
             raise Interrupted
-    if record.last_row()["epoch"] != progress.epoch:  # it has ended before its last iteration
+    if record.last_row()["epoch"] != progress.epoch:  # it ended before the last iteration
         show(progress.epoch, measure())
     if not album.has(progress.epoch):
         evaluator(network, lambda seen: album.add(progress.epoch, seen))
@@ -96,15 +96,15 @@ def finish(
 
 
 class FullGradient:
-    """Value and gradient of the objective over the whole training set, in evaluation mode and full precision: of so
-    many images at once, each part with its share of the sum. Sums over samples are in float64."""
+    """Value and gradient of the objective over the whole training set, in evaluation mode and full precision, summed
+    over parts of the images. Sums over samples are in float64."""
 
     def __init__(self, network: Network, objective: Objective, parameters: Sequence[Tensor], rows: int) -> None:
         self._network, self._objective, self._parameters, self._rows = network, objective, parameters, rows
 
     @tf32(False)
     def __call__(self, images: Tensor | StreamedImages, labels: Tensor) -> tuple[float, Tensor]:
-        """images: (N, C, H, W). The gradient is one vector, of the trained parameters one after the other."""
+        """images: (N, C, H, W). The gradient is one vector over all trained parameters."""
         self._network.eval()
         head = self._network.head
         value = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -123,5 +123,5 @@ class FullGradient:
 
 
 def _vector(tensors: Iterable[Tensor]) -> Tensor:
-    """One after the other, in whatever order of memory each is."""
+    """Concatenates tensors of any memory layout."""
     return torch.cat([each.reshape(-1) for each in tensors])

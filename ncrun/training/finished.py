@@ -1,4 +1,4 @@
-"""Whether a job is finished, asked of its folder, without torch."""
+"""Whether a job is finished, from its folder, without torch."""
 
 from ncrun.records import RunDirectory
 from ncrun.run import Job
@@ -6,12 +6,12 @@ from ncrun.training.restarts import Restarts
 
 
 def is_finished(job: Job) -> bool:
-    """Whether nothing of a job is left to be trained. Raises UserError if its folder holds something else."""
+    """Whether all runs of a job are finished. Raises UserError if its folder holds something else."""
     if job.is_group:
         return Restarts(job).state() == "done"
     return RunDirectory(job.directory, job.identity).state() == "done"
 
 
 def nothing_to_do(job: Job) -> str:
-    """What to answer to one that is."""
+    """The message for a finished job."""
     return f"{job.directory}: finished already; nothing to do"

@@ -1,5 +1,5 @@
-"""BatchNorm with the statistics of the whole training set in place of each batch's: the network becomes one function of
-its parameters, the same in training as in evaluation, and what is descended is the objective itself."""
+"""BatchNorm with the statistics of the whole training set instead of each batch's. Then the network is the same
+function in training and in evaluation, and training minimises the objective itself."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from ncrun.run import Run
 from ncrun.training.features import first_images, forward_rows, in_parts
 from ncrun.training.gradients import tf32
 
-# To see in which order a network uses its layers.
+# Images for finding the order in which a network uses its layers.
 FEW_IMAGES = 2
 
 
 @torch.no_grad()
 @tf32(False)
 def fix_norms(network: Network, images: Tensor | StreamedImages, batch_size: int) -> None:
-    """Give every BatchNorm mean and (biased) variance of its inputs over all training images, every layer below it
-    having its own already; from then on none uses or collects a batch's.
+    """Gives every BatchNorm the mean and (biased) variance of its inputs over all training images, with all layers
+    below fixed already. After that none uses or collects statistics of a batch.
 
-    images: (N, C, H, W), as many at once in memory as a step of training has, or as evaluation. Where that is all of
-    them a single pass fixes one layer after the other; else each takes one. Sums are in float64.
+    images: (N, C, H, W), in blocks as large as a training step or an evaluation. If one block holds all, a single pass
+    fixes one layer after the other; else each layer needs a pass. Sums are in float64.
     """
     network.eval()
     rows = max(batch_size, forward_rows(images))
@@ -42,7 +42,7 @@ def fix_norms(network: Network, images: Tensor | StreamedImages, batch_size: int
 
 
 def check_norms(run: Run, network: Network, images: Tensor | StreamedImages) -> None:
-    """freeze_norm needs BatchNorms, each of which stands at one place; and finish, where there are any, freeze_norm.
+    """Checks that freeze_norm has BatchNorms, each used at one place, and that finish with BatchNorms has freeze_norm.
     Leaves the network in evaluation mode. Raises UserError."""
     wanted, name = run.descent.norms_fixed_after, run.model.title
     if not (wanted or run.descent.finish):
@@ -55,15 +55,15 @@ def check_norms(run: Run, network: Network, images: Tensor | StreamedImages) -> 
         raise UserError(f"{share}: has no effect: {name} has no BatchNorm")
     if wanted and max(uses.values()) > 1:
         raise UserError(
-            f"{share}: {name} goes through a BatchNorm {max(uses.values())} times in a forward pass, so that it has no"
-            " single statistics to keep"
+            f"{share}: {name} uses a BatchNorm {max(uses.values())} times in a forward pass, so its statistics cannot"
+            " be fixed"
         )
     if uses and not wanted:
-        raise UserError(f"finish={run.config['finish']}: needs freeze_norm=1 or less: BatchNorm in {name}")
+        raise UserError(f"finish={run.config['finish']}: needs freeze_norm of at most 1: BatchNorm in {name}")
 
 
 def uses_of_norms(backbone: nn.Module, images: Tensor) -> Counter[_BatchNorm]:
-    """How often a forward pass goes through each BatchNorm, in the order of the first time."""
+    """How often a forward pass uses each BatchNorm, in the order of the first use."""
     uses: Counter[_BatchNorm] = Counter()
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
     handles = [norm.register_forward_pre_hook(lambda module, _: uses.update([module])) for norm in norms]
@@ -76,7 +76,7 @@ def uses_of_norms(backbone: nn.Module, images: Tensor) -> Counter[_BatchNorm]:
 
 
 def _collecting(norm: _BatchNorm) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """A hook that keeps the layer's statistics those of all its inputs so far."""
+    """A hook that updates the layer's statistics to those of all its inputs so far."""
     count, mean, deviations = 0, torch.zeros(()), torch.zeros(())
 
     def collect(_: nn.Module, inputs: tuple[Any, ...]) -> None:

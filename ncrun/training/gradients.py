@@ -1,4 +1,4 @@
-"""The gradient that one step descends: by autograd for networks, written out for free features."""
+"""The gradient of one step: by autograd for networks, explicit for free features."""
 
 import contextlib
 import warnings
@@ -19,7 +19,7 @@ class SetGradients(Protocol):
     """Sets .grad of every parameter, from images and labels of a batch, to the gradient of the objective on it."""
 
     def __call__(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
-        """share: of the batch, that these are; the other ranks have the rest of it."""
+        """share: of the batch in these images; the other ranks have the rest."""
 
 
 def gradients_of(
@@ -30,10 +30,10 @@ def gradients_of(
     compiled: bool = False,
     ranks: Ranks = ALONE,
 ) -> SetGradients:
-    """Of the runs that live in a network.
+    """The gradient for the runs of a network.
 
-    objectives, labels: of each run that lives in the network; labels (N,) of the whole training set. Free features
-    take all of it at each step, whatever the batch. precision, compiled: of a network's products.
+    objectives, labels: of each run; labels (N,) of the whole training set, all of which free features use at each step.
+    precision, compiled: of a network's products.
     """
     if isinstance(network, FreeFeatures):
         gradient = FreeGradient(network, objectives, torch.stack(list(labels)))
@@ -42,8 +42,7 @@ def gradients_of(
 
 
 class NetworkGradient:
-    """By autograd. Products of matrices are as precise as the configuration says; parameters, loss and gradients stay
-    in the training's dtype."""
+    """By autograd. `precision` applies to matrix products; parameters, loss and gradients have the training's dtype."""
 
     def __init__(
         self,
@@ -63,10 +62,10 @@ class NetworkGradient:
     def __call__(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
         with products_in(self.precision, images.device):
             features, logits = self.forward(images)
-            # Sums of squares need the digits that autocast took away.
+            # Sums of squares need the digits that autocast drops.
             features, logits = features.to(images.dtype), logits.to(images.dtype)
             loss = self.objective.on_batch(logits, labels, features, self.weights, self.bias, self.parameters)
-        if share != 1:  # of a mean over the batch, and of terms that every rank has
+        if share != 1:  # for a mean over the batch, and terms that every rank has
             loss = loss * share
         for parameter in self.parameters:
             parameter.grad = None
@@ -77,7 +76,7 @@ class NetworkGradient:
 
 
 def _compiled(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Fused. Whoever wants TF32 asks for precision=tf32, so PyTorch's advice to use it is not passed on."""
+    """Fused. precision=tf32 selects TF32, so PyTorch's advice to use it is suppressed."""
     fused = torch.compile(forward)
 
     def call(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +96,7 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether a GPU may round the factors of float32 products (PyTorch's default for convolutions is that it may)."""
+    """Whether a GPU may round the factors of float32 products (PyTorch's default for convolutions is yes)."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:

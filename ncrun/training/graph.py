@@ -1,23 +1,23 @@
-"""One training step as a CUDA graph: recorded once, then replayed without Python or launches in between."""
+"""One training step as a CUDA graph: recorded once, then replayed without Python or kernel launches."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-# Steps on a stream of their own before the recording, as PyTorch asks for: they allocate what later ones reuse.
+# Steps on a separate stream before the recording, as PyTorch requires: they allocate memory that later steps reuse.
 WARM_UP = 3
 
 
 class GraphedStep:
-    """Takes steps as `step` does. What it reads has to stay where it is on the device: the parameters and their state
-    do; images and labels are copied to one place.
+    """Takes steps like `step`. Its inputs must stay at the same address on the device: parameters and their state do,
+    images and labels are copied to a fixed buffer.
 
-    The first steps of a shape, and all of any other shape (an epoch's last batch), are taken one kernel at a time.
+    The first steps of a shape, and all steps of another shape (an epoch's last batch), run without the graph.
     """
 
     def __init__(self, step: Callable[[Tensor, Tensor], None], same_batch: bool) -> None:
-        """same_batch: whether images and labels are the same tensors at every step."""
+        """same_batch: whether all steps have the same images and labels."""
         self.step, self.same_batch = step, same_batch
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.graph: torch.cuda.CUDAGraph | None = None

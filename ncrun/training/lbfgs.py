@@ -1,7 +1,7 @@
-"""L-BFGS (Liu and Nocedal 1989) on a device, in any dtype, whose state can be saved and taken up again to the bit.
+"""L-BFGS (Liu and Nocedal 1989) on a device, in any dtype, whose state can be saved and restored to the bit.
 
-scipy's, which settles free features, keeps its state to itself; PyTorch's gives up at changes that float32 loses in the
-value though not in the gradient.
+scipy's, which is used for free features, cannot save its state; PyTorch's stops when float32 rounds changes of the
+value away, although the gradient is still good.
 """
 
 import math
@@ -11,29 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of the decrease and of the slope that a step has to keep (Wolfe): the usual ones.
+# The usual constants of the Wolfe conditions: for the decrease and for the slope.
 DECREASE, SLOPE = 1e-4, 0.9
-# A step may raise the value by so many roundings of it, if the slope says that it leads down (Hager and Zhang 2005).
+# A step may raise the value by this many rounding errors, if the slope shows a decrease (Hager and Zhang 2005).
 ROUNDINGS = 10.0
-# Pairs whose curvature is no more than rounding say nothing.
+# Pairs with a curvature below rounding are dropped.
 LEAST_CURVATURE = 1e-10
 MOST_EVALUATIONS = 20
-# Of steps and changes of the gradient that are kept.
+# Number of stored pairs of steps and changes of the gradient.
 PAIRS = 20
 LONGER = 4.0
-# The first step's length where nothing is known of the curvature, relative to the point's own.
+# Length of the first step, without knowledge of the curvature, relative to the norm of the point.
 FIRST_STEP = 1e-3
 
-# The state of one that takes no further step.
+# The state after the last step.
 AT_REST: dict[str, Any] = {"pairs": [], "at_rest": True}
 
 ValueAndGradient = Callable[[Tensor], tuple[float, Tensor]]
 
 
 class LBFGS:
-    """Descends value_and_gradient, of points (P,).
+    """Minimises value_and_gradient, a function of points (P,).
 
-    point, value, gradient: where it stands.
+    point, value, gradient: the current ones.
     """
 
     point: Tensor
@@ -46,13 +46,14 @@ class LBFGS:
         self._at_rest = False
 
     def begin(self, point: Tensor) -> None:
-        """Stand at a point; if a state was loaded, at the one where it was saved."""
+        """Starts at a point; if a state was loaded, it must be the point of that state."""
         self.point = point
         self._pairs = [(step.to(point), change.to(point)) for step, change in self._pairs]
         self.value, self.gradient = self._of(point)
 
     def step(self) -> bool:
-        """One iteration; whether it has led lower, or to a smaller slope. If not, nothing more is to gain from here."""
+        """One iteration; returns whether it decreased the value or the slope. If not, no further decrease is
+        possible."""
         while not self._at_rest:
             if self._search(self._direction()):
                 return True
@@ -61,11 +62,11 @@ class LBFGS:
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """All that does not follow from the point."""
+        """The whole state except the point and its value and gradient."""
         return {"pairs": self._pairs, "at_rest": self._at_rest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As it was; `begin` at the point where it was."""
+        """Restores the state; then call `begin` with its point."""
         self._pairs, self._at_rest = list(state_dict["pairs"]), bool(state_dict["at_rest"])
 
     def _direction(self) -> Tensor:
@@ -87,13 +88,13 @@ class LBFGS:
         return direction
 
     def _search(self, direction: Tensor) -> bool:
-        """Go along the direction to where the value has fallen and the slope has flattened, or at least the former.
-        Whether there is such a point."""
+        """Line search for a point with a lower value and a flatter slope, or at least a lower value. Returns whether
+        there is one."""
         slope = float(self.gradient.dot(direction))
         if not slope < 0:
             return False
         rounding = ROUNDINGS * torch.finfo(direction.dtype).eps * abs(self.value)
-        # From where the slope still leads down to where it does not, or the value is above that of the beginning.
+        # Brackets: from a point with negative slope to one with positive slope or a value above the first.
         near, far = (0.0, self.value, slope), None
         length, best = 1.0, None
         for _ in range(MOST_EVALUATIONS):
@@ -123,8 +124,8 @@ class LBFGS:
 
 
 def _between(near: tuple[float, float, float], far: tuple[float, float, float]) -> float:
-    """The minimum of the cubic through values and slopes of both ends, kept off them; their middle where there is none.
-    Each end: length, value, slope."""
+    """The minimum of the cubic through values and slopes of both ends, kept away from the ends; their midpoint if there
+    is none. Each end: length, value, slope."""
     (a, value_a, slope_a), (b, value_b, slope_b) = near, far
     middle, margin = (a + b) / 2, 0.1 * abs(b - a)
     if not (math.isfinite(value_b) and math.isfinite(slope_b)):

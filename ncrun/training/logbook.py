@@ -1,4 +1,4 @@
-"""Measuring and recording what trains: one record for each run that lives in the network."""
+"""Measures and records the runs in training, one record for each run of the network."""
 
 import math
 import sys
@@ -16,17 +16,17 @@ from ncrun.training.evaluate import Evaluator, Moment
 from ncrun.training.restarts import DIVERGED
 from ncrun.training.snapshots import Album
 
-# A loss so many times its first value has exploded, even if it is still a number.
+# A loss above its first value times this has diverged, even if it is still finite.
 EXPLOSION = 1e6
 
 
 class Diverged(Exception):
-    """The loss of every run is no longer a number."""
+    """The loss of every run is not finite."""
 
 
 class Logbook:
-    """Measures every run and appends a row to its record. Keeps the clock of `progress`. A run that diverges is closed
-    as failed at once, and said to be so on stderr."""
+    """Measures every run and appends a row to its record. Updates the clock of `progress`. A diverged run is closed as
+    failed at once, with a line on stderr."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Logbook:
         advice: Sequence[str],
         albums: Sequence[Album],
     ) -> None:
-        """advice: for each run, what to try when it diverges. albums: where each keeps its snapshots."""
+        """advice: for each run, what to try if it diverges. albums: of each run's snapshots."""
         assert len(records) == network.num_runs
         self.network = network
         self.records = records
@@ -49,15 +49,15 @@ class Logbook:
         self._began = time.perf_counter() - progress.seconds
 
     def keep_time(self) -> None:
-        """Bring progress.seconds up to now."""
+        """Updates progress.seconds."""
         self.progress.seconds = time.perf_counter() - self._began
 
     def measure(
         self, evaluators: Sequence[Evaluator], rates: Sequence[float] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """One row for every run that has not diverged; returns the first one's. rates: learning rates, if any.
+        """Writes one row for every run that has not diverged; returns the first one's. rates: learning rates, if any.
 
-        A run whose loss is no longer a number leaves the others alone; raises Diverged when none is left.
+        A diverged run does not affect the others; raises Diverged when none is left.
         """
         progress, began, row = self.progress, time.perf_counter(), None
         for index, (record, evaluator) in enumerate(zip(self.records, evaluators, strict=True)):
@@ -86,13 +86,13 @@ class Logbook:
         return row
 
     def _seen(self, index: int, evaluator: Evaluator, keeps_moment: bool) -> tuple[dict[str, Any], Moment | None]:
-        """A row, and what was measured for it."""
+        """A row, and the measured samples."""
         seen: list[Moment] = []
         values = evaluator(self.network.of_run(index), seen.append if keeps_moment else None)
         return values, seen[0] if seen else None
 
     def write_snapshots(self) -> None:
-        """Of every run that has not diverged, before its checkpoint."""
+        """Writes the snapshots of every run that has not diverged, before its checkpoint."""
         for index, album in enumerate(self.albums):
             if index not in self.progress.failures:
                 album.write()
@@ -104,7 +104,7 @@ class Logbook:
         self._end_without_runs()
 
     def diverging(self) -> list[int]:
-        """Runs whose parameters are not finite, and of which that is not told yet."""
+        """Runs whose parameters are not finite and that are not reported yet."""
         return [
             index
             for index in range(len(self.records))
@@ -127,7 +127,7 @@ class Logbook:
 
 
 def _refuse_non_finite(values: Mapping[str, Any]) -> None:
-    """Raises FloatingPointError that names the metric: what is not determined is null, never a NaN."""
+    """Raises FloatingPointError with the name of the metric: what is not determined is null, never NaN."""
     for key, value in values.items():
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, float) and not math.isfinite(each):

@@ -26,7 +26,7 @@ from ncrun.training.schedule import learning_rate, measured_epochs, snapshot_epo
 from ncrun.training.snapshots import Album
 
 CHECKPOINT_SECONDS = 30.0
-# Measurements may be far apart: after so many steps it is looked whether the parameters are still numbers.
+# Measurements may be far apart: every this many steps the parameters are checked to be finite.
 STEPS_BETWEEN_LOOKS = 100
 
 
@@ -45,12 +45,12 @@ def fit(
     diverged: Mapping[int, str] | None = None,
     ranks: Ranks = ALONE,
 ) -> Progress:
-    """Train to the last epoch, from the beginning or from what `checkpoints` found.
+    """Trains to the last epoch, from the beginning or from the checkpoint that `checkpoints` found.
 
-    runs, evaluators, records, checkpoints: one for each run that lives in the network; their learning rates and
-    objectives may differ. show(epoch, row) is called after every epoch, with the first run's row that was just
-    recorded, if any. diverged: of runs that did so in an earlier sitting, how. ranks: that train together. Returns how
-    it went. Raises Diverged, or Interrupted after a checkpoint.
+    runs, evaluators, records, checkpoints: one for each run in the network; learning rates and objectives may differ.
+    show(epoch, row) is called after every epoch, with the first run's row if one was just recorded. diverged: reasons
+    of runs that diverged in an earlier process. ranks: processes that train together. Returns the progress. Raises
+    Diverged, or Interrupted after a checkpoint.
     """
     descent, machine, augment = runs[0].descent, runs[0].machine, runs[0].data.augment
     data, N = evaluators[0].data, runs[0].data.num_samples
@@ -92,7 +92,7 @@ def fit(
         return logbook.measure(evaluators, rates)
 
     def save() -> None:
-        """Nothing while a run has diverged and it is not noticed yet: the checkpoint before it is a good one."""
+        """Saves nothing if a run has diverged without being noticed yet: the earlier checkpoint is good."""
         nonlocal last_saved
         if logbook.diverging():
             return
@@ -103,7 +103,7 @@ def fit(
         last_saved = time.perf_counter()
 
     def save_if_due() -> None:
-        """A checkpoint every so often, and the end if a signal asks for it."""
+        """Saves a checkpoint when it is due, and stops after a signal."""
         stopping = ranks.any(stop_requested())
         if stopping or time.perf_counter() - last_saved > CHECKPOINT_SECONDS:
             save()
@@ -122,7 +122,7 @@ def fit(
         set_rates(optimiser, rates)
         if progress.order is None and not descent.is_full_batch:
             progress.order = epoch_order(N, generator)
-        if not network.training:  # after measuring; the call visits every module
+        if not network.training:  # after measuring; the call visits all modules
             network.train()
         here = zip(slices[progress.offset :], parts[progress.offset :], strict=True)
         batches = data.batches(progress.order, parts[progress.offset :])
@@ -141,7 +141,7 @@ def fit(
         if progress.epoch == descent.norms_fixed_after:
             assert isinstance(network, Network)
             fix_norms(network, data.train_images, descent.batch_size)
-            step = new_step()  # a recorded one has BatchNorm as it was
+            step = new_step()  # a recorded graph has the earlier BatchNorm
         show(progress.epoch, measure() if progress.epoch in measured else None)
         if progress.epoch < descent.epochs:
             save_if_due()

@@ -1,4 +1,4 @@
-"""What a run trains on: its device and threads, and what of them decides its bits."""
+"""A run's device and threads, and the part of them that decides its bits."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def device_of(machine: Machine, precision: str) -> torch.device:
-    """Where a run trains. Raises UserError if that is not here, or for an option that only a GPU knows."""
+    """The device of a run. Raises UserError if it does not exist, or for an option that only a GPU has."""
     available = torch.cuda.is_available()
     if machine.device == "cuda" and not available:
         raise UserError("device=cuda: PyTorch finds no CUDA device here; use device=cpu or device=auto")
@@ -34,13 +34,14 @@ def device_of(machine: Machine, precision: str) -> torch.device:
     wanted["cuda_graphs=true"] = machine.cuda_graphs
     for setting, on in wanted.items():
         if on and device.type != "cuda":
-            raise UserError(f"{setting}: needs a CUDA device, and this run is on the CPU")
+            raise UserError(f"{setting}: needs a CUDA device, but this run is on the CPU")
     return device
 
 
 def threads_of(run: Run, before: Mapping[str, Any] | None) -> int:
-    """As typed; else as before in a run that continues, for threads decide the last bits; else what this process may
-    use, but free features are too small for more than one to help. before: the environment that it began in."""
+    """The given threads; else, in a continued run, those from before, because they decide the last bits; else those
+    that this process may use, but 1 for free features, which are too small for more. before: the environment at the
+    run's start."""
     if run.machine.threads != "auto":
         return run.machine.threads
     if before is not None:
@@ -49,13 +50,13 @@ def threads_of(run: Run, before: Mapping[str, Any] | None) -> int:
 
 
 def prepare(threads: int) -> None:
-    """Let PyTorch compute the same bits again."""
+    """Makes PyTorch deterministic."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
 
 
 def placed(network: M, device: torch.device, dtype: torch.dtype, precision: str) -> M:
-    """A network on its device. A GPU's tensor cores, which rounded products are made on, want the channels last."""
+    """A network on its device. A GPU's tensor cores, used for rounded products, need channels last."""
     on_tensor_cores = device.type == "cuda" and precision != "full"
     order = torch.channels_last if on_tensor_cores else torch.preserve_format
     return network.to(device=device, dtype=dtype, memory_format=order)  # type: ignore[call-overload, no-any-return]
@@ -66,7 +67,7 @@ def device_name(device: torch.device) -> str:
 
 
 def facts_of(device: torch.device, threads: int) -> dict[str, Any]:
-    """What the manifest says of the code and the machine."""
+    """The manifest's entries about the code and the machine."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "code": {"version": __version__, "revision": _revision()},
@@ -82,8 +83,8 @@ def facts_of(device: torch.device, threads: int) -> dict[str, Any]:
 
 
 def _slurm_job() -> dict[str, Any] | None:
-    """The job that this process is in, as squeue names it (17, or of an array 17_3), its partition, and how often it
-    was requeued; None outside Slurm."""
+    """The Slurm job of this process as in squeue (17, or 17_3 in an array), its partition, and how often it was
+    requeued; None outside Slurm."""
     job, array, task = (os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"))
     if not job:
         return None
@@ -95,7 +96,7 @@ def _slurm_job() -> dict[str, Any] | None:
 
 
 def environment_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the bits of a run, beside its configuration. facts: its manifest's."""
+    """What decides the bits of a run besides its configuration. facts: from its manifest."""
     versions = {name: facts["versions"][name] for name in ("torch", "numpy")}
     return {
         "threads": facts["threads"],
@@ -108,8 +109,8 @@ def environment_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tell_changes(record: RunDirectory, found: Search, now: Mapping[str, Any]) -> list[str]:
-    """Say on stderr what the user should know of a run that continues; returns what its manifest is to say of it: how
-    the environment differs from the one it began in."""
+    """Prints on stderr what the user should know about a continued run; returns the manifest's entries about it: the
+    differences from the environment at its start."""
     if found.message:
         print(f"ncrun: {record.path}: {found.message}", file=sys.stderr)
     before = found.environment
@@ -119,7 +120,7 @@ def tell_changes(record: RunDirectory, found: Search, now: Mapping[str, Any]) ->
     if differing:
         print(
             f"ncrun: {record.path}: continues with {', '.join(differing)}:"
-            " it will not end with the bits of a run in one go",
+            " its last bits will differ from those of an uninterrupted run",
             file=sys.stderr,
         )
     return [*record.environment_changes, *differing]

@@ -1,5 +1,5 @@
-"""What a program will need of a device's memory, before any of it is taken: a machine that runs short kills what runs
-on it, and says nothing."""
+"""Checks a program's memory before anything is allocated: a machine that runs out of memory kills processes without a
+message."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,8 +14,8 @@ from ncrun.training.streaming import GIGABYTE, data_numbers, device_memory, stre
 
 
 def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
-    """Raises UserError, with the numbers and what to make smaller, for runs side by side that this machine cannot
-    hold. Activations are not counted: what passes may still turn out too large."""
+    """Raises UserError, with the numbers and the keys to make smaller, if this machine cannot hold the runs of a
+    program. Activations are not counted, so memory may still run out later."""
     first = runs[0]
     streams = streaming_of(first, device) is not None
     parameters, data = num_parameters(first), 0 if streams else data_numbers(first)
@@ -30,20 +30,20 @@ def refuse_what_is_too_large(runs: Sequence[Run], device: torch.device) -> None:
         what = f"{where} or head.width: {parameters:.3g} parameters"
     times = f" in each of {len(runs)} runs" if len(runs) > 1 else ""
     raise UserError(
-        f"{what}{times} need {needed / GIGABYTE:.3g} GB, and this machine has {there / GIGABYTE:.3g} GB of memory"
+        f"{what}{times} need {needed / GIGABYTE:.3g} GB, but this machine has {there / GIGABYTE:.3g} GB of memory"
     )
 
 
 def needed_bytes(runs: Sequence[Run], streams: bool = False) -> int:
-    """Of runs side by side: parameters, what the optimiser keeps of each, and the training set, unless that is
-    streamed. No activations."""
+    """Bytes of parameters, optimiser states, and the training set unless it is streamed, for all runs of a program.
+    Without activations."""
     first = runs[0]
     numbers = num_parameters(first) * _copies(first) + (0 if streams else data_numbers(first))
     return len(runs) * numbers * int(getattr(torch, first.descent.dtype).itemsize)
 
 
 def num_parameters(run: Run) -> int:
-    """Without biases of the head."""
+    """Without the head's biases."""
     problem = run.problem
     head = sum(inputs * outputs for inputs, outputs in pairwise([*problem.widths, problem.num_outputs]))
     if isinstance(run.data, DataRequest):
@@ -52,7 +52,7 @@ def num_parameters(run: Run) -> int:
 
 
 def _copies(run: Run) -> int:
-    """Parameters, their gradient, and what the optimiser keeps of each."""
+    """Numbers for each parameter: itself, its gradient, and the optimiser's state."""
     optimizer = run.descent.optimizer
     if isinstance(optimizer, LBFGS):
         return 2 + 2 * optimizer.history

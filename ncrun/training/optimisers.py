@@ -16,8 +16,8 @@ from ncrun.run import SGD, Adam, Optimizer
 
 @dataclass(frozen=True)
 class StepRule:
-    """How a run steps. lr: the rate before any drop. momentum: of SGD; betas: of Adam, else None. on_device: a captured
-    step reads its rate from the device, where it may change."""
+    """A run's optimiser settings. lr: the rate before any drop. momentum: of SGD; betas: of Adam, else None. on_device:
+    whether the rate is on the device, where a recorded step reads it."""
 
     lr: float
     momentum: float = 0.0
@@ -33,7 +33,7 @@ class StepRule:
 
 
 def build_optimiser(rules: Sequence[StepRule], network: Network | FreeFeatures) -> torch.optim.Optimizer:
-    """The optimiser of the runs that live in a network, which differ at most in their learning rate.
+    """The optimiser of the runs in a network, which differ at most in their learning rate.
 
     Neighbours with the same rate are one group of parameters; its "first" is the number of its first run.
     """
@@ -63,14 +63,14 @@ def build_optimiser(rules: Sequence[StepRule], network: Network | FreeFeatures) 
             group.update(own)
             _set_rate(group, rate)
 
-    # A checkpoint may come from a sitting with or without CUDA graphs: where the rate lies is this one's business.
+    # A checkpoint may come from a process with or without CUDA graphs; this process decides where the rate is stored.
     optimiser.register_load_state_dict_post_hook(restore)
     return optimiser
 
 
 def plain_step(optimiser: torch.optim.Optimizer) -> Callable[[], None]:
-    """optimiser.step without what PyTorch wraps around it for hooks, which nobody registers here, and for its compiler,
-    whose import at the first step takes a second or more. The arithmetic is the same."""
+    """optimiser.step without PyTorch's wrappers for hooks, which are not used here, and for its compiler, whose import
+    at the first step takes a second or more. The arithmetic is the same."""
     step = inspect.unwrap(type(optimiser).step)
 
     def take() -> None:
@@ -81,9 +81,9 @@ def plain_step(optimiser: torch.optim.Optimizer) -> Callable[[], None]:
 
 
 def _leave_the_compiler_alone() -> None:
-    """PyTorch marks these methods of every optimiser as not to be compiled, and for that imports its compiler when they
-    are first called. No optimiser is compiled here, so the mark is the method itself. The mark's name is PyTorch's own:
-    where it is another one, a run begins a second later, and nothing else."""
+    """PyTorch marks these methods of every optimiser as not to be compiled, and imports its compiler for that at the
+    first call. No optimiser is compiled here, so the mark is replaced by the method itself. The mark is an internal
+    name of PyTorch: with another name a run only starts a second later."""
     optimizer = torch.optim.Optimizer
     for method in (optimizer.add_param_group, optimizer.zero_grad, optimizer.state_dict, optimizer.load_state_dict):
         plain = getattr(method, "__wrapped__", None)
@@ -92,7 +92,7 @@ def _leave_the_compiler_alone() -> None:
 
 
 def _of_runs(network: Network | FreeFeatures, first: int, last: int) -> list[nn.Parameter]:
-    """The parameters of some of the runs, and their gradients, on the same memory."""
+    """The parameters of some of the runs and their gradients, sharing memory."""
     found = []
     for parameter in network.parameters():
         assert parameter.grad is not None  # free features write their gradients to one place
@@ -103,7 +103,7 @@ def _of_runs(network: Network | FreeFeatures, first: int, last: int) -> list[nn.
 
 
 def set_rates(optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
-    """rates: each run's."""
+    """rates: of each run."""
     for group in optimiser.param_groups:
         _set_rate(group, rates[group["first"]])
 

@@ -1,4 +1,4 @@
-"""One run, trained by all the processes that torchrun has started: the first keeps the records."""
+"""Trains one run in all processes that torchrun started; the first one writes the record."""
 
 import contextlib
 import tempfile
@@ -19,11 +19,12 @@ from ncrun.training.ranks import PeerLost, Ranks, joined
 
 
 def train_on_ranks(jobs: Sequence[Job]) -> int:
-    """Train, or continue; returns the exit status. Raises UserError on each: the first one is what the user sees."""
+    """Trains or continues the run; returns the exit status. Raises UserError in each process; the user sees the first
+    one's."""
     run = jobs[0].runs[0]
     device = device_of(run.machine, run.descent.precision)
     with joined(device.type == "cuda") as ranks, tempfile.TemporaryDirectory() as scratch:
-        # What the others would write, the first does.
+        # Only the first process writes.
         folder = run.directory if ranks.is_first else Path(scratch) / "run"
         try:
             return _train(jobs, ranks, RunDirectory(folder, run.identity))
@@ -51,8 +52,8 @@ def _train(jobs: Sequence[Job], ranks: Ranks, record: RunDirectory) -> int:
 
 @contextlib.contextmanager
 def _taken_up(record: RunDirectory, ranks: Ranks) -> Iterator[Search | None]:
-    """What the first process finds of the run's checkpoints, for all; None where another process has finished it. The
-    record is let go of at last."""
+    """The first process' search for checkpoints, for all processes; None if another process has finished the run. The
+    record is released at the end."""
 
     def found() -> Search | None:
         if not record.hold():
@@ -67,12 +68,12 @@ def _taken_up(record: RunDirectory, ranks: Ranks) -> Iterator[Search | None]:
 
 
 def refuse(jobs: Sequence[Job], number: int) -> None:
-    """Raises UserError for what is trained by one process only, and for fewer samples than processes. number: of
-    these."""
+    """Raises UserError for runs that only one process can train, and for fewer samples than processes. number: of
+    processes."""
     run = jobs[0].runs[0]
     reason = _reason(run, number)
     if len(jobs) > 1 or jobs[0].is_group:
-        reason = "several runs: jobs=N trains them side by side, each in one process"
+        reason = "several runs; use jobs=N, which trains each in one process"
     if reason is not None:
         raise UserError(f"{number} ranks of torchrun cannot train {reason}")
 
@@ -86,8 +87,8 @@ def _reason(run: Run, number: int) -> str | None:
         ("compile=true", run.machine.compile),
         ("finish=lbfgs", bool(descent.finish)),
         ("taps", bool(run.taps)),
-        ("a ReLU head, whose layers are measured in one process", run.problem.head == "relu"),
-        ("targets in place of classes", run.problem.targets is not None),
+        ("a ReLU head, whose layers one process must measure", run.problem.head == "relu"),
+        ("a run on targets", run.problem.targets is not None),
     ):
         if is_so:
             return said
@@ -96,5 +97,5 @@ def _reason(run: Run, number: int) -> str | None:
     )
     least = min(part.stop - part.start for part in whole)
     if least < number:
-        return f"a batch of {least} samples; batch_size or counts decide that"
+        return f"batches of {least} samples; change batch_size or counts"
     return None

@@ -63,7 +63,7 @@ def _check_sign(claimed: str, seen: tuple[str, str], features: Tensor) -> None:
 
 
 def _check_taps(run: Run, network: Network, where: ModulePath, images: Tensor, features: Tensor) -> None:
-    """Every tapped layer has to compute, and to put out one tensor with a row for each image."""
+    """Checks that every tapped layer is used, and returns one tensor with a row for each image."""
     if not run.taps:
         return
     seen: dict[str, Tensor] = {}
@@ -72,11 +72,11 @@ def _check_taps(run: Run, network: Network, where: ModulePath, images: Tensor, f
             with torch.no_grad():
                 seen |= tapped(network.backbone, images, [tap])[1]
         except (AttributeError, IndexError):  # of what is no tensor
-            raise UserError(f"taps: {tap} of {where.name} does not put out one tensor") from None
+            raise UserError(f"taps: {tap} of {where.name} does not return one tensor") from None
         if tap not in seen:
             raise UserError(f"taps: {tap} of {where.name} computes nothing in a forward pass")
         if seen[tap].dim() != 2 or len(seen[tap]) != len(features):
-            raise UserError(f"taps: {tap} of {where.name} does not put out a row for each image")
+            raise UserError(f"taps: {tap} of {where.name} does not return a row for each image")
 
 
 def _check_gradients(run: Run, network: Network, where: ModulePath, images: Tensor) -> None:

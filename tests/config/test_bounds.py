@@ -113,15 +113,18 @@ def test_numbers_that_floats_and_c_do_not_hold(typed: str, ncrun: Command) -> No
 @pytest.mark.parametrize(
     ("typed", "start"),
     [
-        (f"counts=[1{'0' * 300},1]", "counts: is a number of 301 digits"),
+        (f"counts=[1{'0' * 300},1]", "counts: has a number of 301 digits"),
         (f"counts=[{','.join('1' * 1501)}]", "counts: has 1501 entries; at most 1500"),
-        (f"counts=[{','.join('1' * 300)}] head.depth=1000", "head.depth=1000: at most 555 layers are predicted of 300"),
+        (f"counts=[{','.join('1' * 300)}] head.depth=1000", "head.depth=1000: with 300 classes at most 555 layers"),
         (f"path=[{','.join('1' * 1001)}]", "path: has 1001 entries; at most 1000"),
         ("path=[1e3] decay.weight=1e29", "path=1000 makes decay.weight=1e+32: must be 0, or from 1e-30"),
         ("restarts=1000000000000 optimizer=sgd", "restarts=10^12: must be from 1 to 1000"),
-        (f"restarts=2 optimizer=sgd seed={2**63 - 1}", "restarts=2 makes the last seed=9223372036854775808: must be"),
+        (
+            f"restarts=2 optimizer=sgd seed={2**63 - 1}",
+            "restarts=2 makes the largest seed=9223372036854775808: must be",
+        ),
         ("epochs=1000000000 measure=1", "measure=1: measures 1000000000 times in epochs=1000000000; at most"),
-        ("optimizer=sgd schedule.gamma=10 schedule.step=1 epochs=300", "schedule.gamma=10: makes the learning rate"),
+        ("optimizer=sgd schedule.gamma=10 schedule.step=1 epochs=300", "schedule.gamma=10: raises the learning rate"),
     ],
 )
 def test_what_is_made_of_numbers_has_bounds_too(typed: str, start: str, refused: Refused) -> None:

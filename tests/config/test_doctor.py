@@ -59,5 +59,5 @@ def test_records_that_cannot_be_written_are_broken(ncrun: Command, workdir: Path
     assert status == 1
     assert found["records"]["state"] == "broken"
     text = ncrun("doctor")
-    assert "train elsewhere" in text.out
+    assert "train in another folder" in text.out
     assert text.status == 1

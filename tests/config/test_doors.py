@@ -72,21 +72,24 @@ def test_launchers_and_sweepers_of_other_names(group: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("hydra/launcher=joblib", "is not allowed; jobs=N trains side by side"),
-        ("hydra/launcher=submitit_local", "is not allowed; jobs=N trains side by side"),
+        ("hydra/launcher=joblib", "is not allowed; use jobs=N"),
+        ("hydra/launcher=submitit_local", "is not allowed; use jobs=N"),
         ("hydra/launcher=submitit_slurm", "is not allowed; hydra/launcher=slurm submits"),
-        ("hydra/sweeper=optuna", "is not allowed; let Optuna call ncrun.train, see docs/cluster.md"),
+        ("hydra/sweeper=optuna", "is not allowed; call ncrun.train from Optuna, see docs/cluster.md"),
         ("hydra.launcher.partition=gpu", "is not allowed; it needs hydra/launcher=slurm"),
         ("hydra/launcher=slurm hydra.launcher.gpus_per_nod=1", "did you mean 'gpus_per_node'"),
         ("hydra/launcher=slurm hydra.launcher._target_=os.getcwd", "is not allowed; "),
         ("hydra/launcher=slurm hydra.launcher.timeout_min=soon", "timeout_min"),
         ("hydra/launcher=slurm hydra.launcher.timeout_min=0", "timeout_min=0: must be at least 1"),
-        ("hydra/launcher=slurm hydra.launcher.timeout_min=1", "signal_delay_s=90: is more than half of timeout_min=1"),
+        (
+            "hydra/launcher=slurm hydra.launcher.timeout_min=1",
+            "signal_delay_s=90: must be at most half of timeout_min=1",
+        ),
         ("hydra/launcher=slurm hydra.launcher.runs_per_task=0", "runs_per_task=0: must be at least 1"),
         ("hydra/launcher=slurm hydra.launcher.partition=a,b", "hydra.launcher.partition"),
         ("hydra/launcher=slurm jobs=2", "jobs: has no effect with hydra/launcher=slurm unless"),
         ("hydra/launcher=slurm model=ufm counts=[3,2] optimizer=sgd together=true", "together=true: has no effect"),
-        ("hydra/launcher=slurm", "hydra/launcher=slurm: there is no srun here"),
+        ("hydra/launcher=slurm", "hydra/launcher=slurm: srun is not installed here"),
         ("jobs=0", "jobs=0: must be auto, or from 1 to 1024"),
         ("jobs=-2", "jobs=-2: must be auto, or from 1 to 1024"),
     ],
@@ -146,8 +149,8 @@ def test_what_stands_for_too_much(refused: Refused, workdir: Path) -> None:
     levels = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
     levels += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     for content, told in (
-        ("\n".join(levels), "stands for 1234567"),
-        (f"path: [{'1,' * 21_000}]", "stands for 21"),
+        ("\n".join(levels), "expands to 1234567"),
+        (f"path: [{'1,' * 21_000}]", "expands to 21"),
         (f"path: [{'1,' * 600_000}]", "has more than 1 MB"),
         ("path: &a [*a]", "refers to itself"),
         (f"path: {'[' * 5000}{']' * 5000}", "nested too deeply"),
@@ -156,12 +159,12 @@ def test_what_stands_for_too_much(refused: Refused, workdir: Path) -> None:
             doors.check_file("mine.yaml", "experiment/mine", (GLOBAL + content).encode())
         assert told in str(explain(error.value, composing=True))
     _write(workdir, GLOBAL + "\n".join(levels))
-    assert "stands for 1234567" in refused("theory", "--config-dir", "own", "experiment=mine")
+    assert "expands to 1234567" in refused("theory", "--config-dir", "own", "experiment=mine")
 
 
 def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
-    assert refused("theory", f"path=[{'1,' * 30_000}]").startswith("path: is 60007 characters long; at most ")
-    assert refused("theory", *["seed=12345"] * 10_000).startswith("overrides: are 100000 characters together")
+    assert refused("theory", f"path=[{'1,' * 30_000}]").startswith("path: is 60007 characters; at most ")
+    assert refused("theory", *["seed=12345"] * 10_000).startswith("overrides: have 100000 characters together")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_identity_follows_the_content_of_the_file(workdir: Path) -> None:
         ("import ncrun\nncrun.register(3)", "register: 3 is none of Loss, ModelSpec, Source, Metric, Theorem, Drawing"),
         (
             "import ncrun, ncrun.losses\nncrun.register(ncrun.losses.LOSSES['mse'])",
-            "loss=mse: is there already; give yours another key",
+            "loss=mse: exists already; give yours another key",
         ),
     ],
 )
@@ -123,13 +123,13 @@ def test_files_that_are_refused(content: str | None, said: str, refused: Refused
 
 @pytest.mark.parametrize("typed", ["extend=mine.py", "extend=null", "extend=a.py,b.py"])
 def test_value_that_is_no_list(typed: str, refused: Refused) -> None:
-    assert refused("train", typed).startswith(f"{typed}: must be a list of files")
+    assert refused("train", typed).startswith(f"{typed}: must be a list of Python files")
 
 
 def test_a_file_that_ends_in_an_error_shows_where(refused: Refused, workdir: Path) -> None:
     (workdir / "mine.py").write_text("1 / 0\n")
     line = refused("train", "extend=[mine.py]")
-    assert line == "extend=mine.py: ended in ZeroDivisionError: division by zero (mine.py, line 1)"
+    assert line == "extend=mine.py: raised ZeroDivisionError: division by zero (mine.py, line 1)"
 
 
 def test_registries_are_what_the_choices_are_made_of(ncrun: Command) -> None:
@@ -143,7 +143,7 @@ def test_a_registry_refuses_a_taken_key() -> None:
         key = "one"
 
     registry: Registry[Entry] = Registry("thing", (Entry(),))
-    with pytest.raises(package.UserError, match="thing=one: is there already"):
+    with pytest.raises(package.UserError, match="thing=one: exists already"):
         registry.add(Entry())
     with pytest.raises(package.UserError, match="thing=two: not one of one"):
         registry["two"]

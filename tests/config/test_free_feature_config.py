@@ -35,7 +35,7 @@ BAD = [
     (f"{UFM} decay.weight=-1e-3", "decay.weight=-0.001:", "0, or from 1e-30 to 1e+30"),
     (f"{UFM} decay.mode=parameters", "decay.mode=parameters:", "features"),
     (f"{DUFM} head.bias=true", "head.bias=True:", "no bias"),
-    (f"{RELU} head.depth=2", "head.depth=2:", "model=ufm takes more"),
+    (f"{RELU} head.depth=2", "head.depth=2:", "use model=ufm for more"),
     (f"{UFM} restarts=0", "restarts=0:", "from 1 to "),
     (f"{UFM} restarts=3", "restarts=3:", "optimizer=sgd or adam"),
     (f"{RELU} restarts=2 optimizer=lbfgs", "restarts=2:", "cannot be batched"),

@@ -80,7 +80,7 @@ def test_cfg_job_refuses_what_cannot_be_trained(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("keys", "parts"),
     [
-        (["head.depth"], ["head.depth: M, the number of linear layers"]),
+        (["head.depth"], ["head.depth: number M of linear layers"]),
         (["seed", "decay"], ["seed: ", "(default: 0)", "decay.mode: ", "decay.weight: lam_W", "decay.feature: lam_H"]),
         (["model.width"], ["model=ufm, ufm_relu, dufm: model.width: d", "(default: 64)", "model=mlp"]),
         (["optimizer"], ["optimizer=adam", "optimizer=lbfgs", "optimizer.momentum", "(default: 0.9)"]),

@@ -111,7 +111,7 @@ def test_scale_cpu_needs_no_files_and_few_runs() -> None:
 )
 def test_a_scale_that_is_not_there_is_refused(name: str, refused: Refused) -> None:
     line = refused("train", f"experiment={name}", "scale=real")
-    assert line == f"scale=real: {name} has none, only {', '.join(sorted(recipe(name).scales))}"
+    assert line == f"scale=real: {name} has only {', '.join(sorted(recipe(name).scales))}"
 
 
 # ---------------------------------------------------------------- decays as the papers' released code has them

@@ -82,17 +82,21 @@ def test_refusals(ncrun: Command, refused: Refused, workdir: Path, undrawn: None
     assert ncrun("train", *TINY, "run_dir=run", "epochs=1").status == 0
     config = workdir / "run" / "config.yaml"
     text = config.read_text()
-    assert refused("rerun", "run", "seed=1,2").endswith("a sweep, and ncrun rerun trains one run")
+    assert refused("rerun", "run", "seed=1,2").endswith("a sweep, but ncrun rerun trains one run")
     assert refused("rerun", "run", "jobs=2") == "jobs: has no effect: ncrun rerun trains one run"
-    assert refused("rerun", "run", "scale=cpu").startswith("scale: has no effect: a rerun is of the experiment")
+    assert refused("rerun", "run", "scale=cpu").startswith(
+        "scale: has no effect: a rerun keeps the recorded experiment"
+    )
     assert refused("rerun", "run", "head.width=3") == "head.width: has no effect: head.depth=1 has no hidden layer"
     assert refused("rerun", "run", "--watch").startswith("--watch: no such option")
-    assert refused("rerun", "seed=1") == "rerun: name a run directory first, such as runs/digits-mlp-M3-0123456789"
+    assert refused("rerun", "seed=1") == "rerun: name a run directory, such as runs/digits-mlp-M3-0123456789"
     assert refused("rerun", "nowhere") == "nowhere: no such run directory"
     (workdir / "lab.py").write_text("raise SystemExit('executed')")
     config.write_text(text.replace("extend: []", "extend: [lab.py]"))
-    assert refused("rerun", "run").endswith("with extend=[lab.py]; a record imports nothing: say extend= for it")
+    assert refused("rerun", "run").endswith("with extend=[lab.py]; a record never imports code: give extend= again")
     config.write_text(text.replace("  name: mlp", "  name: module\n  path: lab.py:Net"))
-    assert refused("rerun", "run").endswith("model.path=lab.py:Net; a record executes nothing: say model.path= for it")
+    assert refused("rerun", "run").endswith(
+        "model.path=lab.py:Net; a record never imports code: give model.path= again"
+    )
     config.write_text(text.replace("name: null", "name: ${oc.env:HOME}"))
-    assert refused("rerun", "run") == "run/config.yaml: is not what a run writes: name refers to something else"
+    assert refused("rerun", "run") == "run/config.yaml: was not written by a run: name refers to another key"

@@ -148,16 +148,16 @@ def spoil(root: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "parts"),
     [
-        ("one class", ["train/ needs a folder of images for each of two or more classes", "found only apple/"]),
-        ("no folder", ["needs a folder of images for each of two or more classes", "found none"]),
+        ("one class", ["train/ needs at least two classes, each a folder of images", "found only apple/"]),
+        ("no folder", ["needs at least two classes, each a folder of images", "found none"]),
         ("empty class", ["train/ class folder crab/ holds no image", ".png"]),
-        ("class for testing only", ["train/ has no folder crab/, which test/ has"]),
-        ("class for training only", ["test/ has no folder crab/, which train/ has"]),
+        ("class for testing only", ["train/ has no folder crab/, but test/ has one"]),
+        ("class for training only", ["test/ has no folder crab/, but train/ has one"]),
         ("no test folder", ["has train/ but neither test/ nor val/", "dataset.path="]),
-        ("text", ["train/crab/2.png cannot be read (damaged, or no image)"]),
-        ("empty file", ["train/crab/2.png cannot be read (damaged, or no image)"]),
-        ("cut", ["train/crab/2.png cannot be read (damaged, or no image)"]),
-        ("flipped", ["train/crab/2.png cannot be read (damaged, or no image)"]),
+        ("text", ["train/crab/2.png cannot be read (damaged, or not an image)"]),
+        ("empty file", ["train/crab/2.png cannot be read (damaged, or not an image)"]),
+        ("cut", ["train/crab/2.png cannot be read (damaged, or not an image)"]),
+        ("flipped", ["train/crab/2.png cannot be read (damaged, or not an image)"]),
         ("16 bits", ["train/crab/2.png has more than 8 bits per channel"]),
         ("floats", ["train/crab/2.tif has more than 8 bits per channel"]),
         ("link to nowhere", ["train/crab/2.png cannot be read (No such file or directory)"]),
@@ -181,7 +181,7 @@ def test_damaged_image_is_told_before_any_job_starts(tmp_path: Path, refused: Re
     (root / "bear" / "3.png").write_bytes(b"")
     for sweep in ((), ("-m", "seed=0,1")):
         line = refused("train", *sweep, *folder(root))
-        assert line == f"dataset.path={root}: bear/3.png cannot be read (damaged, or no image)"
+        assert line == f"dataset.path={root}: bear/3.png cannot be read (damaged, or not an image)"
 
 
 def test_a_file_is_no_folder(tmp_path: Path, refused: Refused) -> None:

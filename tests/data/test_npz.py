@@ -127,10 +127,10 @@ BAD_ARRAYS = [
     (bad(train_labels=LABELS * 1.0), "train_labels: expected integers", "found float64"),
     (bad(train_labels=LABELS > 0), "train_labels: expected integers", "found bool"),
     (bad(train_labels=np.array(["a"] * 22)), "train_labels: expected integers", "found <U1"),
-    (bad(train_labels=LABELS + 1), "train_labels: must be 0 to K-1 without gaps", "found up to 3 but no 0"),
-    (bad(train_labels=LABELS * 2), "train_labels: must be 0 to K-1 without gaps", "found up to 4 but no 1"),
+    (bad(train_labels=LABELS + 1), "train_labels: must be 0 to K-1 without gaps", "found labels up to 3, but no 0"),
+    (bad(train_labels=LABELS * 2), "train_labels: must be 0 to K-1 without gaps", "found labels up to 4, but no 1"),
     (bad(train_labels=LABELS - 1), "train_labels: must be 0 to K-1", "found -1"),
-    (bad(train_labels=LABELS * 0), "train_labels:", "two or more classes"),
+    (bad(train_labels=LABELS * 0), "train_labels:", "at least two classes"),
     (bad(test_images=np.zeros((6, 4, 5, 3), "uint8")), "test_images: expected images of shape (5, 4, 3)", "(4, 5, 3)"),
     (bad(test_images=np.zeros((6, 5, 4, 3), "float32")), "test_images: are float32", "train_images uint8"),
     (bad(test_images=np.zeros((0, 5, 4, 3), "uint8"), test_labels=LABELS[:0]), "test_images: expected", "(0, 5, 4, 3)"),
@@ -155,7 +155,7 @@ def test_bad_arrays_are_told_by_every_command(refused: Refused, tmp_path: Path) 
     """From headers and labels, so that theory refuses them, too; in a sweep before the first job starts."""
     typed = write_npz(tmp_path, bad(train_labels=LABELS * 2))
     lines = {refused(*command, *typed) for command in (("theory",), ("train",), ("train", "-m", "seed=0,1"))}
-    assert lines == {f"{typed[1]}: train_labels: must be 0 to K-1 without gaps, found up to 4 but no 1"}
+    assert lines == {f"{typed[1]}: train_labels: must be 0 to K-1 without gaps; found labels up to 4, but no 1"}
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -163,7 +163,7 @@ def test_bad_arrays_are_told_by_every_command(refused: Refused, tmp_path: Path) 
 def test_npz_with_a_number_that_is_not_finite(split: str, value: float, refused: Refused, tmp_path: Path) -> None:
     content = with_test(train_images=arrays(dtype="float32")["train_images"], test_images=np.zeros((6, 5, 4, 3), "f4"))
     content[f"{split}_images"][3, 1, 2, 0] = value
-    assert f"{split}_images: sample 3 holds a number that is not finite" in refused(
+    assert f"{split}_images: sample 3 has a number that is not finite" in refused(
         "train", *write_npz(tmp_path, content), "epochs=1"
     )
 

@@ -78,7 +78,7 @@ def test_changed_data_is_another_run(kind: str, tmp_path: Path, ncrun: Command, 
         typed = folder(tmp_path / "own")
     assert ncrun("train", *typed, *TINY, "run_dir=here").status == 0
     same = ncrun("verify", "--data", "here")
-    assert (same.status, same.out.endswith(": the data that it was trained on\n")) == (0, True)
+    assert (same.status, same.out.endswith(": unchanged since it was trained\n")) == (0, True)
     if kind == "npz":
         content["train_images"][0, 0, 0, 0] ^= 1
         write_npz(tmp_path, content)
@@ -88,7 +88,7 @@ def test_changed_data_is_another_run(kind: str, tmp_path: Path, ncrun: Command, 
     opened.cache_clear()  # as a new process would
     assert "holds another run" in refused("train", *typed, *TINY, "run_dir=here")
     changed = ncrun("verify", "--data", "here")
-    assert (changed.status, changed.out.endswith(": not the data that it was trained on\n")) == (1, True)
+    assert (changed.status, changed.out.endswith(": changed since it was trained\n")) == (1, True)
     Path(typed[1].removeprefix("dataset.path=")).rename(tmp_path / "elsewhere")
     gone = ncrun("verify", "--data", "here")
     assert (gone.status, "no such f" in gone.out.lower(), gone.out.count("\n"), gone.err) == (1, True, 1, "")

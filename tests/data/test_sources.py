@@ -87,8 +87,8 @@ def test_labels_of_free_features() -> None:
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        (MNIST(channels=2), "dataset.channels=2: the images of mnist are grey; it can be 1 or 3, or null"),
-        (CIFAR10(channels=1), "dataset.channels=1: the images of cifar10 are coloured; it can be 3, or null"),
+        (MNIST(channels=2), "dataset.channels=2: the images of mnist are grey; must be 1 or 3, or null"),
+        (CIFAR10(channels=1), "dataset.channels=1: the images of cifar10 are coloured; must be 3, or null"),
     ],
 )
 def test_images_that_cannot_be_made(source: Source, line: str) -> None:

@@ -64,7 +64,7 @@ def test_the_commands_tell_it(refused: Refused, workdir: Path) -> None:
     images = {key: saved(array) for key, array in IMAGES.items()} | {"train_labels": declared(f"({10**12},)")}
     packed(workdir / "file.npz", images)
     line = refused("theory", "dataset=npz", "dataset.path=file.npz")
-    assert "train_labels is damaged: its header says (1000000000000,) of int64, and the file holds 96 bytes" in line
+    assert "train_labels is damaged: its header says (1000000000000,) of int64, but the file holds 96 bytes" in line
 
 
 def test_archives_that_unpack_to_more_than_data_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_archives_that_unpack_to_more_than_data_do(tmp_path: Path, monkeypatch: 
         file.read("features")
     monkeypatch.setattr(array_file, "machine_memory", lambda: 10_000_000)
     file = ArrayFile(packed(tmp_path / "file.npz", {"features": saved(np.ones((1 << 20, 1)))}, zipfile.ZIP_STORED))
-    with pytest.raises(NoArrays, match=r"features has 0.00839 GB, and this machine 0.01 GB of memory"):
+    with pytest.raises(NoArrays, match=r"features has 0.00839 GB, but this machine has 0.01 GB of memory"):
         file.read("features")
 
 
@@ -85,7 +85,7 @@ def test_encrypted_and_otherwise_packed_archives(tmp_path: Path) -> None:
         ArrayFile(path).read("features")
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         path = packed(tmp_path / "file.npz", {"features": saved(NETWORK["features"])}, method)
-        with pytest.raises(NoArrays, match="features is packed in another way"):
+        with pytest.raises(NoArrays, match="features is compressed by a method"):
             ArrayFile(path).read("features")
 
 

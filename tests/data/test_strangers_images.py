@@ -35,7 +35,7 @@ def png_of_size(width: int, height: int) -> bytes:
 
 def test_a_pipe_is_not_waited_for(images: Path, refused: Refused) -> None:
     os.mkfifo(images / "apple" / "pipe.png")
-    assert refused("theory", *folder(images)).endswith("apple/pipe.png is no file")
+    assert refused("theory", *folder(images)).endswith("apple/pipe.png is not a file")
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (2**31 - 1, 2**31 - 1), (60_000_000, 1)])
@@ -45,7 +45,7 @@ def test_images_of_more_pixels_than_images_have(
     (images / "apple" / "large.png").write_bytes(png_of_size(width, height))
     line = refused("train", *folder(images), "epochs=1")
     assert "apple/large.png " in line
-    assert "pixels; at most 50000000" in line or "damaged, or no image" in line
+    assert "pixels; at most 50000000" in line or "damaged, or not an image" in line
     assert not recwarn.list
 
 
@@ -67,7 +67,7 @@ def test_folders_of_other_things(images: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(image_files, "MOST_OTHER_FILES", 5)
     for i in range(6):
         (images / "apple" / f"{i}.txt").touch()
-    assert "apple holds more than 5 folders, and files that are no images" in refused("theory", *folder(images))
+    assert "apple holds more than 5 folders and files that are not images" in refused("theory", *folder(images))
     monkeypatch.undo()
     deep = images / "bear" / "/".join("d" * 25)
     deep.mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_formats_that_start_other_programs(tmp_path: Path) -> None:
     """Pillow hands PostScript to ghostscript, whatever the file's name says."""
     path = tmp_path / "page.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
-    with pytest.raises(NoImage, match="damaged, or no image"):
+    with pytest.raises(NoImage, match="damaged, or not an image"):
         pixels(path, 6, 3)
 
 

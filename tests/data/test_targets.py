@@ -77,9 +77,9 @@ def test_bundled_sets_are_standardised_by_their_training_split(name: str, load: 
     [
         (
             {"train_targets": np.where(np.arange(20) == 7, np.nan, TWENTY)},
-            "train_targets: sample 7 holds a number that",
+            "train_targets: sample 7 has a number that",
         ),
-        ({"train_targets": np.where(np.arange(20) == 3, np.inf, TWENTY)}, "sample 3 holds a number that is not finite"),
+        ({"train_targets": np.where(np.arange(20) == 3, np.inf, TWENTY)}, "sample 3 has a number that is not finite"),
         ({"train_targets": TWENTY * 1e101}, "beyond 1e+100"),
         ({"train_targets": TWENTY[:19]}, "expected the shape (20,) or (20, q), a row for each image, found (19,)"),
         ({"train_targets": TWENTY.reshape(20, 1, 1)}, "a row for each image, found (20, 1, 1)"),
@@ -88,9 +88,9 @@ def test_bundled_sets_are_standardised_by_their_training_split(name: str, load: 
         ({"train_targets": np.array(["a"] * 20)}, "expected numbers of up to 64 bits"),
         ({"train_targets": TWENTY.astype(complex)}, "expected numbers of up to 64 bits, found complex128"),
         ({"train_labels": np.arange(20)}, "has train_labels and train_targets"),
-        ({"test_images": np.ones((3, 4))}, "has test_images alone; test_images and test_targets belong together"),
+        ({"test_images": np.ones((3, 4))}, "has only test_images; test_images and test_targets belong together"),
         ({"test_images": np.ones((3, 4)), "test_targets": np.ones((3, 2))}, "have 2 numbers for each image"),
-        ({"test_images": np.ones((3, 4)), "test_targets": [1, np.nan, 1]}, "test_targets: sample 1 holds a number"),
+        ({"test_images": np.ones((3, 4)), "test_targets": [1, np.nan, 1]}, "test_targets: sample 1 has a number"),
     ],
 )
 def test_unsound_targets_are_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -102,23 +102,23 @@ def test_unsound_targets_are_refused(changes: dict[str, Any], words: str, tmp_pa
 
 def test_floats_under_the_name_of_labels(refused: Refused, tmp_path: Path) -> None:
     content = {"train_images": np.ones((20, 3)), "train_labels": TWENTY}
-    assert "numbers in place of classes are called train_targets" in refused("train", *write_npz(tmp_path, content))
+    assert "the name for regression targets is train_targets" in refused("train", *write_npz(tmp_path, content))
     few = write_npz(tmp_path, arrays(TWENTY[:4]), "few.npz")
-    assert "of 4 samples none is left for testing" in refused("train", *few)
+    assert "4 samples are too few to keep some for testing" in refused("train", *few)
 
 
 @pytest.mark.parametrize(
     ("typed", "start"),
     [
-        ("loss=ce", "loss=ce: needs classes, and diabetes holds targets of numbers; take loss=mse"),
+        ("loss=ce", "loss=ce: needs classes, but diabetes holds targets; use loss=mse"),
         ("model=ufm_relu", "loss=ce: "),
         ("model=dufm", "head.relu=True: needs classes"),
         ("taps=[linear1]", "taps=['linear1']: needs classes"),
         ("model=ufm path=[1,2]", "path=[1.0, 2.0]: needs classes"),
-        ("model=ufm random_labels=0.5", "random_labels: has no effect: model=ufm reads the targets of diabetes alone"),
+        ("model=ufm random_labels=0.5", "random_labels: has no effect: model=ufm uses only the targets of diabetes"),
         ("random_labels=2", "random_labels=2.0: must lie in [0, 1]"),
         ("batch_size=355", "batch_size=355: must be full or lie in 1..354"),
-        ("imbalance=0.1", "imbalance: has no effect: diabetes holds targets of numbers, and no classes"),
+        ("imbalance=0.1", "imbalance: has no effect: diabetes holds targets, not classes"),
         ("counts=[5,5]", "counts: has no effect: diabetes holds targets"),
     ],
 )

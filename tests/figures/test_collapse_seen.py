@@ -158,7 +158,7 @@ def test_a_moving_picture(runs: Runs, ncrun: Command, workdir: Path) -> None:
     assert durations[-1] == max(durations)
     for typed, said in (
         (["kind=usual", "out=x.gif"], "has no moving picture"),
-        (["y=nc1", "out=x.gif"], "only kind=collapse-seen has a moving picture"),
+        (["y=nc1", "out=x.gif"], "only kind=collapse-seen can be animated"),
         (["y=nc1", "classes=0,1,2"], "classes=0,1,2: has no effect"),
         (["kind=usual", "classes=0,1,2"], "classes=0,1,2: has no effect"),
     ):

@@ -96,7 +96,7 @@ def test_kind_leaves_unfinished_runs_out(runs: Runs, ncrun: Command, tmp_path: A
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"state": "interrupted"}))
     result = ncrun("plot", str(tmp_path / "all"), "kind=classes")
     assert result.status == 0
-    assert "stopped: is not finished (interrupted); left out" in result.err
+    assert "stopped: is not finished (interrupted); skipped" in result.err
 
 
 def test_decays_that_no_facet_tells_apart_are_told_apart(all_imbalanced: list[Record]) -> None:

@@ -61,7 +61,7 @@ def test_damaged_checkpoints(data: Data, interrupted: Path) -> None:
         found = search(record)
     if found.content is None:
         assert found.message is not None
-        assert found.message.endswith("starts anew")
+        assert found.message.endswith("starts from the beginning")
     else:
         assert any(same(found.content, content) for content in written)
         assert found.message is not None or same(found.content, written[0])

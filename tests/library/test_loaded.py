@@ -124,7 +124,7 @@ def test_an_archive_is_read_in_place_without_its_checkpoints(trained: Path, tmp_
         package.load(archive)
     with pytest.raises(UserError, match=r"nosuch: no such run in the archive; it holds "):
         package.load(archive / "nosuch")
-    with pytest.raises(UserError, match=r"there is no checkpoint \(of an archive only the records are read\)$"):
+    with pytest.raises(UserError, match=r"there is no checkpoint \(checkpoints in an archive are not read\)$"):
         run.network()
 
 
@@ -160,7 +160,7 @@ def test_refused_checkpoints(copied: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint\.pt does not fit the network of config\.yaml .*size mismatch"):
         package.load(copied).network()
     (copied / "config.yaml").write_text(config.replace("  width: 8\n", "  width: 8\n  wings: 2\n"))
-    with pytest.raises(UserError, match=r"config\.yaml: model\.wings: is no key of model=mlp here$"):
+    with pytest.raises(UserError, match=r"config\.yaml: model\.wings: model=mlp has no such key in this version$"):
         package.load(copied).network()
     (copied / "config.yaml").write_text(config)
     for damage, reason in (
@@ -184,12 +184,12 @@ def test_refused_features(copied: Path, trained: Path) -> None:
     run = package.load(copied)
     with pytest.raises(UserError, match=r"^split=val: not one of train, test"):
         run.features("val")
-    with pytest.raises(UserError, match=r"^split=test: free features have no data set, and so no test split$"):
+    with pytest.raises(UserError, match=r"^split=test: free features have no data set, so they have no test split$"):
         package.load(trained / "relu-head").features("test")
     with pytest.raises(UserError, match=r"^data_dir=nowhere: no such file or folder$"):
         run.features(data_dir="nowhere")
     changed(copied, "manifest.json", index_hash="0" * 64)
-    with pytest.raises(UserError, match=r": the run was trained on other samples than are chosen from digits here$"):
+    with pytest.raises(UserError, match=r": the run was trained on other samples of digits$"):
         package.load(copied).features()
 
 
@@ -214,15 +214,15 @@ def test_an_extensions_network_asks_for_its_file(tmp_path: Path, undrawn: None) 
 
     forget_added()
     extensions.forget()
-    with pytest.raises(UserError, match=r"^model=flat: is not built in; name the file that registers it by extend="):
+    with pytest.raises(UserError, match=r"^model=flat: is not built in; give the file that registers it by extend="):
         run.network()
-    with pytest.raises(UserError, match=r"must be a list of files of Python code"):
+    with pytest.raises(UserError, match=r"must be a list of Python files"):
         run.network(extend=str(lab))
     assert np.array_equal(run.features(extend=[lab])[0], wanted)
     forget_added()
     extensions.forget()
     lab.write_text(lab.read_text() + "# changed\n")
-    with pytest.warns(UserWarning, match="was trained with other files of extend=, or other content"):
+    with pytest.warns(UserWarning, match="was trained with other files, or other content, of extend="):
         run.network(extend=[lab])
 
 
@@ -243,12 +243,12 @@ def test_a_network_from_a_file_asks_for_it(tmp_path: Path, undrawn: None, monkey
     run = package.train([*typed, "threads=1", "run_dir=run"])
     Path("nets.py").rename("moved.py")
     Path("nets.py").write_text("raise SystemExit\n")
-    with pytest.raises(UserError, match=r"^model\.path=nets\.py:Flat: a record executes nothing; give the file"):
+    with pytest.raises(UserError, match=r"^model\.path=nets\.py:Flat: a record never imports code; give the file"):
         run.network()
     logged = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
     found = package.measure(*run.features(path="moved.py"), run.network(path="moved.py").head)
     assert found.metrics["nc1"] == pytest.approx(logged["nc1"], **TOLERANCE)
-    with pytest.raises(UserError, match=r"nets\.py: is not the file that the run was trained with"):
+    with pytest.raises(UserError, match=r"nets\.py: is not the file of the run"):
         run.network(path="nets.py")
 
 

@@ -94,9 +94,9 @@ def test_a_plot_leaves_the_programs_style_and_screen_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"counts": [3]}, "counts: needs the samples of each of two classes or more, such as counts=[100, 50, 10]"),
-        ({"counts": [3, 0]}, "counts: class 1 needs a finite number of samples above 0, not 0"),
-        ({"counts": [3, float("nan")]}, "counts: class 1 needs a finite number of samples above 0, not nan"),
+        ({"counts": [3]}, "counts: give the samples of at least two classes, such as counts=[100, 50, 10]"),
+        ({"counts": [3, 0]}, "counts: class 1 must have a finite number of samples above 0, not 0"),
+        ({"counts": [3, float("nan")]}, "counts: class 1 must have a finite number of samples above 0, not nan"),
         ({"counts": 5}, "counts=5: must be a list of numbers, one for each class"),
         ({"counts": [[1, 2], [3]]}, "counts=[[1, 2], [3]]: must be a list of numbers, one for each class"),
         ({"loss": "mee"}, "loss=mee: not one of mse, ce; did you mean 'mse'?"),
@@ -105,7 +105,7 @@ def test_a_plot_leaves_the_programs_style_and_screen_alone() -> None:
         ({"bias": 1}, "bias=1: must be True or False"),
         ({"depth": 0}, "depth=0: must be from 1 to 1000"),
         ({"depth": 1.0}, "depth=1.0: must be a whole number"),
-        ({"decay_feature": 1e-3}, "decay_feature=0.001: needs decay_weight beside it"),
+        ({"decay_feature": 1e-3}, "decay_feature=0.001: needs decay_weight"),
         ({"decay_weight": "1", "decay_feature": 1}, "decay_weight='1': must be a number"),
         ({"decay_weight": -1}, "decay_weight=-1: must be finite and not negative"),
         (

@@ -84,14 +84,14 @@ def test_refuses_what_the_command_refuses(words: list[str], refused: Refused, wo
     [
         ("epochs=5", "'epochs=5': must be a list of overrides, such as ['dataset=digits', 'epochs=5']"),
         ([5], "[5]: must be a list of overrides, such as ['dataset=digits', 'epochs=5']"),
-        (["-m", "seed=1,2"], "-m: no flag has a meaning here; give overrides, such as epochs=5"),
-        (["seed=1,2"], "seed=1,2: several values are a sweep, and ncrun.train trains one run"),
+        (["-m", "seed=1,2"], "-m: options have no effect here; give overrides, such as epochs=5"),
+        (["seed=1,2"], "seed=1,2: several values make a sweep, but ncrun.train trains one run"),
         (["jobs=2"], "jobs: has no effect: ncrun.train trains one run"),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm: has no effect: ncrun.train trains one run"),
         (["together=true"], "together: has no effect: ncrun.train trains one run"),
         (
             ["model=ufm", "counts=[4,2]", "optimizer=sgd", "restarts=2"],
-            "restarts: are several runs, and ncrun.train trains one; loop over seed=0, seed=1, ...",
+            "restarts: make several runs, but ncrun.train trains one; loop over seed=0, seed=1, ...",
         ),
     ],
     ids=str,
@@ -160,7 +160,7 @@ def test_data_that_change_while_the_program_goes_on_make_another_run(workdir: Pa
         assert made[-1].features("test")[0].shape == (4, 4)
     assert made[0].manifest["data_hash"] != made[1].manifest["data_hash"]
     assert made[0].path != made[1].path
-    with pytest.raises(UserError, match=r"the data in npz own\.npz have changed since the run was trained on them"):
+    with pytest.raises(UserError, match=r"the data in npz own\.npz have changed since the run was trained"):
         made[0].features()
 
 

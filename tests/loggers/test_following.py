@@ -149,7 +149,7 @@ def test_bad_loggers_are_refused_before_any_work(refused: Refused, monkeypatch: 
     for name in ("tensorboard", "wandb", "mlflow"):
         assert refused("train", f"logger=[{name}]") == f"logger={name}: {name} is not installed: pip install {name}"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert refused("train", "logger=[wandb,wandb]") == "logger=[wandb,wandb]: names one twice"
+    assert refused("train", "logger=[wandb,wandb]") == "logger=[wandb,wandb]: names a logger twice"
 
 
 def test_the_logger_of_the_documentation_follows_a_run(ncrun: Command, workdir: Path) -> None:

@@ -206,11 +206,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "labels of another number": (lambda: ncrun.CollapseMeter(3).update([[1.0]], [0, 1]), "labels: expected (1,)"),
     "features of another width": (
         lambda: first().update(torch.ones(2, 5).double(), [0, 1]),
-        "features: have dimension 5, and those before had 9",
+        "features: have dimension 5, but earlier batches had 9",
     ),
     "features of another precision": (
         lambda: first().update(torch.ones(2, WIDTH), [0, 1]),
-        "features: are float32, and those before were float64",
+        "features: are float32, but earlier batches were float64",
     ),
     "features that are no matrix": (lambda: ncrun.CollapseMeter(3).update([1.0], [0]), "features: expected a matrix"),
     "whole numbers": (lambda: ncrun.CollapseMeter(3).update([[1]], [0]), "features: expected float16"),
@@ -222,13 +222,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ncrun.CollapseMeter(3).update([[1.0]], [0], [[1.0, 2.0]]),
         "logits: expected (1,3), one for each sample and class, found (1,2)",
     ),
-    "one class": (lambda: ncrun.CollapseMeter(1), "num_classes=1: collapse is a matter of two classes or more"),
+    "one class": (lambda: ncrun.CollapseMeter(1), "num_classes=1: collapse needs at least two classes"),
     "unknown loss": (lambda: ncrun.CollapseMeter(3, loss="crossentropy"), "loss=crossentropy: not one of mse, ce"),
     "nothing seen": (lambda: ncrun.CollapseMeter(3).compute([[1.0]] * 3), "meter: has seen no sample yet"),
     "nothing seen, means": (lambda: ncrun.CollapseMeter(3).means(), "meter: has seen no sample yet"),
     "a class without a sample": (
         lambda: first(ncrun.CollapseMeter(6)).means(),
-        "labels: class 4 has had no sample yet; every class 0 to 5 needs one",
+        "labels: class 4 has no sample yet; every class 0 to 5 needs one",
     ),
     "merge of other K": (
         lambda: first().merge(first(ncrun.CollapseMeter(5))),
@@ -249,20 +249,20 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a classifier of other K": (
         lambda: first().compute(torch.ones(3, WIDTH)),
-        "classifier: has 3 rows, and the meter counts 4 classes",
+        "classifier: has 3 rows, but the meter has 4 classes",
     ),
     "a classifier of other d": (
         lambda: ncrun.SecondPass(first().means(), torch.ones(K, 5)),
-        "classifier: reads 5 numbers, and features has 9",
+        "classifier: reads 5 numbers, but features has 9",
     ),
     "second pass, nothing seen": (lambda: second().compute(), "meter: has seen no sample yet"),
     "second pass of other d": (
         lambda: second().update(torch.ones(2, 5), [0, 1]),
-        "features: have dimension 5, and the first pass' had 9",
+        "features: have dimension 5, but in the first pass 9",
     ),
     "second pass of fewer samples": (
         lambda: fill(second(), *samples(counts=(40, 25, 30, 6))).compute(),
-        "second pass: saw 6 samples of class 3, and the first pass 7",
+        "second pass: saw 6 samples of class 3, but the first pass 7",
     ),
     "second pass of other samples": (
         lambda: fill(second(), *samples(seed=1)).compute(),
@@ -270,11 +270,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "merge of second passes about other means": (
         lambda: second().merge(second(seed=1)),
-        "merge: the class means here are not those there",
+        "merge: the two have different class means",
     ),
     "merge of second passes of other heads": (
         lambda: second().merge(ncrun.SecondPass(first().means(), 2 * head()[0][0])),
-        "merge: the classifier here is not that there",
+        "merge: the two have different classifiers",
     ),
 }
 
@@ -308,7 +308,7 @@ def test_the_sign_of_the_features_is_seen() -> None:
     assert meter.compute(weight, nonnegative_features=True).problem.feature_sign == "nonnegative"
     meter.update(-features[:1], labels[:1])
     assert meter.compute(weight).problem.feature_sign == "free"
-    with pytest.raises(UserError, match="holds negative values"):
+    with pytest.raises(UserError, match="has negative values"):
         meter.compute(weight, nonnegative_features=True)
 
 

@@ -116,13 +116,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "passes": (lambda: ncrun.watch(Net(), "fc", loader(), passes=3), "passes=3: not one of 1, 2"),
     "a test split in one pass": (
         lambda: ncrun.watch(Net(), "fc", loader(), test_loader=loader(), passes=1),
-        "passes=1: a test split is measured about the class means of a first pass",
+        "passes=1: a test split needs the class means of a first pass",
     ),
     "no ranks": (
         lambda: ncrun.watch(Net(), "fc", loader(), all_ranks=True),
         "all_ranks=True: torch.distributed is not initialised",
     ),
-    "only once": (lambda: ncrun.watch(Net(), "fc", once()).measure(), "loader: is a generator, which can be gone"),
+    "only once": (lambda: ncrun.watch(Net(), "fc", once()).measure(), "loader: is a generator, which can be iterated"),
     "not used": (lambda: ncrun.watch(Unused(), "fc", loader()).measure(), "layer: is used 0 times in a forward pass"),
     "random features": (
         lambda: ncrun.watch(Random(), "fc", loader()).measure(),

@@ -192,14 +192,14 @@ def test_a_module_is_its_weights() -> None:
         (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), "layer 1 has a bias"),
         (nn.Sequential(nn.Linear(3, 3), nn.ReLU()), "has a ReLU in some places only"),
         (nn.Sequential(nn.Flatten()), "holds no nn.Linear"),
-        (nn.Linear(2, 3), "reads 2 numbers, and features has 3"),
+        (nn.Linear(2, 3), "reads 2 numbers, but features has 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refused_modules(module: nn.Module, line: str) -> None:
     with pytest.raises(UserError, match=rf"^classifier: {line}"):
         package.measure(*simplex(3, 4)[:2], module)
-    with pytest.raises(UserError, match=r"^bias: the classifier brings its own"):
+    with pytest.raises(UserError, match=r"^bias: the classifier is a module with its own bias"):
         package.measure(*simplex(3, 4)[:2], nn.Linear(3, 3), np.zeros(3))
 
 
@@ -224,7 +224,7 @@ def test_the_sign_of_the_features_has_to_be_said_where_it_cannot_be_seen() -> No
     for choice, sign in ((True, "nonnegative"), (False, "free")):
         found = package.measure(positive, labels, weights, loss="ce", nonnegative_features=choice)
         assert found.problem.feature_sign == sign
-    with pytest.raises(UserError, match="holds negative values"):
+    with pytest.raises(UserError, match="has negative values"):
         package.measure(features, labels, weights, nonnegative_features=True)
     assert package.measure(features, labels, weights).problem.feature_sign == "free"
 
@@ -383,5 +383,5 @@ def test_all_zero_features_can_be_measured() -> None:
 
 
 def test_a_single_class_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^classifier: has one row; collapse is a matter of two classes or more$"):
+    with pytest.raises(UserError, match=r"^classifier: has one row; collapse needs at least two classes$"):
         package.measure(np.ones((4, 3)), np.zeros(4, dtype=int), np.ones((1, 3)), nonnegative_features=False)

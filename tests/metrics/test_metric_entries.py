@@ -213,10 +213,10 @@ def test_the_features_of_a_layer_are_its_own(clean: None) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"key": "nc1"}, "metric=nc1: is there already"),
-        ({"key": "head.mine"}, "metric=head.mine: head. is put before"),
-        ({"key": "test.mine"}, "metric=test.mine: test. is put before"),
-        ({"key": "my own"}, "metric=my own: a key has letters"),
+        ({"key": "nc1"}, "metric=nc1: exists already"),
+        ({"key": "head.mine"}, "metric=head.mine: head. is the prefix"),
+        ({"key": "test.mine"}, "metric=test.mine: test. is the prefix"),
+        ({"key": "my own"}, "metric=my own: a key consists of letters"),
         ({"levels": "run"}, "metric=mine: levels=run: not a tuple of run, head"),
         ({"levels": ("run", "layer")}, "metric=mine: levels=layer: not a tuple of run, head"),
     ],

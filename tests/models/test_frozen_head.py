@@ -60,10 +60,10 @@ def test_refusals(head: str, refused: Refused, ncrun: Command, workdir: Path) ->
     assert line("head.frozen=net") == "head.frozen=net: must be a run of model=dufm or ufm, not mlp"
     assert "trains its own head" in refused("train", *HEAD, head)
     (workdir / "head" / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    assert line().startswith("head.frozen=head: no usable checkpoint.pt there")
+    assert line().startswith("head.frozen=head: its checkpoint.pt cannot be used")
 
 
 def test_several_restarts_are_no_head(ncrun: Command, refused: Refused) -> None:
     starts = ("optimizer=sgd", "epochs=3", "restarts=2", "run_dir=starts")
     assert ncrun("train", *HEAD, *starts).status == 0
-    assert "holds several restarts, name one of them" in refused("train", *NET, "head.frozen=starts")
+    assert "holds several restarts; name one of them" in refused("train", *NET, "head.frozen=starts")

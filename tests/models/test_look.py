@@ -48,7 +48,7 @@ def told(name: str, args: dict[str, Any] | None = None, **keys: Any) -> str:
 def test_the_sign(name: str, sign: str, how: str) -> None:
     asked = found(name)
     assert asked.sign == sign
-    assert asked.how.startswith(f"read off its {how}")
+    assert asked.how.startswith(f"from its {how}")
 
 
 def test_constructors_are_given_what_they_ask_for() -> None:
@@ -66,7 +66,7 @@ def test_its_own_head() -> None:
     two = found("Classifier", head=["low", "top"])
     assert (two.width, two.head_widths, two.head_bias) == (9, (9, 7), True)
     one = found("Classifier", head="top")
-    assert (one.width, one.head_widths, one.how) == (7, (7,), "read off its last layer, low (Linear)")
+    assert (one.width, one.head_widths, one.how) == (7, (7,), "from its last layer, low (Linear)")
     backbone, layers = spec("Classifier", head=["low", "top"]).parts(SHAPE, 10)
     assert layers is not None
     assert [layer.out_features for layer in layers] == [7, 10]
@@ -98,16 +98,16 @@ def test_a_file_that_changes_is_executed_anew(tmp_path: Path) -> None:
     [
         (None, "model.path=: model=module needs a network, such as model.path=nets.py:TinyViT, torchvision:resnet18"),
         ("nets", "model.path=nets: names no network; it can be nets.py:TinyViT, torchvision:resnet18 or timm:"),
-        ("none.py:Net", "model.path=none.py:Net: no such file of Python code (.py)"),
-        ("none.py", "model.path=none.py: no such file of Python code (.py)"),
+        ("none.py:Net", "model.path=none.py:Net: no such Python file (.py)"),
+        ("none.py", "model.path=none.py: no such Python file (.py)"),
         ("torchvision:", "model.path=torchvision:: names no model of torchvision"),
         (
             "torchvision:resnet19",
-            "model.path=torchvision:resnet19: is no model of images in torchvision; did you mean 're",
+            "model.path=torchvision:resnet19: torchvision has no image classifier of this name; did you mean 're",
         ),
         (
             "torchvision:fcos_resnet50_fpn",
-            "model.path=torchvision:fcos_resnet50_fpn: is no model of images in torchvision",
+            "model.path=torchvision:fcos_resnet50_fpn: torchvision has no image classifier of this name",
         ),
     ],
 )
@@ -123,10 +123,10 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
     [
         ("Plian", {}, "model.path=FILE:Plian: has no such class; strangers.py has Plain, LastReLU, LastNorm,"),
         ("number", {}, "model.path=FILE:number: is no class; strangers.py has Plain,"),
-        ("network", {}, "model.path=FILE:network: is made already; name its class, or a function that makes it anew"),
+        ("network", {}, "model.path=FILE:network: is an object; name its class, or a function that makes a new one"),
         ("nothing", {}, "model.path=FILE:nothing: makes a int, not a torch.nn.Module"),
-        ("Breaks", {}, "model.path=FILE:Breaks: its constructor ended in KeyError: 'nothing' (strangers.py, line "),
-        ("asks", {"args": {"heads": 2}}, "model.args.dim: is missing; the constructor of asks asks for it"),
+        ("Breaks", {}, "model.path=FILE:Breaks: its constructor raised KeyError: 'nothing' (strangers.py, line "),
+        ("asks", {"args": {"heads": 2}}, "model.args.dim: is missing; the constructor of asks needs it"),
         (
             "Plain",
             {"args": {"widht": 3}},
@@ -135,30 +135,30 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
         ("nothing", {"args": {"x": 1}}, "model.args.x=1: nothing has no such argument; it takes none"),
         ("Plain", {"args": {"width": {"a": 1}}}, "model.args.width={'a': 1}: must be a number, a word, true, false,"),
         ("Plain", {"args": {"width": float("inf")}}, "model.args.width=inf: must be a number"),
-        ("Plain", {"width": 7}, "model.width=7: Plain makes features of 6 numbers"),
+        ("Plain", {"width": 7}, "model.width=7: Plain returns features of dimension 6"),
         ("Plain", {"feature_sign": "positive"}, "model.feature_sign=positive: not one of free, nonnegative, auto"),
-        ("Pair", {}, "model.path=FILE:Pair: must put out one tensor, not a tuple"),
+        ("Pair", {}, "model.path=FILE:Pair: must return one tensor, not a tuple"),
         (
             "Unflattened",
             {},
-            "model.path=FILE:Unflattened: must put out features of shape (N, d), and of 8 images it puts out (8, 1, 8,",
+            "model.path=FILE:Unflattened: must return features of shape (N, d), but for 8 images it returns (8, 1, 8,",
         ),
-        ("Double", {}, "model.path=FILE:Double: puts out float64 for images of float32"),
-        ("Infinite", {}, "model.path=FILE:Infinite: puts out numbers that are not finite before it is trained"),
+        ("Double", {}, "model.path=FILE:Double: returns float64 for images of float32"),
+        ("Infinite", {}, "model.path=FILE:Infinite: returns numbers that are not finite before training"),
         (
             "BreaksLater",
             {},
             "model.path=FILE:BreaksLater: its forward pass in evaluation mode, on float32 images of shape (8, 1, 8, 8)"
-            " (dataset.size and dataset.channels make other ones), ended in RuntimeError: size mismatch",
+            " (dataset.size and dataset.channels change it), raised RuntimeError: size mismatch",
         ),
         (
             "Biased",
             {},
-            "model.path=FILE:Biased: puts out 10 numbers, as many as there are classes; model.head=classifier.1 if they"
+            "model.path=FILE:Biased: returns 10 numbers, one for each class; set model.head=classifier.1 if they"
             " are logits, model.width=10 if they are features",
         ),
-        ("Biased", {"head": "classifier"}, "model.head=classifier: only its last layer may have a bias; name the last"),
-        ("Biased", {"head": "body"}, "model.head=body: holds a Flatten, and a head is made of Linear layers"),
+        ("Biased", {"head": "classifier"}, "model.head=classifier: only its last layer may have a bias; name only"),
+        ("Biased", {"head": "body"}, "model.head=body: holds a Flatten, but a head consists of Linear layers"),
         (
             "Biased",
             {"head": "fc"},
@@ -169,18 +169,18 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
         (
             "Scaled",
             {"head": "classifier.1"},
-            "model.head=classifier.1: Scaled does not put out what these layers make of",
+            "model.head=classifier.1: Scaled does not return the output of these layers",
         ),
-        ("Classifier", {"head": "low"}, "model.head=low: makes 7 numbers of each image, and there are 10 classes;"),
+        ("Classifier", {"head": "low"}, "model.head=low: has 7 outputs for 10 classes;"),
         (
             "Classifier",
             {"head": ["top", "low"]},
-            "model.head=top,low: are not one behind the other: 10 numbers out, 9 in",
+            "model.head=top,low: do not follow each other: 10 numbers out, 9 in",
         ),
         (
             "Mixed",
             {"head": "both"},
-            "model.head=both: holds a ReLU, and a head is made of Linear layers; name the",
+            "model.head=both: holds a ReLU, but a head consists of Linear layers; name",
         ),
         ("torchvision:resnet18", {"args": {"weights": "DEFAULT"}}, "model.args.weights: has no effect: torchvision's"),
         ("torchvision:squeezenet1_0", {}, "model.path=torchvision:squeezenet1_0: does not end in a linear layer"),
@@ -202,8 +202,8 @@ def test_the_classes_of_a_file_are_told_without_executing_it(tmp_path: Path) -> 
     ("code", "line"),
     [
         ("def", "cannot be read as Python (invalid syntax, line 1)"),
-        ("import nosuch", "ended in ModuleNotFoundError: No module named 'nosuch' (net.py, line 1)"),
-        ("x = 1\nraise SystemExit(3)", "ended in SystemExit: 3 (net.py, line 2)"),
+        ("import nosuch", "raised ModuleNotFoundError: No module named 'nosuch' (net.py, line 1)"),
+        ("x = 1\nraise SystemExit(3)", "raised SystemExit: 3 (net.py, line 2)"),
     ],
 )
 def test_files_that_cannot_be_executed(code: str, line: str, tmp_path: Path) -> None:

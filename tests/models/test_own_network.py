@@ -46,7 +46,7 @@ def test_what_a_record_holds(ncrun: Command, workdir: Path) -> None:
     typed = own("LastNorm", "head.depth=2", "taps=[norm,body.1]", "run_dir=run")
     result = ncrun("train", *typed)
     assert result.status == 0, result
-    assert result.err == "ncrun: the 5 features of LastNorm are free, read off its last layer, norm (BatchNorm1d)\n"
+    assert result.err == "ncrun: the 5 features of LastNorm are free, from its last layer, norm (BatchNorm1d)\n"
     held = manifest(workdir / "run")
     about = held["module"]
     assert isinstance(about, dict)
@@ -65,12 +65,12 @@ def test_what_a_record_holds(ncrun: Command, workdir: Path) -> None:
     network = rebuilt(config["model"], problem, (1, 8, 8), Path(FILE), about["sha256"])
     weights = torch.load(workdir / "run" / "checkpoint.pt", weights_only=True)["network"]
     network.load_state_dict(weights)
-    with pytest.raises(UserError, match="a record executes nothing; give the file of its network"):
+    with pytest.raises(UserError, match="a record never imports code; give the file of its network"):
         rebuilt(config["model"], problem, (1, 8, 8))
     (workdir / "other.py").write_text(Path(FILE).read_text() + "\n")
-    with pytest.raises(UserError, match=r"other\.py: is not the file that the run was trained with"):
+    with pytest.raises(UserError, match=r"other\.py: is not the file of the run"):
         rebuilt(config["model"], problem, (1, 8, 8), workdir / "other.py", about["sha256"])
-    with pytest.raises(UserError, match=r"has no effect: the run's network \(mlp\) is in no file"):
+    with pytest.raises(UserError, match=r"has no effect: the run's network \(mlp\) is not in a file"):
         rebuilt({"name": "mlp"}, problem, (1, 8, 8), Path(FILE))
 
 
@@ -168,20 +168,20 @@ def plain() -> Run:
         (
             "Squeezed",
             {},
-            "model.path=FILE:Squeezed: must put out features of shape (N, d), and of 1 images it puts out",
+            "model.path=FILE:Squeezed: must return features of shape (N, d), but for 1 images it returns",
         ),
-        ("PairInTraining", {}, "model.path=FILE:PairInTraining: must put out one tensor in training mode, not a tuple"),
+        ("PairInTraining", {}, "model.path=FILE:PairInTraining: must return one tensor in training mode, not a tuple"),
         ("Spare", {}, "model.path=FILE:Spare: no gradient reaches spare.weight, spare.bias, so that they would not be"),
         ("Detached", {}, "model.path=FILE:Detached: no gradient reaches first.weight, first.bias, second.weight and"),
         ("Plain", {"feature_sign": "nonnegative"}, "model.feature_sign=nonnegative: the features are free, read off"),
-        ("FunctionalReLU", {}, "model.feature_sign=free: the features are nonnegative, read off its features on 16"),
-        ("Ensemble", {"taps": ("pair",)}, "taps: pair of Ensemble does not put out one tensor"),
+        ("FunctionalReLU", {}, "model.feature_sign=free: the features are nonnegative, from its features on 16"),
+        ("Ensemble", {"taps": ("pair",)}, "taps: pair of Ensemble does not return one tensor"),
         ("Ensemble", {"taps": ("unused",)}, "taps: unused of Ensemble computes nothing in a forward pass"),
         (
             "LastNorm",
             {"batch_size": 1, "widths": (5,)},
             "model.path=FILE:LastNorm: its forward pass in training mode, on float32 images of shape (1, 1, 8, 8)"
-            " (dataset.size and dataset.channels make other ones), ended in ValueError: Expected more than 1",
+            " (dataset.size and dataset.channels change it), raised ValueError: Expected more than 1",
         ),
     ],
 )
@@ -231,8 +231,8 @@ def test_what_does_not_go_with_it(more: str, line: str, refused: Refused) -> Non
 @pytest.mark.parametrize(
     ("name", "more", "line"),
     [
-        ("NormTwice", "freeze_norm=0.5", "freeze_norm=0.5: NormTwice goes through a BatchNorm 2 times"),
-        ("LastNorm", "finish=lbfgs", "finish=lbfgs: needs freeze_norm=1 or less: BatchNorm in LastNorm"),
+        ("NormTwice", "freeze_norm=0.5", "freeze_norm=0.5: NormTwice uses a BatchNorm 2 times"),
+        ("LastNorm", "finish=lbfgs", "finish=lbfgs: needs freeze_norm of at most 1: BatchNorm in LastNorm"),
     ],
 )
 def test_its_batch_norm_that_cannot_be_fixed(name: str, more: str, line: str, refused: Refused) -> None:
@@ -251,7 +251,7 @@ def test_a_sign_that_changes_ends_the_run(ncrun: Command, workdir: Path) -> None
     result = ncrun("train", *own("Drifting", "run_dir=run"))
     assert result.status == 1
     said, told = result.err.splitlines()
-    assert said.startswith("ncrun: the 6 features of Drifting are nonnegative, read off its features on 8 images")
+    assert said.startswith("ncrun: the 6 features of Drifting are nonnegative, from its features on 8 images")
     assert told.startswith("ncrun: run: features have become negative (down to -0.0")
     held = manifest(workdir / "run")
     assert (held["state"], told) == ("failed", f"ncrun: run: {held['reason']}")
@@ -340,11 +340,11 @@ def test_timm_by_name(run_of: RunOf, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (own_head.widths, own_head.bias) == ((12,), True)
     for args, line in (
         ("pretrained=true", "model.args.pretrained: has no effect"),
-        ("size=8", "its constructor ended in"),
+        ("size=8", "its constructor raised"),
     ):
         with pytest.raises(UserError, match=line):
             run_of(*typed, f"model.args.{args}")
-    with pytest.raises(UserError, match="is no model of timm; did you mean 'vit_tiny_patch16_224'"):
+    with pytest.raises(UserError, match="timm has no model of this name; did you mean 'vit_tiny_patch16_224'"):
         run_of("model=module", "model.path=timm:vit_tiny_patch16_22")
 
 

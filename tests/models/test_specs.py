@@ -89,7 +89,7 @@ def test_a_backbone_of_ones_own() -> None:
     features, logits = network(torch.randn(7, 1, 3, 2))
     assert (features.shape, logits.shape) == ((7, 5), (7, 3))
     assert float(features.detach().abs().max()) <= 1
-    with pytest.raises(UserError, match="model=fourier: is there already"):
+    with pytest.raises(UserError, match="model=fourier: exists already"):
         MODELS.add(Fourier())
 
 
@@ -136,9 +136,9 @@ def test_values_that_make_no_network(spec: ModelSpec, line: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "depth", "relu", "line"),
     [
-        (UFMReLU(), 2, False, "head.depth=2: model=ufm_relu has one linear layer; model=ufm takes more"),
-        (UFM(), 2, True, "head.relu=True: model=dufm is the one with a ReLU between its layers, not ufm"),
-        (DUFM(), 3, False, "head.relu=False: model=dufm is the one with a ReLU between its layers, not dufm"),
+        (UFMReLU(), 2, False, "head.depth=2: model=ufm_relu has one linear layer; use model=ufm for more"),
+        (UFM(), 2, True, "head.relu=True: model=dufm has ReLUs between its layers, model=ufm has none"),
+        (DUFM(), 3, False, "head.relu=False: model=dufm has ReLUs between its layers, model=ufm has none"),
     ],
 )
 def test_heads_that_do_not_go_with_free_features(spec: ModelSpec, depth: int, relu: bool, line: str) -> None:

@@ -235,9 +235,9 @@ def test_empty_folders_and_refusals(five: Path, ncrun: Command, monkeypatch: pyt
     assert refused("runs", "--where", "hed.depth=3").endswith("; did you mean 'head.depth'?")
     assert refused("runs", "--where", "seed") == "--where=seed: must be KEY=VALUE, such as head.depth=3"
     assert refused("runs", "--sort", "gaps").endswith("no such column; did you mean 'gap'?")
-    assert refused("runs", "--watch") == "--watch: draws into a terminal, and this is none"
-    assert refused("runs", "--json", "--csv") == "--csv: does not go with --json; choose one"
-    assert refused("runs", "--rm", "--yes").startswith("--rm: say which, such as --state failed")
+    assert refused("runs", "--watch") == "--watch: needs a terminal, and the output is none"
+    assert refused("runs", "--json", "--csv") == "--csv: cannot be combined with --json; choose one"
+    assert refused("runs", "--rm", "--yes").startswith("--rm: choose runs by --state failed")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert refused("runs", "--rm", "--state", "failed").endswith("--yes removes without asking")
     assert refused("runs", "--diff", "runs/a-done", "runs") == (

@@ -16,7 +16,7 @@ from ncrun.records.seal import FILES
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 FREE = ("model=ufm", "counts=[4,2]", "model.width=4", "epochs=30")
-RIGHT = "as when it was finished"
+RIGHT = "unchanged since it finished"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_one_changed_digit_of_any_file_is_noticed(name: str, run: Path, ncrun: C
         (run / name).write_bytes(changed_digit(whole, draw))
         result = ncrun("verify", "run")
         assert (result.status, result.err) == (1, "")
-        assert result.out == f"run: {name}: not as when the run was finished\n"
+        assert result.out == f"run: {name}: changed since the run finished\n"
     (run / name).write_bytes(whole)
     assert ncrun("verify", "run").status == 0
 
@@ -69,14 +69,14 @@ def test_one_changed_digit_of_any_file_is_noticed(name: str, run: Path, ncrun: C
 @pytest.mark.parametrize("name", ["problem.json", "geometry.json", "metrics.jsonl"])
 def test_missing_file_is_noticed(name: str, run: Path, ncrun: Command) -> None:
     (run / name).unlink()
-    assert ncrun("verify", "run").out == f"run: {name}: not as when the run was finished\n"
+    assert ncrun("verify", "run").out == f"run: {name}: changed since the run finished\n"
 
 
 def test_digest_that_was_changed_does_not_vouch(run: Path, ncrun: Command) -> None:
     text = (run / "manifest.json").read_text()
     digest = json.loads(text)["seal"]["files"]["metrics.jsonl"]
     (run / "manifest.json").write_text(text.replace(digest, digest[::-1]))
-    assert "run: manifest.json: not as" in ncrun("verify", "run").out
+    assert "run: manifest.json: changed" in ncrun("verify", "run").out
 
 
 def test_readers_warn_in_one_line(run: Path, ncrun: Command, workdir: Path) -> None:
@@ -128,7 +128,7 @@ def test_run_in_an_archive(run: Path, ncrun: Command, workdir: Path) -> None:
     assert result.status == 1
     assert result.out.splitlines() == [
         f"whole.zip/one: {RIGHT}, without checkpoint.pt",
-        "changed.zip/one: metrics.jsonl: not as when the run was finished",
+        "changed.zip/one: metrics.jsonl: changed since the run finished",
     ]
 
 
@@ -137,7 +137,7 @@ def test_seal_of_another_kind(seal: object, run: Path, ncrun: Command) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps(manifest | {"seal": seal}))
     result = ncrun("verify", "run")
-    assert (result.status, result.out) == (1, "run: manifest.json: not as when the run was finished\n")
+    assert (result.status, result.out) == (1, "run: manifest.json: changed since the run finished\n")
 
 
 @pytest.mark.parametrize("depth", [300, 900, 940, 960, 980, 5000])
@@ -146,7 +146,7 @@ def test_manifest_of_brackets(depth: int, run: Path, ncrun: Command) -> None:
     text = (run / "manifest.json").read_text()
     (run / "manifest.json").write_text(text.replace("{", '{"more": ' + "[" * depth + "]" * depth + ",", 1))
     assert ncrun("verify", "run").out in (
-        "run: manifest.json: not as when the run was finished\n",
+        "run: manifest.json: changed since the run finished\n",
         "run: manifest.json: is not JSON\n",
     )
 

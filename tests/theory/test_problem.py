@@ -145,7 +145,7 @@ def test_what_are_no_moments_is_refused(key: str, value: Any) -> None:
 def test_other_things_than_entries_are_refused(content: object) -> None:
     with pytest.raises(ValueError, match=r"^(a problem|loss): "):
         Problem.from_json(content)
-    with pytest.raises(ValueError, match=r"^colour: is no entry"):
+    with pytest.raises(ValueError, match=r"^colour: a problem has no such entry"):
         Problem.from_json({**PROBLEM.as_json(), "colour": "red"})
 
 

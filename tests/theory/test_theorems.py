@@ -270,7 +270,7 @@ def test_a_theorem_of_the_users_answers_where_none_did() -> None:
     assert predict(BIASED).claim == "none"
     with pytest.raises(ValueError, match="mine needs label_smoothing"):
         own.predict(BIASED)
-    with pytest.raises(UserError, match="theorem=mine: is there already"):
+    with pytest.raises(UserError, match="theorem=mine: exists already"):
         THEOREMS.add(own)
 
 

@@ -78,7 +78,7 @@ def test_without_an_intact_checkpoint_a_run_says_so_and_starts_anew(
         flip_in_a_tensor(interrupted / name)
     result = ncrun("train", *RUN, "run_dir=run")
     assert (result.status, result.err.count("\n")) == (0, 1)
-    assert result.err.endswith(", and no other is left; starts anew\n")
+    assert result.err.endswith(", and no other is left; starts from the beginning\n")
     assert_completed(interrupted, straight)
 
 
@@ -91,7 +91,7 @@ def test_checkpoint_that_is_gone(interrupted: Path, straight: Path, ncrun: Comma
 def test_checkpoints_that_are_both_gone(interrupted: Path, straight: Path, ncrun: Command) -> None:
     (interrupted / "checkpoint.pt").unlink()
     (interrupted / "checkpoint.previous.pt").unlink()
-    assert ncrun("train", *RUN, "run_dir=run").err == "ncrun: run: has no checkpoint yet; starts anew\n"
+    assert ncrun("train", *RUN, "run_dir=run").err == "ncrun: run: has no checkpoint yet; starts from the beginning\n"
     assert_completed(interrupted, straight)
 
 
@@ -250,7 +250,7 @@ def test_sealed_bytes_that_pytorch_cannot_read(
 def test_frozen_head_of_another_shape_is_refused(weight: Any, tmp_path: Path) -> None:
     """Where `Tensor.copy_` would repeat a smaller tensor."""
     seal(tmp_path / "checkpoint.pt", {"network": {"head.weights.0": [weight]}})
-    with pytest.raises(UserError, match=r"no usable checkpoint.pt there \(expected weights of shape \(2, 4\)"):
+    with pytest.raises(UserError, match=r"its checkpoint.pt cannot be used \(expected weights of shape \(2, 4\)"):
         LinearHead(new_layers((4,), 2, bias=False)).take_over(tmp_path)
 
 

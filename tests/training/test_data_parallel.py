@@ -125,7 +125,7 @@ def _die(rank: int) -> None:
     ("act", "said"),
     [
         (_fail, "rank 1: out of memory; try a smaller batch_size"),
-        pytest.param(_die, "another rank has ended without a word", marks=pytest.mark.slow),
+        pytest.param(_die, "another rank has ended without a message", marks=pytest.mark.slow),
     ],
 )
 def test_a_rank_that_fails_ends_all_in_one_line(act: Act, said: str, workdir: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_rank_that_fails_ends_all_in_one_line(act: Act, said: str, workdir: Pa
     [
         (("model.batch_norm=true",), "2 ranks: the network has BatchNorm, and on a CPU"),
         pytest.param(("finish=lbfgs",), "2 ranks of torchrun cannot train finish=lbfgs", marks=pytest.mark.slow),
-        pytest.param(("batch_size=1",), "2 ranks of torchrun cannot train a batch of 1", marks=pytest.mark.slow),
+        pytest.param(("batch_size=1",), "2 ranks of torchrun cannot train batches of 1", marks=pytest.mark.slow),
         pytest.param(("epochs=0",), "epochs=0: must be from 1", marks=pytest.mark.slow),
         pytest.param(("seed=0,1", "-m"), "-m: has no effect in a process that torchrun", marks=pytest.mark.slow),
     ],

@@ -120,7 +120,7 @@ def test_states_predictions_and_costs_and_nothing_written(ncrun: Command, workdi
     assert lines[-1].startswith("dry run: 4 jobs, 3 to train; about ")
     several = ncrun("train", *FREE, "optimizer=sgd", "restarts=3", "epochs=5", "dry_run=true")
     assert several.out.splitlines()[0].endswith(": 3 runs: 3 new")
-    assert "time not known: no run like it was timed on this machine" in several.out
+    assert "time not known: no similar run was timed on this machine" in several.out
     again = ncrun("rerun", str(made), "seed=9", "dry_run=true")
     assert again.out.splitlines()[0].endswith(": new")
     planned = ncrun("train", "-m", "experiment=dang2023/mlp-imbalanced", "scale=cpu", "head.depth=1", "dry_run=true")

@@ -1,1 +1,1 @@
-"""Data sets, one file each: what is known of them, and how their files are read. Torch-free at import."""
+"""Data sets, one file each: facts, and a reader of the files. Torch-free at import."""

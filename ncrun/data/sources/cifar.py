@@ -49,5 +49,5 @@ class CIFAR100(CIFAR):
 
     @property
     def facts(self) -> DataSetFacts:
-        """mean, std: the released code of Dang et al. 2024 scales to [0, 1] and no further."""
+        """mean, std: the code of Dang et al. 2024 only scales to [0, 1]."""
         return DataSetFacts((500,) * 100, (3, 32, 32), (0.0,) * 3, (1.0,) * 3)

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which come with it."""
+"""scikit-learn's handwritten digits, which are part of its package."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from ncrun.data.splits import LabelledImages, hold_out
 
 @dataclass(frozen=True)
 class Digits(Source):
-    """scikit-learn's 1797 images of 8 x 8, every fifth of each class, in the set's order, kept for testing."""
+    """scikit-learn's 1797 images of 8 x 8. Every fifth image of each class, in the set's order, is a test sample."""
 
     name: str = "digits"
     words: ClassVar[str] = "digits"

@@ -1,4 +1,4 @@
-"""What the data sets have in common that torchvision reads, and downloads where they are not there."""
+"""The common part of data sets that torchvision reads, and downloads if they are missing."""
 
 import contextlib
 import hashlib
@@ -22,21 +22,21 @@ DOWNLOAD_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Downloaded(Source):
-    """of_torchvision: the name of torchvision's class. layout: its files, as it lays them out in a folder."""
+    """of_torchvision: the name of torchvision's class. layout: its files in a folder."""
 
     of_torchvision: ClassVar[str]
     layout: ClassVar[str]
 
     @abstractmethod
     def base(self, folder: Path) -> Path:
-        """Where the unpacked files lie in a folder of data sets."""
+        """The unpacked files in a folder of data sets."""
 
     @abstractmethod
     def sums(self, theirs: Any) -> dict[str, str]:
-        """MD5 sums of the unpacked files by their names; theirs: torchvision's class."""
+        """MD5 sums of the unpacked files by name; theirs: torchvision's class."""
 
     def which(self, is_train: bool) -> dict[str, Any]:
-        """What torchvision's class is told so that it opens the training or the test split."""
+        """Arguments with which torchvision's class opens the training or the test split."""
         return {"train": is_train}
 
     def labels(self, split: Any) -> NDArray[np.int64]:
@@ -44,7 +44,8 @@ class Downloaded(Source):
         return np.asarray(split.targets, dtype=np.int64)
 
     def refuse_damaged(self, theirs: Any, base: Path) -> None:
-        """One line naming the file, before torchvision would trip over it or silently fetch everything again."""
+        """Raises UserError with the file's name, before torchvision would fail on it or silently download everything
+        again."""
         for name, md5 in self.sums(theirs).items():
             path = base / name
             if not path.is_file():
@@ -55,7 +56,7 @@ class Downloaded(Source):
 
     @contextlib.contextmanager
     def opened(self, path: Path) -> Iterator[io.BufferedReader]:
-        """Raises UserError for a file that may not be read."""
+        """Raises UserError for a file that cannot be read."""
         try:
             with path.open("rb") as file:
                 yield file
@@ -63,7 +64,7 @@ class Downloaded(Source):
             raise UserError(f"dataset={self.name}: {path} cannot be read ({error.strerror})") from error
 
     def refuse_file(self, path: Path, reason: str) -> None:
-        raise UserError(f"dataset={self.name}: {path} is damaged ({reason}); delete it to have it fetched again")
+        raise UserError(f"dataset={self.name}: {path} is damaged ({reason}); delete it to download it again")
 
     def read(self, folder: Path) -> tuple[LabelledImages, LabelledImages]:
         theirs = getattr(_torchvision_datasets(), self.of_torchvision)
@@ -75,15 +76,15 @@ class Downloaded(Source):
         except UserError:
             raise
         except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
-            for path in absent:  # what a failed download leaves behind, deepest first; never a folder that was there
+            for path in absent:  # remains of a failed download, deepest first; never a folder that existed before
                 with contextlib.suppress(OSError):
                     path.rmdir()
             if isinstance(error, PermissionError):
-                raise UserError(f"data_dir={folder}: not writable, and {self.name} is not there") from error
+                raise UserError(f"data_dir={folder}: is not writable, and {self.name} is not in it") from error
             raise UserError(
                 f"dataset={self.name}: no files in {folder} and no download ({_first_line(error)}); either put the"
-                f" files there as torchvision lays them out ({self.layout}), or name the folder that holds them by"
-                " data_dir=... or NCRUN_DATA"
+                f" files there in torchvision's layout ({self.layout}), or give their folder by data_dir=... or"
+                " NCRUN_DATA"
             ) from error
         return train, test
 

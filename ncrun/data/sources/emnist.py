@@ -17,8 +17,8 @@ from ncrun.errors import UserError
 class EMNISTLetters(Downloaded):
     """26 handwritten letters, grey.
 
-    size: images become size x size, 32 as in the released code; null: as they are, 28.
-    channels: so often each grey image is repeated, 3 as in the released code; null: as they are, 1.
+    size: images become size x size, 32 as in the authors' code; null: 28, unchanged.
+    channels: how often each grey image is repeated, 3 as in the authors' code; null: 1, unchanged.
     """
 
     name: str = "emnist_letters"
@@ -50,7 +50,7 @@ class EMNISTLetters(Downloaded):
         return labels - 1  # the letters are numbered from 1
 
     def sums(self, theirs: Any) -> dict[str, str]:
-        """None are published of the unpacked files."""
+        """There are no published sums for the unpacked files."""
         return {}
 
     def refuse_damaged(self, theirs: Any, base: Path) -> None:
@@ -58,7 +58,7 @@ class EMNISTLetters(Downloaded):
             self._refuse_broken_idx(base, f"emnist-letters-{split}")
 
     def _refuse_broken_idx(self, base: Path, prefix: str) -> None:
-        """An idx file is as long as its header says, and there are as many labels as images."""
+        """Checks that each idx file has the length in its header, and that there are as many labels as images."""
         lengths = {}
         for kind, image_shape in (("images-idx3", self.facts.image_shape[1:]), ("labels-idx1", ())):
             path = base / f"{prefix}-{kind}-ubyte"
@@ -74,7 +74,7 @@ class EMNISTLetters(Downloaded):
                 or tuple(words[2:]) != image_shape
                 or path.stat().st_size != len(header) + math.prod(words[1:])
             ):
-                self.refuse_file(path, "it is not as long as an idx file of its header")
+                self.refuse_file(path, "its length does not fit its header")
             lengths[path] = words[1]
         if len(set(lengths.values())) > 1:
             images, labels = lengths

@@ -27,8 +27,8 @@ Listing = dict[str, list[Path]]
 class ImageFolder(OwnData):
     """Your own folder: path/train/CLASS/* and path/test/CLASS/*, or path/CLASS/* alone.
 
-    size: every image is made size x size.
-    channels: 1, grey, or 3, coloured.
+    size: every image is resized to size x size.
+    channels: 1 (grey) or 3 (RGB).
     """
 
     name: str = "image_folder"
@@ -46,18 +46,18 @@ class ImageFolder(OwnData):
     def check_keys(self) -> None:
         super().check_keys()
         if self.size is None:
-            raise UserError("dataset.size=null: the images of a folder may differ in size; give one for all")
+            raise UserError("dataset.size=null: the images of a folder may differ in size; give one size for all")
         if self.channels not in (1, 3):
-            raise UserError(f"dataset.channels={self.channels}: the images of a folder are read as 1 (grey) or 3 (RGB)")
+            raise UserError(f"dataset.channels={self.channels}: must be 1 (grey) or 3 (RGB) for a folder of images")
 
 
 class FolderOfImages:
-    """path/train/CLASS/* and path/test/CLASS/* (or val/, where there is no test/), or path/CLASS/* alone: then every
-    fifth image of each class is kept for testing.
+    """path/train/CLASS/* and path/test/CLASS/* (or val/, if there is no test/), or only path/CLASS/*: then every fifth
+    image of each class is a test sample.
 
-    Classes are numbered in the sorted order of their folders' names. Images are made grey (channels 1) or RGB (3), and
-    size x size (bilinear, with antialiasing). Hidden files, and those with another suffix than an image's, are passed
-    over.
+    Classes are numbered in the sorted order of their folders' names. Images are converted to grey (channels 1) or RGB
+    (3) and resized to size x size (bilinear, with antialiasing). Hidden files and files without an image's suffix are
+    skipped.
     """
 
     def __init__(self, path: Path, size: int, channels: int) -> None:
@@ -71,7 +71,7 @@ class FolderOfImages:
 
     @cached_property
     def digest(self) -> str:
-        """Of the images' names and bytes, class folders and splits included."""
+        """Digest of the images' names and bytes, including class folders and splits."""
         return self._digest(believe=True)
 
     def digest_of_bytes(self) -> str:
@@ -115,8 +115,8 @@ class FolderOfImages:
                 return self._two_splits("train", for_testing)
             if _folders(self.path / "train"):
                 self._refuse(
-                    f"has train/ but neither test/ nor val/; with dataset.path={self.path / 'train'} every fifth of its"
-                    " images is kept for testing"
+                    f"has train/ but neither test/ nor val/; with dataset.path={self.path / 'train'} every fifth of"
+                    " its images is a test sample"
                 )
         whole = self._classes(self.path)
         train = {name: [f for i, f in enumerate(files, start=1) if i % HELD_OUT] for name, files in whole.items()}
@@ -129,7 +129,9 @@ class FolderOfImages:
             (for_testing, for_training, train.keys() - test.keys()),
         ):
             if names:
-                self._refuse(f"{lacking}/ has no folder {min(names)}/, which {other}/ has; both need the same classes")
+                self._refuse(
+                    f"{lacking}/ has no folder {min(names)}/, but {other}/ has one; both need the same classes"
+                )
         return train, test
 
     def _classes(self, root: Path) -> Listing:
@@ -141,7 +143,7 @@ class FolderOfImages:
         inside = "" if root == self.path else f"{root.name}/ "
         if len(listing) < 2:
             found = f"only {next(iter(listing))}/" if listing else "none"
-            self._refuse(f"{inside}needs a folder of images for each of two or more classes; found {found}")
+            self._refuse(f"{inside}needs at least two classes, each a folder of images; found {found}")
         for name, files in listing.items():
             if not files:
                 self._refuse(f"{inside}class folder {name}/ holds no image ({', '.join(SUFFIXES)})")
@@ -161,7 +163,7 @@ class FolderOfImages:
 
     @contextmanager
     def _naming(self, path: Path) -> Iterator[None]:
-        """Say which image, or folder of them, it is."""
+        """Adds the name of the image or folder to an error."""
         with _naming(self.path, path.relative_to(self.path)):
             yield
 
@@ -171,8 +173,8 @@ class FolderOfImages:
 
 @dataclass(frozen=True)
 class StoredFiles(Stored):
-    """The images of a split. names: (N,), of the files below the root, in one array of bytes: a million Python objects
-    would be copied to every process that looks at them."""
+    """The images of a split. names: (N,), of the files below the root, in one array of bytes: every reading process
+    would copy a million Python objects."""
 
     root: Path
     names: NDArray[np.bytes_]

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 from ncrun.data.source import DataSetFacts
 from ncrun.data.sources.downloaded import Downloaded
 
-# The released code of Dang et al. 2024 has one pair of constants for both.
+# The code of Dang et al. 2024 has the same constants for both.
 MEAN, STD = (0.1307,), (0.3081,)
 
 
 @dataclass(frozen=True)
 class Idx(Downloaded):
-    """size: grey images become size x size, 32 as in the released code; null: as they are, 28.
-    channels: so often each grey image is repeated, 3 as in the released code; null: as they are, 1.
+    """size: images become size x size, 32 as in the authors' code; null: 28, unchanged.
+    channels: how often each grey image is repeated, 3 as in the authors' code; null: 1, unchanged.
 
-    idx_md5: torchvision checks the archives it downloads, but not the unpacked files it finds.
+    idx_md5: torchvision checks downloaded archives, but not unpacked files.
     """
 
     size: int | None = 32

@@ -1,5 +1,5 @@
-"""An .npz file of numpy arrays: train_images and train_labels, and perhaps test_images and test_labels; or targets of
-numbers in the labels' place. Torch-free."""
+"""An .npz file of numpy arrays: train_images and train_labels, optionally test_images and test_labels; or targets
+instead of labels. Torch-free."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ IMAGE_SHAPES = "(N, H, W), (N, H, W, C) with C = 1 or 3, or (N, d) for vectors"
 
 @dataclass(frozen=True)
 class Npz(OwnData):
-    """Your own arrays train_images and train_labels, and perhaps test_images and test_labels; or train_targets and
-    test_targets, numbers in place of classes."""
+    """Your own arrays train_images and train_labels, optionally test_images and test_labels; or train_targets and
+    test_targets, for regression."""
 
     name: str = "npz"
     words: ClassVar[str] = "npz"
@@ -36,10 +36,10 @@ class Npz(OwnData):
 
 
 class NpzFile:
-    """Images (N, H, W), (N, H, W, C) or vectors (N, d), uint8 or floats (taken as they are); labels (N,), 0 to K-1; or
-    in their place targets (N,) or (N, q), numbers that are taken as they are.
+    """Images (N, H, W), (N, H, W, C) or vectors (N, d), uint8 or floats (used unchanged); labels (N,), 0 to K-1; or
+    instead targets (N,) or (N, q), used unchanged.
 
-    Without the test arrays every fifth sample of each class is kept for testing. Other arrays are passed over.
+    Without test arrays every fifth sample of each class is a test sample. Other arrays are ignored.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,12 +55,14 @@ class NpzFile:
         labels = self._labels("train")
         found, sizes = np.unique(labels, return_counts=True)
         if len(found) < 2:
-            self._refuse("train_labels: needs two or more classes")
+            self._refuse("train_labels: needs at least two classes")
         if found[0] < 0:
             self._refuse(f"train_labels: must be 0 to K-1, found {found[0]}")
         missing = np.flatnonzero(found != np.arange(len(found)))
         if len(missing):
-            self._refuse(f"train_labels: must be 0 to K-1 without gaps, found up to {found[-1]} but no {missing[0]}")
+            self._refuse(
+                f"train_labels: must be 0 to K-1 without gaps; found labels up to {found[-1]}, but no {missing[0]}"
+            )
         if self._has_test:
             self._check_test(shape, dtype, num_classes=len(found))
         else:
@@ -68,23 +70,24 @@ class NpzFile:
         return DataSetFacts(tuple(sizes.tolist()), _planes(shape), largest=largest)
 
     def _moments(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Targets:
-        """Of the training split's targets; all of them are checked."""
+        """Moments of the training split's targets; the targets of both splits are checked."""
         targets = self._targets("train")
         if self._has_test:
             self._check_test_images(shape, dtype)
             found, expected = self._targets("test").shape[1], targets.shape[1]
             if found != expected:
-                self._refuse(f"test_targets: have {found} numbers for each image, and train_targets {expected}")
+                self._refuse(f"test_targets: have {found} numbers for each image, but train_targets {expected}")
             return Targets.of(targets)
         if len(targets) < HELD_OUT:
             self._refuse(
-                f"train_targets: of {len(targets)} samples none is left for testing; add test_images and _targets"
+                f"train_targets: {len(targets)} samples are too few to keep some for testing; add test_images and"
+                " test_targets"
             )
         return Targets.of(hold_out(LabelledImages(targets, targets))[0].labels)
 
     @cached_property
     def digest(self) -> str:
-        """Of the file's bytes."""
+        """Digest of the file's bytes."""
         return self._digest(believe=True)
 
     def digest_of_bytes(self) -> str:
@@ -106,8 +109,8 @@ class NpzFile:
         return (train, self._split("test")) if self._has_test else hold_out(train)
 
     def stored(self) -> tuple[Stored, Stored] | None:
-        """Of labelled images that lie in the file as they are: numpy.savez puts them there so, numpy.savez_compressed
-        does not."""
+        """The stored splits, if the images are uncompressed in the file, as from numpy.savez (not
+        numpy.savez_compressed)."""
         assert self.facts
         if self._has_targets:
             return None
@@ -151,7 +154,7 @@ class NpzFile:
         wanted = ("test_images", f"test_{self._kind}")
         given = [name for name in wanted if name in self._headers]
         if len(given) == 1:
-            self._refuse(f"has {given[0]} alone; {' and '.join(wanted)} belong together")
+            self._refuse(f"has only {given[0]}; {' and '.join(wanted)} belong together")
         return bool(given)
 
     @property
@@ -160,10 +163,10 @@ class NpzFile:
 
     @cached_property
     def _has_targets(self) -> bool:
-        """Whether there are numbers in place of classes."""
+        """Whether there are targets."""
         found = "train_targets" in self._headers
         if found and "train_labels" in self._headers:
-            self._refuse("has train_labels and train_targets; keep those that are to be learned")
+            self._refuse("has train_labels and train_targets; keep one of them")
         return found
 
     def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -184,7 +187,7 @@ class NpzFile:
             return shape, dtype
         labels_shape, labels_dtype = self._header(f"{split}_labels")
         if labels_dtype.kind not in "iu":
-            hint = f"; numbers in place of classes are called {split}_targets" if labels_dtype.kind == "f" else ""
+            hint = f"; the name for regression targets is {split}_targets" if labels_dtype.kind == "f" else ""
             self._refuse(f"{split}_labels: expected integers, found {labels_dtype}{hint}")
         if labels_shape != shape[:1]:
             self._refuse(f"{split}_labels: expected the shape {shape[:1]}, one for each image, found {labels_shape}")
@@ -207,7 +210,7 @@ class NpzFile:
                 f"test_images: expected images of shape {shape[1:]} as in train_images, found {test_shape[1:]}"
             )
         if (test_dtype == np.uint8) != (dtype == np.uint8):
-            self._refuse(f"test_images: are {test_dtype}, and train_images {dtype}; both must be uint8, or both floats")
+            self._refuse(f"test_images: are {test_dtype}, but train_images {dtype}; both must be uint8, or both floats")
 
     def _check_test(self, shape: tuple[int, ...], dtype: np.dtype[Any], num_classes: int) -> None:
         self._check_test_images(shape, dtype)
@@ -223,10 +226,10 @@ class NpzFile:
         name = f"{split}_targets"
         targets = self._array(name).astype(np.float64)
         targets = targets.reshape(len(targets), -1)
-        sound = (np.abs(targets) <= LARGEST_TARGET).all(axis=1)  # of what is not finite no comparison holds
+        sound = (np.abs(targets) <= LARGEST_TARGET).all(axis=1)  # comparisons with NaN are false
         if not sound.all():
             which = int(np.argmin(sound))
-            self._refuse(f"{name}: sample {which} holds a number that is not finite, or beyond {LARGEST_TARGET:g}")
+            self._refuse(f"{name}: sample {which} has a number that is not finite, or larger than {LARGEST_TARGET:g}")
         return targets
 
     def _split(self, split: str) -> LabelledImages:
@@ -246,9 +249,9 @@ class NpzFile:
 
 @dataclass(frozen=True)
 class StoredArray(Stored):
-    """Images of an array in an .npz file that are read from it one by one. split: train or test. in_file, of_sample:
-    what the array's header says of a number, and of the shape of a sample. start: of the array, in bytes. at: (N,), the
-    sample's number in the array."""
+    """Images of an array in an .npz file, read one by one. split: train or test. in_file, of_sample: dtype of a number
+    and shape of a sample in the array's header. start: of the array, in bytes. at: (N,), the samples' numbers in the
+    array."""
 
     path: Path
     split: str
@@ -276,14 +279,14 @@ class StoredArray(Stored):
 
 
 def _as_planes(images: NDArray[Any], path: Path, split: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
-    """(N, C, H, W), of native byte order. numbers: of the samples in the file. Raises UserError for one that is not
+    """(N, C, H, W), in native byte order. numbers: of the samples in the file. Raises UserError for values that are not
     finite."""
     if images.dtype != np.uint8:
         finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
         if not finite.all():
             which = int(numbers[np.argmin(finite)])
             refuse(path, f"{split}_images: sample {which} holds a number that is not finite")
-        images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch knows no other
+        images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch has no other byte order
     planes = _planes(images.shape)
     if images.ndim == 4:
         images = images.transpose(0, 3, 1, 2)
@@ -291,7 +294,7 @@ def _as_planes(images: NDArray[Any], path: Path, split: str, numbers: NDArray[np
 
 
 def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) of one sample. Each number of a vector is a channel, with a mean and a deviation of its own."""
+    """(C, H, W) of one sample. Each number of a vector is a channel with its own mean and deviation."""
     if len(shape) == 2:
         return shape[1], 1, 1
     return (shape[3] if len(shape) == 4 else 1), shape[1], shape[2]

@@ -1,4 +1,4 @@
-"""A user's own data: what the folder of images and the .npz file have in common. Torch-free."""
+"""A user's own data: the common part of the folder of images and the .npz file. Torch-free."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from ncrun.errors import UserError
 
 
 class Reader(Protocol):
-    """Own data at their place. Raises UserError, in one line, if they are not as they must be.
+    """A reader of own data. Raises UserError, in one line, for invalid data.
 
-    facts: from names, headers and labels alone. digest: of the content, wherever it lies; it may be remembered.
-    digest_of_bytes: the same, from the bytes in any case.
+    facts: from names, headers and labels only. digest: of the content, independent of the path; it may come from a
+    cache. digest_of_bytes: the same, always from the bytes.
     """
 
     @property
@@ -34,9 +34,9 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class OwnData(Source):
-    """path: where the data lie.
+    """path: file or folder of the data.
 
-    what: what is expected there.
+    what: words for the expected file or folder.
     """
 
     path: str | None = None
@@ -70,10 +70,10 @@ class OwnData(Source):
     def check_keys(self) -> None:
         super().check_keys()
         if not self.path:
-            raise UserError(f"dataset={self.name}: say where the data lie by dataset.path={self.what}")
+            raise UserError(f"dataset={self.name}: give the data by dataset.path={self.what}")
 
     def read(self, folder: Path) -> tuple[LabelledImages, LabelledImages]:
-        """From its own place, not from the folder of data sets."""
+        """Read from dataset.path, not from the folder of data sets."""
         return opened(self, self.place).read()
 
     def stored(self, folder: Path) -> tuple[Stored, Stored] | None:
@@ -82,7 +82,8 @@ class OwnData(Source):
 
 @cache
 def opened(source: OwnData, path: Path) -> Reader:
-    """The one reader of a process for these data, which looks at them once. path: absolute, as folders may change."""
+    """The reader for these data, cached in a process, so that they are read once. path: absolute, because the working
+    directory may change."""
     return source.open(path)
 
 

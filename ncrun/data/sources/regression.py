@@ -1,4 +1,4 @@
-"""scikit-learn's two small data sets for regression, which come with it: numbers in place of classes."""
+"""Two small data sets for regression, which are part of scikit-learn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from ncrun.targets import Targets
 
 @dataclass(frozen=True)
 class _Bundled(Source):
-    """Inputs are vectors of numbers, standardised like the pixels of images; targets are standardised by the mean and
-    the standard deviation of each over the training split. Every fifth sample, in the set's order, is kept for testing.
+    """Inputs are vectors, standardised like the pixels of images. Targets are standardised by the mean and the standard
+    deviation of each number over the training split. Every fifth sample, in the set's order, is a test sample.
     """
 
     has_test_split: ClassVar[bool] = False
@@ -33,8 +33,8 @@ class _Bundled(Source):
 
 @dataclass(frozen=True)
 class Diabetes(_Bundled):
-    """scikit-learn's diabetes: how far the disease of 442 patients progressed in a year, from 10 measurements of each;
-    numbers in place of classes. Inputs and target are standardised; every fifth patient is kept for testing."""
+    """scikit-learn's diabetes, for regression: progress of the disease of 442 patients in a year, from 10 measurements
+    of each. Inputs and target are standardised; every fifth patient is a test sample."""
 
     name: str = "diabetes"
     words: ClassVar[str] = "diabetes"
@@ -42,8 +42,8 @@ class Diabetes(_Bundled):
 
 @dataclass(frozen=True)
 class Linnerud(_Bundled):
-    """scikit-learn's linnerud: weight, waist and pulse of 20 men from 3 exercises; numbers in place of classes. Inputs
-    and targets are standardised; every fifth man is kept for testing."""
+    """scikit-learn's linnerud, for regression: weight, waist and pulse of 20 men, from 3 exercises. Inputs and targets
+    are standardised; every fifth man is a test sample."""
 
     name: str = "linnerud"
     words: ClassVar[str] = "linnerud"

@@ -22,7 +22,7 @@ class SVHN(Downloaded):
 
     @property
     def facts(self) -> DataSetFacts:
-        """mean, std: the released code of Dang et al. 2024 scales to [0, 1] and no further."""
+        """mean, std: the code of Dang et al. 2024 only scales to [0, 1]."""
         sizes = (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659)
         return DataSetFacts(sizes, (3, 32, 32), (0.0,) * 3, (1.0,) * 3)
 

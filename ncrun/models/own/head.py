@@ -1,4 +1,4 @@
-"""A stranger's own last linear layers, taken for the head."""
+"""Uses a user's network's own last linear layers as the head."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,11 +12,11 @@ from ncrun.models.own.path import ModulePath
 def without_head(
     network: nn.Module, where: ModulePath, names: Sequence[str], num_classes: int
 ) -> tuple[nn.Module, list[nn.Linear] | None]:
-    """The network up to its features, and the layers of its own head, W_1 first, or None where ncrun's head is to read
-    them: then a model of torchvision loses its last layer (of timm's none was made).
+    """The network up to its features, and the layers of its own head, W_1 first, or None with ncrun's head: then a
+    model of torchvision loses its last layer (timm's are built without one).
 
-    Where layers stood there is nothing more, so that what the network puts out is what they read; look.py sees to it
-    that this is so. Raises UserError for names that are no linear layers, one behind the other.
+    The head's layers are replaced by identities, so that the network returns their input; look.py checks this. Raises
+    UserError unless the names are consecutive linear layers.
     """
     if names:
         return network, _take_named(network, names, num_classes)
@@ -34,11 +34,12 @@ def _take_named(network: nn.Module, names: Sequence[str], num_classes: int) -> l
 
 
 def _drop_last(network: nn.Module, said: str, num_classes: int) -> None:
-    """Without its last linear layer, which makes a number for each class. Raises UserError if there is none."""
+    """The network without its last linear layer, which has one output for each class. Raises UserError if there is
+    none."""
     names = _linear_names(network)
     last = network.get_submodule(names[-1]) if names else None
     if not isinstance(last, nn.Linear) or last.out_features != num_classes:
-        raise UserError(f"{said}: does not end in a linear layer in whose place ncrun's head could stand")
+        raise UserError(f"{said}: does not end in a linear layer that ncrun's head could replace")
     network.set_submodule(names[-1], nn.Identity())
 
 
@@ -54,14 +55,15 @@ def _layers(network: nn.Module, name: str) -> list[nn.Linear]:
     for each in inside:
         if not isinstance(each, nn.Linear):
             raise UserError(
-                f"model.head={name}: holds a {type(each).__name__}, and a head is made of Linear layers;"
-                " name the last of them alone"
+                f"model.head={name}: holds a {type(each).__name__}, but a head consists of Linear layers; name only"
+                " the last of them"
             )
     return inside
 
 
 def _check(names: str, layers: Sequence[nn.Linear], num_classes: int) -> None:
-    """The theorems' head: widths that fit, no bias but in the last layer, a number for each class."""
+    """Checks that it is the theorems' head: widths that fit, a bias only in the last layer, one output for each
+    class."""
     said = f"model.head={names}"
     if not layers:
         raise UserError(f"{said}: holds no layer")
@@ -70,14 +72,14 @@ def _check(names: str, layers: Sequence[nn.Linear], num_classes: int) -> None:
     for first, second in pairwise(layers):
         if first.out_features != second.in_features:
             raise UserError(
-                f"{said}: are not one behind the other: {first.out_features} numbers out, {second.in_features} in"
+                f"{said}: do not follow each other: {first.out_features} numbers out, {second.in_features} in"
             )
         if first.bias is not None:
-            raise UserError(f"{said}: only its last layer may have a bias; name the last one alone")
+            raise UserError(f"{said}: only its last layer may have a bias; name only the last one")
     if layers[-1].out_features != num_classes:
         raise UserError(
-            f"{said}: makes {layers[-1].out_features} numbers of each image, and there are {num_classes} classes;"
-            " a constructor is told how many by its parameter num_classes"
+            f"{said}: has {layers[-1].out_features} outputs for {num_classes} classes; a constructor gets the number"
+            " by its parameter num_classes"
         )
 
 

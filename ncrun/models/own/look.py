@@ -1,5 +1,4 @@
-"""What must be asked of a stranger's network before its problem can be posed: width and sign of its features, and its
-own head."""
+"""Looks at a user's network for its problem: width and sign of its features, and its own head."""
 
 import json
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ IMAGES = 8
 
 @dataclass(frozen=True)
 class Found:
-    """width, sign: of the features; how: the sign is known. head_widths: of its own head the inputs of each layer, or
-    None; head_bias: whether its last layer has one."""
+    """width, sign: of the features; how: how the sign is known. head_widths: the inputs of each layer of its own head,
+    or None; head_bias: whether its last layer has a bias."""
 
     width: int
     sign: str
@@ -33,10 +32,10 @@ _found: dict[str, Found] = {}
 
 
 def look(spec: Module, image_shape: tuple[int, int, int], num_classes: int) -> Found:
-    """From one network of this spec, on a few random images in evaluation mode: the same answer at every call, and
-    torch's random state is left alone. A process builds each network for this once.
+    """Builds one network of this spec and runs it on a few random images in evaluation mode. Every call gives the same
+    answer, torch's random state does not change, and a process does this once for each network.
 
-    Raises UserError for a network that cannot be built, or does not put out features.
+    Raises UserError for a network that cannot be built, or does not return features.
     """
     where = spec.where
     content = where.read().digest if where.file else ""
@@ -69,21 +68,21 @@ def _look(spec: Module, images: Tensor, num_classes: int) -> Found:
 
 
 def _check_head(spec: Module, features: Tensor, layers: list[nn.Linear], logits: object) -> None:
-    """The network's own output has to be what these layers make of its features."""
+    """Checks that these layers map the features to the network's own output."""
     said = f"model.head={','.join(spec.head_names)}"
     if features.shape[1] != layers[0].in_features:
         raise UserError(
-            f"{said}: reads {layers[0].in_features} numbers, and without it {spec.where.name} puts out"
-            f" {features.shape[1]}; something stands behind it"
+            f"{said}: reads {layers[0].in_features} numbers, but without it {spec.where.name} returns"
+            f" {features.shape[1]}; another layer follows it"
         )
     made = features
     for layer in layers:
         made = layer(made)
-    # 1e-4 of the largest: what float32 sums in another order may differ by, and far below any layer's effect.
+    # 1e-4 of the largest: more than float32 rounding, and far below any layer's effect.
     if not isinstance(logits, Tensor) or made.shape != logits.shape or _distance(made, logits) > 1e-4:
         raise UserError(
-            f"{said}: {spec.where.name} does not put out what these layers make of its features; something stands"
-            " between or behind them"
+            f"{said}: {spec.where.name} does not return the output of these layers; another layer is between or after"
+            " them"
         )
 
 
@@ -92,9 +91,10 @@ def _distance(made: Tensor, logits: Tensor) -> float:
 
 
 def _refuse_logits(spec: Module, width: int, last: Call | None) -> None:
-    """As many numbers as classes, from a linear layer: rather logits, on which ncrun would stack a second head."""
+    """An output of one number per class, from a linear layer, is probably logits, on which ncrun would put a second
+    head."""
     if last is not None and isinstance(last.layer, nn.Linear) and last.name:
         raise UserError(
-            f"{spec.where.said}: puts out {width} numbers, as many as there are classes; model.head={last.name} if they"
-            f" are logits, model.width={width} if they are features"
+            f"{spec.where.said}: returns {width} numbers, one for each class; set model.head={last.name} if they are"
+            f" logits, model.width={width} if they are features"
         )

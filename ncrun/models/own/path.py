@@ -1,4 +1,4 @@
-"""Where a stranger's network is found: model.path in its parts. Torch-free, and nothing is executed."""
+"""The parts of model.path, which names a user's network. Torch-free; nothing is executed."""
 
 import ast
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ FORMS = "nets.py:TinyViT, torchvision:resnet18 or timm:vit_tiny_patch16_224"
 
 @dataclass(frozen=True)
 class ModulePath:
-    """library: torchvision or timm, or "" for a file. file: its name as typed; "" for a library. name: of the class, or
-    of the library's model."""
+    """library: torchvision or timm, or "" for a file. file: its name as given; "" for a library. name: of the class or
+    the library's model."""
 
     library: str
     file: str
@@ -22,7 +22,7 @@ class ModulePath:
 
     @classmethod
     def of(cls, path: str | None) -> "ModulePath":
-        """Raises UserError for a path that names no network, with the classes that a file has."""
+        """Raises UserError for a path that names no network, with the classes in the file."""
         if not path:
             raise UserError(f"model.path={path or ''}: model=module needs a network, such as model.path={FORMS}")
         before, colon, name = path.rpartition(":")
@@ -44,7 +44,7 @@ class ModulePath:
 
     @property
     def said(self) -> str:
-        """What the user typed, with which refusals begin."""
+        """The key as the user gave it, for the beginning of messages."""
         return f"model.path={f'{self.library or self.file}:{self.name}'}"
 
     def read(self) -> OwnFile:
@@ -54,7 +54,7 @@ class ModulePath:
 
 
 def _defined(file: OwnFile) -> list[str]:
-    """The classes of a file, found without executing it; none in a file that is no Python."""
+    """The classes of a file, found without executing it; none if it is not Python."""
     try:
         tree = ast.parse(file.source)
     except (SyntaxError, ValueError):

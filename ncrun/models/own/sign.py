@@ -1,4 +1,5 @@
-"""The sign of a network's features: read off its last layer, where that makes them as they are, else off themselves."""
+"""The sign of a network's features: from its last layer if its output is the features, else from features on some
+images."""
 
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 NONNEGATIVE = (nn.ReLU, nn.ReLU6)
 FREE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
-# In evaluation mode these put out numbers of their inputs, or means of such: signs stay.
+# In evaluation mode the outputs of these are inputs or means of inputs, so signs stay.
 PASSING = (
     nn.Flatten,
     nn.Identity,
@@ -31,13 +32,13 @@ class Call:
 
 
 def last_layer(network: nn.Module, images: Tensor) -> tuple[Tensor, Call | None]:
-    """The network's output, and the last of its layers that decides the output's sign: what it makes is the output,
-    but for pooling, flattening and dropout behind it. None if something else comes after it, such as a function."""
+    """The network's output, and its last layer that decides the sign: the output is the layer's, apart from pooling,
+    flattening and dropout after it. None if something else follows, such as a function."""
     calls: list[Call] = []
     names = {module: name for name, module in network.named_modules()}
 
     def keep(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        # Copies: what comes behind may work in place.
+        # Copies, because later layers may work in place.
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             calls.append(Call(names[module], module, inputs[0].clone(), output.clone()))
 
@@ -62,13 +63,13 @@ def sign_of(features: Tensor, last: Call | None) -> tuple[str, str]:
     """free or nonnegative, and how that is known."""
     if last is not None and isinstance(last.layer, (*NONNEGATIVE, *FREE)):
         sign = "nonnegative" if isinstance(last.layer, NONNEGATIVE) else "free"
-        return sign, f"read off its last layer, {last.name or 'itself'} ({type(last.layer).__name__})"
+        return sign, f"from its last layer, {last.name or 'itself'} ({type(last.layer).__name__})"
     negative = int((features < 0).sum())
     if negative == 0:
-        return "nonnegative", f"read off its features on {len(features)} images: none is negative"
-    return "free", f"read off its features on {len(features)} images: {negative / features.numel():.0%} are negative"
+        return "nonnegative", f"from its features on {len(features)} images: none is negative"
+    return "free", f"from its features on {len(features)} images: {negative / features.numel():.0%} are negative"
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
-    """The same numbers, however they are arranged in a sample."""
+    """Whether both hold the same numbers, in any shape."""
     return first.numel() == second.numel() and torch.equal(first.flatten(), second.flatten())

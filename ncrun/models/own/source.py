@@ -1,4 +1,4 @@
-"""A stranger's network, made by its own constructor."""
+"""Builds a user's network by its own constructor."""
 
 import importlib.util
 import inspect
@@ -15,14 +15,14 @@ from ncrun.models.own.calling import calling
 from ncrun.models.own.path import ModulePath
 from ncrun.own_file import OwnFile
 
-# Arguments by which a library would load weights: what is trained here begins at the beginning.
+# Arguments by which a library would load weights; here training starts from random weights.
 WEIGHTS = ("weights", "weights_backbone", "pretrained", "pretrained_cfg", "checkpoint_path")
 _executed: dict[str, ModuleType] = {}  # by path and digest
 
 
 def offered(image_shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
-    """What a constructor is given if it has a parameter of that name and nothing is typed for it. An image's size is
-    one number where it is square, else height and width."""
+    """Default arguments for a constructor, if it has parameters of these names. The size of a square image is one
+    number, else height and width."""
     channels, height, width = image_shape
     size = height if height == width else (height, width)
     return {
@@ -38,20 +38,22 @@ def offered(image_shape: tuple[int, int, int], num_classes: int) -> dict[str, An
 def construct(
     where: ModulePath, args: dict[str, Any], image_shape: tuple[int, int, int], num_classes: int, with_head: bool
 ) -> nn.Module:
-    """The network with initial weights from torch's global random state, its own last layer included; of timm's, only
-    with_head.
+    """The network with initial weights from torch's global random state, including its own last layer (for timm, only
+    with_head).
 
-    Raises UserError in one line for what is not there, for arguments that the constructor does not take, and for an
-    error in it.
+    Raises UserError in one line for a missing class, for arguments that the constructor does not take, and for an error
+    in it.
     """
     given = dict(args)
     if where.library:
         for key in WEIGHTS:
             if key in given:
-                raise UserError(f"model.args.{key}: has no effect: {where.library}'s models are trained from the start")
+                raise UserError(
+                    f"model.args.{key}: has no effect: {where.library}'s models are trained from random weights"
+                )
         if where.library == "torchvision":
             make, offers = _of_torchvision(where), {"num_classes": num_classes}
-        else:  # of no classes timm makes no head
+        else:  # with 0 classes timm makes no head
             make = _of_timm(where)
             offers = {"num_classes": num_classes if with_head else 0, "in_chans": image_shape[0]}
         given = offers | given
@@ -61,13 +63,13 @@ def construct(
     with calling(where, "its constructor"):
         made = make(**given)
     if not isinstance(made, nn.Module):
-        raise UserError(f"{where.said}: makes a {type(made).__name__}, not a torch.nn.Module")
+        raise UserError(f"{where.said}: returns a {type(made).__name__}, not a torch.nn.Module")
     return made
 
 
 def _of_file(file: OwnFile, where: ModulePath) -> Callable[..., Any]:
-    """The class, or a function that makes the network. Executing the file leaves torch's random state alone, so that
-    the first network of a process has the weights of every other."""
+    """The class, or a function that makes the network. Executing the file does not change torch's random state, so that
+    all networks of a process get the same weights."""
     key = f"{file.path} {file.digest}"
     if key not in _executed:
         with torch.random.fork_rng(devices=[]):
@@ -75,7 +77,7 @@ def _of_file(file: OwnFile, where: ModulePath) -> Callable[..., Any]:
     module = _executed[key]
     made = getattr(module, where.name, None)
     if isinstance(made, nn.Module):
-        raise UserError(f"{where.said}: is made already; name its class, or a function that makes it anew")
+        raise UserError(f"{where.said}: is an object; name its class, or a function that makes a new one")
     if not callable(made):
         own = [name for name, each in vars(module).items() if _is_network(each) and each.__module__ == module.__name__]
         what = "has no such class" if made is None else "is no class"
@@ -92,11 +94,10 @@ def _is_network(thing: object) -> bool:
 def _arguments(
     make: Callable[..., Any], where: ModulePath, given: dict[str, Any], offers: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the constructor is called with. Raises UserError, with its choices, for an argument that it does not take or
-    that it lacks."""
+    """The constructor's arguments. Raises UserError, with the choices, for an unknown or a missing argument."""
     try:
         parameters = inspect.signature(make).parameters.values()
-    except (TypeError, ValueError):  # of some that are written in C
+    except (TypeError, ValueError):  # for some that are written in C
         return given
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     names = [each.name for each in named]
@@ -110,16 +111,16 @@ def _arguments(
     arguments = {key: value for key, value in offers.items() if key in names} | given
     for each in named:
         if each.default is each.empty and each.name not in arguments:
-            raise UserError(f"model.args.{each.name}: is missing; the constructor of {where.name} asks for it")
+            raise UserError(f"model.args.{each.name}: is missing; the constructor of {where.name} needs it")
     return arguments
 
 
 def _of_torchvision(where: ModulePath) -> Callable[..., Any]:
     from torchvision import models
 
-    names = models.list_models(module=models)  # those of images' classes; not detection, video and the like
+    names = models.list_models(module=models)  # image classifiers; not detection, video and the like
     if where.name not in names:
-        raise UserError(f"{where.said}: is no model of images in torchvision{nearest(where.name, names)}")
+        raise UserError(f"{where.said}: torchvision has no image classifier of this name{nearest(where.name, names)}")
     return lambda **given: models.get_model(where.name, weights=None, **given)
 
 
@@ -129,5 +130,5 @@ def _of_timm(where: ModulePath) -> Callable[..., Any]:
     import timm
 
     if not timm.is_model(where.name):
-        raise UserError(f"{where.said}: is no model of timm{nearest(where.name, timm.list_models())}")
+        raise UserError(f"{where.said}: timm has no model of this name{nearest(where.name, timm.list_models())}")
     return lambda **given: timm.create_model(where.name, pretrained=False, **given)

@@ -1,4 +1,4 @@
-"""What is said of a stranger's network. Torch-free."""
+"""The spec of a user's own network. Torch-free."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,15 +18,14 @@ SIGNS = ("free", "nonnegative")
 
 @dataclass(frozen=True)
 class Module(ModelSpec):
-    """A network as it is: a class of your own file, or a model of torchvision or timm by its name
-    (docs/your_network.md).
+    """Your own network: a class in a file, or a model of torchvision or timm by its name (docs/your_network.md).
 
     path: FILE.py:CLASS, torchvision:NAME or timm:NAME.
-    args: what its constructor is given, such as model.args.depth=4.
-    head: the name of its own last linear layer, or a list of consecutive ones, which are the head then; null: its
-    output is the features, and ncrun's head reads them.
-    width: the features' dimension; null: asked of the network.
-    feature_sign: free, nonnegative, or auto: read off its last layer, else off its features.
+    args: arguments of its constructor, such as model.args.depth=4.
+    head: the name of its own last linear layer, or a list of consecutive ones, to use as the head; null: its output is
+    the features, and ncrun's head reads them.
+    width: the features' dimension; null: found by running the network.
+    feature_sign: free, nonnegative, or auto (from its last layer, else from its features).
     """
 
     name: str = "module"
@@ -36,7 +35,7 @@ class Module(ModelSpec):
     width: int | None = None
     feature_sign: str = "auto"
 
-    words: ClassVar[str] = "network of one's own"
+    words: ClassVar[str] = "own network"
 
     @property
     def title(self) -> str:
@@ -44,17 +43,17 @@ class Module(ModelSpec):
 
     @property
     def feature_width(self) -> int:
-        assert self.width is not None, "what was left out is filled in by ncrun.config.own_network"
+        assert self.width is not None, "ncrun.config.own_network fills in the width"
         return self.width
 
     @cached_property
     def where(self) -> ModulePath:
-        """The path in its parts. Raises UserError for one that names no network."""
+        """The parts of the path. Raises UserError if it names no network."""
         return ModulePath.of(self.path)
 
     @property
     def head_names(self) -> tuple[str, ...]:
-        """Its own layers that are the head."""
+        """Names of its own layers that are the head."""
         if self.head is None:
             return ()
         return (self.head,) if isinstance(self.head, str) else tuple(self.head)
