@@ -1,7 +1,9 @@
 """What the documentation shows can be typed, and its pages stand on the site."""
 
+import json
 import re
 import shlex
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,20 @@ def test_the_loss_that_is_shown_is_the_examples() -> None:
     (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/your_loss.md").read_text(), re.DOTALL)
     there = (ROOT / "examples/my_lab.py").read_text()
     assert [part for part in shown.split("\n\n\n") if part.strip() not in there] == []
+
+
+def test_every_key_of_a_record_is_described() -> None:
+    """Of all recorded runs, in the section of its file."""
+    sections = (ROOT / "docs/reference/files.md").read_text().split("\n## ")
+    described = {part.partition("\n")[0]: set(re.findall(r"`(\w+)`", part)) for part in sections}
+    recorded: dict[str, set[str]] = {}
+    for path in ROOT.glob("results/*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".json"):
+                    recorded.setdefault(Path(name).name, set()).update(json.loads(archive.read(name)))
+    assert recorded.keys() >= {"manifest.json", "problem.json", "theory.json", "geometry.json"}
+    assert {file: keys - described[file] for file, keys in recorded.items() if keys - described[file]} == {}
 
 
 def test_pages_are_on_the_site() -> None:
