@@ -1,4 +1,4 @@
-"""The run directory: written once or appended to, read back without torch."""
+"""The run directory: writes it, and reads it without torch."""
 
 from ncrun.records.directory import RunDirectory
 from ncrun.records.read import read_manifest, read_metrics, read_theory

@@ -1,4 +1,4 @@
-"""What two runs differ in: their configurations, the code and machine that trained them, and their last numbers."""
+"""The differences of two runs: configuration, code and machine, and last numbers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from ncrun.records.groups import dotted, words
 from ncrun.records.listing import facts
 from ncrun.records.table import aligned
 
-LONGEST = 60  # characters of what is said of a run
+LONGEST = 60  # characters of a run's line
 
 Pair = tuple[Any, Any]
-# By heading; of each key that is not the same in both, the two values (None: there is none).
+# By heading, the two values of each key that differs (None: missing).
 Differences = Mapping[str, Mapping[str, Pair]]
-# Of the manifest: what may explain that equal configurations have other numbers.
+# Entries of the manifest that may explain different numbers of equal configurations.
 SURROUNDINGS = ("code", "versions", "device", "threads", "host", "data_hash", "index_hash", "extend", "module")
-# What is in the files' headings, or is the configuration again.
+# Entries that are in the headings, or repeat the configuration.
 NOT_NUMBERS = ("run", "state", "host", "slurm", "pid", "started", "summary")
 
 
 def differences(first: Glance, second: Glance) -> Differences:
-    """Numbers are all single ones of the last rows, by their columns, whether they are the same or not."""
+    """Numbers: all single numbers of the last rows by their columns, also equal ones."""
     configuration = _apart(first.settings, second.settings)
     surroundings = _apart(*(_surroundings(run) for run in (first, second)))
     numbers = [{**_told(run), **_scalars(run.row)} for run in (first, second)]
@@ -53,7 +53,7 @@ def _told(run: Glance) -> dict[str, Any]:
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:
-    # head.1 is the whole head, which the columns without a prefix are of.
+    # head.1 is the whole head, as are the columns without a prefix.
     return {
         key: value for key, value in row.items() if isinstance(value, int | float) and not key.startswith("head.1.")
     }
@@ -65,7 +65,7 @@ def as_json(pair: Sequence[Glance], found: Differences) -> str:
 
 
 def as_text(pair: Sequence[Glance], found: Differences) -> str:
-    """A block for each heading that has anything, the two runs side by side."""
+    """A block for each heading with entries, the two runs beside each other."""
     rows = [["", *(str(run.path) for run in pair)], ["state", *(run.state for run in pair)]]
     endings = [run.verdict or run.words for run in pair]
     if any(endings):

@@ -20,9 +20,9 @@ from ncrun.records.whole import STATES
 
 
 class RunDirectory:
-    """One run's records. One process at a time may hold them.
+    """One run's record, which only one process at a time can hold.
 
-    identity: a hash of all that decides the run's numbers; a directory of another one is refused.
+    identity: a hash of everything that decides the run's numbers; a directory with another one is refused.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -31,9 +31,9 @@ class RunDirectory:
         self._lock = Lock(path)
         self._manifest: dict[str, Any] = {}
         self._metrics_hash = hashlib.sha256()
-        # Of what was written, not of what is on the disk, so that a seal does not vouch for damage.
+        # Of the written bytes, not of those on the disk, so that a seal does not cover damage.
         self._digests: dict[str, str] = {}
-        self.listeners: list[Callable[[dict[str, Any]], object]] = []  # that are told every row once it is written
+        self.listeners: list[Callable[[dict[str, Any]], object]] = []  # called with every row after it is written
 
     @property
     def checkpoint(self) -> Path:
@@ -41,7 +41,7 @@ class RunDirectory:
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The one before the last, until the run is done."""
+        """The checkpoint before the last, until the run is done."""
         return self.path / "checkpoint.previous.pt"
 
     @property
@@ -49,9 +49,9 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     def state(self) -> str | None:
-        """The state of this very run in the directory: None if it is new, else one of STATES.
+        """The state of this run in the directory: None if it is new, else one of STATES.
 
-        Raises UserError if the directory holds anything else, or cannot be one.
+        Raises UserError if the path is a file, or the directory holds other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path}: is a file")
@@ -62,18 +62,18 @@ class RunDirectory:
         except UserError as error:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if manifest is None:
-            raise UserError(f"run_dir={self.path}: holds files that are not a run's; name an empty or a new folder")
+            raise UserError(f"run_dir={self.path}: holds files that are not a run's; give an empty or a new folder")
         if manifest.get("identity") != self.identity or manifest.get("state") not in STATES:
             raise UserError(
-                f"run_dir={self.path}: holds another run (its configuration is in config.yaml); name another folder"
+                f"run_dir={self.path}: holds another run (its configuration is in config.yaml); give another folder"
             )
         return str(manifest["state"])
 
     def hold(self) -> bool:
-        """Take the lock. Nothing else is written.
+        """Takes the lock, and writes nothing else.
 
-        Returns False, holding nothing, if another process has finished the run meanwhile. Raises UserError if one is at
-        it, or if the folder cannot be written.
+        Returns False, without the lock, if another process has finished the run meanwhile. Raises UserError if another
+        process holds it, or if the folder cannot be written.
         """
         self._lock.take()
         try:
@@ -86,12 +86,12 @@ class RunDirectory:
         return False
 
     def begin(self, config: dict[str, Any], problem: Problem, theory: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write what is known before training. config: every key with its value. problem: what theory was asked, and
-        theory its answer. facts: further entries of the manifest."""
+        """Writes everything that is known before training. config: every key with its value. problem, theory: as posed
+        and predicted. facts: further entries of the manifest."""
         for file in self.path.iterdir():
-            if TEMPORARY.fullmatch(file.name):  # of a process that was killed
+            if TEMPORARY.fullmatch(file.name):  # left by a killed process
                 file.unlink()
-        # First the manifest: without it, nobody could tell that the other files are this run's.
+        # The manifest first: it identifies the other files as this run's.
         self._manifest = {"state": "running", "identity": self.identity, **facts}
         self.update()
         self.write("config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
@@ -103,55 +103,55 @@ class RunDirectory:
         return self._lock.held
 
     def release(self) -> None:
-        """Let go of the lock, if it is held, and write nothing."""
+        """Releases the lock, if it is held, without writing."""
         self._lock.release()
 
     @property
     def environment_changes(self) -> list[str]:
-        """What an earlier sitting of this run noted of its surroundings."""
+        """The environment that an earlier process of this run recorded."""
         noted = (read_manifest(self.path) or {}).get("environment_changes")
         return list(map(str, noted)) if isinstance(noted, list) else []
 
     @property
     def summary(self) -> str:
-        """What a finished run's manifest says in one line."""
+        """The summary in a finished run's manifest."""
         return str(self._manifest["summary"])
 
     def update(self, **changes: Any) -> None:
-        """Change entries of the manifest. Raises LockLost if another process has taken over."""
+        """Changes entries of the manifest. Raises LockLost if another process has taken over."""
         self._manifest |= changes
         self.write_json("manifest.json", self._manifest)
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file. Raises ValueError for a number that JSON does not know, OSError, LockLost."""
+        """Writes a JSON file. Raises ValueError for a number that JSON cannot hold, OSError, LockLost."""
         self.write(name, as_json(content).encode())
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the record. Raises OSError, LockLost."""
+        """Writes a file of the record. Raises OSError, LockLost."""
         with self._lock.writing():
             write_aside(self.path / name, lambda file: file.write(content), aside=self._lock.aside)
         self._digests[name] = hashlib.sha256(content).hexdigest()
 
     def write_checkpoint(self, content: bytes | memoryview) -> None:
-        """Write the newest checkpoint, sealed; the one that was it so far is the previous one. Raises OSError,
+        """Writes the newest checkpoint with its checksum; the one before becomes the previous one. Raises OSError,
         LockLost."""
         with self._lock.writing():
             digest = write_sealed(self.checkpoint, content, self.previous_checkpoint, self._lock.aside)
         self._digests[self.checkpoint.name] = digest
 
     def remove(self, file: Path) -> None:
-        """Remove a file of the record, if it is there. Raises OSError, LockLost."""
+        """Removes a file of the record, if it exists. Raises OSError, LockLost."""
         with self._lock.writing(), contextlib.suppress(FileNotFoundError):
             if self._lock.aside is None:
                 file.unlink()
-            else:  # not from its place: another process, that has taken over, might have put it there
+            else:  # moved first: at its path there might be a new file of another process that has taken over
                 gone = self._lock.aside / file.name
                 file.replace(gone)
                 gone.unlink()
 
     def close(self, **changes: Any) -> None:
-        """Write the last entries and let go of the lock. Where nothing was begun, the old manifest stays. A run that is
-        done is sealed."""
+        """Writes the last entries and releases the lock. If nothing was begun, the old manifest stays. A finished run
+        is sealed."""
         if changes.get("state") == "done":
             self.remove(self.previous_checkpoint)
             self._manifest |= changes
@@ -161,7 +161,7 @@ class RunDirectory:
         self.release()
 
     def _digests_of_all(self) -> dict[str, str]:
-        """Of what was not written in this sitting, such as a last checkpoint that was there, by what is on the disk."""
+        """Digests of files that another process wrote, such as an earlier last checkpoint, from the disk."""
         found = {}
         for name in seal.FILES:
             if name == self.metrics.name:
@@ -173,12 +173,12 @@ class RunDirectory:
         return found
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl, or nothing.
+        """Adds one line to metrics.jsonl, or nothing.
 
-        Raises ValueError for a number that JSON does not know, OSError if the disk is full, LockLost.
+        Raises ValueError for a number that JSON cannot hold, OSError if the disk is full, LockLost.
         """
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
-        # Opened before it is known that the run is still held: who takes over makes a new file.
+        # Opened before checking the lock: a process that takes over makes a new file.
         with naming(self.metrics), self.metrics.open("ab", buffering=0) as file, self._lock.writing():
             before, rest = file.seek(0, os.SEEK_END), line
             try:
@@ -198,9 +198,9 @@ class RunDirectory:
         return row
 
     def mark(self) -> dict[str, Any]:
-        """What a checkpoint has to know of metrics.jsonl: its bytes, all on the disk now, and their SHA-256.
+        """The size of metrics.jsonl, flushed to the disk, and its SHA-256, for a checkpoint.
 
-        The hash is of what was written, not of what is read back, so that it does not vouch for damage.
+        The hash is of the written bytes, not of those read back, so that it does not cover damage.
         """
         with naming(self.metrics), self._lock.writing():
             if not self.metrics.is_file():
@@ -210,13 +210,13 @@ class RunDirectory:
             return {"size": self.metrics.stat().st_size, "sha256": self._metrics_hash.hexdigest()}
 
     def fits(self, mark: dict[str, Any]) -> bool:
-        """Whether metrics.jsonl begins with the bytes that a mark was made of."""
+        """Whether metrics.jsonl begins with the bytes of a mark."""
         there = self.metrics.stat().st_size if self.metrics.is_file() else 0
         return there >= mark["size"] and bool(self._hash_of_first(mark["size"]).hexdigest() == mark["sha256"])
 
     def cut_metrics(self, size: int) -> None:
-        """Take metrics.jsonl back to its first `size` bytes: what a checkpoint knows of it. It is a new file then: a
-        process that held the run before, and still has the old one open, writes to nobody's."""
+        """Cuts metrics.jsonl to its first `size` bytes, those of a checkpoint. The result is a new file: a former
+        holder that still has the old one open cannot write to it."""
         content = b""
         if self.metrics.is_file():
             with naming(self.metrics), self.metrics.open("rb") as file:
@@ -235,5 +235,5 @@ class RunDirectory:
 
 
 def _counts(file: Path) -> bool:
-    """Whether a file makes a folder more than an empty one."""
+    """Whether a file counts as content of a folder."""
     return not (is_lock(file) or TEMPORARY.fullmatch(file.name))

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of each, and files that know if they are damaged."""
+"""Files that are replaced as a whole, and files with a checksum against damage."""
 
 import contextlib
 import hashlib
@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-# What a process that was killed while writing aside leaves behind.
+# Temporary files of a process that was killed while writing.
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
-# After the content of a checked file: these bytes and the SHA-256 of everything before them.
+# A checked file ends with these bytes and the SHA-256 of everything before them.
 SEAL = b"\nncrun sha256 "
 SEAL_SIZE = len(SEAL) + hashlib.sha256().digest_size
 
 
 class DamagedFile(Exception):
-    """The file is not as it was written; the message says in what way."""
+    """The file was changed since it was written; the message says how."""
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError say which file it is about: those of a full disk do not."""
+    """Adds the file's name to an OSError; those of a full disk have none."""
     try:
         yield
     except OSError as error:
@@ -35,10 +35,10 @@ def naming(path: Path) -> Iterator[None]:
 def write_aside(
     path: Path, write: Callable[[IO[bytes]], object], kept: Path | None = None, aside: Path | None = None
 ) -> None:
-    """Write to a temporary file, flush it to the disk, and rename it over `path`.
+    """Writes to a temporary file, flushes it to the disk, and renames it over `path`.
 
-    kept: where the file that was there goes, too; at `path` there always is one of the two. aside: the folder of the
-    temporary file, of the same file system, left out: that of `path`. If it is gone, nothing is changed.
+    kept: a second name for the old file; `path` always exists. aside: the folder of the temporary file, on the same
+    file system; default: that of `path`. If it is gone, nothing is changed.
     """
     folder, ending = (path.parent, f"{os.getpid()}.tmp") if aside is None else (aside, "tmp")
     temporary, old = folder / f".{path.name}.{ending}", folder / f".{path.name}.old.{ending}"
@@ -54,13 +54,13 @@ def write_aside(
             temporary.replace(path)
         finally:
             for each in (temporary, old):
-                with contextlib.suppress(OSError):  # of an error before, not of one here, is to be told
+                with contextlib.suppress(OSError):  # the first error counts, not one in this clean-up
                     each.unlink(missing_ok=True)
         _flush_folder(path.parent)
 
 
 def _name_too(path: Path, other: Path) -> None:
-    """Give a file a second name, or where the file system knows no such thing, make a copy of it."""
+    """Gives a file a second name, or copies it if the file system has no hard links."""
     other.unlink(missing_ok=True)
     try:
         os.link(path, other)
@@ -69,7 +69,7 @@ def _name_too(path: Path, other: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring a rename to the disk; some file systems cannot be asked to."""
+    """Flushes a rename to the disk; some file systems do not support that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -79,23 +79,23 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file aside and rename it over `path`."""
+    """Writes a text file aside and renames it over `path`."""
     write_aside(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file aside and rename it over `path`. Raises ValueError for a number that JSON does not know."""
+    """Writes a JSON file aside and renames it over `path`. Raises ValueError for a number that JSON cannot hold."""
     write_text(path, as_json(content))
 
 
 def as_json(content: Any) -> str:
-    """The text of a JSON file. Raises ValueError for a number that JSON does not know."""
+    """The text of a JSON file. Raises ValueError for a number that JSON cannot hold."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = None, aside: Path | None = None) -> str:
-    """Write bytes and their checksum aside and rename the file over `path`, the old one to `kept`. Returns the SHA-256
-    of the whole file, in hexadecimal."""
+    """Writes bytes and their checksum aside and renames the file over `path`, the old one to `kept`. Returns the
+    SHA-256 of the whole file, in hexadecimal."""
     found = hashlib.sha256(content)
     seal = SEAL + found.digest()
     found.update(seal)
@@ -109,9 +109,9 @@ def write_sealed(path: Path, content: bytes | memoryview, kept: Path | None = No
 
 
 def seal_of(path: Path) -> str:
-    """The SHA-256, in hexadecimal, that `write_sealed` put behind the content. The content itself is not looked at.
+    """The SHA-256, in hexadecimal, that `write_sealed` appended. The content is not checked.
 
-    Raises DamagedFile if there is none, and OSError if there is no file.
+    Raises DamagedFile if it is missing, and OSError if there is no file.
     """
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - SEAL_SIZE))
@@ -122,7 +122,7 @@ def seal_of(path: Path) -> str:
 
 
 def read_sealed(path: Path) -> memoryview:
-    """The bytes that `write_sealed` was given. Raises DamagedFile if they are not, and OSError if there is no file."""
+    """The bytes given to `write_sealed`. Raises DamagedFile if they were changed, and OSError if there is no file."""
     whole = memoryview(path.read_bytes())
     content, seal = whole[:-SEAL_SIZE], whole[-SEAL_SIZE:]
     if seal[: len(SEAL)] != SEAL:

@@ -1,6 +1,6 @@
-"""A run at a glance: what manifest, configuration and the last measured row say of it, and whether it is alive.
+"""A run at a glance: from its manifest, configuration and last measured row, and whether it is alive.
 
-Thousands are looked at in a second, so that nothing else is read: whether the rest is whole, `ncrun verify` says.
+Nothing else is read, so that a thousand take about a second. `ncrun verify` checks the other files.
 """
 
 import contextlib
@@ -20,20 +20,19 @@ from ncrun.records.read import parse_row, read_config, read_manifest
 from ncrun.records.summary import distance
 from ncrun.theory.prediction import CLAIMS
 
-# What a run's folder is in, those that want something of the user first. "damaged": a file of it cannot be read, or is
-# not what a run writes; "not begun": killed before its first files were written.
+# The states of a run, those that need the user first. "damaged": a file cannot be read or was not written by a run;
+# "not begun": killed before its first files were written.
 STATES = ("running", "interrupted", "failed", "damaged", "not begun", "done")
-# Bytes of a row that are read at first; one with lists for a hundred classes has more.
+# Bytes of the last row that are read first; a row with lists for a hundred classes has more.
 ROW = 1 << 14
 
 
 @dataclass(frozen=True)
 class Glance:
     """path: as `ncrun.load` takes it. state: one of STATES. words: how the run ended, why it did not, or what is wrong.
-    claim: how far its prediction is to be trusted. settings: the configuration by dotted keys. row: the last of
-    metrics.jsonl. holder: `pid` and `host` of the process that trains it. All are empty as far as they are not known.
-    seen: when, in seconds since 1970; touched: when the last row was written. broken: as Record has it, () where it was
-    not asked for."""
+    claim: of its prediction. settings: the configuration by dotted keys. row: the last of metrics.jsonl. holder: `pid`
+    and `host` of the process that trains it. Unknown values are empty. seen: the time of reading, in seconds since
+    1970; touched: the time of the last row. broken: as in Record, () if it was not checked."""
 
     path: Path
     state: str
@@ -49,25 +48,25 @@ class Glance:
 
     @property
     def host(self) -> str | None:
-        """Where it runs, or ran last."""
+        """The host where it runs or ran last."""
         found = self.holder.get("host") or self.manifest.get("host")
         return found if isinstance(found, str) else None
 
     @property
     def slurm(self) -> str | None:
-        """The job that it runs in, or ran in last, as squeue names it: 17 or, of an array, 17_3."""
+        """The Slurm job in which it runs or ran last, as in squeue: 17, or 17_3 in an array."""
         found = self.manifest.get("slurm")
         return found["job"] if isinstance(found, dict) and isinstance(found.get("job"), str) else None
 
     @property
     def epoch(self) -> int | None:
-        """That was measured last."""
+        """The last measured epoch."""
         return self.row.get("epoch")
 
     @property
     def epochs(self) -> int | None:
-        """How many it is to train, with those of its finish at most; None where that is not known before: L-BFGS of
-        free features ends when the gradient is gone."""
+        """The number of epochs to train, including the most iterations of its finish; None if not known before: L-BFGS
+        of free features ends when the gradient vanishes."""
         epochs: int | None = self.settings.get("epochs")
         if epochs is None or self.settings.get("optimizer.name") == "lbfgs":
             return None
@@ -75,13 +74,13 @@ class Glance:
 
     @property
     def seconds(self) -> float | None:
-        """Of training and measuring so far, as of the last measured row."""
+        """Seconds of training and measuring until the last measured row."""
         found = self.manifest.get("wall_seconds") if self.state == "done" else None
         return self.row.get("seconds") if found is None else found
 
     @property
     def seconds_left(self) -> float | None:
-        """Of a run that is alive, at the speed that it had so far; None if that is not known."""
+        """Remaining seconds of a living run at its speed so far; None if not known."""
         if self.state != "running" or not self.epoch or self.epochs is None or self.seconds is None:
             return None
         since = max(0.0, self.seen - self.touched)
@@ -89,12 +88,12 @@ class Glance:
 
     @property
     def distance(self) -> float | None:
-        """To the predicted geometry: the largest of nc2_w, nc2_h, nc3."""
+        """Distance to the predicted geometry: the largest of nc2_w, nc2_h, nc3."""
         return distance(self.row)
 
     @property
     def verdict(self) -> str | None:
-        """Of free features its word; of a network what its summary says at the end: of classes that are lost."""
+        """For free features the verdict's word; for a network the part of its summary about lost classes."""
         if self.state != "done":
             return None
         judged = self.manifest.get("verdict")
@@ -102,9 +101,9 @@ class Glance:
 
 
 class Overview:
-    """Looks at runs again and again. What has ended is read once, as long as its manifest stays the same file.
+    """Reads runs repeatedly. A run that has ended is read once, as long as its manifest does not change.
 
-    sealed: look as well whether files were changed since their run was finished, for which all of them are read.
+    sealed: also check whether files changed after their run finished, which reads all of them.
     """
 
     def __init__(self, sealed: bool = False) -> None:
@@ -113,8 +112,8 @@ class Overview:
         self._ended: dict[Path, tuple[tuple[int, ...], Glance]] = {}
 
     def look(self, roots: Sequence[Path]) -> list[Glance]:
-        """Every run in these folders and archives and below, in their order and each once. What cannot be read is
-        damaged. Raises UserError for one that is no folder nor archive."""
+        """Every run in these folders and archives and below, in order and each once. Unreadable ones are damaged.
+        Raises UserError for a path that is neither a folder nor an archive."""
         found: dict[Path, Glance] = {}
         for root in roots:
             if not root.is_dir() and not is_archive(root):
@@ -148,8 +147,8 @@ class Overview:
 
 
 def one_run(path: Path) -> Glance:
-    """The one run in a directory, or in an archive as ARCHIVE.zip/FOLDER. Raises UserError if there is none there, or
-    if it cannot be read."""
+    """The run in a directory, or in an archive as ARCHIVE.zip/FOLDER. Raises UserError if there is none, or if it
+    cannot be read."""
     with one_place(path) as place:
         found = glance_at(place)
     if found is None:
@@ -160,8 +159,8 @@ def one_run(path: Path) -> Glance:
 
 
 def glance_at(place: Place, known: dict[bytes, Any] | None = None, sealed: bool = False) -> Glance | None:
-    """What a place says of its run; None if there is none (any more). known: as read_config has it. sealed: as Overview
-    has it."""
+    """The glance at a place's run; None if there is none (any more). known: as in read_config. sealed: as in
+    Overview."""
     path = place.path
     try:
         manifest = read_manifest(place)
@@ -178,7 +177,7 @@ def glance_at(place: Place, known: dict[bytes, Any] | None = None, sealed: bool 
         said = str(manifest.get("summary") or manifest.get("reason") or "")
         state, words, holder = _alive(place, str(manifest["state"]), said)
         if state != manifest["state"] and not holder and read_manifest(place) != manifest:
-            return glance_at(place, known, sealed)  # it has ended in between, and was not killed
+            return glance_at(place, known, sealed)  # it ended in between, and was not killed
     except UserError as error:
         return Glance(path, "damaged", _without(path, error))
     except OSError as error:
@@ -187,8 +186,8 @@ def glance_at(place: Place, known: dict[bytes, Any] | None = None, sealed: bool 
 
 
 def _alive(place: Place, state: str, words: str) -> tuple[str, str, dict[str, Any]]:
-    """The state beside what the lock says: a killed process could write nothing, and one that takes a run up has not
-    yet."""
+    """The state from the manifest and the lock: a killed process wrote no state, and a process that continues a run has
+    not written it yet."""
     holder = None
     if isinstance(place, Folder) and state != "done":
         try:
@@ -203,12 +202,13 @@ def _alive(place: Place, state: str, words: str) -> tuple[str, str, dict[str, An
 
 
 def _is_strangers(manifest: dict[str, Any], place: Place) -> bool:
-    """Other programs write a manifest.json, too."""
+    """Whether it is a run's; other programs write a manifest.json, too."""
     return "state" not in manifest and "identity" not in manifest and place.part("config.yaml", 1) is None
 
 
 def _claim(place: Place) -> str | None:
-    """What theory.json begins with; it may hold matrices of megabytes. None where it is not written yet."""
+    """The claim, at the beginning of theory.json, which may hold megabytes of matrices. None if it is not written
+    yet."""
     begin = place.part("theory.json", 100)
     if begin is None:
         return None
@@ -227,11 +227,11 @@ def _not_begun(place: Place, manifest: dict[str, Any]) -> Glance:
 
 
 def _last_row(place: Place) -> tuple[dict[str, Any], float]:
-    """The last whole line of metrics.jsonl, and when it was written; nothing if no epoch is measured."""
+    """The last complete line of metrics.jsonl, and its time; empty if no epoch is measured."""
     size = ROW
     while True:
         tail = place.part("metrics.jsonl", -size)
-        *lines, _ = (tail or b"").split(b"\n")  # a torn last line, of a run that is being written, is left out
+        *lines, _ = (tail or b"").split(b"\n")  # an incomplete last line, of a running run, is skipped
         if len(lines) > 1 or tail is None or len(tail) < size:
             break
         if size > LARGEST:
@@ -240,13 +240,13 @@ def _last_row(place: Place) -> tuple[dict[str, Any], float]:
     if not lines:
         return {}, 0.0
     path, touched = place.path / "metrics.jsonl", 0.0
-    with contextlib.suppress(OSError):  # in an archive, or removed in this moment
+    with contextlib.suppress(OSError):  # in an archive, or just removed
         touched = path.stat().st_mtime
     return parse_row(lines[-1], f"{path}, last line"), touched
 
 
 def _stamp(place: Place) -> tuple[int, ...]:
-    """Changes whenever a manifest is written; of archives nothing is known but their own."""
+    """Changes whenever a manifest is written; in an archive, whenever the archive changes."""
     path = place.path / "manifest.json"
     archive = next((each for each in path.parents if is_archive(each)), None) if not isinstance(place, Folder) else None
     try:
@@ -257,5 +257,5 @@ def _stamp(place: Place) -> tuple[int, ...]:
 
 
 def _without(path: Path, error: UserError) -> str:
-    """An error's words without the folder that they begin with."""
+    """An error's message without the folder at its beginning."""
     return str(error).removeprefix(f"{path}/").removeprefix(f"{path}: ")

@@ -1,4 +1,4 @@
-"""Runs beside each other: which configuration keys tell them apart, and which of them differ in their seed alone."""
+"""Compares runs: the configuration keys in which they differ, and groups that differ only in their seed."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ from ncrun.records.read import Record, find_records
 from ncrun.records.whole import STATES
 from ncrun.trees import leaves
 
-# What does not change a run's numbers, or where they are kept, is not part of its identity. (Threads do change the last
-# bits, but a run may be continued on another machine.)
+# Keys that do not change a run's numbers are not part of its identity. (Threads change the last bits, but a run may
+# continue on another machine.)
 WITHOUT_EFFECT = (
     "device",
     "threads",
@@ -31,10 +31,10 @@ WITHOUT_EFFECT = (
     "run_dir",
     "name",
 )
-# Besides these the seed, of which several make one group, and how often is measured.
+# Besides these: the seed, because several seeds make one group, and measure.
 NOT_COMPARED = (*WITHOUT_EFFECT, "seed", "measure")
 GROUPS = ("dataset", "model", "optimizer")
-# Keys that came later, as the runs before them had it: they are the same setting as newer runs that leave these out.
+# Keys that were added later, with their values in earlier runs, which then equal newer runs with the default.
 LATER: dict[str, Any] = {
     "label_smoothing": 0.0,
     "class_weights": None,
@@ -44,9 +44,9 @@ LATER: dict[str, Any] = {
     "finish": None,
     "finish_iterations": None,
 }
-# Groups without a name, which only their members tell apart.
+# Groups without a name, which differ only by their members.
 OPENED = ("head", "decay", "schedule")
-# Keys that name a run best, first; the others follow in the order of the configuration.
+# The keys that describe a run best come first; the others follow in the order of the configuration.
 NAMING = (
     "experiment",
     "dataset.name",
@@ -69,8 +69,7 @@ NAMING = (
 
 
 def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Record]:
-    """Every run in these folders and archives and below, in their order and each once. Raises UserError if there is
-    none."""
+    """Every run in these folders and archives and below, in order and each once. Raises UserError if there is none."""
     found: dict[Path, Record] = {}
     for folder in folders:
         if not folder.is_dir() and not is_archive(folder):
@@ -82,12 +81,12 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
         for record in here:
             found.setdefault(record.path.resolve(), record)
     if not found:
-        raise UserError("no run is named; name run directories, or folders that hold some")
+        raise UserError("no run is given; give run directories, or folders with run directories in them")
     return list(found.values())
 
 
 class Sealed(Protocol):
-    """A run of which is known whether its files were changed."""
+    """A run with its changed files."""
 
     @property
     def path(self) -> Path: ...
@@ -97,14 +96,14 @@ class Sealed(Protocol):
 
 
 def seal_warning(records: Sequence[Sealed]) -> str | None:
-    """What a reader of these runs should say of files that were changed since the runs were finished; None: nothing."""
+    """A warning about files that changed after their runs finished; None if there are none."""
     changed = [record for record in records if record.broken]
     if not changed:
         return None
-    first, more = changed[0], f", and so are files of {len(changed) - 1} other runs" if len(changed) > 1 else ""
+    first, more = changed[0], f", and files of {len(changed) - 1} other runs, too" if len(changed) > 1 else ""
     return (
-        f"{first.path}: {', '.join(first.broken or ())} changed since the run was finished{more};"
-        " `ncrun verify` tells all"
+        f"{first.path}: {', '.join(first.broken or ())} changed since the run was finished{more}; `ncrun verify` lists"
+        " all"
     )
 
 
@@ -115,19 +114,19 @@ def settings_of(record: Record) -> dict[str, Any]:
 
 
 def dotted(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """By dotted keys; a group that is left empty counts as its name."""
+    """By dotted keys; an empty group counts as its name."""
     for key, value in leaves(config):
         yield (f"{key}.name" if key in GROUPS else key), value
 
 
 def key_of(word: str, option: str, records: Sequence[Record]) -> str:
-    """The dotted configuration key that a user means; `model` is model.name. Raises UserError for any word that is no
-    key of these runs."""
+    """The dotted configuration key that a user means; `model` is model.name. Raises UserError if these runs have no
+    such key."""
     return known_key(word, option, map(settings_of, records))
 
 
 def known_key(word: str, option: str, settings: Iterable[Mapping[str, Any]]) -> str:
-    """The same of configurations by dotted keys."""
+    """The same for configurations by dotted keys."""
     key = f"{word}.name" if word in GROUPS else word
     known = sorted({known for each in settings for known in each})
     if key not in known:
@@ -136,19 +135,19 @@ def known_key(word: str, option: str, settings: Iterable[Mapping[str, Any]]) -> 
 
 
 def unknown_metric(option: str, name: str, known: Sequence[str]) -> UserError:
-    """What to answer to a metric that no run has."""
+    """The error for a metric that no run has."""
     shown = dict.fromkeys(re.sub(r"^head\.\d+\.", "head.m.", key) for key in known)
     return UserError(f"{option}={name}: no such metric{nearest(name, known)}; the metrics are {', '.join(shown)}")
 
 
 def differing_keys(records: Sequence[Record]) -> list[str]:
-    """Keys other than the seed that hold different values, the best names first. A key that some runs lack counts by
-    those that have it."""
+    """Keys other than the seed with different values, the most descriptive first. A key that some runs lack is compared
+    among those that have it."""
     return differing(map(settings_of, records))
 
 
 def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The same of configurations by dotted keys."""
+    """The same for configurations by dotted keys."""
     values: dict[str, set[Any]] = {}
     for each in settings:
         for key, value in each.items():
@@ -158,7 +157,7 @@ def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def naming_keys(records: Sequence[Record], given: Sequence[str] = ()) -> list[str]:
-    """Few of the differing keys that, with the `given` ones, tell every configuration from every other."""
+    """A small set of the differing keys that, with the `given` ones, distinguishes all configurations."""
     keys: list[str] = []
     for key in differing_keys(records):
         if len(split(records, [*given, *keys, key])) > len(split(records, [*given, *keys])):
@@ -167,8 +166,8 @@ def naming_keys(records: Sequence[Record], given: Sequence[str] = ()) -> list[st
 
 
 def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
-    """The records by their values of some keys (None where a run has no such key), in ascending order of the values;
-    a list becomes a tuple."""
+    """The records by their values of some keys (None if a run has no such key), in ascending order of the values; a
+    list becomes a tuple."""
     parts: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         settings = settings_of(record)
@@ -177,7 +176,7 @@ def split(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple[Any, ...
 
 
 def ranks(record: Record, keys: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
-    """What records are sorted by, in ascending order of their values of some keys."""
+    """The sort key of records: their values of some keys."""
     settings = settings_of(record)
     return tuple(rank(_hashable(settings.get(key))) for key in keys)
 
@@ -187,14 +186,14 @@ def _hashable(value: Any) -> Any:
 
 
 def rank(value: Any) -> tuple[int, float, str]:
-    """What values of any kind are sorted by: nothing first, then numbers by size, then words."""
+    """The sort key of any value: None first, then numbers, then strings."""
     if value is None:
         return 0, 0.0, ""
     return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
 
 
 def words(value: Any) -> str:
-    """A configuration value as one would type it."""
+    """A configuration value as an override writes it."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(words, value))}]"
     if value is None or isinstance(value, bool):

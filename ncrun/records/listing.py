@@ -1,4 +1,4 @@
-"""Runs at a glance as a list: which of them, in which order, and as text, JSON or CSV."""
+"""A list of runs: selects, sorts, and writes it as text, JSON or CSV."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from ncrun.records.groups import differing, known_key, rank, words
 from ncrun.records.summary import distance
 from ncrun.records.table import aligned, column_of, naming
 
-# Of the last measured row, as it is.
+# Columns of the last measured row.
 MEASURED = ("loss", "gap", "nc1", "nc2_w", "nc2_h", "nc3", "nc4", "train_accuracy", "test_accuracy")
 
 
@@ -24,7 +24,7 @@ def _measured(key: str) -> Callable[[Glance], Any]:
     return lambda run: run.row.get(key)
 
 
-# What every run is asked for, by the name that it has in JSON, CSV and --sort.
+# The facts about every run, by their names in JSON, CSV and --sort.
 FACTS: Mapping[str, Callable[[Glance], Any]] = {
     "run": lambda run: str(run.path),
     "state": lambda run: run.state,
@@ -43,17 +43,17 @@ FACTS: Mapping[str, Callable[[Glance], Any]] = {
     "verdict": lambda run: run.verdict,
     "summary": lambda run: run.words or None,
 }
-# Columns of the text besides the keys that differ, in their order; those of NUMBERS are aligned on the right.
+# Columns of the text besides the differing keys, in order; those in NUMBERS are right-aligned.
 PLACED, NUMBERS = ("run", "state", "where"), ("epoch", "left", "loss", "gap", "distance", "nc1")
-# Which a narrow terminal shows, and where the keys come among them.
+# The columns in a narrow terminal, and the place of the keys among them.
 TELLING = ("run", "state", "left", "gap", "distance", "keys", "loss", "nc1", "epoch", "where")
-# Characters of a cell, and those of a line that are left to the verdict, or to what went wrong.
+# Characters of a cell, and of the verdict or reason at the end of a line.
 LONGEST, ENDING = 32, 24
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def chosen(runs: Sequence[Glance], states: Sequence[str], conditions: Sequence[str]) -> list[Glance]:
-    """Those in one of these states (none: in any) whose configuration meets every KEY=VALUE. Raises UserError."""
+    """Runs in one of these states (default: any) whose configuration meets every KEY=VALUE. Raises UserError."""
     for state in states:
         if state not in STATES:
             raise UserError(f"--state={state}: not one of {', '.join(STATES)}{nearest(state, STATES)}")
@@ -73,7 +73,7 @@ def chosen(runs: Sequence[Glance], states: Sequence[str], conditions: Sequence[s
 
 
 def _is(value: Any, typed: str) -> bool:
-    """Whether a configuration's value is what is typed: 5e-4 is 0.0005."""
+    """Whether a configuration's value equals the given text: 5e-4 is 0.0005."""
     typed = typed.strip()
     if isinstance(value, list):
         parts = [each for each in typed.strip("[]").split(",") if each.strip()]
@@ -87,7 +87,7 @@ def _is(value: Any, typed: str) -> bool:
 
 
 def ordered(runs: Sequence[Glance], by: str, reverse: bool = False) -> list[Glance]:
-    """By a fact or a configuration key; what is missing comes last. Raises UserError for what is neither."""
+    """Sorted by a fact or a configuration key; missing values come last. Raises UserError for any other name."""
     if by in FACTS:
         of = FACTS[by]
     else:
@@ -111,25 +111,25 @@ def ordered(runs: Sequence[Glance], by: str, reverse: bool = False) -> list[Glan
 
 
 def keys_shown(runs: Sequence[Glance]) -> list[str]:
-    """The configuration keys in which these runs differ, their seed behind the others."""
+    """The configuration keys in which these runs differ, with the seed last."""
     keys = differing(run.settings for run in runs)
     seeds = {run.settings.get("seed") for run in runs if run.settings}
     return [*keys, *(["seed"] if len(seeds) > 1 else [])]
 
 
 def facts(run: Glance) -> dict[str, Any]:
-    """All that is told of a run but its configuration; None for what it does not have."""
+    """All facts about a run except its configuration; None for missing ones."""
     return {key: of(run) for key, of in FACTS.items()}
 
 
 def as_json(runs: Sequence[Glance]) -> str:
-    """A list with a line for each run, its whole configuration by dotted keys."""
+    """A JSON list with a line for each run, including its configuration by dotted keys."""
     lines = [json.dumps({**facts(run), "config": run.settings}) for run in runs]
     return f"[{','.join(f'{chr(10)} {line}' for line in lines)}\n]\n" if lines else "[]\n"
 
 
 def as_csv(runs: Sequence[Glance]) -> str:
-    """A line for each run, with the configuration keys in which they differ behind its name."""
+    """A line for each run: its name, the configuration keys in which the runs differ, and the facts."""
     keys = keys_shown(runs)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -144,9 +144,9 @@ def as_csv(runs: Sequence[Glance]) -> str:
 
 
 def as_text(runs: Sequence[Glance], width: int | None = None) -> str:
-    """Aligned columns as a terminal shows them, and below them how many runs are in which state. Of the keys that
-    differ those are shown that tell runs apart which the ones before do not. width: letters that a line has; None: as
-    many as there are. What is not shown is named below."""
+    """Aligned columns for a terminal, and below the number of runs in each state. A differing key is shown if it
+    distinguishes runs that the keys before it do not. width: of a line in characters; None: no limit. Hidden columns
+    are named below."""
     if not runs:
         return "no runs\n"
     different = keys_shown(runs)
@@ -158,7 +158,7 @@ def as_text(runs: Sequence[Glance], width: int | None = None) -> str:
     names = list(columns)
     rows = [names, *([_cut(printable(of(run)), LONGEST) for of in columns.values()] for run in runs)]
     for row, run in zip(rows[1:], runs, strict=True):
-        row[0] = printable(str(run.path))  # whole, to be typed
+        row[0] = printable(str(run.path))  # in full, for copying
     shown = _fitting(rows, [column_of(key) for key in keys], width)
     lines = aligned(rows, shown, {j for j, name in enumerate(names) if name not in NUMBERS})
     longest = max(map(len, lines))

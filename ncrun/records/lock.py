@@ -1,19 +1,19 @@
 """One process at a time in a folder, on one host or on several that share it.
 
-The holder owns the directory .lock.N in the folder. It is made aside, with a file in it, and renamed into place: of
-several processes one can do that, since a directory is not renamed over one that holds something. N grows by one when
-the holder before is dead. Nobody holds the folder who finds, in a listing made after that rename, a living process
-beside it: of two that see different numbers at least one steps back.
+The holder owns the directory .lock.N in the folder. It is made aside, with a file in it, and renamed into place. Only
+one process can do that, because a directory cannot be renamed over one that is not empty. N grows by one when the
+former holder is dead. A process that finds another living one in a listing after its rename does not hold the folder:
+of two that see different numbers at least one steps back.
 
-On one host the kernel says who lives (flock; a dead process holds none). Hosts that share a file system may not share
-its locks: there the holder touches its file every few seconds, and one that has not done so for a minute is dead. It
-may only have slept. So before a new holder reads or writes anything, it renames the directory of the old one away, and
-whatever the old one may still do does not reach the folder: all that a holder writes comes out of its own directory by
-a rename, which then fails, or is appended to a file that was opened while it was known to hold the folder, and that the
-new holder replaces. No moment is left in which a late write could do harm, and the next one is noticed (LockLost).
+On one host the kernel knows who lives (flock; a dead process holds none). Hosts that share a file system may not share
+its locks: there the holder touches its file every few seconds, and counts as dead after a minute without that. But it
+may only have slept. So before a new holder reads or writes anything, it renames the old holder's directory away. After
+that no write of the old holder can reach the folder: a holder either renames files out of its own directory, which then
+fails, or appends to a file that it opened while it held the folder, and that the new holder replaces. A late write does
+no harm, and the next one is noticed (LockLost).
 
-That much is asked of the file system: renames are atomic, a directory is not renamed over a full one, and a host asks
-again for what it saw a minute ago (NFS with its usual caches). Where hard links or flock are missing it works as well.
+The file system must have atomic renames, must not rename a directory over a non-empty one, and must refresh its cache
+within a minute (NFS with its usual settings). Hard links and flock are not required.
 """
 
 import contextlib
@@ -37,28 +37,27 @@ from ncrun.errors import UserError
 
 BEAT_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
-# How often two processes that met at different numbers try again, and the longest pause before it.
+# How often two processes with different numbers try again, and the longest pause before that.
 ATTEMPTS = 20
 PAUSE_SECONDS = 0.1
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-# The errors of a process that was not the first.
+# The errors of a rename if another process was first.
 TOO_LATE = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
-# A lock (of older versions: the bare name), and what is on its way to be one, or no longer is.
+# A lock (in older versions the bare name), a lock that is being made, or one that is being removed.
 LOCK = re.compile(r"\.lock(\.\d+)?")
 UNPLACED = re.compile(r"\.lock\.(new|gone)\.\d+")
 
 
 class Held(UserError):
-    """Another process is at a run."""
+    """Another process holds the run."""
 
 
 class LockLost(Exception):
-    """This process slept for so long that another one, on another host, has taken its place."""
+    """This process slept for so long that a process on another host has taken over."""
 
 
 class Lock:
-    """The lock of a folder. The folder is made if need be, and those above it, and then they are removed again if they
-    are empty at the end."""
+    """The lock of a folder. Missing folders are made, and removed again if they are empty at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -74,11 +73,11 @@ class Lock:
 
     @property
     def aside(self) -> Path | None:
-        """The holder's own directory: what it writes comes out of there by a rename. None if it is not held."""
+        """The holder's own directory, out of which its files are renamed. None if the lock is not held."""
         return self._own
 
     def take(self) -> None:
-        """Raises UserError if another process holds it, or if the folder cannot be written."""
+        """Takes the lock. Raises UserError if another process holds it, or if the folder cannot be written."""
         folder = self._folder
         try:
             self._made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -93,7 +92,7 @@ class Lock:
         self._heart.start()
 
     def _claim(self) -> tuple[Path, int]:
-        """The directory that makes this process the holder, and its open file."""
+        """This process' lock directory and its open file."""
         for attempt in range(ATTEMPTS):
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -101,7 +100,7 @@ class Lock:
                 own = self._folder / f".lock.{1 + max(map(_number, dead), default=0)}"
                 file = self._place(own)
             except OSError as error:
-                # Somebody was there first, or has removed an empty folder under our hands: look again.
+                # Another process was first, or removed the empty folder: try again.
                 if error.errno not in TOO_LATE:
                     raise
                 continue
@@ -111,8 +110,8 @@ class Lock:
         raise self._refusal({})
 
     def _is_alone(self, own: Path, file: int, dead: Mapping[Path, int]) -> bool:
-        """Whether the place that was taken makes this process the holder: then the dead ones are done away with, else
-        the place is given up."""
+        """Whether the new lock directory makes this process the holder. If so, dead locks are removed; if not, it is
+        given up."""
         alone = False
         try:
             if all(path == own or dead.get(path) == inode for path, inode in _locks(self._folder).items()):
@@ -128,8 +127,8 @@ class Lock:
         return alone
 
     def _place(self, own: Path) -> int:
-        """Make the directory of this process, with a locked file in it that says who it is, and rename it to its place.
-        Returns the open file."""
+        """Makes this process' directory, with a locked file that identifies it, and renames it into place. Returns the
+        open file."""
         new = self._folder / f".lock.new.{secrets.randbits(64)}"
         new.mkdir()
         file = os.open(new / "holder", os.O_RDWR | os.O_CREAT, 0o644)
@@ -137,7 +136,7 @@ class Lock:
             _is_free(file, fcntl.LOCK_EX)
             who = {"host": socket.gethostname(), "kernel": _kernel(), "pid": os.getpid()}
             os.pwrite(file, json.dumps(who).encode(), 0)
-            os.fsync(file)  # another host is to see it with the directory
+            os.fsync(file)  # another host must see it together with the directory
             os.rename(new, own)
         except BaseException:
             os.close(file)
@@ -146,7 +145,7 @@ class Lock:
         return file
 
     def _dead(self) -> dict[Path, int]:
-        """The locks of dead holders. Raises UserError if a living one is there."""
+        """The locks of dead holders. Raises UserError if a holder is alive."""
         found = _locks(self._folder)
         for path, inode in found.items():
             if inode:
@@ -157,19 +156,19 @@ class Lock:
         signs = _signs_of_life(path, self._now)
         if signs is not None:
             holder, age = signs
-            raise self._refusal(holder, "" if age is None else f"; it gave a sign of life {max(age, 0):.0f} s ago")
+            raise self._refusal(holder, "" if age is None else f"; its last sign of life was {max(age, 0):.0f} s ago")
 
     def _refusal(self, holder: dict[str, Any], more: str = "") -> "Held":
         who = f" (process {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ""
         return Held(f"run_dir={self._folder}: another process{who} is training this run{more}")
 
     def _now(self) -> float:
-        """The time by the clock that also dates the lock file: a server's, where the folder is on one."""
+        """The time by the clock that dates the lock file (a server's, if the folder is on one)."""
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".lock.", suffix=".0.tmp") as probe:
             return os.fstat(probe.fileno()).st_mtime
 
     def _sweep(self) -> None:
-        """Remove what processes left that died while they took or released the lock."""
+        """Removes files of processes that died while they took or released the lock."""
         for name in os.listdir(self._folder):
             if UNPLACED.fullmatch(name):
                 shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -180,14 +179,14 @@ class Lock:
                 os.utime(file)
 
     def check(self) -> None:
-        """Raises LockLost if it was taken and is no longer ours."""
+        """Raises LockLost if another process has taken the lock."""
         if self._own is not None and not self._is_ours():
             raise LockLost(f"another process has taken over {self._folder} while this one did not run")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """What is written inside is written by the holder: raises LockLost before and after, and in place of an error
-        that comes of it."""
+        """A block of writes by the holder: raises LockLost before and after it, and instead of an error that a lost
+        lock caused."""
         self.check()
         try:
             yield
@@ -204,11 +203,11 @@ class Lock:
             return False
 
     def release(self) -> None:
-        """Let go of it, if it is held."""
+        """Releases the lock, if it is held."""
         if self._own is None:
             return
         self._ended.set()
-        if self._heart is not None and self._heart.is_alive():  # Ctrl-C may have come before it began
+        if self._heart is not None and self._heart.is_alive():  # after a Ctrl-C at the very beginning
             self._heart.join()
         if self._is_ours():
             with contextlib.suppress(OSError):
@@ -218,19 +217,19 @@ class Lock:
         self._remove_made()
 
     def _remove_made(self) -> None:
-        """A run that was refused at once leaves nothing."""
+        """A run that was refused at once leaves no files."""
         with contextlib.suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
-    """Who holds a folder now: `pid` and `host`, as far as its lock says them; None if nobody does. Nothing is written,
-    so that the age of another host's heartbeat is told by this one's clock. Raises OSError."""
+    """`pid` and `host` of the holder, as far as its lock holds them; None if there is no holder. Nothing is written, so
+    the age of another host's heartbeat is by this host's clock. Raises OSError."""
     for path, inode in _locks(folder).items():
         signs = None
         if inode:
-            with contextlib.suppress(FileNotFoundError):  # released in this moment
+            with contextlib.suppress(FileNotFoundError):  # just released
                 signs = _signs_of_life(path, time.time)
         if signs is not None:
             return signs[0]
@@ -238,12 +237,12 @@ def holder_of(folder: Path) -> dict[str, Any] | None:
 
 
 def is_lock(path: Path) -> bool:
-    """Whether a file or folder is a lock, or is on its way to be one, or no longer is."""
+    """Whether a file or folder is a lock, or one that is being made or removed."""
     return bool(LOCK.fullmatch(path.name) or UNPLACED.fullmatch(path.name))
 
 
 def _locks(folder: Path) -> dict[Path, int]:
-    """Every lock in a folder, and the inode of its holder's file (0: it has none)."""
+    """Every lock in a folder, and the inode of its holder's file (0: none)."""
     found = {}
     for name in os.listdir(folder):
         if LOCK.fullmatch(name):
@@ -256,11 +255,11 @@ def _locks(folder: Path) -> dict[Path, int]:
 
 
 def _signs_of_life(path: Path, now: Callable[[], float]) -> tuple[dict[str, Any], float | None] | None:
-    """Of a lock's holder: who it is, and how many seconds ago it was heard of, None where the kernel vouches for it.
-    None if it is dead. now: by the clock that dates the lock file."""
+    """A lock's holder, and the seconds since its last sign of life (None if the kernel says that it lives). None if it
+    is dead. now: by the clock that dates the lock file."""
     file = os.open(_holder_file(path), os.O_RDONLY)
     try:
-        # Shared: others that only look are not in our way, nor we in theirs.
+        # Shared, so that readers do not block each other.
         holder, free = _holder(file), _is_free(file, fcntl.LOCK_SH)
         if free is False:
             return holder, None
@@ -274,7 +273,7 @@ def _signs_of_life(path: Path, now: Callable[[], float]) -> tuple[dict[str, Any]
 
 
 def _discard(path: Path) -> None:
-    """Take a lock away: from one moment to the next what it holds is nowhere."""
+    """Removes a lock, with its content, atomically."""
     gone = path.with_name(f".lock.gone.{secrets.randbits(64)}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, gone)
@@ -294,7 +293,7 @@ def _number(path: Path) -> int:
 
 
 def _is_free(file: int, how: int) -> bool | None:
-    """Lock an open file if nobody keeps it locked. None where the file system has no locks."""
+    """Locks an open file unless another process holds it. None if the file system has no locks."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -307,14 +306,14 @@ def _is_free(file: int, how: int) -> bool | None:
 
 
 def _kernel() -> str:
-    """The system whose locks count: several containers may share it, and hosts of one name do not."""
+    """The system whose kernel holds the locks: containers may share one, and hosts with the same name do not."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return socket.gethostname()
 
 
 def _holder(file: int) -> dict[str, Any]:
-    """Who wrote the lock file; empty where nobody did."""
+    """The writer of the lock file; empty if there is none."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What older records lack: the problem, rebuilt from their configuration and manifest, and entries of theory.json."""
+"""Adds to older records: the problem, from their configuration and manifest, and missing entries of theory.json."""
 
 from pathlib import Path
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from ncrun.errors import UserError
 from ncrun.problem import Problem
 
-# Of a convolutional network of width 1: the features' dimension, in which its head reads.
+# The features' dimension of convolutional networks of width 1.
 FEATURES = {"resnet18": 512, "resnet20": 64, "vgg11": 512, "vgg16": 512}
 DENSENET_GROWTH = 12
 DENSENET_LAYERS = (6, 12, 24, 16)
 PERCEPTRONS = ("mlp", "deep_linear")
 FREE = ("ufm", "ufm_relu", "dufm")
-# Entries that came later: not known.
+# Entries that were added later; they are not known here.
 THEORY: dict[str, Any] = {"data_term": None, "metastable": []}
 
 
 def problem_of(config: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
-    """config, manifest: of a record that is whole. Raises UserError for a model that older versions did not have."""
+    """config, manifest: of a checked record. Raises UserError for a model that older versions did not have."""
     model, head, decays = config["model"], config["head"], manifest["effective_decays"]
     width = _feature_width(model, path)
     hidden = head.get("width") or width
-    is_relu_head = head.get("relu")  # a key that came later
+    is_relu_head = head.get("relu")  # a key that was added later
     if is_relu_head is None:
         is_relu_head = model["name"] == "dufm"
     return Problem(
@@ -51,7 +51,7 @@ def _feature_width(model: dict[str, Any], path: Path) -> int:
     if name in FEATURES and width:
         return max(1, round(FEATURES[name] * width))
     if name == "densenet" and width:
-        # So many channels more with each layer, half of them after each block.
+        # Each layer adds this many channels, and each block is followed by halving.
         growth = max(1, round(DENSENET_GROWTH * width))
         channels = 2 * growth
         for block, layers in enumerate(DENSENET_LAYERS):
@@ -59,4 +59,4 @@ def _feature_width(model: dict[str, Any], path: Path) -> int:
         return channels
     if name in (*PERCEPTRONS, *FREE) and width:
         return int(width)
-    raise UserError(f"{path}: has no problem.json, and its model={name} does not say the dimension of its features")
+    raise UserError(f"{path}: has no problem.json, and model={name} does not give the dimension of its features")

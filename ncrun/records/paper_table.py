@@ -1,5 +1,5 @@
-"""The table of a paper's experiments, beside its figures: as .csv, .md and .tex. What was written of other experiments
-before stays, as their figures do."""
+"""The table of a paper's experiments beside its figures, as .csv, .md and .tex. Earlier rows of other experiments
+stay."""
 
 import csv
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ NAMED_BY = ("experiment", "scale")
 
 
 def write_tables(records: Sequence[Record], path: Path) -> list[Path]:
-    """path: without a suffix. Returns what was written.
+    """path: without a suffix. Returns the written files.
 
-    A row is named by its experiment, its scale if several are there, and what differs within an experiment: what an
-    experiment's runs have in common, its name says. Rows of other experiments in the .csv that is there are kept.
+    A row is named by its experiment, its scale if there are several, and the keys that differ within the experiment.
+    Rows of other experiments in an existing .csv are kept.
     """
     within = {key for members in split(records, NAMED_BY).values() for key in differing_keys(members)}
     keys = [*NAMED_BY, *(key for key in differing_keys(records) if key in within and key not in NAMED_BY)]
@@ -31,20 +31,20 @@ def write_tables(records: Sequence[Record], path: Path) -> list[Path]:
     written = []
     for suffix, form in SUFFIXES.items():
         written.append(path.with_name(path.name + suffix))
-        # The scale is part of the file's name; whoever reads the plain numbers, or writes over them, has to know it.
+        # The scale is part of the file's name, because readers of the numbers must know it.
         shown = frame if form == "csv" or frame["scale"].nunique() > 1 else frame.drop(columns="scale")
         write_text(written[-1], WRITERS[form](shown))
     return written
 
 
 def _with_earlier(frame: "pd.DataFrame", file: Path) -> "pd.DataFrame":
-    """With the rows of other experiments that an earlier table holds, in the order of the experiments."""
+    """Merged with an earlier table's rows of other experiments, in the order of the experiments."""
     import pandas as pd
 
     header, earlier = _earlier(file)
     written = set(frame["experiment"])
     rows = [*frame.to_dict("records"), *(row for row in earlier if row["experiment"] not in written)]
-    rows.sort(key=lambda row: str(row["experiment"]))  # and each one's as they are
+    rows.sort(key=lambda row: str(row["experiment"]))  # and each one's rows unchanged
     kept = [key for key in header if any(row.get(key) is not None for row in rows)]
     settings = dict.fromkeys([*settings_in(frame), *kept[: kept.index(SEEDS) if kept else 0]])
     numbers = sorted({*frame, *kept} - {*settings, SEEDS}, key=_place)
@@ -53,13 +53,13 @@ def _with_earlier(frame: "pd.DataFrame", file: Path) -> "pd.DataFrame":
 
 
 def _place(column: str) -> tuple[int, bool]:
-    """Of a number among the others: its deviation is behind it."""
+    """Columns of numbers: each is followed by its standard deviation."""
     key = column.removesuffix(STD)
     return (COLUMNS.index(key) if key in COLUMNS else len(COLUMNS)), key != column
 
 
 def _earlier(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of an earlier table; none where there is no such table."""
+    """Columns and rows of an earlier table; none if there is no such table."""
     if not file.is_file():
         return [], []
     with file.open(encoding="utf-8", errors="replace", newline="") as opened:

@@ -1,4 +1,4 @@
-"""Where a run's files lie: in a folder, or in a .zip archive of such folders, which is read in place."""
+"""The place of a run's files: a folder, or a .zip archive of such folders, which is read without unpacking."""
 
 import hashlib
 import os
@@ -13,20 +13,20 @@ from typing import Protocol
 from ncrun.errors import UserError
 
 # In bytes; no file of a run is larger. In an archive the size is known before anything is inflated. A configuration is
-# YAML, which is read at a megabyte in several seconds.
+# YAML, of which a megabyte takes several seconds.
 LARGEST = 256 << 20
 LARGEST_OF = {"config.yaml": 1 << 20}
-# Bytes read at a time. zipfile inflates as many packed bytes at once, for LZMA without a limit: of so few comes no more
-# than some 30 MB, should an archive lie about a size.
+# Bytes read at a time. zipfile inflates this many packed bytes at once (LZMA without a limit). They give at most some
+# 30 MB, even if an archive states a wrong size.
 PART = 4096
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
 ENCRYPTED = 0x1
-# What Python's zipfile meets in damaged archives.
+# Exceptions of zipfile for damaged archives.
 UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class Place(Protocol):
-    """Files by their names. path: what a user would call it; of a run in an archive, ARCHIVE.zip/FOLDER."""
+    """Files by their names. path: for users; for a run in an archive, ARCHIVE.zip/FOLDER."""
 
     @property
     def path(self) -> Path: ...
@@ -35,11 +35,11 @@ class Place(Protocol):
         """The file's bytes; None if there is none. Raises UserError if it is too large or damaged."""
 
     def part(self, name: str, size: int) -> bytes | None:
-        """At most so many bytes from a file's beginning, or of -size from its end; None if there is no file. Raises
-        UserError as read does."""
+        """At most `size` bytes from a file's beginning, or with a negative size from its end; None if there is no file.
+        Raises UserError as read does."""
 
     def sha256(self, name: str) -> str | None:
-        """Of the file's bytes, in hexadecimal; None if there is none. Raises UserError, OSError."""
+        """SHA-256 of the file's bytes, in hexadecimal; None if there is no file. Raises UserError, OSError."""
 
 
 class Folder:
@@ -71,7 +71,7 @@ class Folder:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
     def sha256(self, name: str) -> str | None:
-        """Of a file of any size."""
+        """For a file of any size."""
         if not (self.path / name).is_file():
             return None
         with (self.path / name).open("rb") as file:
@@ -79,7 +79,7 @@ class Folder:
 
 
 class Archived:
-    """A folder in an archive, which has to stay open."""
+    """A folder in an archive, which must stay open."""
 
     def __init__(self, archive: zipfile.ZipFile, file: Path, folder: PurePosixPath) -> None:
         self._archive, self._folder = archive, folder
@@ -95,7 +95,7 @@ class Archived:
         if info.flag_bits & ENCRYPTED:
             raise UserError(f"{path}: is encrypted; unpack the archive first")
         if info.compress_type not in METHODS:
-            raise UserError(f"{path}: is packed in a way that is not read here; pack it with deflate or LZMA")
+            raise UserError(f"{path}: is compressed by a method that ncrun does not read; use deflate or LZMA")
         try:
             with self._archive.open(info) as file:
                 parts = list(iter(lambda: file.read(PART), b""))
@@ -115,7 +115,7 @@ class Archived:
 
 
 class Kept:
-    """Another place, of which every file is read once."""
+    """Caches another place: every file is read once."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -145,9 +145,9 @@ def is_archive(path: Path) -> bool:
 
 def runs_below(root: Path) -> Iterator[Place]:
     """Every folder with a manifest.json below a folder or in an archive, in the order of their paths; archives below
-    the folder are opened, too. A place is to be read before the next one is asked for.
+    the folder are opened, too. Read a place before requesting the next one.
 
-    Raises UserError for an archive that is damaged.
+    Raises UserError for a damaged archive.
     """
     for path in holders_below(root):
         yield from places_of(path)
@@ -155,7 +155,7 @@ def runs_below(root: Path) -> Iterator[Place]:
 
 def holders_below(root: Path, unread: Callable[[OSError], object] | None = None) -> list[Path]:
     """Every folder with a manifest.json and every archive below a folder, in the order of their paths; links to folders
-    are not followed. Of an archive, itself. unread: told of folders that cannot be looked into, each by its error."""
+    are not followed. For an archive, itself. unread: called with the error of each unreadable folder."""
     if is_archive(root):
         return [root]
     found = []
@@ -169,7 +169,7 @@ def holders_below(root: Path, unread: Callable[[OSError], object] | None = None)
 
 
 def places_of(path: Path) -> Iterator[Place]:
-    """The runs in an archive, or a folder as the one it is. Raises UserError for an archive that is damaged."""
+    """The runs in an archive, or the folder itself. Raises UserError for a damaged archive."""
     if is_archive(path):
         yield from _runs_in(path)
     else:
@@ -178,8 +178,8 @@ def places_of(path: Path) -> Iterator[Place]:
 
 @contextmanager
 def one_place(path: Path) -> Iterator[Place]:
-    """The run directory that a user names, or the folder in an archive, "results/dang2023-cpu.zip/FOLDER", to be read
-    inside. Raises UserError if there is no run, or if there are several."""
+    """A context with the run directory that a user names, or the folder in an archive,
+    "results/dang2023-cpu.zip/FOLDER". Raises UserError if there is no run, or several."""
     place = path.expanduser()
     if (place / "manifest.json").is_file():
         yield Folder(place)
@@ -205,7 +205,7 @@ def _runs_in(path: Path) -> Iterator[Place]:
     with _opened(path) as archive:
         names = {PurePosixPath(name) for name in archive.namelist()}
         if not all(str(name).isprintable() for name in names):
-            raise UserError(f"{path}: is damaged, or no archive of runs: it holds a name that cannot be printed")
+            raise UserError(f"{path}: is damaged, or not an archive of runs: it holds a name that cannot be printed")
         for folder in sorted(name.parent for name in names if name.name == "manifest.json"):
             yield Archived(archive, path, folder)
 
@@ -225,4 +225,4 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 def _check_size(path: Path, size: int) -> None:
     largest = LARGEST_OF.get(path.name, LARGEST)
     if size > largest:
-        raise UserError(f"{path}: has {size >> 20} MB; no run writes a file of more than {largest >> 20} MB")
+        raise UserError(f"{path}: has {size >> 20} MB; a file of a run has at most {largest >> 20} MB")

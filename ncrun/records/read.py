@@ -1,4 +1,4 @@
-"""Reading run directories back: plain JSON, and the metrics as a data frame."""
+"""Reads run directories: plain JSON, and the metrics as a data frame."""
 
 import json
 import re
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Lists, groups and quotes of a JSON file: the largest prediction has some thousand, and each takes a hundred bytes.
+# The most lists, groups and quotes of a JSON file: the largest prediction has some thousand; each needs a hundred bytes
+# of memory.
 MOST_PARTS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run directory, read, and whole (see records/whole.py).
+    """The content of a run directory, checked (see records/whole.py).
 
-    path: the folder; of a run in an archive, ARCHIVE.zip/FOLDER. theory: the prediction. metrics: one row per measured
+    path: the folder; for a run in an archive, ARCHIVE.zip/FOLDER. theory: the prediction. metrics: one row per measured
     epoch. measured: the K x K matrices of the last epoch (weight_gram, feature_gram, logits) and singular_values by
-    layer; None while the run is not finished, and where there are too many classes. posed: None in older records.
-    broken: the files that are not as they were when the run was finished, checkpoint.pt not looked at; None without a
-    seal.
+    layer; None for an unfinished run or too many classes. posed: None in older records. broken: the files that changed
+    after the run finished (checkpoint.pt is not checked); None without a seal.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Record:
 
     @property
     def on_targets(self) -> bool:
-        """Whether it was trained on targets of numbers: it has no classes, and nothing that is measured by them."""
+        """Whether it was trained on targets: then it has no classes and no metrics by class."""
         return not self.manifest["class_counts"]
 
     @property
@@ -54,13 +54,13 @@ class Record:
 
     @property
     def problem(self) -> Problem:
-        """The problem that the run posed to theory. Raises UserError if an older record does not say it."""
+        """The problem that the run posed to theory. Raises UserError if an older record does not hold it."""
         return older.problem_of(self.config, self.manifest, self.path) if self.posed is None else self.posed
 
 
 def load_record(directory: Path | Place) -> Record:
-    """Read a run directory. Raises UserError if it is none, or if an entry that readers rely on is not what a run
-    writes."""
+    """Reads a run directory. Raises UserError if it is none, or if an entry that readers need was not written by a
+    run."""
     place = Kept(_place(directory))
     path = place.path
     manifest, theory = _read_json(place, "manifest.json"), _read_json(place, "theory.json")
@@ -87,9 +87,9 @@ def _place(directory: Path | Place) -> Place:
 
 
 def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
-    """Every run below a folder or in a .zip archive whose state is one of these, by default the finished ones, in the
-    order of their paths. Archives below the folder are read, too. Runs that were killed before all their first files
-    were written are left out."""
+    """Every run below a folder or in a .zip archive with one of these states (default: finished), in the order of their
+    paths. Archives below the folder are read, too. Runs that were killed before their first files were written are
+    skipped."""
     found = []
     for place in runs_below(root):
         manifest = _read_json(place, "manifest.json")
@@ -111,9 +111,9 @@ def read_theory(directory: Path) -> dict[str, Any] | None:
 
 
 def read_metrics(directory: Path) -> "pd.DataFrame":
-    """metrics.jsonl, one row per measured epoch. A torn last line, of a run that is being written, is left out.
+    """metrics.jsonl, one row per measured epoch. An incomplete last line, of a running run, is skipped.
 
-    Raises UserError that names the line if another one is not what a run writes.
+    Raises UserError with the number of any other invalid line.
     """
     return _frame(_read_rows(Folder(directory)))
 
@@ -131,8 +131,8 @@ def _read_rows(place: Place) -> list[dict[str, Any]]:
 
 
 def parse_row(line: bytes, where: str) -> dict[str, Any]:
-    """A line of metrics.jsonl: a whole number of epochs, and numbers or nulls; lists of them for what there is of each
-    class, or direction. Raises UserError for any other."""
+    """A line of metrics.jsonl: an integer epoch, and numbers or nulls, or lists of them by class or direction. Raises
+    UserError for any other."""
     row = _parse(line, where)
     for key, value in row.items():
         values = value if isinstance(value, list) and key.startswith(whole.LISTS) else (value,)
@@ -145,8 +145,8 @@ def parse_row(line: bytes, where: str) -> dict[str, Any]:
 
 
 class _PlainYaml(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML that says everything once, as a run writes it: with references a small file could stand for a huge one, or
-    for one that holds itself."""
+    """YAML without references, as runs write it: with references a small file could expand to a huge one, or contain
+    itself."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -155,15 +155,15 @@ class _PlainYaml(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def read_config(place: Place, known: dict[bytes, Any] | None = None) -> dict[str, Any]:
-    """config.yaml. known: what was read of others, by its text, to be read no second time: the runs of a sweep have
-    most in common, and YAML is slow. Their parts are then the same objects, not to be changed. Raises UserError."""
+    """config.yaml. known: a cache of parsed parts by their text, because YAML is slow and the runs of a sweep have most
+    parts in common. Shared parts are the same objects and must not be changed. Raises UserError."""
     path, content = place.path / "config.yaml", place.read("config.yaml")
     if content is None:
         raise UserError(f"{path}: is missing")
     known = {} if known is None else known
     try:
         config = _by_keys(content, known)
-        if config is None:  # no run has written it so, but it may be YAML
+        if config is None:  # no run writes it like this, but it may be valid YAML
             config = yaml.load(content, Loader=_PlainYaml)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path}: is damaged") from error
@@ -173,7 +173,7 @@ def read_config(place: Place, known: dict[bytes, Any] | None = None) -> dict[str
 
 
 def _by_keys(content: bytes, known: dict[bytes, Any]) -> dict[str, Any] | None:
-    """YAML whose every key of the top level begins a line of its own; None where it is not that."""
+    """Parses YAML whose top-level keys each begin a line; None for any other."""
     config: dict[str, Any] = {}
     for text in re.split(rb"\n(?=\w)", content.strip()):
         if text not in known:
@@ -198,7 +198,7 @@ def _is_setting(value: Any) -> bool:
 
 
 def _problem(tree: dict[str, Any], config: dict[str, Any], manifest: dict[str, Any], path: Path) -> Problem:
-    """problem.json, which says nothing else than the files beside it."""
+    """problem.json, which must agree with the other files."""
     try:
         problem = Problem.from_json(tree)
     except ValueError as error:
@@ -213,7 +213,7 @@ def _problem(tree: dict[str, Any], config: dict[str, Any], manifest: dict[str, A
     }
     for key, value in beside.items():
         if getattr(problem, key) != value:
-            raise UserError(f"{path}: is not what a run writes: {key} is another one than in the files beside it")
+            raise UserError(f"{path}: is not what a run writes: {key} differs from the other files")
     return problem
 
 
@@ -227,7 +227,7 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: is not what a run writes: it has too many parts")
     try:
         parsed = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
+    except (ValueError, RecursionError) as error:  # invalid UTF-8 raises a ValueError, too
         raise UserError(f"{where}: is not JSON") from error
     if not isinstance(parsed, dict):
         raise UserError(f"{where}: is not what a run writes")
@@ -235,5 +235,5 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """JSON knows no NaN and no Infinity, and no run writes them."""
+    """JSON has no NaN and no Infinity, and no run writes them."""
     raise ValueError(name)

@@ -1,4 +1,4 @@
-"""Removing a run directory, and nothing else."""
+"""Removes run directories, and nothing else."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from ncrun.records.lock import Lock, is_lock
 from ncrun.records.read import read_manifest
 from ncrun.records.whole import STATES
 
-# Of loggers (ncrun/loggers): folders, and notes of the name by which one knows the run.
+# Written by loggers (ncrun/loggers): folders, and notes with the logger's name for the run.
 OF_LOGGERS = ("tensorboard", "wandb")
-# The manifest is the last to go: without it nobody could tell what the other files are.
+# The manifest is removed last: it identifies the other files.
 WRITTEN = (*seal.FILES, "checkpoint.previous.pt", "curves.png", "wandb.json", "mlflow.json", "manifest.json")
 
 
@@ -30,23 +30,23 @@ def size_of(run: Glance) -> int:
 
 
 def remove(run: Glance) -> None:
-    """Remove the files that a run writes, what its loggers wrote, and its folder.
+    """Removes a run's files, its loggers' files, and its folder.
 
-    Raises UserError, and removes nothing, for a run that is alive or no longer what was seen of it, for what is in an
-    archive, behind a link or no run, and for a folder that holds anything else.
+    Raises UserError, and removes nothing, for a run that is alive or has changed since it was listed, for a run in an
+    archive or behind a link, and for a folder that is not a run or holds other files.
     """
     path = run.path
     if not path.is_dir() or path.is_symlink():
-        raise UserError(f"{path}: is no folder of its own; only run directories are removed")
+        raise UserError(f"{path}: is not a folder; only run directories are removed")
     before = _known_manifest(path)
     lock = Lock(path)
     lock.take()  # raises UserError if the run is alive
     try:
         if _known_manifest(path) != before or before.get("state") != run.manifest.get("state", before.get("state")):
-            raise UserError(f"{path}: has changed meanwhile; it is left alone")
+            raise UserError(f"{path}: has changed meanwhile; it is not removed")
         others = [file.name for file in path.iterdir() if not (_is_own(file) or _is_passing(file))]
         if others:
-            raise UserError(f"{path}: holds what no run writes ({', '.join(sorted(others)[:3])}); it is left alone")
+            raise UserError(f"{path}: holds files of no run ({', '.join(sorted(others)[:3])}); it is not removed")
         for file in path.iterdir():
             if TEMPORARY.fullmatch(file.name):
                 file.unlink()
@@ -62,7 +62,7 @@ def remove(run: Glance) -> None:
         lock.release()
     try:
         path.rmdir()
-    except OSError as error:  # a process has begun it anew in this moment
+    except OSError as error:  # a process has just begun it again
         raise UserError(f"{path}: is not empty; another process may have begun it again") from error
 
 

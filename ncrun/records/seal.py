@@ -1,4 +1,4 @@
-"""The seal of a finished run: the checksums of its files, kept in manifest.json, so that a changed digit is noticed."""
+"""The seal of a finished run: checksums of its files in manifest.json, which detect any change."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from ncrun.records import snapshots
 
-# What is sealed besides manifest.json itself. curves.png is drawn afterwards, from these.
+# The sealed files besides manifest.json itself. curves.png is drawn later, from these.
 FILES = (
     "config.yaml",
     "problem.json",
@@ -17,7 +17,7 @@ FILES = (
     snapshots.NAME,
     "checkpoint.pt",
 )
-# What may be gone without any number being in doubt: it is large, and archives need not hold it.
+# Files that may be missing, because no number depends on them: they are large, and archives may omit them.
 DISPENSABLE = (snapshots.NAME, "checkpoint.pt")
 
 
@@ -27,8 +27,8 @@ def made_of(manifest: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str
 
 
 def broken(manifest: Mapping[str, Any], digest_of: Callable[[str], str | None]) -> tuple[str, ...] | None:
-    """The names of files that are not as they were sealed; None where there is no seal. digest_of: SHA-256 of a file of
-    the run, None if there is none; what it raises is raised."""
+    """The names of changed files; None if there is no seal. digest_of: SHA-256 of a file of the run, None if there is
+    none; its exceptions are passed on."""
     if "seal" not in manifest:
         return None
     seal = manifest["seal"]
@@ -36,15 +36,15 @@ def broken(manifest: Mapping[str, Any], digest_of: Callable[[str], str | None]) 
         return ("manifest.json",)
     try:
         fits = seal.get("sha256") == _digest(manifest, seal["files"])
-    except RecursionError:  # no run nests so deeply
+    except RecursionError:  # no run has such deep nesting
         fits = False
     if not fits:
-        return ("manifest.json",)  # whose checksums of the other files are then not to be trusted either
+        return ("manifest.json",)  # then its checksums of the other files cannot be trusted either
     return tuple(name for name in FILES if not _fits(digest_of(name), seal["files"].get(name), name))
 
 
 def broken_beside(manifest: Mapping[str, Any], digest_of: Callable[[str], str | None]) -> tuple[str, ...] | None:
-    """The same without looking at what is dispensable and large."""
+    """The same, without the large files that may be missing."""
     return broken(manifest, lambda name: None if name in DISPENSABLE else digest_of(name))
 
 
@@ -53,6 +53,6 @@ def _fits(found: str | None, sealed: str | None, name: str) -> bool:
 
 
 def _digest(manifest: Mapping[str, Any], files: Mapping[str, Any]) -> str:
-    """Of all entries, whatever their order and the space between them, and the files' checksums."""
+    """Digest of all entries, independent of order and white space, and of the files' checksums."""
     whole = {**manifest, "seal": dict(files)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,8 @@
-"""snapshots.npz: few samples of some moments of training, in the directions in which the class means lie.
+"""snapshots.npz: a few samples at some epochs of training, in the directions of the class means.
 
-Of each moment the class means span at most as many directions as there are classes, and what a picture of the classes
-shows lies in these. So of a sample its coordinates there are kept, and nothing of the rest of the feature space. They
-are kept as deviations from the class mean, in units of the moment's largest one, in float16: that resolves them alike
-before the collapse and after it.
+At each epoch the class means span at most as many directions as there are classes, and a picture of the classes needs
+no others. So only these coordinates of a sample are stored, as deviations from the class mean in units of the epoch's
+largest one, in float16: the resolution is the same before and after the collapse.
 """
 
 import io
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ncrun.records.files import DamagedFile
 
 NAME = "snapshots.npz"
-# Of each array: its dimension and its kind.
+# Dimension and kind of each array.
 KINDS = {
     "epochs": (1, "<i8"),
     "classes": (1, "<i8"),
@@ -31,21 +30,21 @@ KINDS = {
     "test": (3, "<f2"),
 }
 BY_MOMENT = ("epochs", "means", "rows", "units", "train", "test")
-LARGEST = 64 << 20  # in bytes; no run writes so much
-LARGEST_ENTRY = 1e100  # of which squares can be added
+LARGEST = 64 << 20  # in bytes; no run writes more
+LARGEST_ENTRY = 1e100  # squares of such numbers can be added
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """S moments of n training and m test samples of C classes, in r = min(C, d) orthonormal directions that are each
-    moment's own: the span of its class means.
+    """S snapshots of n training and m test samples of C classes, in r = min(C, d) orthonormal directions that span each
+    snapshot's class means.
 
-    epochs: (S,). classes: (C,), which of the run's. train_labels: (n,), test_labels: (m,), places in `classes`. means:
-    (S, C, r), the training set's class means, minus the mean of all samples where the prediction's are (see
-    Problem.centres_means). rows: (S, C, r), the classifier's rows, projected. train: (S, n, r) and test: (S, m, r),
-    what the samples deviate from their class' mean of the training set, in `units`, (S,).
+    epochs: (S,). classes: (C,), numbers of the run's classes. train_labels: (n,), test_labels: (m,), places in
+    `classes`. means: (S, C, r), the training set's class means, minus the mean of all samples if the prediction's are
+    (see Problem.centres_means). rows: (S, C, r), the classifier's rows, projected. train: (S, n, r) and test: (S, m,
+    r), the samples' deviations from the training set's mean of their class, in `units`, (S,).
     """
 
     epochs: NDArray[np.int64]
@@ -59,17 +58,17 @@ class Snapshots:
     test: NDArray[np.float16]
 
     def points(self, split: str, index: int) -> Array:
-        """(n, r) or (m, r): where the samples of "train" or "test" lie at a moment."""
+        """(n, r) or (m, r): the samples of "train" or "test" in a snapshot."""
         labels, deviations = (self.train_labels, self.train) if split == "train" else (self.test_labels, self.test)
         return np.asarray(self.means[index][labels] + self.units[index] * deviations[index].astype(float))
 
     def of(self, chosen: "NDArray[np.bool_] | Sequence[int]") -> "Snapshots":
-        """Some of the moments."""
+        """Some of the snapshots."""
         kept = {name: getattr(self, name)[chosen] for name in BY_MOMENT}
         return replace(self, **kept)
 
     def with_more(self, more: "Snapshots") -> "Snapshots":
-        """These moments and, after them, others of the same samples."""
+        """These snapshots, followed by others of the same samples."""
         both = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in BY_MOMENT}
         return replace(self, **both)
 
@@ -77,21 +76,22 @@ class Snapshots:
         return len(self.epochs)
 
     def as_bytes(self) -> bytes:
-        """The file; of the same arrays the same bytes."""
+        """The file's bytes, which depend only on the arrays."""
         buffer = io.BytesIO()
         np.savez(buffer, **{name: getattr(self, name).astype(kind) for name, (_, kind) in KINDS.items()})
         return buffer.getvalue()
 
 
 def parsed(content: bytes) -> Snapshots:
-    """The inverse of `as_bytes`. Raises DamagedFile for anything else; nothing larger than the file is made of it."""
+    """The inverse of `as_bytes`. Raises DamagedFile for anything else, and never allocates more than the file's
+    size."""
     if len(content) > LARGEST:
         raise DamagedFile(f"has {len(content) >> 20} MB")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            # Plain members are no larger than the file, so that no array can be either.
+            # Uncompressed members are no larger than the file, and so are arrays.
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                raise DamagedFile("it is packed")
+                raise DamagedFile("it is compressed")
             arrays = {name: _array(archive, name) for name in KINDS}
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DamagedFile(str(error)) from error
@@ -111,12 +111,12 @@ def _array(archive: zipfile.ZipFile, name: str) -> Any:
     if len(shape) != dimension or dtype != np.dtype(kind) or fortran or min(shape, default=0) < 0:
         raise DamagedFile(f"{name} is of another kind")
     if len(rest) != int(np.prod([dtype.itemsize, *map(int, shape)], dtype=object)):
-        raise DamagedFile(f"{name} has another size")
+        raise DamagedFile(f"{name} has a wrong size")
     return np.frombuffer(rest, dtype).reshape(shape)
 
 
 def _check(found: Snapshots) -> None:
-    """The arrays fit each other, and every number can be drawn."""
+    """Checks that the arrays fit each other, and that every number can be drawn."""
     S, C, r = found.means.shape
     shapes = {
         "epochs": (S,),

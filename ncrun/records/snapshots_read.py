@@ -10,23 +10,23 @@ from ncrun.records.snapshots import NAME, Snapshots, parsed
 
 
 def snapshots_of(record: Record) -> Snapshots:
-    """snapshots.npz. Raises UserError if the run has none, or if they are not as they were written."""
+    """snapshots.npz. Raises UserError if the run has none, or if they were changed."""
     with one_place(record.path) as place:
         content = place.read(NAME)
     if content is None:
         raise UserError(
-            f"{record.path}: has no snapshots ({NAME}), which are drawn here: it was trained by an older version, with"
-            " snapshots=false or along a path; ncrun rerun RUN run_dir=FOLDER trains it anew with them"
+            f"{record.path}: has no snapshots ({NAME}), which this drawing needs: it was trained by an older version,"
+            " with snapshots=false or along a path; ncrun rerun RUN run_dir=FOLDER trains it again with snapshots"
         )
-    seal = record.manifest.get("seal")  # of whatever kind, if somebody has changed it
+    seal = record.manifest.get("seal")  # of any kind, if it was changed
     files = seal.get("files") if isinstance(seal, dict) else None
     sealed = files.get(NAME) if isinstance(files, dict) else None
     if sealed is not None and sealed != hashlib.sha256(content).hexdigest():
-        raise UserError(f"{record.path}: {NAME} is not as it was when the run was finished")
+        raise UserError(f"{record.path}: {NAME} changed since the run finished")
     try:
         found = parsed(content)
     except DamagedFile as error:
         raise UserError(f"{record.path / NAME}: is not what a run writes: {error}") from error
     if found.classes.max() >= len(record.manifest["class_counts"]):
-        raise UserError(f"{record.path / NAME}: is not what a run writes: it has classes that the run has not")
+        raise UserError(f"{record.path / NAME}: is not what a run writes: it has classes that the run does not have")
     return found

@@ -1,4 +1,4 @@
-"""How long a run may take, by the runs that have been trained on this machine."""
+"""Estimates a run's time from earlier runs on this machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any
 
 from ncrun.records.glance import Glance
 
-# Whose work differs by less than this share is as much; beyond so many times nothing is concluded: small networks spend
-# their time on starting operations, large ones on carrying them out.
+# Work within this share counts as equal; beyond this factor there is no estimate, because small networks spend their
+# time on launching operations and large ones on computing.
 ALIKE, FARTHEST = 0.01, 10.0
 
 
 @dataclass(frozen=True)
 class Work:
-    """What decides how long a run takes. kind: what has to be the same in a run that says something of its speed: the
-    model's name, the optimiser, the shape of an image, the precision, the device. threads: None where it is not known.
-    of_epoch: samples times parameters; of free features, whose parameters grow with the samples, parameters. batch: its
-    samples. epochs: None where their number is not known before (lbfgs): then a run is compared as a whole."""
+    """What decides a run's time. kind: must be equal for a comparison: the model's name, the optimiser, the shape of an
+    image, the precision, the device. threads: None if not known. of_epoch: samples times parameters; for free features,
+    whose parameters grow with the samples, parameters. batch: its samples. epochs: None if their number is not known
+    before (lbfgs): then whole runs are compared."""
 
     kind: tuple[Any, ...]
     threads: int | None
@@ -27,11 +27,11 @@ class Work:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> "Work":
-        """settings: of the run, by dotted keys. facts: entries of its manifest, or what they are going to be."""
+        """settings: of the run, by dotted keys. facts: entries of its manifest, or their expected values."""
         optimizer = settings["optimizer.name"]
         free = (
             settings.get("dataset.name") is None or facts["image_shape"] is None
-        )  # the latter on a data set's targets
+        )  # the latter for targets of a data set
         shape = None if free else tuple(facts["image_shape"])
         kind = (settings["model.name"], optimizer, shape, settings.get("precision", "full"), facts["device"])
         of_epoch = float(facts["parameters"]) * (1 if free else facts["num_samples"])
@@ -40,15 +40,15 @@ class Work:
         return cls(kind, facts.get("threads"), of_epoch, batch, epochs)
 
     def distance(self, other: "Work") -> float:
-        """How many times more, or less, of either an epoch or a batch."""
+        """The larger ratio of work, of an epoch or a batch."""
         ratios = self.of_epoch / other.of_epoch, self.batch / other.batch
         return max(max(ratio, 1 / ratio) for ratio in ratios)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: of training and measuring, importing and drawing not counted. run: by which. is_alike: whether an epoch
-    of it is as much work."""
+    """seconds: of training and measuring, without imports and drawing. run: the compared run. is_alike: whether its
+    epochs have the same work."""
 
     seconds: float
     run: Path
@@ -56,7 +56,7 @@ class Estimate:
 
 
 class Speeds:
-    """runs: those in which to look, of any machine. host: this one."""
+    """runs: from any machine. host: this machine's."""
 
     def __init__(self, runs: Sequence[Glance], host: str) -> None:
         self._timed: list[tuple[Work, float, Path]] = []
@@ -73,7 +73,8 @@ class Speeds:
                 self._timed.append((work, run.seconds, run.path))
 
     def estimate(self, work: Work) -> Estimate | None:
-        """By the run of the same kind whose work is nearest, one with as many threads first; None if there is none."""
+        """From the run of the same kind with the nearest work, preferably with the same threads; None if there is
+        none."""
         near = [each for each in self._timed if each[0].kind == work.kind and work.distance(each[0]) <= FARTHEST]
         if not near:
             return None

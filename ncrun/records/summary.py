@@ -1,4 +1,4 @@
-"""A finished run in one line of plain words."""
+"""The summary: one line about a finished run."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from ncrun.records.lost import lost
 from ncrun.records.verdict import SETTLED
 
-# A relative gap below this is that of two ways to add the same numbers.
+# A relative gap below this is rounding.
 ROUNDING = 1e-12
-# From this share of right decisions on in training, a class counts as fitted.
+# From this training accuracy on, a class counts as fitted.
 FITTED = 0.999
-# A network that keeps no class counts as arrived where its loss is so near, relatively, to an optimum that keeps none.
+# A network that keeps no class counts as converged if its relative gap to an optimum that keeps none is below this.
 NEAR_ZERO = 1e-2
-# NC1 is told beside the effective NC1 where it is more than so many times larger.
+# NC1 is shown beside the effective NC1 if it is larger by more than this factor.
 TELLING = 2
-# More classes than this are counted instead of named.
+# More classes than this are counted, not named.
 MOST_NAMED = 8
 LEDGER_WORDS = {
     "ledger.within_class": "within-class spread",
@@ -25,13 +25,13 @@ LEDGER_WORDS = {
 
 
 def describe(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    """The last row of metrics.jsonl beside theory.json, such as
+    """From the last row of metrics.jsonl and theory.json, such as
 
     "0.0003 from the predicted geometry (0.36 from the balanced one); loss 0.02 % above the proven optimum, most of it
     within-class spread; no class lost".
 
-    A distance is the largest of nc2_w, nc2_h and nc3. NC1 is named where it says something else than the effective
-    NC1, as with classes that share directions.
+    A distance is the largest of nc2_w, nc2_h and nc3. NC1 is shown if it differs from the effective NC1, as with
+    classes that share directions.
     """
     parts = [_distance(row, theory), gap_in_words(row, theory), _bounded(row), _lost(row, theory), _spread(row)]
     return "; ".join(part for part in parts if part)
@@ -54,15 +54,15 @@ def _distance(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def distance(row: dict[str, Any], prefix: str = "") -> float | None:
-    """The largest of nc2_w, nc2_h and nc3, of those under a prefix such as "balanced."; None if one is missing."""
+    """The largest of nc2_w, nc2_h and nc3, also with a prefix such as "balanced."; None if one is missing."""
     values = [row.get(prefix + key) for key in ("nc2_w", "nc2_h", "nc3")]
     known = [value for value in values if value is not None]
     return max(known) if len(known) == len(values) else None
 
 
 def gap_in_words(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    """How far the loss is from the optimum, and what keeps it from there."""
-    if row["loss"] is None:  # of a network trained elsewhere whose decays are not known
+    """The gap of the loss to the optimum, and its largest part."""
+    if row["loss"] is None:  # for a network trained elsewhere with unknown decays
         return ""
     if row.get("gap") is None:
         return f"loss {row['loss']:.4g}{_beside_claim(row, theory)}"
@@ -80,7 +80,7 @@ def gap_in_words(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    """Where the claim is open or refuted: how far the loss is from it, and from the lowest value known."""
+    """For an open or refuted claim: the distance of the loss to it, and to the lowest known value."""
     if theory["claim"] not in ("open", "refuted"):
         return ""
     what = "claimed value" if theory.get("lower_bound") is None else "lowest value found"
@@ -93,7 +93,7 @@ def _beside_claim(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def _bounded(row: dict[str, Any]) -> str:
-    """Of plain weight decay: how far NC1 at the last layer of the head is below what is proven of this network."""
+    """With plain weight decay: NC1 at the last layer of the head compared with its proven bound."""
     bound = row.get("nc1_bound")
     if bound is None:
         return ""
@@ -104,7 +104,7 @@ def _bounded(row: dict[str, Any]) -> str:
 
 
 def _lost(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    """Minority collapse: which classes are lost, once that can be judged; before, which have no margin yet."""
+    """Minority collapse: the lost classes, if this can be judged; before, the classes without a margin so far."""
     found = set(lost(row["class.margin"], theory["classes"]))
     expected = {k for k, entry in enumerate(theory["classes"]) if entry["collapsed"]}
     known = all(entry["collapsed"] is not None for entry in theory["classes"])
@@ -121,7 +121,7 @@ def _lost(row: dict[str, Any], theory: dict[str, Any]) -> str:
 
 
 def _spread(row: dict[str, Any]) -> str:
-    """Nothing where the two agree to a factor, or where a record is too old to have both."""
+    """Empty if the two agree up to the factor, or if an old record does not have both."""
     nc1, effective = row.get("nc1"), row.get("nc1_effective")
     if nc1 is None or "nc1_effective" not in row or (effective is not None and nc1 <= TELLING * effective):
         return ""
@@ -132,8 +132,8 @@ def _spread(row: dict[str, Any]) -> str:
 
 
 def _is_judged(row: dict[str, Any], theory: dict[str, Any], found: set[int]) -> bool:
-    """Whether training has come far enough for a class without a margin to count as lost: free features are settled, a
-    network fits every other class. Where no other class is left, its loss has to be the predicted one."""
+    """Whether a class without a margin counts as lost: free features have converged, or a network fits every other
+    class. If there is no other class, its loss must be the predicted one."""
     stationarity, accuracies = row.get("stationarity"), row.get("class.train_accuracy")
     if stationarity is not None:
         return bool(stationarity <= SETTLED * row["loss"])

@@ -1,7 +1,7 @@
 """Final numbers of runs, one row for each configuration: mean and standard deviation over seeds.
 
-A number that a run does not have (a prediction that its setting lacks, an error that never vanished) is None; where one
-seed of several lacks it, so does their mean, which would otherwise be that of the lucky ones.
+A number that a run does not have (no prediction, an error that never vanished) is None. If one of several seeds lacks
+it, the mean is None, too; otherwise it would be the mean of the successful seeds.
 """
 
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SEEDS = "seeds"
 STD = "_std"
-# Columns that are no metric of the last row by themselves.
+# Columns that are not metrics of the last row.
 DERIVED: dict[str, Callable[[Record, dict[str, Any]], float | None]] = {
     "distance": lambda record, row: distance(row),
     "balanced_distance": lambda record, row: distance(row, "balanced."),
@@ -44,14 +44,14 @@ COLUMNS = (
     "test.r2",
     *DERIVED,
 )
-# What a narrow terminal shows, the most telling first.
+# Columns in a narrow terminal, the most important first.
 TELLING = ("loss", "gap", "distance", "balanced_distance", "nc1", "test_accuracy", "fitted_epoch", "train_accuracy")
-# Significant digits of a mean and of a standard deviation, where people read them.
+# Significant digits of a mean and of a standard deviation in printed tables.
 MEAN_DIGITS, STD_DIGITS = 4, 2
 
 
 def last_row(record: Record) -> dict[str, Any]:
-    """The last row of metrics.jsonl, None where it has null or nothing. Empty if no epoch is measured."""
+    """The last row of metrics.jsonl, with None for null or missing. Empty if no epoch is measured."""
     if record.metrics.empty:
         return {}
     row = record.metrics.iloc[-1].to_dict()
@@ -73,8 +73,8 @@ def final_table(
     seeds and, as NAME_std, the sample standard deviation (None for a single seed).
 
     columns: of COLUMNS, or any metric that is one number. named_by: configuration keys instead of those that differ;
-    runs that agree in them are averaged, so they have to tell the configurations apart. Columns without a single number
-    are left out.
+    runs that agree in them are averaged, so they must distinguish the configurations. Columns without any number are
+    skipped.
     """
     import pandas as pd
 
@@ -94,7 +94,7 @@ def final_table(
 
 
 def column_of(key: str) -> str:
-    """What a configuration key's column is called: `loss` is a key and a metric."""
+    """The name of a configuration key's column; `loss` is both a key and a metric."""
     return f"config.{key}" if key in COLUMNS else key
 
 
@@ -109,8 +109,7 @@ def _mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float 
 
 
 def check_columns(chosen: Sequence[str], records: Sequence[Record]) -> list[str]:
-    """The chosen columns, each once. Raises UserError for one that is no metric of these runs nor derived from them, or
-    that is a list."""
+    """The chosen columns, each once. Raises UserError for an unknown metric, or for one that is a list."""
     known = list(dict.fromkeys([*COLUMNS, *(key for record in records for key in record.metrics)]))
     lists = {key for record in records for key, value in last_row(record).items() if isinstance(value, list)}
     for name in chosen:
@@ -123,16 +122,15 @@ def check_columns(chosen: Sequence[str], records: Sequence[Record]) -> list[str]
 
 
 def as_csv(frame: "pd.DataFrame") -> str:
-    """Plain numbers with all their digits, mean and standard deviation in columns of their own."""
+    """Plain numbers with all digits, mean and standard deviation in separate columns."""
     settings = frame.columns[: frame.columns.get_loc(SEEDS)]
     plain = frame.assign(**{key: frame[key].map(_setting_words) for key in settings})
     return str(plain.to_csv(index=False, lineterminator="\n"))
 
 
 def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
-    """Aligned columns, as a terminal shows them. width: letters that a line has; then the settings are those that tell
-    the rows apart, and of more numbers than fit those are shown that tell most; what is left out is named below. None:
-    all of them."""
+    """Aligned columns for a terminal. width: of a line in characters: then only keys that distinguish the rows, and the
+    most important numbers that fit, are shown, and hidden columns are named below. None: show all."""
     header, cells = _readable(frame, lambda number: number, " ± ")
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     seeds = len(settings_in(frame))
@@ -156,7 +154,7 @@ def as_text(frame: "pd.DataFrame", width: int | None = None) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], shown: Sequence[int], left: Container[int]) -> list[str]:
-    """A line for each row, of its cells in these columns. left: those that are aligned on the left."""
+    """A line for each row with its cells in these columns. left: the left-aligned columns."""
     widths = {j: max(len(row[j]) for row in rows) for j in shown}
     return [
         "  ".join(row[j].ljust(widths[j]) if j in left else row[j].rjust(widths[j]) for j in shown).rstrip()
@@ -165,7 +163,7 @@ def aligned(rows: Sequence[Sequence[str]], shown: Sequence[int], left: Container
 
 
 def naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
-    """Of the first `count` columns those that tell rows apart which the ones before do not."""
+    """Those of the first `count` columns that distinguish rows which the columns before them do not."""
     found: list[int] = []
     for j in range(count):
         before, after = ({tuple(row[i] for i in which) for row in cells} for which in (found, [*found, j]))
@@ -175,14 +173,14 @@ def naming(cells: Sequence[Sequence[str]], count: int) -> list[int]:
 
 
 def as_markdown(frame: "pd.DataFrame") -> str:
-    """A table of the kind that GitHub shows, numbers right-aligned."""
+    """A Markdown table with right-aligned numbers."""
     header, cells = _readable(frame, lambda number: number, " ± ")
     lines = [header, [("---" if name in settings_in(frame) else "---:") for name in header], *cells]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
 
 
 def as_latex(frame: "pd.DataFrame") -> str:
-    """A tabular with the rules of booktabs, and no other package; metrics by their symbols."""
+    """A LaTeX tabular that needs only booktabs; metrics by their symbols."""
     import pandas as pd
 
     header, cells = _readable(frame, _latex_number, r" \pm ")
@@ -216,7 +214,7 @@ def _setting_words(value: Any) -> str:
 def _readable(
     frame: "pd.DataFrame", number: Callable[[str], str], plus_minus: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and cells as people read them: a mean and its standard deviation in one cell."""
+    """Header and cells for reading: a mean and its standard deviation in one cell."""
     settings = settings_in(frame)
     header = [str(name) for name in frame if name in settings or not str(name).endswith(STD)]
     rows = []

@@ -1,4 +1,4 @@
-"""A finished run on targets, numbers in place of classes, in one line of plain words."""
+"""The summary: one line about a finished run on targets."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ncrun.records.summary import distance, gap_in_words
 
 
 def describe_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> str:
-    """The last row of metrics.jsonl beside theory.json, such as
+    """From the last row of metrics.jsonl and theory.json, such as
 
     "0.0003 from the predicted geometry; loss 0.02 % above the proven optimum; 98 % of the variance explained (test: 51
     %); 1 of 3 directions lost at the optimum".

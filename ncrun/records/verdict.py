@@ -1,26 +1,26 @@
-"""What a finished free-feature run has arrived at, from its last row and its prediction."""
+"""The verdict of a finished run of free features, from its last row and its prediction."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from ncrun.records.lost import SHARE_OF_PREDICTED, is_kept, lost
 
-# What the gradient still promises, as a share of the loss, at a run that counts as settled.
+# A run has converged if the expected further decrease is below this share of the loss.
 SETTLED = 1e-5
-# A loss is lower than a claim if it is so by more than the rounding of sums over the samples.
+# A loss is lower than a claim if the difference exceeds the rounding of sums over the samples.
 STRICTLY = 1e-9
-# How near a run has to be to count as the optimum: the loss, then what goes with its square root.
+# Tolerances for counting as the optimum: for the loss, then for quantities that scale with its square root.
 NEAR_LOSS, NEAR_FIT, NEAR_SHAPE = 1e-4, 0.02, 0.05
 
 WORDS = {
     "global optimum": "at the proven or certified optimum",
     "at the claim": "at the claimed value, which is not proven to be the optimum",
     "lower than the claim": "below the claimed value",
-    "missing classes": "settled, and classes that the optimum keeps are lost (minority collapse)",
-    "dead": "settled at zero, which is not known to be the optimum",
-    "local optimum": "settled above the optimum with no class lost",
-    "not converged": "the gradient is not gone",
-    "no claim": "settled, where theory claims nothing",
+    "missing classes": "converged, but classes that the optimum keeps are lost (minority collapse)",
+    "dead": "converged to zero, which is not known to be the optimum",
+    "local optimum": "converged above the optimum with no class lost",
+    "not converged": "the gradient has not vanished",
+    "no claim": "converged, but theory claims nothing",
 }
 
 
@@ -34,13 +34,14 @@ class Verdict:
 
 
 def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
-    """row: the last of metrics.jsonl; theory: theory.json. A low loss alone is no proof of a geometry: with one class
-    missing it may equal the optimum's to four digits."""
+    """row: the last of metrics.jsonl; theory: theory.json. A low loss does not prove the geometry: with one class
+    missing it may equal the optimum to four digits."""
     claimed = theory["objective"] if theory["claim"] in ("proven", "certified", "open", "refuted") else None
-    # Where all classes are lost the claimed value is that of zero, but never zero itself: there is always a data term.
+    # If all classes are lost, the claimed value is that of zero weights, which is not zero: there is always a data
+    # term.
     excess = None if not claimed else row["loss"] / claimed - 1
     classes = theory["classes"]
-    # Lost, and not because the optimum gives the class up.
+    # Lost, although the optimum keeps the class.
     missing = tuple(
         k for k in lost(row["class.margin"], classes) if classes[k]["margin"] is None or is_kept(classes[k])
     )
@@ -62,7 +63,7 @@ def judge(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
 
 
 def judge_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
-    """The same of a run on targets, which has no classes to miss."""
+    """The same for a run on targets, which has no classes."""
     claimed = theory["objective"] if theory["claim"] == "proven" else None
     excess = None if not claimed else row["loss"] / claimed - 1
     distances = [row[key] for key in ("nc2_w", "nc2_h", "nc3") if row[key] is not None]
@@ -80,8 +81,8 @@ def judge_on_targets(row: dict[str, Any], theory: dict[str, Any]) -> Verdict:
 
 
 def _fits(row: dict[str, Any], theory: dict[str, Any]) -> bool:
-    """Whether the data term and the shapes of classifier, means and logits (their ranks and conditioning with them) are
-    the claimed ones, as far as those are determined, and no class is far below its predicted margin."""
+    """Whether data term, classifier, means and logits (up to scale, with ranks and conditioning) are the claimed ones,
+    as far as these are determined, and no class is far below its predicted margin."""
     for margin, entry in zip(row["class.margin"], theory["classes"], strict=True):
         if is_kept(entry) and margin < SHARE_OF_PREDICTED * entry["margin"]:
             return False

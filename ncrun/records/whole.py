@@ -1,7 +1,7 @@
-"""What the files of a run hold: each entry that a reader relies on is there, of its kind and of its shape.
+"""Checks a run's files: each entry that readers need must exist with its type and shape.
 
-A record that passes is whole: tables and figures read its entries without asking again. Other entries may be there.
-Counts, class lists and matrices have to be of one number of classes, K, which manifest.json states.
+Tables and figures read the entries of a checked record without further checks. Other entries are allowed. Counts, class
+lists and matrices must have the number of classes K in manifest.json.
 """
 
 import math
@@ -14,10 +14,10 @@ from ncrun.records.verdict import WORDS
 from ncrun.theory.prediction import CLAIMS
 
 STATES = ("running", "done", "failed", "interrupted")
-# No run writes a larger whole number, and arithmetic with it could overflow.
+# No run writes a larger integer, and arithmetic with it could overflow.
 LARGEST_WHOLE = 2**63
 LARGEST_ENTRY = 1e100
-# Claims that come with the value that is claimed.
+# Claims that have a claimed value.
 VALUED = ("proven", "certified", "open", "refuted")
 
 Kind = Callable[[Any], bool]
@@ -74,7 +74,7 @@ def word_of(*words: str) -> Kind:
 
 
 def list_of(kind: Kind, length: int | None = None) -> Kind:
-    """Of any length but zero, if none is given."""
+    """Default: any length except zero."""
     return lambda value: (
         isinstance(value, list)
         and (len(value) == length if length is not None else len(value) > 0)
@@ -83,7 +83,7 @@ def list_of(kind: Kind, length: int | None = None) -> Kind:
 
 
 def square(K: int) -> Kind:
-    """A (K, K) matrix of numbers that can be squared and added."""
+    """A (K, K) matrix of numbers whose squares can be added."""
     return list_of(list_of(lambda value: is_number(value) and abs(value) < LARGEST_ENTRY, K), K)
 
 
@@ -93,12 +93,12 @@ MANIFEST: Entries = {
     "experiment": MAYBE_TEXT,
     "scale": MAYBE_TEXT,
     "dataset": MAYBE_TEXT,
-    # Of a run on targets, which has no classes, an empty list.
+    # For a run on targets, an empty list.
     "class_counts": lambda value: value == [] or (list_of(is_count)(value) and len(value) > 1),
     "num_samples": is_count,
     "effective_decays": is_group,
 }
-# Only of runs that have come so far, or of newer ones.
+# Only in later stages of a run, or in newer versions.
 MANIFEST_LATER: Entries = {"wall_seconds": MAYBE_NUMBER, "summary": is_text, "verdict": is_group}
 VERDICT: Entries = {
     "word": word_of(*WORDS),
@@ -134,7 +134,7 @@ HEAD_LATER: Entries = {
     "frozen": MAYBE_TEXT,
 }
 DECAY: Entries = {"mode": word_of("features", "parameters")}
-# By name; of a user's own model or optimiser only what is there can be said.
+# By name; for a user's own model or optimiser only existing entries are checked.
 LAYERS: Entries = {"depth": is_count, "width": is_count}
 STAGES: Entries = {"width": is_positive}
 FREE: Entries = {"width": is_count}
@@ -155,7 +155,7 @@ OPTIMIZERS: Mapping[str, Entries] = {
     "sgd": {"lr": is_positive, "momentum": is_decay},
 }
 OPTIMIZER_LATER: Entries = {"lr": is_number, "momentum": is_number}
-# Of each measured epoch; all other entries are a number or null, those of each class a list of such.
+# Entries of each measured epoch; all others are a number or null, or by class a list of them.
 ROW: Entries = {
     "epoch": is_whole,
     "loss": is_number,
@@ -175,17 +175,17 @@ DIRECTION: Entries = {
     "feature_norm_sq": is_decay,
     "lost": is_flag,
 }
-# What a column is called that has a number for each class, for each direction of targets, or for each bin.
+# Names of columns with a number for each class, for each direction of targets, or for each bin.
 OF_CLASSES, OF_DIRECTIONS, OF_BINS = LISTS = ("class.", "direction.", "cosines.")
 PER_CLASS = ("class.margin", "class.weight_norm_sq", "class.feature_norm_sq")
 
 
 def require(tree: dict[str, Any], wanted: Entries, path: Path, prefix: str = "", later: Entries | None = None) -> None:
-    """Raises UserError for an entry that is missing, or not of its kind. later: those that may be missing."""
+    """Raises UserError for a missing entry or a wrong type. later: entries that may be missing."""
     damaged = [key for key, kind in wanted.items() if key not in tree or not kind(tree[key])]
     damaged += [key for key, kind in (later or {}).items() if key in tree and not kind(tree[key])]
     for key in damaged:
-        raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or of another kind")
+        raise UserError(f"{path}: is not what a run writes: {prefix}{key} is missing, or has another type")
 
 
 def check_config(config: dict[str, Any], path: Path) -> None:
@@ -203,7 +203,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
 
 
 def check_manifest(manifest: dict[str, Any], config: dict[str, Any], path: Path) -> None:
-    """manifest.json, beside a configuration that is checked. Raises UserError."""
+    """manifest.json, with a checked configuration. Raises UserError."""
     require(manifest, MANIFEST, path, later=MANIFEST_LATER)
     free = config["dataset"] is None
     require(manifest, {"dataset": is_null if free else is_text}, path)
@@ -219,7 +219,7 @@ def check_manifest(manifest: dict[str, Any], config: dict[str, Any], path: Path)
 
 
 def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
-    """theory.json. K: 0 of a run on targets. Raises UserError."""
+    """theory.json. K: 0 for a run on targets. Raises UserError."""
     if K == 0:
         require(theory, {"directions": any_of(list_of(is_group), list_of(is_group, 0), is_null)}, path)
         for i, entry in enumerate(theory["directions"] or ()):
@@ -254,7 +254,7 @@ def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
 
 
 def check_measured(measured: dict[str, Any], K: int, path: Path) -> None:
-    """geometry.json. K: 0 of a run on targets. Raises UserError."""
+    """geometry.json. K: 0 for a run on targets. Raises UserError."""
     if K == 0:
         rows = measured.get("weight_gram")
         require(measured, {"weight_gram": square(len(rows) if isinstance(rows, list) else 1)}, path)
@@ -266,8 +266,8 @@ def check_measured(measured: dict[str, Any], K: int, path: Path) -> None:
 
 
 def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> None:
-    """metrics.jsonl, whose rows hold numbers, nulls and lists of them: epochs ascend, and no row lacks what the one
-    before it has. Raises UserError that names the line."""
+    """metrics.jsonl, whose rows hold numbers, nulls and lists of them: epochs ascend, and each row has all columns of
+    the one before it. Raises UserError with the line."""
     before: dict[str, Any] = {}
     for number, row in enumerate(rows, start=1):
         where = path.with_name(f"{path.name}, line {number}")
@@ -278,7 +278,7 @@ def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> No
             raise UserError(f"{where}: is not what a run writes: {key} is missing")
         for key in of_classes:
             if (row[key] is not None or key in per_class) and not (isinstance(row[key], list) and len(row[key]) == K):
-                raise UserError(f"{where}: is not what a run writes: {key} has no entry for each of {K} classes")
+                raise UserError(f"{where}: is not what a run writes: {key} must have an entry for each of {K} classes")
         require(row, {key: any_of(list_of(is_frequency), is_null) for key in row if key.startswith(OF_BINS)}, where)
         for key in per_class:
             if None in row[key]:
@@ -287,4 +287,4 @@ def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> No
             raise UserError(f"{where}: is not what a run writes: epoch {row['epoch']} is not after the one before it")
         before = row
     if done and not before.get("epoch"):
-        raise UserError(f"{path}: is not what a run writes: the run is done, and no epoch of it is measured")
+        raise UserError(f"{path}: is not what a run writes: the run is done, but no epoch is measured")

@@ -1,2 +1,2 @@
-"""Runs as one page that a browser shows without a network. From records, figures and theory alone: no torch, no
-configuration. The page is drawn by plotly.js, of the optional extra `report`."""
+"""A page about runs for a browser, without a network. It uses only records, figures and theory: no torch, no
+configuration. plotly.js, from the optional extra `report`, draws the page."""

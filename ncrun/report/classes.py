@@ -1,4 +1,4 @@
-"""Class by class at the last epoch: what is measured beside what is predicted, and the matrices of all classes."""
+"""Each class at the last epoch, measured beside predicted, and the matrices of all classes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ ACCURACIES = {"class.train_accuracy": "accuracy, training", "class.test_accuracy
 
 
 def names_of(record: Record) -> list[str]:
-    """Of the classes as the user calls them, else their numbers."""
+    """The user's names of the classes, else their numbers."""
     counts, chosen = record.manifest["class_counts"], record.config.get("classes")
     names = record.manifest.get("class_names")
     if isinstance(names, list) and chosen and max(chosen) < len(names):
@@ -33,8 +33,8 @@ def names_of(record: Record) -> list[str]:
 
 
 def classes_of(record: Record) -> dict[str, Any]:
-    """names, counts, and measures: of each class a number measured, and one predicted where theory has it (else null).
-    Where theory fixes shapes only, both are relative to their mean over the classes."""
+    """names, counts, and measures: for each class the measured number and the predicted one (null if there is none). If
+    theory fixes shapes only, both are relative to their mean over the classes."""
     found = []
     for column, entry, title in PER_CLASS:
         predicted = scaled(record, predicted_values(record, entry))
@@ -55,16 +55,16 @@ def classes_of(record: Record) -> dict[str, Any]:
 
 
 def matrices_of(record: Record, numbers: int) -> dict[str, Any]:
-    """Predicted and measured K x K matrices and what they differ by; where theory fixes shapes only, each over its
-    Frobenius norm. shown: those that there are. words: what is to be said of them, or why there are none.
+    """Predicted and measured K x K matrices and their difference; if theory fixes shapes only, each is divided by its
+    Frobenius norm. shown: the existing ones. words: a note about them, or why there are none.
 
-    numbers: how many they may have.
+    numbers: the most entries that they may have.
     """
     K = len(record.manifest["class_counts"])
     known = [name for name in TITLES if record.theory[name] is not None]
     measured = record.measured
     if numbers < MATRIX_NUMBERS * K * K:
-        return {"shown": [], "words": f"Left out of a report of so many runs: each has {K} x {K} numbers."}
+        return {"shown": [], "words": f"Not shown in a report of so many runs: each has {K} x {K} numbers."}
     found = []
     for name in known:
         if measured is None:
@@ -86,12 +86,14 @@ def matrices_of(record: Record, numbers: int) -> dict[str, Any]:
 
 def _words(record: Record, is_predicted: bool) -> str:
     if not is_predicted:
-        return "Theory determines no matrix in this setting."
+        return "Theory determines no matrix for this problem."
     words = []
     if record.measured is None:
-        words.append("These are predicted; they are measured at the end of a run, of up to 200 classes.")
+        words.append(
+            "These are the predicted ones. Measured ones are written at the end of a run, for up to 200 classes."
+        )
     elif record.theory["scale_free"]:
-        words.append("Each is divided by its Frobenius norm, for theory fixes shapes only.")
+        words.append("Each is divided by its Frobenius norm, because theory fixes shapes only.")
     if wording.centres_means(record):
         words.append("With a bias the class means are centred.")
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""All that the page says of one run."""
+"""The page's content about one run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from ncrun.theory.prediction import CLAIMS
 from ncrun.trees import leaves
 
 Rows = list[tuple[str, str]]
-# Entries of the manifest that the page says elsewhere, or that are no environment.
+# Entries of the manifest that the page shows elsewhere, or that are not about the environment.
 ELSEWHERE = (
     "state",
     "summary",
@@ -30,14 +30,14 @@ ELSEWHERE = (
     "class_names",
     "environment_changes",
 )
-# Digits of a value of the theory, as `ncrun theory` prints them.
+# Digits of predicted values, as `ncrun theory` prints them.
 THEORY_DIGITS = 8
-# Of many classes, the lost ones are counted.
+# With more classes than this, the lost ones are counted.
 MOST_NAMED = 20
 
 
 def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[str, Any]:
-    """name: of the run on the page. numbers: how many it may have, of which its matrices take at most half."""
+    """name: of the run on the page. numbers: how many it may have; its matrices get at most half of them."""
     matrices = matrices_of(record, numbers // 2)
     taken = sum(3 * len(each["predicted"]) ** 2 for each in matrices["shown"])
     curves = curves_of(record, numbers - taken)
@@ -66,7 +66,7 @@ def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[
 
 
 def theory_words(record: Record) -> Iterator[tuple[str, str]]:
-    """What theory.json says, for people: the grade first, then the values, then classes and references."""
+    """theory.json for reading: the grade first, then the values, then classes and references."""
     theory = record.theory
     yield "grade", f"{theory['claim']}: {CLAIMS[theory['claim']]}"
     for key in ("source", "note"):
@@ -91,7 +91,7 @@ def theory_words(record: Record) -> Iterator[tuple[str, str]]:
     if theory["metastable"]:
         yield "metastable", f"classes {_named(theory['metastable'])}: a local minimum still keeps them"
     if not theory["attainable"]:
-        yield "attainable", "no: these features are not free, and the optimum is a lower bound alone"
+        yield "attainable", "no: these features are not free, so the optimum is only a lower bound"
     if theory["scale_free"]:
         yield "scale", "theory fixes shapes only"
     if verdict := record.manifest.get("verdict"):
@@ -133,12 +133,12 @@ def _warnings(record: Record, curves: dict[str, Any]) -> Iterator[str]:
     for change in record.manifest.get("environment_changes") or []:
         yield printable(f"Continued with another environment: {change}.")
     if record.broken:
-        yield printable(f"Changed since the run was finished: {', '.join(record.broken)}.")
+        yield printable(f"Changed since the run finished: {', '.join(record.broken)}.")
     kept, measured = curves["rows"]
     if kept < measured:
         yield f"Curves show {kept} of {measured} measured epochs."
     if curves.get("without_classes"):
-        yield "Of each class the last epoch alone is shown: a report of fewer runs has its curves, too."
+        yield "Only the last epoch of each class is shown; a report of fewer runs shows the curves, too."
 
 
 def _shown(rows: Any) -> Rows:

@@ -1,4 +1,4 @@
-"""The curves of a run as the page draws them: its columns, its panels, and what theory predicts for a column."""
+"""The curves of a run on the page: its columns, its panels, and the prediction for a column."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from ncrun.records import whole
 from ncrun.records.read import Record
 from ncrun.report.packed import FEWEST_ROWS, MOST_ROWS, rounded, thinned
 
-# Of K x K: predicted, measured and their difference, of three matrices.
+# The number of K x K matrices: predicted, measured and their difference, for three matrices.
 MATRIX_NUMBERS = 9
 NO_CURVES: dict[str, Any] = {
     "columns": {},
@@ -31,12 +31,12 @@ NO_CURVES: dict[str, Any] = {
 
 
 def curves_of(record: Record, numbers: int) -> dict[str, Any]:
-    """numbers: how many the run may have in all; where they do not suffice, fewer epochs are shown, and where that
-    would leave too few, of each class the last value alone. The page says so.
+    """numbers: how many the run may have in total. If they do not suffice, fewer epochs are shown, and if these were
+    too few, only the last value of each class. The page says so.
 
-    columns: by name, a value for each row, or of each class a list of them. x: the column that curves run over. drops:
-    where in it the learning rate falls. panels: as figures.run_panels has them; undefined: the titles of those without
-    a line. predicted: by column, a number or one for each class.
+    columns: by name, a value for each row, or a list of them for each class. x: the column on the abscissa. drops: its
+    values where the learning rate falls. panels: as in figures.run_panels; undefined: the titles of panels without a
+    line. predicted: by column, a number or one for each class.
     """
     frame = record.metrics
     if frame.empty:
@@ -66,20 +66,20 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
 
 
 def numbers_of(record: Record) -> int:
-    """How many numbers its curves and matrices have, if none is left out."""
+    """How many numbers its curves and matrices have in full."""
     K = len(record.manifest["class_counts"])
     single, lists = _kinds(record)
     return min(len(record.metrics), MOST_ROWS) * (len(single) + K * len(lists)) + 2 * MATRIX_NUMBERS * K * K
 
 
 def _kinds(record: Record) -> tuple[list[str], list[str]]:
-    """The columns with a number, and those with one for each class. The page has no place for other lists."""
+    """The columns with a number, and those with one for each class. The page shows no other lists."""
     lists = [name for name in record.metrics if name.startswith(whole.OF_CLASSES)]
     return [name for name in record.metrics if not name.startswith(whole.LISTS)], lists
 
 
 def palette() -> list[str]:
-    """The colours of lines, in the order of their places."""
+    """The colours of lines, in order."""
     with plt.style.context(panels.STYLE):
         return [to_hex(colour) for colour in mpl.rcParams["axes.prop_cycle"].by_key()["color"]]
 
@@ -90,7 +90,7 @@ def class_colours(record: Record) -> list[str]:
 
 
 def _by_class(rows: list[Any], K: int) -> list[list[Any]]:
-    """From a list with a number of each class for each row, to a list of each class."""
+    """Turns a list by class for each row into a list by row for each class."""
     return [[rounded(row[k]) if isinstance(row, list) else None for row in rows] for k in range(K)]
 
 
@@ -99,7 +99,7 @@ def _is_there(panel: Panel, columns: dict[str, Any]) -> bool:
 
 
 def _ledger(record: Record) -> list[Panel]:
-    """Where the gap to the optimum comes from, in units of the optimum; of squared loss on a linear head alone."""
+    """The ledger of the gap, in units of the optimum; only for squared loss on a linear head."""
     frame, optimum = record.metrics, record.theory["objective"]
     parts = [key for key in PARTS if key in frame and (frame[key] > 0).any()]
     if not parts or not optimum:
@@ -144,7 +144,7 @@ def _level(level: Level) -> dict[str, Any]:
 
 
 def _predicted(record: Record, column: str, K: int) -> Any:
-    """A number, of each class a list, or None where theory says nothing of the column."""
+    """A number, a list with one for each class, or None if theory does not predict the column."""
     if not column.startswith("class."):
         value = prediction_of(record, column)
         return rounded(value) if math.isfinite(value) else None

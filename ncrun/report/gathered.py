@@ -1,4 +1,4 @@
-"""Which runs a report shows: what a glance says of each, and the record of those that can be read."""
+"""The runs of a report: a glance at each, and the records of those that can be read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from ncrun.records.glance import Glance, Overview
 from ncrun.records.places import one_place
 from ncrun.records.read import Record, load_record
 
-# By whose change a run is read again.
+# Files whose change makes a run be read again.
 WATCHED = ("manifest.json", "metrics.jsonl", "theory.json", "geometry.json")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """record: None of a run that is not begun or cannot be read; then the glance says why. stamp: of the files as they
-    were when they were read."""
+    """record: None for a run that is not begun or cannot be read; then the glance holds the reason. stamp: of the files
+    when they were read."""
 
     glance: Glance
     record: Record | None
@@ -24,8 +24,7 @@ class Shown:
 
 
 class Reader:
-    """Reads the runs below some folders, and again as often as is asked for; then of what has not changed only whether
-    it is alive."""
+    """Reads the runs below some folders, repeatedly. Unchanged runs are only checked for being alive."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
@@ -33,8 +32,8 @@ class Reader:
         self._known: dict[Path, Shown] = {}
 
     def look(self) -> list[Shown]:
-        """Every run, in the order of the folders and of the paths below them, each once. Raises UserError for a folder
-        or archive that is not there."""
+        """Every run, in the order of the folders and of the paths below them, each once. Raises UserError for a missing
+        folder or archive."""
         found = [self._shown(glance) for glance in self._overview.look(self._folders)]
         self._known = {each.glance.path: each for each in found}
         return found
@@ -43,7 +42,7 @@ class Reader:
         stamp, known = _stamp(glance.path), self._known.get(glance.path)  # before it is read
         if known is not None and known.stamp == stamp:
             return replace(known, glance=glance)
-        if glance.claim is None:  # damaged, or its first files are not written yet
+        if glance.claim is None:  # it is damaged, or its first files are not written yet
             return Shown(glance, None, stamp)
         try:
             with one_place(glance.path) as place:
@@ -67,7 +66,7 @@ def records_of(runs: Sequence[Shown]) -> list[tuple[Glance, Record]]:
 
 
 def _stamp(path: Path) -> str:
-    """What changes when a run's files do; of a run in an archive nothing."""
+    """A stamp that changes with a run's files; constant for a run in an archive."""
     parts = []
     for name in WATCHED:
         try:

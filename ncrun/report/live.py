@@ -1,4 +1,4 @@
-"""The page as a server on this machine's loopback shows it: read anew while trainings go on."""
+"""A server on this machine's loopback for the live page, which is read again while trainings go on."""
 
 import threading
 import time
@@ -17,24 +17,24 @@ from ncrun.report.packed import compact
 from ncrun.report.page import about, live_page
 
 LOOPBACK = "127.0.0.1"
-# The folders are looked through at most so often, however many pages are open.
+# The folders are searched at most this often, for any number of open pages.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Followed:
-    """Runs below some folders, as they are now. A run keeps its number while the server lives, and one whose folder is
-    removed stays as it was last. Safe in threads."""
+    """The current runs below some folders. A run keeps its number while the server lives, and a removed run keeps its
+    last state. Thread-safe."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._reader = Reader(folders)
         self._lock = threading.Lock()
-        self._runs: dict[Path, Shown] = {}  # that could be read, in the order in which they were first seen
+        self._runs: dict[Path, Shown] = {}  # readable runs, in the order in which they were first seen
         self._unread: list[Shown] = []
         self._looked = 0.0
         self.look()
 
     def look(self) -> list[Shown]:
-        """The runs, read again where they have changed since. Raises UserError for a folder that is gone."""
+        """The runs; changed ones are read again. Raises UserError for a removed folder."""
         with self._lock:
             if time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
                 found = self._reader.look()
@@ -45,7 +45,7 @@ class Followed:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page of some folders. port: 0 for any free one. Raises UserError where the port cannot be had."""
+    """Serves the page of some folders. port: 0 for any free one. Raises UserError if the port is not available."""
 
     daemon_threads = True
 
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         return live_page(self.followed.look(), self.title)
 
     def overview(self) -> dict[str, Any]:
-        """The table, with a stamp of each run, and of all, that changes when it does."""
+        """The table, with a stamp of each run and of all, which changes with it."""
         runs = self.followed.look()
         stamps = [f"{run.stamp} {run.glance.state}" for run in runs]
         return about(runs, self.title) | overview_of(runs) | {"stamps": stamps, "stamp": str(hash(tuple(stamps)))}
@@ -84,11 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """The page, the table (nothing if it is as the page has seen it), or a run."""
-        # A page of another origin that had its name resolved to this machine would give that name.
+        """The page, the table (empty if the page has this version), or a run."""
+        # A foreign page whose host name resolves to this machine (DNS rebinding) sends that name.
         known = (f"{LOOPBACK}:{self.server.server_port}", f"localhost:{self.server.server_port}")
         if self.headers.get("Host") not in known:
-            return self._answer(403, "text/plain", "this page is for this machine alone")
+            return self._answer(403, "text/plain", "this page is only for this machine")
         asked = urlsplit(self.path)
         try:
             if asked.path == "/":
@@ -118,4 +118,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: a line every two seconds would hide what trainings say in the same terminal."""
+        """Prints nothing: a line every two seconds would hide the output of trainings in the same terminal."""

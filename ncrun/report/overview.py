@@ -14,35 +14,34 @@ from ncrun.records.table import column_of
 from ncrun.report.gathered import Shown
 from ncrun.report.packed import rounded
 
-# More settings than these no screen shows; they are all with the run itself.
+# A screen shows at most this many keys; the run's own part has all of them.
 MOST_SETTINGS = 8
-# Said in a column of their own, or with the run itself.
+# They have their own column, or are in the run's own part.
 ELSEWHERE = ("run", "state", "summary", "started", "pid")
 FACT_WORDS = {
-    "host": "where it runs, or ran last",
-    "slurm": "the job of Slurm that it runs in, or ran in last",
-    "epochs": "how many it is to train",
-    "seconds": "of training and measuring",
-    "seconds_left": "at the speed that it had so far",
-    "distance": "to the prediction: the largest of nc2_w, nc2_h and nc3",
-    "balanced_distance": "the same to the prediction for equal class counts",
-    "claim": "how far its prediction is to be trusted",
-    "verdict": "what it has arrived at",
+    "host": "host where it runs or ran last",
+    "slurm": "Slurm job in which it runs or ran last",
+    "epochs": "number of epochs to train",
+    "seconds": "time of training and measuring",
+    "seconds_left": "remaining time at its speed so far",
+    "distance": "distance to the prediction: the largest of nc2_w, nc2_h and nc3",
+    "balanced_distance": "the same for the balanced prediction (equal class counts)",
+    "claim": "grade of its prediction",
+    "verdict": "how it ended",
 }
 TEXTS = ("host", "slurm", "claim", "verdict")
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Of runs on the page: their paths below the folder that they have in common."""
+    """Names of runs on the page: their paths below their common folder."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     common = os.path.commonpath([path.parent for path in absolute]) if absolute else ""
     return [printable(str(path.relative_to(common))) for path in absolute]
 
 
 def overview_of(runs: Sequence[Shown]) -> dict[str, Any]:
-    """columns: key, words, and whether it is text. rows: of each run that can be read its name, state, what it says of
-    itself, and values: a number, a word or null, in the order of the columns. unread: of each other one its name, state
-    and what is wrong."""
+    """columns: key, words, and whether it is text. rows: for each readable run its name, state, summary, and values (a
+    number, a word or null) in the order of the columns. unread: for each other run its name, state and the reason."""
     glances = [run.glance for run in runs if run.record is not None]
     settings = keys_shown(glances)
     settings = [*settings[:MOST_SETTINGS], *(["seed"] if "seed" in settings[MOST_SETTINGS:] else [])]
@@ -68,7 +67,7 @@ def _fact(glance: Glance, key: str) -> Any:
 
 
 def _setting(glance: Glance, key: str) -> Any:
-    """A number as such, so that it is sorted as one."""
+    """Numbers as numbers, so that they are sorted as such."""
     value = glance.settings.get(key)
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value

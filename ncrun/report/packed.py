@@ -1,4 +1,4 @@
-"""What a page holds, small: numbers of five digits, few enough rows, packed."""
+"""Makes a page's data small: numbers of five digits, a limited number of rows, compressed."""
 
 import base64
 import gzip
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-# Significant digits: more than a screen shows.
+# Significant digits: more than a screen can show.
 DIGITS = 5
-# Bytes of all runs' numbers together, of which the library comes on top (2 MB), and what a number takes, measured on
-# the records in results/.
+# Bytes of all runs' numbers (the library's 2 MB are extra), and bytes per number, measured on the records in results/.
 BUDGET = 6_500_000
 BYTES_PER_NUMBER = 3.2
-# Of a run: however many there are, and however few.
+# Most and fewest numbers of a run, for any number of runs.
 MOST_ROWS, FEWEST_ROWS = 400, 24
 
 
 def shares(wanted: Sequence[int]) -> list[int]:
-    """How many numbers each run may have, that wants so many: all of them, or as many as any other that wants more than
-    there are."""
+    """How many numbers each run may have: as many as it needs, or the same limit for all that need more."""
     left, found = BUDGET / BYTES_PER_NUMBER, [0] * len(wanted)
     by_size = sorted(range(len(wanted)), key=lambda n: wanted[n])
     for place, n in enumerate(by_size):
@@ -35,8 +33,7 @@ def shares(wanted: Sequence[int]) -> list[int]:
 
 
 def rounded(value: Any) -> Any:
-    """A number of DIGITS digits, and None for one that is not finite; lists and arrays of them likewise. Whole numbers
-    stay."""
+    """Rounds to DIGITS digits, with None for numbers that are not finite; also in lists and arrays. Integers stay."""
     if isinstance(value, list | tuple | np.ndarray):
         return [rounded(each) for each in value]
     if value is None or isinstance(value, str | bool | int):
@@ -49,8 +46,8 @@ def rounded(value: Any) -> Any:
 
 
 def thinned(frame: "pd.DataFrame", most: int) -> "pd.DataFrame":
-    """At most so many of the rows, first and last among them: half evenly spaced, half on a logarithmic scale, which is
-    how they are looked at."""
+    """At most this many of the rows, including the first and the last: half of them evenly spaced, half log-spaced,
+    because pages show both scales."""
     if len(frame) <= most:
         return frame
     return frame.iloc[_places(len(frame), most)]
@@ -63,10 +60,11 @@ def _places(rows: int, most: int) -> NDArray[np.int64]:
 
 
 def packed(text: str) -> str:
-    """Compressed (gzip, RFC 1952), and in letters that need no escape in a page. The same text gives the same bytes."""
+    """Compressed (gzip, RFC 1952) and in characters that need no escape in a page. The same text gives the same
+    bytes."""
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 
 
 def compact(content: Any) -> str:
-    """JSON without spaces. Raises ValueError for a number that JSON does not know."""
+    """JSON without spaces. Raises ValueError for a number that JSON cannot hold."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)

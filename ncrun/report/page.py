@@ -1,4 +1,4 @@
-"""The page itself: one file that holds its data, its style, its script and the library that draws."""
+"""The page: one file with its data, its style, its script and the drawing library."""
 
 import base64
 import hashlib
@@ -23,15 +23,15 @@ from ncrun.report.gathered import Shown, records_of
 from ncrun.report.overview import overview_of
 from ncrun.report.packed import compact, packed, shares
 
-# In the order in which they are put together.
+# In their order on the page.
 SCRIPTS = ("unpack.js", "plots.js", "panels.js", "table.js", "run.js", "main.js")
 SECONDS_BETWEEN_QUESTIONS = 2.0
-MISSING = "the report is drawn by plotly, which is not installed: pip install 'plotly>=6'"
+MISSING = "ncrun report needs plotly, which is not installed: pip install 'plotly>=6'"
 
 
 @cache
 def library() -> str:
-    """plotly.js, as the Python package brings it. Raises UserError, with the command, where that is not installed."""
+    """plotly.js from the Python package. Raises UserError, with the command, if it is not installed."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
@@ -40,7 +40,7 @@ def library() -> str:
 
 
 def page(runs: Sequence[Shown], title: str) -> str:
-    """HTML that opens without a network. Raises UserError where plotly is not installed."""
+    """HTML that needs no network. Raises UserError if plotly is not installed."""
     overview, records = overview_of(runs), records_of(runs)
     numbers = shares([numbers_of(record) for _, record in records])
     contents = [
@@ -51,13 +51,13 @@ def page(runs: Sequence[Shown], title: str) -> str:
 
 
 def live_page(runs: Sequence[Shown], title: str) -> str:
-    """The same, which asks the server that it came from for its runs, every so many seconds."""
+    """The live page, which requests the runs from its server every few seconds."""
     content = about(runs, title) | {"live": True, "seconds": SECONDS_BETWEEN_QUESTIONS}
     return _rendered(content, overview_of(runs), [])
 
 
 def about(runs: Sequence[Shown], title: str) -> dict[str, Any]:
-    """What the page has to know besides runs: its title, colours, and what columns mean."""
+    """The page's data besides runs: its title, colours, and the meanings of columns."""
     columns = dict.fromkeys(column for _, record in records_of(runs) for column in record.metrics)
     return {
         "title": printable(title),
@@ -75,7 +75,7 @@ def _diverging() -> list[str]:
 
 def _rendered(about: dict[str, Any], overview: dict[str, Any], contents: list[str]) -> str:
     script = "\n".join(_own(name) for name in SCRIPTS)
-    # The page runs these two scripts and no other, and asks nobody for anything but, in live mode, its own server.
+    # The page runs only these two scripts, and sends no requests except, in live mode, to its own server.
     hashes = " ".join(f"'sha256-{_digest(each)}'" for each in (script, library()))
     environment = Environment(loader=PackageLoader("ncrun.report"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html").render(

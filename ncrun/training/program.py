@@ -1,6 +1,6 @@
-"""One program: R >= 1 runs whose parameters lie side by side, each with its own directory, records and checkpoint.
+"""One program: R >= 1 runs whose parameters are stacked, each with its own directory, records and checkpoint.
 
-Networks, and free features that settle by L-BFGS, are programs of one.
+A network, or free features with L-BFGS, are a program of one run.
 """
 
 import sys
@@ -43,8 +43,8 @@ from ncrun.training.trial import IMAGES, try_out
 
 @dataclass
 class Sitting:
-    """A run as it is taken up by this process. found: its checkpoint to continue from. diverged: how it did so in an
-    earlier sitting; then it only keeps its place in the program, so that the other runs keep their bits."""
+    """A run as this process starts it. found: its checkpoint to continue from. diverged: the reason if it diverged in
+    an earlier process; then it only keeps its place in the program, so that the other runs keep their bits."""
 
     run: Run
     record: RunDirectory
@@ -53,9 +53,10 @@ class Sitting:
 
 
 def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks = ALONE) -> int:
-    """Train runs in one program, from where they stand; returns the exit status (1: one diverged).
+    """Trains or continues runs in one program; returns the exit status (1: one diverged).
 
-    quiet: say nothing of those that are done. ranks: that train together. Raises UserError before anything is written.
+    quiet: print nothing about finished runs. ranks: processes that train together. Raises UserError before anything is
+    written.
     """
     runs, first = [each.run for each in sittings], sittings[0].run
     several = len(runs) > 1
@@ -106,7 +107,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks
                 )
             else:
                 diverged = {n: each.diverged for n, each in enumerate(sittings) if each.diverged is not None}
-                ended = first.descent.epochs < sittings[0].found.position[0]  # and it is the finish that goes on
+                ended = first.descent.epochs < sittings[0].found.position[0]  # and the finish continues
                 if not ended:
                     progress = fit(
                         runs, network, evaluators, records, checkpoints, display, stop_requested, diverged, ranks
@@ -145,11 +146,11 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks
 
 @contextmanager
 def _followed(sittings: Sequence[Sitting]) -> Iterator[None]:
-    """The runs' loggers are told every row, and at last, when the records say how they have ended, that."""
+    """Connects the runs' loggers. They get every row, and at the end, when it is recorded, how the run ended."""
     following = []
     for each in sittings:
         if each.run.loggers:
-            from ncrun.loggers.following import Following  # matplotlib, by way of what a logger is told
+            from ncrun.loggers.following import Following  # matplotlib, which the loggers' facts need
 
             following.append(Following(each.run.loggers, each.record.path))
             each.record.listeners.append(following[-1].row)
@@ -171,8 +172,8 @@ def _closed_at_last(data: tensors.RunData | streamed.StreamedData) -> Iterator[N
 
 
 def _trained_together(sitting: Sitting, here: int) -> int:
-    """How many runs the program has, or had, that trains a run. here: now; it may be that only the end is to be told of
-    a run that was killed after its last step, when others of its program had ended."""
+    """The number of runs in a run's program. here: in this process; it can be smaller than before if a run was killed
+    after its last step, when others of its program had ended."""
     epochs, _ = sitting.found.position
     return sitting.found.together if epochs == sitting.run.descent.epochs else here
 
@@ -186,7 +187,7 @@ def _refusing_what_does_not_fit(run: Run) -> Iterator[None]:
             raise UserError(f"dataset={run.config['dataset']['name']}: {LOST_WORKER}") from error
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"model={run.model.name}: does not fit into memory with these widths and data") from error
+        raise UserError(f"model={run.model.name}: does not fit into memory with this width and data") from error
 
 
 def network_of(run: Run) -> Network | FreeFeatures:
@@ -206,7 +207,7 @@ def _evaluators(
     streaming: streamed.Streaming | None,
     ranks: Ranks,
 ) -> list[Evaluator]:
-    """Of each run. Runs that pose the same problem have the same one: a prediction may take seconds."""
+    """The prediction of each run. Runs with the same problem share it, because a prediction may take seconds."""
     known: dict[Problem, Evaluator] = {}
     for run in runs:
         problem = run.problem
@@ -221,9 +222,9 @@ def _evaluators(
 
 
 def check_own(run: Run, device: torch.device, images: Tensor | streamed.StreamedImages | None = None) -> None:
-    """Try a stranger's network out, on some of the run's images; left out: on random ones of their shape.
+    """Tries a user's network on some of the run's images; default: on random images of their shape.
 
-    Raises UserError for one that cannot be trained.
+    Raises UserError for a network that cannot be trained.
     """
     if not isinstance(run.model, Module):
         return
@@ -239,7 +240,7 @@ def check_own(run: Run, device: torch.device, images: Tensor | streamed.Streamed
 
 
 def check_taps(run: Run, network: Network | FreeFeatures) -> None:
-    """Raises UserError for a tap that is no layer of the network."""
+    """Raises UserError for a tap that is not a layer of the network."""
     if not run.taps:
         return
     assert isinstance(network, Network)
@@ -247,14 +248,14 @@ def check_taps(run: Run, network: Network | FreeFeatures) -> None:
     for tap in run.taps:
         if tap not in names:
             top = [name for name in names if "." not in name]
-            inside = "" if len(top) == len(names) else f", and what is in them, such as {names[len(names) // 2]}"
+            inside = "" if len(top) == len(names) else f", and their sub-layers, such as {names[len(names) // 2]}"
             raise UserError(
                 f"taps: {run.model.name} has no layer {tap}; it has {', '.join(top)}{inside}{nearest(tap, names)}"
             )
 
 
 def _facts_of(run: Run, index_hash: str | None, network: torch.nn.Module) -> dict[str, Any]:
-    """What the manifest says of a run itself before it starts."""
+    """The manifest's entries about a run before it starts."""
     problem = run.problem
     return {
         **run.about,

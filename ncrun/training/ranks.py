@@ -1,6 +1,6 @@
-"""Processes that train one run together, each on its share of every batch and of every measurement.
+"""Ranks: processes that train one run together, each on its share of every batch and of every measurement.
 
-All have the same parameters, to the bit: what they add up is the same on all, and so is what follows from it.
+All have the same parameters, to the bit, because sums over the ranks are the same on all of them.
 """
 
 import contextlib
@@ -19,18 +19,19 @@ from ncrun.data.reader import is_lost_worker
 from ncrun.errors import UserError
 
 T = TypeVar("T")
-# How long the first waits for a rank that has failed to say why. Longer than that it was killed.
+# Seconds for which the first rank waits for a failed rank's message; after that it was killed.
 LAST_WORDS = timedelta(seconds=2)
 FAILED = "ncrun-failed"
 
 
 class PeerLost(Exception):
-    """Another rank has ended; the message says why, as far as it is known."""
+    """Another rank has ended; the message gives the reason if it is known."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """rank: this one's number. number: of all; 1: this process trains alone. store: where one leaves its last words."""
+    """rank: of this process. number: of all ranks; 1: this process trains alone. store: for a failing rank's
+    message."""
 
     rank: int = 0
     number: int = 1
@@ -38,7 +39,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """The one that keeps the records."""
+        """Whether this is the rank that writes the records."""
         return self.rank == 0
 
     def part(self, whole: slice) -> slice:
@@ -48,7 +49,7 @@ class Ranks:
         return slice(start, stop)
 
     def add(self, sums: Sequence[Tensor]) -> None:
-        """What all ranks have of each, added up in its place. Raises PeerLost."""
+        """Sums each tensor over all ranks, in place. Raises PeerLost."""
         for dtype in dict.fromkeys(each.dtype for each in sums) if self.number > 1 else ():
             these = [each for each in sums if each.dtype == dtype]
             whole = torch.cat([each.reshape(-1) for each in these])
@@ -57,7 +58,7 @@ class Ranks:
                 each.copy_(part.view_as(each))
 
     def smallest(self, number: float) -> float:
-        """Of the numbers that all ranks have; no GPU is waited for. Raises PeerLost."""
+        """The largest of all ranks' numbers, without waiting for a GPU. Raises PeerLost."""
         if self.number == 1:
             return number
         whole = torch.tensor(number, dtype=torch.float64)
@@ -65,11 +66,11 @@ class Ranks:
         return float(whole)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on one of them. Raises PeerLost."""
+        """Whether it is true on any rank. Raises PeerLost."""
         return self.smallest(float(not flag)) == 0
 
     def told_by_first(self, work: Callable[[], T]) -> T:
-        """What the first rank finds, on all. Raises PeerLost, and on all what UserError it raises there."""
+        """The first rank's result, on all ranks. Raises PeerLost, and the first rank's UserError on all ranks."""
         if self.number == 1:
             return work()
         box: list[Any] = [None]
@@ -86,17 +87,17 @@ class Ranks:
         return found
 
     def say_last_words(self, words: str) -> None:
-        """To the first rank, which tells the user."""
-        with contextlib.suppress(RuntimeError):  # nobody is left to listen
+        """Sends a message to the first rank, which prints it."""
+        with contextlib.suppress(RuntimeError):  # the first rank is gone
             self.store.set(FAILED, f"rank {self.rank}: {words}")
 
     def words_of_lost(self) -> str:
-        """What a rank that has failed left to be said."""
+        """The message of a failed rank."""
         try:
             self.store.wait([FAILED], LAST_WORDS)
             return str(self.store.get(FAILED).decode())
         except RuntimeError:
-            return "another rank has ended without a word (killed, or out of memory)"
+            return "another rank has ended without a message (killed, or out of memory)"
 
     def _reduce(self, whole: Tensor, how: Any) -> None:
         with _peers():
@@ -109,13 +110,13 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def with_common_norms(network: N, device: torch.device, ranks: Ranks) -> N:
-    """BatchNorm over what all ranks have of a batch. Raises UserError on a CPU, where PyTorch has no such layer."""
+    """BatchNorm over all ranks' parts of a batch. Raises UserError on a CPU, where PyTorch has no such layer."""
     if ranks.number == 1 or not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return network
     if device.type != "cuda":
         raise UserError(
-            f"{ranks.number} ranks: the network has BatchNorm, and on a CPU PyTorch cannot take its statistics over the"
-            " batches of all ranks; train it in one process, or on GPUs"
+            f"{ranks.number} ranks: the network has BatchNorm, and PyTorch cannot compute its statistics over all"
+            " ranks on a CPU; train it in one process, or on GPUs"
         )
     found: N = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return found
@@ -125,7 +126,7 @@ def with_common_norms(network: N, device: torch.device, ranks: Ranks) -> N:
 def _peers() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of every backend, for a connection that is gone
+    except RuntimeError as error:  # raised by all backends for a lost connection
         if is_lost_worker(error):
             raise
         raise PeerLost from error
@@ -133,11 +134,11 @@ def _peers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def joined(on_gpu: bool) -> Iterator[Ranks]:
-    """The ranks that torchrun has started, from the first to the last moment. Each has a GPU of its own."""
+    """The ranks that torchrun started, until the end of the block. Each has its own GPU."""
     if on_gpu:
         here, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
         if here > there:
-            raise UserError(f"--nproc-per-node={here}: there are {there} GPUs here, and each process needs one")
+            raise UserError(f"--nproc-per-node={here}: this machine has {there} GPUs, and each process needs one")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, number = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"

@@ -1,4 +1,4 @@
-"""restarts=R: R ordinary runs, with the next seeds, in the folders seed-S of one; and its summary.json when all have
+"""restarts=R: R ordinary runs, with consecutive seeds, in sub-folders seed-S, and a summary.json when all have
 ended."""
 
 from collections import Counter
@@ -11,19 +11,19 @@ from ncrun.records.lock import is_lock
 from ncrun.records.read import read_manifest, read_metrics
 from ncrun.run import Job
 
-# How the reason of a run that has diverged begins.
+# The beginning of a diverged run's reason.
 DIVERGED = "diverged: "
 
 
 def how_it_diverged(record: RunDirectory) -> str | None:
-    """What the manifest says of a run that has diverged; None of any other."""
+    """The manifest's reason if a run has diverged; otherwise None."""
     manifest = read_manifest(record.path) or {}
     reason = str(manifest.get("reason"))
     return reason if manifest.get("state") == "failed" and reason.startswith(DIVERGED) else None
 
 
 class Restarts:
-    """The folder that the runs of a job with restarts lie in."""
+    """The folder of a job with restarts."""
 
     def __init__(self, job: Job) -> None:
         self.path = job.directory
@@ -31,9 +31,9 @@ class Restarts:
         self._records = [RunDirectory(run.directory, run.identity) for run in job.runs]
 
     def state(self) -> str | None:
-        """What summary.json says: "done", or "failed" if all diverged; None where it is not written yet.
+        """The state in summary.json: "done", or "failed" if all diverged; None if it is not written yet.
 
-        Raises UserError if the folder holds anything else.
+        Raises UserError if the folder holds other files.
         """
         try:
             summary = read_manifest(self.path, "summary.json")
@@ -41,13 +41,15 @@ class Restarts:
             raise UserError(f"run_dir={self.path}: {error}") from error
         if summary is not None:
             if summary.get("identity") != self._identity:
-                raise UserError(f"run_dir={self.path}: holds other runs; name another folder")
+                raise UserError(f"run_dir={self.path}: holds other runs; give another folder")
             return str(summary.get("state"))
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"run_dir={self.path}: is a file")
         for file in self.path.iterdir() if self.path.is_dir() else ():
             if not (file.name.startswith("seed-") or is_lock(file) or TEMPORARY.fullmatch(file.name)):
-                raise UserError(f"run_dir={self.path}: holds files that are no restarts; name an empty or a new folder")
+                raise UserError(
+                    f"run_dir={self.path}: holds files that are not restarts; give an empty or a new folder"
+                )
         return None
 
     def has_ended(self) -> bool:
@@ -55,9 +57,9 @@ class Restarts:
         return all(record.state() == "done" or how_it_diverged(record) for record in self._records)
 
     def close(self, quiet: bool = False) -> int:
-        """Write summary.json, and say what it says unless quiet; returns the exit status (1: one has diverged).
+        """Writes summary.json, and prints its content unless quiet; returns the exit status (1: one has diverged).
 
-        All of it follows from the runs' records, so that it may be written again: by a process that slept meanwhile.
+        It follows from the runs' records, so it may be written twice, such as by a process that slept meanwhile.
         """
         runs = [_outcome(record) for record in self._records]
         words = Counter(each["verdict"]["word"] if each["state"] == "done" else "diverged" for each in runs)

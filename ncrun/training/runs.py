@@ -1,4 +1,4 @@
-"""From jobs to finished run directories, by way of as few programs as can be."""
+"""Trains the runs of jobs in as few programs as possible."""
 
 import json
 import sys
@@ -19,16 +19,16 @@ from ncrun.training.restarts import Restarts, how_it_diverged
 from ncrun.training.streaming import streaming_of
 from ncrun.training.supervise import supervise
 
-# What the runs of one program may differ in, besides their rates, and counts that have the same sum and number.
+# Keys in which the runs of one program may differ, besides learning rates, and counts with the same sum and number.
 MAY_DIFFER = ("seed", "decay", "name", "run_dir", "experiment", "scale")
 
 
 def train(jobs: Sequence[Job], quiet: bool = False) -> int:
-    """Train the runs of jobs, or continue them; returns the exit status, the highest of all (1: one failed).
+    """Trains or continues the runs of jobs; returns the highest exit status (1: one failed).
 
-    quiet: say nothing of what is finished, for the caller does. A finished run is left alone, and so is one that has
-    diverged, unless all have. Raises UserError before anything is written, such as for a run whose folder holds
-    something else, or that another process trains.
+    quiet: print nothing about finished runs, because the caller does. Finished runs are left alone, and diverged ones,
+    too, unless all have diverged. Raises UserError before anything is written, such as for a run whose folder holds
+    other files, or that another process trains.
     """
     folders = [Restarts(job) for job in jobs if job.is_group]
     told = {folder.path: folder.state() for folder in folders}
@@ -68,10 +68,11 @@ def train(jobs: Sequence[Job], quiet: bool = False) -> int:
 
 
 def check(job: Job, of_data: bool = True) -> None:
-    """What `train` would refuse in this job beyond its configuration: device, run directory and data. Raises UserError.
+    """Raises the UserErrors of `train` for this job that do not depend on the configuration: device, run directory and
+    data.
 
-    A sweep asks this of all its jobs before the first one starts. of_data: read the data, for which those of a known
-    data set are downloaded where they are missing.
+    A sweep calls this for all jobs before the first one starts. of_data: read the data, too; missing files of a known
+    data set are downloaded.
     """
     first = job.runs[0]
     device = device_of(first.machine, first.descent.precision)
@@ -93,7 +94,7 @@ def check(job: Job, of_data: bool = True) -> None:
 
 
 def _unfinished(job: Job, told: str | None, quiet: bool) -> list[Sitting]:
-    """The runs of a job that are not done. told: what the summary of its restarts says, if there is one."""
+    """The unfinished runs of a job. told: the state in the summary of its restarts, if there is one."""
     if is_finished(job):
         if not quiet:
             print(nothing_to_do(job))
@@ -104,7 +105,7 @@ def _unfinished(job: Job, told: str | None, quiet: bool) -> list[Sitting]:
         if record.state() != "done":
             found.append(Sitting(run, record, diverged=how_it_diverged(record)))
     if job.is_group and told is None and all(each.diverged for each in found):
-        return []  # all have ended, only the summary is to be written
+        return []  # all have ended, only the summary is missing
     return found
 
 
@@ -120,13 +121,13 @@ def _holds(sitting: Sitting) -> bool:
 
 
 def _starts_again(run: Run) -> bool:
-    """Whether nothing is kept of an interrupted run: it starts again, and ends with the same bits."""
+    """Whether an interrupted run keeps no checkpoint: it starts again, and ends with the same bits."""
     return isinstance(run.descent.optimizer, LBFGS)
 
 
 def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
-    """Runs of one shape whose checkpoints stand at the same place, together. Those that have diverged keep their places
-    in the first program of their shape."""
+    """Groups runs of one shape whose checkpoints are at the same position. Diverged ones keep their places in the first
+    program of their shape."""
     by_shape: dict[tuple[str, Loss], list[Sitting]] = {}
     for each in sittings:
         by_shape.setdefault(_shape(each.run), []).append(each)
@@ -136,19 +137,20 @@ def _programs(sittings: Sequence[Sitting]) -> Iterator[list[Sitting]]:
         positions = list(dict.fromkeys(each.found.position for each in waiting))
         for n, position in enumerate(positions):
             together = [each for each in alike if (n == 0 if each.diverged else each.found.position == position)]
-            # Neighbours with the same learning rate are stepped in one call.
+            # Neighbours with the same learning rate share a step.
             yield sorted(together, key=lambda each: _rate(each.run))
 
 
 def _meet(alike: Sequence[Sitting]) -> None:
-    """Let runs that were killed between the first one's checkpoint and the last one's go on from the one before."""
+    """Lets runs that were killed between the first and the last one's checkpoint continue from the checkpoint
+    before."""
     for position in sorted({each.found.position for each in alike}):
         for each in alike:
             each.found = step_back(each.record, each.found, position)
 
 
 def _shape(run: Run) -> tuple[str, Loss]:
-    """Equal for runs that can share a program. Of equal options the loss may differ, where these depend on counts."""
+    """Equal for runs that can share a program. With equal options the losses may differ, if these depend on counts."""
     loss = loss_of(run.problem)
     if not run.is_free or _starts_again(run):
         return str(run.directory), loss

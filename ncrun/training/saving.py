@@ -1,5 +1,5 @@
-"""The checkpoints of the runs of one program: one for each, as it would have by itself, so that each can be continued
-alone or with others."""
+"""The checkpoints of the runs of one program: each run has its own, as if trained alone, so that it can continue alone
+or with others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +14,8 @@ from ncrun.training.optimisers import StepRule, build_optimiser
 
 
 class Saving:
-    """Takes up and saves all runs that live in a network. seeds, checkpoints: of each run; the checkpoints were found
-    at the same place. diverged: of runs that did so in an earlier sitting, how; they keep their place, nothing more."""
+    """Restores and saves all runs of a network. seeds, checkpoints: of each run; the checkpoints are at the same
+    position. diverged: the reasons of runs that diverged in an earlier process; these only keep their place."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Saving:
         self._diverged = dict(diverged)
 
     def restore(self) -> Progress:
-        """Put what was found back. Raises DoesNotFit."""
+        """Restores the found state. Raises DoesNotFit."""
         if len(self._seeds) == 1:
             return self._checkpoints[0].restore(self._network, self._optimiser, self._generator)
         found: dict[int, Progress] = {}
@@ -51,13 +51,13 @@ class Saving:
         return replace(first, first_losses=first_losses, failures=self._diverged, seconds=seconds)
 
     def save(self, progress: Progress) -> None:
-        """Of every run that has not diverged."""
+        """Saves every run that has not diverged."""
         several = len(self._seeds) > 1
         for index, (seed, checkpoints) in enumerate(zip(self._seeds, self._checkpoints, strict=True)):
             if index in progress.failures:
                 continue
             where, generator, random = progress, self._generator.get_state(), torch.get_rng_state()
-            if several:  # full batches draw nothing from either, so that they are what the seed made them
+            if several:  # full batches draw from neither, so both are still in the state after seeding
                 where = replace(progress, first_losses={0: progress.first_losses[index]}, failures={})
                 generator = random = torch.Generator().manual_seed(seed).get_state()
             optimiser = _part(self._optimiser, index) if several else self._optimiser.state_dict()
@@ -65,12 +65,12 @@ class Saving:
 
 
 def _part(optimiser: torch.optim.Optimizer, index: int) -> dict[str, Any]:
-    """What a run's optimiser would hold if it had trained by itself."""
+    """The state of a run's optimiser as if it had trained alone."""
     whole = optimiser.state_dict()
     group = [group for group in whole["param_groups"] if group["first"] <= index][-1]
     here = index - group["first"]
 
-    def part(value: Any) -> Any:  # counts of steps have no dimension and are common
+    def part(value: Any) -> Any:  # numbers of steps have no dimension and are shared
         return value[here : here + 1].clone() if isinstance(value, torch.Tensor) and value.dim() else value
 
     states = [whole["state"].get(number) for number in group["params"]]
@@ -81,7 +81,7 @@ def _part(optimiser: torch.optim.Optimizer, index: int) -> dict[str, Any]:
 
 
 def _join(optimiser: torch.optim.Optimizer, states: Sequence[dict[str, Any] | None]) -> None:
-    """The inverse for all runs at once; None: a run that has diverged, whose state is of no account."""
+    """The inverse for all runs at once; None: a diverged run, whose state does not matter."""
     whole = optimiser.state_dict()
     firsts = [*(group["first"] for group in whole["param_groups"]), len(states)]
     for group, last in zip(whole["param_groups"], firsts[1:], strict=True):
@@ -98,6 +98,6 @@ def _join(optimiser: torch.optim.Optimizer, states: Sequence[dict[str, Any] | No
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """Side by side; the first where they have no dimension and are common."""
+    """Stacked; or the first, if they have no dimension and are shared."""
     first = values[0]
     return torch.cat(list(values)) if isinstance(first, torch.Tensor) and first.dim() else first

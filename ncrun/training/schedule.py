@@ -1,4 +1,4 @@
-"""When to measure, and with which learning rate to step."""
+"""The measured epochs and the learning rate over time."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ LOG_POINTS = 200
 
 
 def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[int]:
-    """The epochs after which metrics are taken. 0, the initialisation, and the last one are always among them.
+    """The measured epochs. 0 (the initialisation) and the last one are always among them.
 
-    auto: every epoch of mini-batches; about 200 log-spaced ones for full batch, where an epoch is one step.
+    auto: every epoch with mini-batches; about 200 log-spaced ones with full batches, where an epoch is one step.
     """
     if measure == "auto":
         measure = "log" if full_batch else "every"
@@ -20,7 +20,7 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
         if epochs <= LOG_POINTS:
             return set(range(epochs + 1))
         points = LOG_POINTS
-        # Rounding merges the first points, so a few more than 200 are asked for.
+        # Rounding merges the first points, so a few more than 200 are made.
         while len(chosen := np.unique(np.geomspace(1, epochs, points).round().astype(int))) < LOG_POINTS:
             points += 10
         return {0, epochs, *(int(epoch) for epoch in chosen)}
@@ -28,7 +28,7 @@ def measured_epochs(measure: str | int, epochs: int, full_batch: bool) -> set[in
 
 
 def snapshot_epochs(number: int, measured: set[int]) -> set[int]:
-    """Of the measured epochs about so many, log-spaced, the first and the last among them; with number 0 none."""
+    """About `number` of the measured epochs, log-spaced, including the first and the last; none with number 0."""
     if number == 0:
         return set()
     epochs = np.array(sorted(measured))
@@ -38,7 +38,7 @@ def snapshot_epochs(number: int, measured: set[int]) -> set[int]:
 
 
 def learning_rate(base: float, epoch: int, epochs: int, drops: Sequence[float], every: int, gamma: float) -> float:
-    """The rate during `epoch` (from 0 on): times gamma at every multiple of `every`, or, where that is 0, once each of
-    the `drops` has passed."""
+    """The rate during `epoch` (from 0 on): times gamma at every multiple of `every`, or if that is 0, after each of the
+    `drops`."""
     passed = epoch // every if every else sum(epoch >= drop * epochs for drop in drops)
     return float(base * gamma**passed)

@@ -1,7 +1,7 @@
-"""Free features at the optimum: scipy's L-BFGS-B until the gradient is gone, at one decay or along a path of them.
+"""Free features to an optimum: scipy's L-BFGS-B until the gradient vanishes, at one decay or along a path of decays.
 
-Such a run takes seconds, so nothing is kept of an interrupted one: continued, it starts again and ends with the same
-bits. The bounds of L-BFGS-B keep the features of ufm_relu from becoming negative.
+Such a run takes seconds, so an interrupted one keeps no checkpoint: it starts again and ends with the same bits. The
+bounds of L-BFGS-B keep the features of ufm_relu nonnegative.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ from ncrun.training.snapshots import Album
 
 Array = NDArray[np.float64]
 
-# L-BFGS-B's first step is of length one in the units it is given; so short a one, in units in which every decay is 1,
-# cannot leap into another basin (an optimum is shorter than sqrt(2 log K) there).
+# L-BFGS-B's first step has length one in its units. A step this short, in units in which every decay is 1, cannot reach
+# another basin (there an optimum is shorter than sqrt(2 log K)).
 FIRST_STEP = 0.03
 # The length of a kick, in first steps.
 KICK = 0.3
@@ -44,10 +44,10 @@ def settle(
     show: Callable[[int, dict[str, Any] | None], None],
     stop_requested: Callable[[], bool],
 ) -> Progress:
-    """Go to the optimum that descent from the start leads to; one epoch is one iteration.
+    """Minimises from the start; one epoch is one iteration.
 
-    With a path, one after the other to the optimum at every factor on all decays, each from the last one; an epoch is
-    then one point of the path. The last arguments are as in ncrun.training.loop.fit. Raises Interrupted or Diverged.
+    With a path, minimises at every factor on all decays, each from the last solution; an epoch is then one point of the
+    path. The last arguments are those of ncrun.training.loop.fit. Raises Interrupted or Diverged.
     """
     optimizer, path = descent.optimizer, descent.path
     assert isinstance(optimizer, LBFGS)
@@ -75,11 +75,12 @@ def settle(
     if not path:
         show(0, logbook.measure([evaluator]))
         stepped_back = _descend(model, objective, labels, optimizer, descent.epochs, rng, after_iteration)
-        # A descent that is at rest where it begins is one epoch, too: a finished run has a measured one.
+        # A descent that starts at a stationary point counts as one epoch, too, because a finished run has a measured
+        # epoch.
         progress.epoch = max(1, progress.epoch + stepped_back)
         if progress.epoch != last_measured:
             show(progress.epoch, logbook.measure([evaluator]))
-        if not album.has(progress.epoch):  # where it ended nobody could know before
+        if not album.has(progress.epoch):  # the last epoch was not known before
             evaluator(model, lambda seen: album.add(progress.epoch, seen))
     else:
         for progress.epoch, factor in enumerate(path, start=1):
@@ -93,10 +94,10 @@ def settle(
 
 
 def _with_fresh_dimensions(x: Array, model: FreeFeatures, rng: np.random.Generator) -> Array:
-    """A point with the K feature dimensions that carry least drawn anew, small. x: points, a weight, maybe a bias.
+    """A point whose K weakest feature dimensions are drawn again, small. x: points, a weight, optionally a bias.
 
-    Nonnegative features of different classes cannot share a dimension, but one class may hold many at no cost: where
-    all are taken, a class without one finds none, however its share may want to grow.
+    Nonnegative features of different classes cannot share a dimension, but one class may use many at no cost. If all
+    are used, a class without one cannot get one, even if that would decrease the loss.
     """
     (weight,) = model.head.weights
     split = model.points.numel()
@@ -121,12 +122,12 @@ def _descend(
     rng: np.random.Generator,
     after_each: Callable[[], None],
 ) -> bool:
-    """Until no entry of the gradient is above the tolerance, or for so many iterations. What after_each() raises, with
-    the model at its new point, ends the descent.
+    """Runs until no entry of the gradient is above the tolerance, or for this many iterations. An exception of
+    after_each(), called with the model at its new point, ends the descent.
 
-    Leaves the model at the best point; returns whether that is not the one that it was at last.
+    Leaves the model at the best point; returns whether this differs from the last one.
     """
-    from scipy.optimize import Bounds, minimize  # takes longer to import than such a run to settle
+    from scipy.optimize import Bounds, minimize  # its import takes longer than such a run
 
     assert model.num_runs == 1
     assert objective.feature_decay is not None
@@ -134,10 +135,10 @@ def _descend(
     factors += list(zip(model.head.weights, objective.weight_decays, strict=True))
     if model.head.bias is not None:
         factors.append((model.head.bias, 1.0 + objective.bias_decay))
-    # In units in which every decay is 1 the problem is far better conditioned.
+    # In units in which every decay is 1 the problem is much better conditioned.
     sizes = [parameter.numel() for parameter, _ in factors]
     units = np.repeat([(decay**0.5 if decay > 0 else 1.0) / FIRST_STEP for _, decay in factors], sizes)
-    # Parameters and gradients move into one piece of memory each, so that a point is one copy.
+    # Parameters and gradients are moved into one tensor each, so that setting a point is one copy.
     point = torch.cat([parameter.detach().ravel() for parameter, _ in factors])
     pull = torch.zeros_like(point)
     for (parameter, _), values, pulls in zip(factors, torch.split(point, sizes), torch.split(pull, sizes), strict=True):
@@ -169,7 +170,7 @@ def _descend(
             value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, callback=callback, options=options
         )
 
-    # At a saddle, such as a feature at zero with no weight reading it, the gradient is gone as well.
+    # At a saddle, such as a feature at zero that no weight reads, the gradient vanishes, too.
     left = iterations
     best = found = descend(start)
     failed, left = 0, left - best.nit

@@ -1,4 +1,4 @@
-"""Snapshots of a run: what records/snapshots.py describes, taken when it is measured, written before its checkpoint."""
+"""Takes a run's snapshots (see records/snapshots.py) when it is measured, and writes them before its checkpoint."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +17,7 @@ from ncrun.records.snapshots import NAME, Snapshots, parsed
 from ncrun.training.checkpoint import Progress
 from ncrun.training.evaluate import Moment
 
-# Of more classes as many, evenly from the largest to the smallest: the file stays below a megabyte.
+# With more classes this many are kept, evenly from the largest to the smallest: the file stays below a megabyte.
 MOST_CLASSES = 16
 SAMPLES = {"train": 1000, "test": 500}
 
@@ -26,7 +26,7 @@ Whole = NDArray[np.int64]
 
 
 class Album:
-    """A run's snapshots. epochs: after which they are taken, none of them if it is empty."""
+    """A run's snapshots. epochs: after which one is taken; () for none."""
 
     def __init__(self, record: RunDirectory, data: RunData | StreamedData, epochs: Collection[int]) -> None:
         self._record, self._data, self._epochs = record, data, epochs
@@ -39,14 +39,14 @@ class Album:
             self._test, self._test_labels = self._chosen(data.test_labels, SAMPLES["test"])
 
     def _chosen(self, labels: Tensor | None, most: int) -> tuple[Tensor, Whole]:
-        """Which samples of a split, and of which of the kept classes each is."""
+        """The chosen samples of a split, and each one's place among the kept classes."""
         if labels is None:
             return torch.zeros(0, dtype=torch.long), np.zeros(0, dtype=np.int64)
         found = chosen_samples(labels.cpu().numpy(), self._classes, most)
         return torch.from_numpy(np.concatenate(found)), np.repeat(np.arange(len(found)), [len(each) for each in found])
 
     def take_up(self, progress: Progress) -> None:
-        """Go on with what the file holds of the epochs that the checkpoint knows of; what came later comes again."""
+        """Continues with the file's snapshots up to the checkpoint; later ones are taken again."""
         file = self._record.path / NAME
         self._taken, self._is_written = None, True
         if not file.is_file():
@@ -66,19 +66,19 @@ class Album:
             self._record.remove(file)
 
     def is_due(self, epoch: int) -> bool:
-        """Whether a snapshot is to be taken of this epoch."""
+        """Whether to take a snapshot of this epoch."""
         return epoch in self._epochs
 
     def has(self, epoch: int) -> bool:
-        """Whether the last one is of this epoch, or none is wanted."""
+        """Whether the last snapshot is of this epoch, or none are taken at all."""
         return not self._epochs or (self._taken is not None and int(self._taken.epochs[-1]) == epoch)
 
     def add(self, epoch: int, moment: Moment) -> None:
-        """Keep what is seen at the end of an epoch."""
+        """Takes a snapshot at the end of an epoch."""
         classes, head = torch.from_numpy(self._classes), moment.head
         middle = moment.means.overall if moment.centred else torch.zeros_like(moment.means.overall)
         means = (moment.means.means - middle).cpu()[classes]
-        # Their own span; of fewer dimensions than classes, all of the feature space.
+        # The span of the class means; with fewer dimensions than classes, the whole feature space.
         _, _, axes = torch.linalg.svd(means, full_matrices=False)
         weight = (top_layer(head) if head.relu else head).suffixes()[0].cpu()[classes]
 
@@ -107,7 +107,7 @@ class Album:
         self._is_written = False
 
     def write(self) -> None:
-        """Bring the file up to date. Raises OSError, LockLost."""
+        """Writes the file. Raises OSError, LockLost."""
         if self._taken is not None and not self._is_written:
             self._record.write(NAME, self._taken.as_bytes())
             self._is_written = True
@@ -123,8 +123,8 @@ def kept_classes(counts: Sequence[int]) -> Whole:
 
 
 def chosen_samples(labels: Whole, classes: Whole, most: int) -> list[Whole]:
-    """Of each of these classes the places of its first samples: as many of every class that has them, small classes
-    whole, `most` in all at most."""
+    """The places of the first samples of each of these classes: the same number of each, all of a small class, at most
+    `most` in total."""
     places = [np.flatnonzero(labels == k) for k in classes]
     shares = np.arange(most + 1)
     totals = np.minimum.outer(shares, [len(each) for each in places]).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Whether a run's images fit into memory, and what is given to them where they do not."""
+"""Whether a run's images fit into memory, and the memory for streaming if they do not."""
 
 import torch
 
@@ -10,17 +10,16 @@ from ncrun.training.cores import default_threads
 from ncrun.training.launched import number_here
 
 GIGABYTE = 1e9
-# Of the memory, what images may take: held as numbers of the training, beside the bytes that they are made from, twice
-# while samples are chosen. Above it, they are streamed.
+# The share of the memory for images: in the training's dtype, plus the bytes of the source, which exist twice while
+# samples are chosen. Larger data are streamed.
 LARGEST_SHARE = 0.5
 RAW_COPIES = 2
-# Of the memory, what streamed images are kept in, and of the device's, what their features may take while they are
-# measured.
+# The share of the memory for streamed images, and of the device's for their features while they are measured.
 CACHE_SHARE, FEATURE_SHARE = 0.25, 0.125
 
 
 def streaming_of(run: Run, device: torch.device) -> Streaming | None:
-    """None: they are held in memory."""
+    """None: the images are held in memory."""
     machine, request = run.machine, run.data
     if machine.stream is False or not isinstance(request, DataRequest):
         return None
@@ -32,8 +31,8 @@ def streaming_of(run: Run, device: torch.device) -> Streaming | None:
 
 
 def fits(run: Run, device: torch.device) -> bool:
-    """Whether the training images, of bytes, can be held on the device, and be made in memory: by each of the processes
-    that torchrun has started here."""
+    """Whether each process that torchrun started here can make the training images in memory and hold them on the
+    device."""
     numbers, size = data_numbers(run), int(getattr(torch, run.descent.dtype).itemsize)
     if device.type == "cuda" and numbers * size > LARGEST_SHARE * device_memory(device):
         return False
@@ -42,7 +41,7 @@ def fits(run: Run, device: torch.device) -> bool:
 
 
 def data_numbers(run: Run) -> int:
-    """In the training set as the network sees it."""
+    """Numbers in the training set as the network's input."""
     if not isinstance(run.data, DataRequest):
         return 0
     channels, height, width = run.data.image_shape
@@ -50,5 +49,5 @@ def data_numbers(run: Run) -> int:
 
 
 def device_memory(device: torch.device) -> float:
-    """In bytes, used or not."""
+    """In bytes, used or free."""
     return float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else machine_memory()

@@ -1,4 +1,4 @@
-"""However a training ends, its records say so: signals, failures of every kind, and the exit status of each."""
+"""Records how a training ends: signals and failures of every kind, each with its exit status."""
 
 import contextlib
 import signal
@@ -21,10 +21,8 @@ from ncrun.training.logbook import Diverged
 from ncrun.training.loop import Interrupted
 from ncrun.training.ranks import ALONE, PeerLost, Ranks
 
-LOST_WORKER = (
-    "a process that reads images was killed; where memory ran out, stream_workers or stream_cache can be smaller"
-)
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last is Slurm's warning
+LOST_WORKER = "a process that reads images was killed; if memory ran out, make stream_workers or stream_cache smaller"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # the last one is Slurm's warning
 
 
 def supervise(
@@ -36,16 +34,16 @@ def supervise(
 ) -> int:
     """The exit status of work(stop_requested), which writes and closes the records of a training.
 
-    Whatever ends the work early, the records that are still held say why. title: names the training in messages.
-    smaller: what to try where memory runs out. ranks: that train together; where one fails, the first says it. Raises
-    UserError, and what nobody expects: a bug of ours.
+    If the work ends early, the records that are still held get the reason. title: the training's name in messages.
+    smaller: keys to make smaller if memory runs out. ranks: processes that train together; the first one reports a
+    failure of any. Raises UserError, and unexpected errors, which are bugs in ncrun.
     """
     stop = _StopSignals()
 
     def close(**changes: Any) -> None:
-        # Where the disk is full the old manifests stay: they say "running", and the same command continues.
+        # On a full disk the old manifests stay: they say "running", and the same command continues.
         for record in records:
-            if record.held:  # one that has ended already says how
+            if record.held:  # a record that has ended already holds the reason
                 with contextlib.suppress(OSError, LockLost):
                     record.close(**changes)
 
@@ -56,16 +54,16 @@ def supervise(
         close(state="interrupted")
         them = "it" if len(records) == 1 else "them"
         print(f"{title}: interrupted; the same command continues {them}", file=sys.stderr)
-        return 128 + (stop.number or signal.SIGTERM)  # none came here, where another rank got one
-    except KeyboardInterrupt:  # a second Ctrl-C: stop at once, from the last checkpoint
+        return 128 + (stop.number or signal.SIGTERM)  # this rank got no signal, but another one did
+    except KeyboardInterrupt:  # a second Ctrl-C: stop at once; the last checkpoint stays
         close(state="interrupted")
         return 128 + (stop.number or signal.SIGINT)
-    except LockLost as error:  # the records are another process's now
-        print(f"ncrun: {title}: {error}; this one ends", file=sys.stderr)
+    except LockLost as error:  # another process holds the records now
+        print(f"ncrun: {title}: {error}; this process ends", file=sys.stderr)
         return 1
     except UserError:
         raise
-    except Diverged:  # the logbook has closed the records, and said so
+    except Diverged:  # the logbook has closed the records and printed it
         return 1
     except BaseException as error:
         lost = isinstance(error, PeerLost)
@@ -80,37 +78,37 @@ def supervise(
     finally:
         for record in records:
             record.release()
-    if stop.received:  # too late for this training, but in time for those after it in a sweep
+    if stop.received:  # too late for this training, but not for those after it in a sweep
         return 128 + stop.number
     return status
 
 
 def _reason(error: BaseException, smaller: str) -> str | None:
-    """What ended a training and what to try, in one line; None for an error that nobody expects."""
+    """One line with the reason for the end and what to try; None for an unexpected error."""
     if isinstance(error, DoesNotFit | NegativeFeatures):
         return str(error)
     if isinstance(error, OSError):
         file = f" ({Path(str(error.filename)).name})" if error.filename else ""
-        return f"cannot go on: {error.strerror or error}{file}; once that is mended, the same command continues"
+        return f"cannot continue: {error.strerror or error}{file}; fix this, then the same command continues"
     if is_lost_worker(error):
         return f"{LOST_WORKER}; the same command continues"
     return f"out of memory; try a smaller {smaller}" if is_out_of_memory(error) else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of a device, of numpy, or of PyTorch's allocator on the CPU, which raises a bare RuntimeError."""
+    """Out of memory on a device, in numpy, or in PyTorch's allocator on the CPU, which raises a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 class _StopSignals:
-    """Notes signals that ask for an end, so that the loop can stop after its step; the same one again stops at once.
+    """Notes signals to stop, so that the loop stops after its step; the same signal again stops at once.
 
-    Python hands signals to its main thread alone; in any other nothing is noted, and they do what they do there.
+    Only Python's main thread gets signals; in other threads nothing is noted, and signals keep their effect.
 
-    (A second one of another kind is no impatience: Slurm sends one kind after the other, and Ctrl-C reaches
-    `ncrun figures` as well, which then terminates its trainings.)
+    (A second signal of another kind does not count: Slurm sends one kind after the other, and Ctrl-C also reaches
+    `ncrun figures`, which then terminates its trainings.)
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A stranger's network, tried out before it is trained: what training and measuring take for granted of any network."""
+"""Tries a user's network before training: checks what training and measuring assume."""
 
 import math
 
@@ -17,16 +17,16 @@ from ncrun.training.fixed_norms import check_norms
 from ncrun.training.gradients import tf32
 
 IMAGES = 16
-# Layers that are dropped at random have no gradient in some passes.
+# Randomly dropped layers have no gradient in some passes.
 PASSES = 5
 
 
 def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
-    """network: one that will not be trained, in the training's dtype. images: a few of the run's, on its device. What
-    draws at random does so from torch's random state.
+    """network: a copy that will not be trained, in the training's dtype. images: a few of the run's, on its device.
+    Random layers use torch's random state.
 
-    Raises UserError: for output that is no features, a sign that is not the one theory was asked about, evaluation that
-    draws at random or lets one image decide another's features, and parameters that no gradient reaches.
+    Raises UserError for output that is not features, a feature sign other than the problem's, an evaluation mode that
+    is random or mixes images, and parameters without gradient.
     """
     where = spec.where
     with tf32(False):
@@ -38,15 +38,15 @@ def try_out(run: Run, spec: Module, network: Network, images: Tensor) -> None:
             single = images[:1]
         if _differ(features, again):
             raise UserError(
-                f"{where.said}: its evaluation mode is not deterministic: the same images have other features a second"
-                " time (dropout that does not heed self.training?)"
+                f"{where.said}: its evaluation mode is not deterministic: the same images get other features the"
+                " second time (dropout that ignores self.training?)"
             )
         with torch.no_grad(), calling(where, forward_words(single)):
             alone = features_checked(where, network.backbone(single), single)
         if _differ(features[:1], alone):
             raise UserError(
-                f"{where.said}: in evaluation mode the features of an image depend on the others in its batch"
-                " (statistics of the batch in place of running ones?)"
+                f"{where.said}: in evaluation mode the features of an image depend on the others in its batch (batch"
+                " statistics instead of running ones?)"
             )
         _check_sign(run.problem.feature_sign, sign_of(features, last), features)
         check_norms(run, network, images)
@@ -71,10 +71,10 @@ def _check_taps(run: Run, network: Network, where: ModulePath, images: Tensor, f
         try:
             with torch.no_grad():
                 seen |= tapped(network.backbone, images, [tap])[1]
-        except (AttributeError, IndexError):  # of what is no tensor
+        except (AttributeError, IndexError):  # for anything but a tensor
             raise UserError(f"taps: {tap} of {where.name} does not return one tensor") from None
         if tap not in seen:
-            raise UserError(f"taps: {tap} of {where.name} computes nothing in a forward pass")
+            raise UserError(f"taps: {tap} of {where.name} is not used in a forward pass")
         if seen[tap].dim() != 2 or len(seen[tap]) != len(features):
             raise UserError(f"taps: {tap} of {where.name} does not return a row for each image")
 
@@ -94,13 +94,13 @@ def _check_gradients(run: Run, network: Network, where: ModulePath, images: Tens
             return
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
     raise UserError(
-        f"{where.said}: no gradient reaches {', '.join(left[:3])}{more}, so that they would not be trained; take them"
-        " out, or say requires_grad=False of them"
+        f"{where.said}: no gradient reaches {', '.join(left[:3])}{more}, so they would not be trained; remove them, or"
+        " set their requires_grad=False"
     )
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:
-    """By more than sums in another order do: half of the digits, of the largest number."""
+    """Whether they differ by more than rounding: by half of the digits, relative to the largest number."""
     if first.shape != second.shape:
         return True
     largest, apart = float(first.abs().max()), float((first - second).abs().max())

@@ -74,7 +74,7 @@ def test_launchers_and_sweepers_of_other_names(group: str, name: str) -> None:
     [
         ("hydra/launcher=joblib", "is not allowed; use jobs=N"),
         ("hydra/launcher=submitit_local", "is not allowed; use jobs=N"),
-        ("hydra/launcher=submitit_slurm", "is not allowed; hydra/launcher=slurm submits"),
+        ("hydra/launcher=submitit_slurm", "is not allowed; use hydra/launcher=slurm"),
         ("hydra/sweeper=optuna", "is not allowed; call ncrun.train from Optuna, see docs/cluster.md"),
         ("hydra.launcher.partition=gpu", "is not allowed; it needs hydra/launcher=slurm"),
         ("hydra/launcher=slurm hydra.launcher.gpus_per_nod=1", "did you mean 'gpus_per_node'"),
@@ -163,7 +163,7 @@ def test_what_stands_for_too_much(refused: Refused, workdir: Path) -> None:
 
 
 def test_a_line_that_takes_minutes_to_read(refused: Refused) -> None:
-    assert refused("theory", f"path=[{'1,' * 30_000}]").startswith("path: is 60007 characters; at most ")
+    assert refused("theory", f"path=[{'1,' * 30_000}]").startswith("path: has 60007 characters; at most ")
     assert refused("theory", *["seed=12345"] * 10_000).startswith("overrides: have 100000 characters together")
 
 

@@ -105,7 +105,7 @@ def test_identity_follows_the_content_of_the_file(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "extend=[mine.py]: no such file"),
+        (None, "extend=[mine.py]: no such Python file"),
         ("def", "extend=mine.py: cannot be read as Python (invalid syntax, line 1)"),
         ("import ncrun\nncrun.register(3)", "register: 3 is none of Loss, ModelSpec, Source, Metric, Theorem, Drawing"),
         (

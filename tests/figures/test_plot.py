@@ -231,7 +231,7 @@ def test_help(ncrun: Command) -> None:
         (["runs", "kind=classes", "y=nc1"], ["y=nc1", "has no effect", "kind=classes"]),
         (["runs", "kind=ledger"], ["kind=ledger", "ledger.within_class", "squared loss on a linear head"]),
         (["runs/b", "kind=classes"], ["kind=classes", "none of these runs is finished"]),
-        (["y=nc1"], ["no run is named"]),
+        (["y=nc1"], ["no run is given"]),
         (["nowhere", "y=nc1"], ["nowhere", "no such folder"]),
         (["empty", "y=nc1"], ["empty", "holds no run"]),
         (["runs", "y=nc11"], ["y=nc11", "did you mean 'nc1'", "train_accuracy"]),

@@ -108,7 +108,7 @@ def slept(folder: Path, run: Run, work: Step, moment: int) -> tuple[Hook, RunDir
 
 
 def test_error_of_a_lost_lock_is_told_as_that(tmp_path: Path, run_of: RunOf) -> None:
-    """The rename of a file that is no longer there, and not "cannot go on: no such file"."""
+    """The rename of a file that is no longer there, and not "cannot continue: no such file"."""
     run = run_of("counts=[4,2]", "model=ufm")
     record = sit(tmp_path / "run", run, 1)
     with (

@@ -63,7 +63,7 @@ def test_widths_and_sign_of_older_models(model: dict[str, object], width: int, s
 
 def test_older_record_of_an_unknown_model_poses_no_problem(tmp_path: Path) -> None:
     record = load_record(write_run(tmp_path / "run", [WHOLE_ROW], model={"name": "mine"}))
-    with pytest.raises(UserError, match=r"no problem\.json, and its model=mine"):
+    with pytest.raises(UserError, match=r"no problem\.json, and model=mine"):
         _ = record.problem
 
 

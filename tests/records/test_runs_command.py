@@ -203,7 +203,7 @@ def test_what_is_damaged_is_a_row_that_says_so(five: Path, ncrun: Command, monke
         "x-locked": "cannot be read (Permission denied)",
         "x-manifest": "manifest.json: is not JSON",
         "x-metrics": "metrics.jsonl, last line: is not what a run writes: it has no epoch",
-        "x-state": "manifest.json: is not what a run writes: state is missing, or of another kind",
+        "x-state": "manifest.json: is not what a run writes: state is missing, or has another type",
         "x-theory": "theory.json: is not what a run writes",
     }
 
@@ -318,11 +318,11 @@ def test_only_dead_runs_and_nothing_else_is_removed(five: Path, ncrun: Command) 
         "runs/c-failed: removed",
     ]
     assert result.err.splitlines() == [
-        "ncrun: runs/b-killed: holds what no run writes (notes.txt, tensorboard); it is left alone",
+        "ncrun: runs/b-killed: holds files of no run (notes.txt, tensorboard); it is not removed",
         f"ncrun: run_dir=runs/d-stopped: another process (process {os.getpid()} on {os.uname().nodename})"
         " is training this run",
         "ncrun: runs/stranger: its manifest.json is not a run's; only run directories are removed",
-        "ncrun: runs/link: is no folder of its own; only run directories are removed",
+        "ncrun: runs/link: is not a folder; only run directories are removed",
     ]
     lock.release()
     left = {name: held for name, held in before.items() if not name.startswith(("a-", "c-", "d-stopped/.lock"))}

@@ -86,8 +86,8 @@ def test_readers_warn_in_one_line(run: Path, ncrun: Command, workdir: Path) -> N
         *first, last = metrics.read_text().splitlines()
         row = json.loads(last)
         metrics.write_text("\n".join([*first, json.dumps(row | {"loss": row["loss"] * 1.001})]) + "\n")
-    warning = "ncrun: run: metrics.jsonl changed since the run was finished; `ncrun verify` tells all\n"
-    both = warning.replace(";", ", and so are files of 1 other runs;")
+    warning = "ncrun: run: metrics.jsonl changed since the run was finished; `ncrun verify` lists all\n"
+    both = warning.replace(";", ", and files of 1 other runs, too;")
     assert ncrun("table", "run").err == warning
     assert ncrun("plot", "run", "y=loss").err == warning
     assert ncrun("table", "run", "other").err == both

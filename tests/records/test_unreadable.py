@@ -76,7 +76,7 @@ def test_records_that_no_run_writes(refused: Refused, workdir: Path) -> None:
     config = workdir / "run" / "config.yaml"
     whole = config.read_bytes()
     config.write_bytes(whole + b"#" * (1 << 20))
-    assert refused("table", "run") == "run/config.yaml: has 1 MB; no run writes a file of more than 1 MB"
+    assert refused("table", "run") == "run/config.yaml: has 1 MB; a file of a run has at most 1 MB"
     config.write_bytes(whole)
     (workdir / "run" / "theory.json").write_bytes(b"[" + b"[]," * read.MOST_PARTS + b"[]]")
     assert refused("table", "run") == "run/theory.json: is not what a run writes: it has too many parts"
@@ -86,4 +86,4 @@ def test_an_archive_of_sizes_that_no_run_has(refused: Refused, workdir: Path, mo
     monkeypatch.setattr(places, "LARGEST", 1 << 20)
     with zipfile.ZipFile(workdir / "runs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("run/manifest.json", b" " * (2 << 20))
-    assert "has 2 MB; no run writes" in refused("table", "runs.zip")
+    assert "has 2 MB; a file of a run" in refused("table", "runs.zip")

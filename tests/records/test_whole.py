@@ -76,7 +76,7 @@ def test_damaged_entry_is_named(name: str, entry: str, value: Any, run: Path) ->
     ("change", "words"),
     [
         ({"loss": None}, "line 2: is not what a run writes: loss"),
-        ({"class.margin": [1.0]}, "line 2: .*class.margin has no entry for each of 2 classes"),
+        ({"class.margin": [1.0]}, "line 2: .*class.margin must have an entry for each of 2 classes"),
         ({"class.margin": [1.0, None]}, "line 2: .*class.margin has a null"),
         ({"class.nc1": [1.0]}, "line 2: .*class.nc1"),
         ({"cosines.w": [3, -1]}, "line 2: .*cosines.w"),

@@ -164,4 +164,4 @@ def test_without_plotly_the_command_to_install_it_is_said(
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     write_run(workdir / "one", [{"epoch": 1}])
     line = refused("report", "one")
-    assert line == "the report is drawn by plotly, which is not installed: pip install 'plotly>=6'"
+    assert line == "ncrun report needs plotly, which is not installed: pip install 'plotly>=6'"

@@ -140,7 +140,7 @@ def test_a_rank_that_fails_ends_all_in_one_line(act: Act, said: str, workdir: Pa
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (("model.batch_norm=true",), "2 ranks: the network has BatchNorm, and on a CPU"),
+        (("model.batch_norm=true",), "2 ranks: the network has BatchNorm, and PyTorch cannot"),
         pytest.param(("finish=lbfgs",), "2 ranks of torchrun cannot train finish=lbfgs", marks=pytest.mark.slow),
         pytest.param(("batch_size=1",), "2 ranks of torchrun cannot train batches of 1", marks=pytest.mark.slow),
         pytest.param(("epochs=0",), "epochs=0: must be from 1", marks=pytest.mark.slow),

@@ -133,7 +133,7 @@ def test_what_training_would_refuse_is_refused(ncrun: Command, workdir: Path) ->
     (workdir / "mine").mkdir()
     (workdir / "mine" / "notes.txt").touch()
     for typed, line in (
-        (["run_dir=mine"], "ncrun: run_dir=mine: holds files that are not a run's; name an empty or a new folder\n"),
+        (["run_dir=mine"], "ncrun: run_dir=mine: holds files that are not a run's; give an empty or a new folder\n"),
         (
             ["-m", "seed=0,1", "dry_run=true,false"],
             "ncrun: dry_run: says how the whole sweep is trained, and takes one value\n",

@@ -129,5 +129,5 @@ def test_network_that_does_not_fit(little_memory: None, ncrun: Command, workdir:
     """Refused before anything is written."""
     result = ncrun("train", *TINY, "model.depth=4", "model.width=4096", "device=cuda", "run_dir=run")
     assert result.status == 2
-    assert result.err == "ncrun: model=mlp: does not fit into memory with these widths and data\n"
+    assert result.err == "ncrun: model=mlp: does not fit into memory with this width and data\n"
     assert not (workdir / "run").exists()

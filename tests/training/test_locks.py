@@ -30,7 +30,7 @@ def test_living_process_on_another_host_is_refused(workdir: Path, refused: Refus
     lock.write_text(holder())
     os.utime(lock, (time.time() - 40, time.time() - 40))
     line = refused("train", *RUN, "run_dir=run")
-    assert line.startswith("run_dir=run: another process (process 4711 on elsewhere) is training this run; it gave a ")
+    assert line.startswith("run_dir=run: another process (process 4711 on elsewhere) is training this run; its last ")
     os.utime(lock, (time.time() - 61, time.time() - 61))
     assert ncrun("train", *RUN, "run_dir=run").status == 0
 

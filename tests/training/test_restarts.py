@@ -274,7 +274,7 @@ def test_disk_full_at_the_summary(ncrun: Command, workdir: Path, monkeypatch: py
         fill_disk(patch, "summary", 1, errno.ENOSPC)
         result = ncrun("train", *typed)
     assert (result.status, result.err.count("\n")) == (1, 1)
-    assert result.err.startswith("ncrun: group: cannot go on: No space left on device (")
+    assert result.err.startswith("ncrun: group: cannot continue: No space left on device (")
     assert ncrun("train", *typed).status == 0
     assert json.loads((workdir / "group" / "summary.json").read_text())["state"] == "done"
 
@@ -282,7 +282,7 @@ def test_disk_full_at_the_summary(ncrun: Command, workdir: Path, monkeypatch: py
 def test_folder_of_other_files_holds_no_restarts(ncrun: Command, refused: Refused, workdir: Path) -> None:
     (workdir / "group").mkdir()
     (workdir / "group" / "notes.txt").write_text("mine")
-    assert "holds files that are no restarts" in refused("train", *GROUP, "restarts=2", "run_dir=group")
+    assert "holds files that are not restarts" in refused("train", *GROUP, "restarts=2", "run_dir=group")
 
 
 def test_head_digest_is_of_the_weights_and_their_shapes(ncrun: Command, workdir: Path) -> None:

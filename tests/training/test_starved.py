@@ -56,7 +56,7 @@ def test_full_disk(
         result = ncrun("train", *RUN, "run_dir=run")
     assert result.status == 1
     assert result.err.count("\n") == 1
-    assert result.err.startswith(f"ncrun: run: cannot go on: {os.strerror(code)} (")
+    assert result.err.startswith(f"ncrun: run: cannot continue: {os.strerror(code)} (")
     assert name in result.err
     assert state(workdir / "run") == left
     if left == "failed":
