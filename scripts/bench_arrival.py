@@ -1,10 +1,11 @@
 """How near networks come to their predictions: as their recipes have it, and with freeze_norm and finish=lbfgs.
 
-    python scripts/bench_arrival.py [FOLDER] [--only WORD] [--table]
+    python scripts/bench_arrival.py [FOLDER] [--only WORD] [--pairs N] [--table]
 
 Trains what is not there yet in FOLDER (runs/arrival), one run after the other with one thread, each continued where it
-was stopped, and writes results/bench/arrival.md. --table: writes the table of what is there. What a recipe without the
-two keys comes to is taken from the stored records, where it is there; else it is trained as well.
+was stopped, and writes results/bench/arrival.md. What a recipe without the two keys comes to is taken from the stored
+records, where it is there; else it is trained as well. --pairs: L-BFGS keeps so many; in a folder of its own. --table:
+trains nothing and writes the table of what is there.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from ncrun import cli
 from ncrun.config.planning import job_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.summary import distance
+from ncrun.training import lbfgs
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "results" / "bench" / "arrival.md"
@@ -78,6 +80,7 @@ CASES = (
         "dataset=mnist",
         "dataset.size=28",
         "dataset.channels=1",
+        "epochs=3000",
         scale="real",
         more=("epochs=300",),
     ),
@@ -104,7 +107,23 @@ CASES = (
     ),
     of_recipe("dang2024/convolutional-cifar10", "DenseNet, digits", "model=densenet", DIGITS, "dataset.size=16"),
     of_recipe("dang2024/convolutional", "VGG11, width 1/8, digits", "model=vgg11", DIGITS, "dataset.size=32"),
-    of_recipe("dang2024/mlp", "MLP, ReLU features, digits, 300 epochs in place of 3500", DIGITS, more=("epochs=300",)),
+    of_recipe(
+        "dang2024/mlp",
+        "MLP, ReLU features, digits, 300 epochs in place of 3500",
+        DIGITS,
+        "epochs=3500",
+        more=("epochs=300",),
+    ),
+    *(
+        of_recipe(
+            "dang2023/mlp-imbalanced",
+            f"MLP, squared loss, M = {depth}, digits, 500 epochs in place of 3000",
+            f"head.depth={depth}",
+            "epochs=3000",
+            more=("epochs=500", "finish_iterations=1000"),
+        )
+        for depth in (1, 3, 6)
+    ),
 )
 
 
@@ -113,8 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How near networks come to their predictions")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/arrival"))
     parser.add_argument("--only", default="", help="cases whose words or overrides hold this")
+    parser.add_argument("--pairs", type=int, help="that L-BFGS keeps")
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
+    if options.pairs:
+        lbfgs.FEWEST_PAIRS = lbfgs.MOST_PAIRS = options.pairs
     stored = {
         record.path.name: record for path in sorted((ROOT / "results").glob("*.zip")) for record in find_records(path)
     }

@@ -34,7 +34,7 @@ WORTH = (
     ("sukenik2023/end-to-end", ""),
 )
 # What makes each of them a matter of seconds on a CPU; they are the experiments' runs at scale cpu.
-TINY = ("epochs=4", "measure=every", "threads=1", "device=cpu")
+TINY = ("epochs=4", "finish=null", "measure=every", "threads=1", "device=cpu")
 AT_ONCE = (1, 2, 4)
 # A process starts, reads its data and draws for so long.
 AROUND = 12.0

@@ -34,6 +34,7 @@ DAY = {
         "experiment=dang2023/mlp-imbalanced",
         "scale=cpu",
         *TINY,
+        "finish=null",
         "run_dir=runs/b",
     ],
     "a sweep of two": ["ncrun", "train", "-m", *TINY, "seed=1,2", "jobs=2"],

@@ -9,7 +9,7 @@ import torch
 from ncrun.data.request import DataRequest
 from ncrun.errors import UserError
 from ncrun.run import LBFGS, Adam, Run
-from ncrun.training.lbfgs import PAIRS
+from ncrun.training.lbfgs import most_pairs
 from ncrun.training.streaming import GIGABYTE, data_numbers, device_memory, streaming_of
 
 
@@ -56,7 +56,11 @@ def _copies(run: Run) -> int:
     optimizer = run.descent.optimizer
     if isinstance(optimizer, LBFGS):
         return 2 + 2 * optimizer.history
-    return max(4 if isinstance(optimizer, Adam) else 3, 4 + 2 * PAIRS if run.descent.finish else 0)
+    of_epochs = 4 if isinstance(optimizer, Adam) else 3
+    if not run.descent.finish:
+        return of_epochs
+    itemsize = int(getattr(torch, run.descent.dtype).itemsize)
+    return max(of_epochs, 4 + 2 * most_pairs(num_parameters(run), itemsize))
 
 
 def _keys_of_data(run: Run) -> str:

@@ -53,6 +53,8 @@ def narrow(planned: PlannedJob, data: Path) -> Job:
     K = run.problem.num_classes
     few = [f"counts={[2] * K}"] if K else []  # targets have no classes
     small = [*few, "batch_size=full", "epochs=1", "threads=1", "device=cpu", f"data_dir='{data}'"]
+    if run.descent.finish:
+        small += ["finish_iterations=2"]
     if run.frozen_head is None:  # else its features have the head's dimension
         is_mlp = run.model.name == "mlp"
         small += ["model.depth=1", "model.width=8"] if is_mlp else ["model.width=0.05"]

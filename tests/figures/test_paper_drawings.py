@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("closed")
 @pytest.fixture
 def records(runs: Runs) -> list[Record]:
     """Depths 1 and 3 of the imbalanced experiment, trained for four epochs."""
-    small = ("model.depth=1", "model.width=8", "epochs=4", "counts=[3,3,4,4,5,5,6,6,7,7]", "threads=1")
+    small = ("model.depth=1", "model.width=8", "epochs=4", "finish=null", "counts=[3,3,4,4,5,5,6,6,7,7]", "threads=1")
     return [
         record
         for depth in (1, 3)

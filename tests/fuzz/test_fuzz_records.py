@@ -60,7 +60,14 @@ def of_an_experiment(place: Path) -> Path:
     """A finished run that `ncrun figures` draws every picture of."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ncrun.training.ending.draw", lambda records: True)
-        small = ("counts=[4,3,2,2,2,2,2,2,2,2]", "model.width=8", "epochs=3", "measure=every", "run_dir=drawn/run")
+        small = (
+            "counts=[4,3,2,2,2,2,2,2,2,2]",
+            "model.width=8",
+            "epochs=3",
+            "finish=null",
+            "measure=every",
+            "run_dir=drawn/run",
+        )
         assert run_command("train", "experiment=dang2023/mlp-imbalanced", "scale=cpu", *small).status == 0
     return place / "drawn" / "run"
 
