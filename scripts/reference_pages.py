@@ -46,7 +46,11 @@ def table(*rows: Sequence[str]) -> str:
 
 def commands() -> str:
     """What each says of itself."""
-    parts = ["# Commands\n", "What each command says with `--help`.\n", _block(_help([]))]
+    parts = [
+        "# Commands\n",
+        "All commands with their options: the text that each prints with `--help`.\n",
+        _block(_help([])),
+    ]
     for command in cli.COMMANDS:
         parts += [f"## ncrun {command}\n", _block(_help([command, "--help"]))]
     return "\n".join(parts)
@@ -76,9 +80,9 @@ def keys() -> str:
     ]
     parts = [
         "# Keys\n",
-        "`ncrun train KEY=VALUE`; of each also `ncrun train --help KEY`. *Takes* are the numbers that are accepted.\n",
+        "All keys of a configuration. `ncrun train KEY=VALUE` sets one, and `ncrun train --help KEY` explains it. The column *takes* lists the numbers that are accepted.\n",
     ]
-    parts += ["## Of every run\n", table(head, *of_all)]
+    parts += ["## Keys of every run\n", table(head, *of_all)]
     for group, title in GROUPS.items():
         parts += [f"## {title}\n", f"`{group}=NAME` chooses one, and `{group}.KEY` sets its keys.\n"]
         for name, choice in choices()[group].items():
@@ -111,7 +115,7 @@ def metrics() -> str:
     """What each column is, where it is measured, and its words on an axis."""
     parts = [
         "# Metrics\n",
-        "The columns of `metrics.jsonl`: one line for each measured epoch, in evaluation mode, without augmentation, over all training samples, in float64. A value that is not determined is null.\n",
+        "All columns of `metrics.jsonl`, which has one line for each measured epoch. They are computed in evaluation mode, without augmentation, over all training samples, and summed in float64. A value that is not determined is null.\n",
     ]
     for level, (pattern, where) in LEVELS.items():
         found = [each for each in METRICS if each.levels[0] == level]
@@ -145,7 +149,7 @@ def theorems() -> str:
     """What each asks for, and what it says of some problems that it covers."""
     parts = [
         "# Theorems\n",
-        "For every problem exactly one of these answers, or none does: then the claim is `none`, with the reasons. The grades are explained in [](../trust.md), the proofs that are ours in [](../proofs.md). Claims and sources are those of small problems that the theorem covers.\n",
+        "All theorems with their conditions. For every problem exactly one theorem answers. If none does, the claim is `none`, with the reasons. [](../trust.md) explains the claims, and [](../proofs.md) has our own proofs. The columns *claims* and *source* show what a theorem answers for some small problems.\n",
     ]
     found = {theorem.key: _claims(theorem) for theorem in THEOREMS}
     shared = [
@@ -158,11 +162,11 @@ def theorems() -> str:
             f"`{each.key}`",
             "; ".join(condition.words for condition in each.conditions if condition not in shared),
             ", ".join(f"`{claim}`" for claim in found[each.key][0]),
-            "; ".join(found[each.key][1]),
+            "; ".join(found[each.key][1]).replace("docs/proofs.md", "[proofs](../proofs.md)"),
         )
         for each in THEOREMS
     ]
-    parts.append(f"All ask for {'; '.join(condition.words for condition in shared)}.\n")
+    parts.append(f"All of them need {'; '.join(condition.words for condition in shared)}.\n")
     parts.append(table(("theorem", "holds for", "claims", "source"), *rows))
     return "\n".join(parts)
 
@@ -199,7 +203,7 @@ def experiments() -> str:
     """What each shows, trains, costs and draws."""
     parts = [
         "# Experiments\n",
-        "`ncrun train -m experiment=NAME scale=SCALE` trains one, `ncrun figures NAME --scale SCALE` trains what is missing and draws it. What follows is what its file says.\n",
+        "All experiments, with the first lines of their files: command, cost, what to expect. `ncrun train -m experiment=NAME scale=SCALE` trains one. `ncrun figures NAME --scale SCALE` trains what is missing and draws it.\n",
     ]
     for name, file in experiment_files().items():
         about = recipe(name)
@@ -221,7 +225,7 @@ def drawings() -> str:
     return "\n".join(
         [
             "# Drawings\n",
-            "`ncrun plot RUN ... kind=NAME` draws one of your own runs, `ncrun figures NAME` one that needs no run. [](../plots.md) says how.\n",
+            "All kinds of figures. `ncrun plot RUN ... kind=NAME` draws your own runs, and `ncrun figures NAME` draws one that needs no run. [](../plots.md) shows how.\n",
             table(("name", "what it shows"), *rows),
         ]
     )
@@ -231,7 +235,7 @@ def python() -> str:
     """Every public name, its signature and its docstring, and those of its public methods."""
     parts = [
         "# Python\n",
-        "Every public name of `ncrun`, from its docstring. [](../python.md) shows them at work, [](../your_loop.md) the meters, [](../extend.md) what a file of yours may register.\n",
+        "All public names of `ncrun`, from their docstrings. [](../python.md) shows examples, [](../your_loop.md) the meters, and [](../extend.md) what a file of yours may register.\n",
     ]
     for name in sorted(ncrun.NAMES, key=str.lower):
         thing = getattr(ncrun, name)
