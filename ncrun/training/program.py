@@ -28,13 +28,14 @@ from ncrun.theory import Problem, predict
 from ncrun.theory.report import as_json
 from ncrun.training import ending, machine
 from ncrun.training.checkpoint import NOTHING, Checkpoints, Progress, Search
+from ncrun.training.common_norms import with_common_norms
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
 from ncrun.training.finish import finish
 from ncrun.training.fixed_norms import check_norms
 from ncrun.training.loop import fit
 from ncrun.training.memory import refuse_what_is_too_large
-from ncrun.training.ranks import ALONE, Ranks, with_common_norms
+from ncrun.training.ranks import ALONE, Ranks
 from ncrun.training.settle import settle
 from ncrun.training.streaming import streaming_of
 from ncrun.training.supervise import LOST_WORKER, is_out_of_memory, supervise
@@ -71,7 +72,7 @@ def train_program(sittings: Sequence[Sitting], quiet: bool = False, ranks: Ranks
         evaluators = _evaluators(runs, device, dtype, streaming, ranks)
         network = _stack([network_of(run) for run in runs]) if several else network_of(first)
         network = machine.placed(network, device, dtype, first.descent.precision)
-        network = with_common_norms(network, device, ranks)
+        network = with_common_norms(network, ranks)
     check_taps(first, network)
     check_own(first, device, evaluators[0].data.train_images)
     if isinstance(network, Network):

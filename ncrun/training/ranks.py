@@ -11,9 +11,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncrun.data.reader import is_lost_worker
 from ncrun.errors import UserError
@@ -105,21 +104,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-N = TypeVar("N", bound=nn.Module)
-
-
-def with_common_norms(network: N, device: torch.device, ranks: Ranks) -> N:
-    """BatchNorm over all ranks' parts of a batch. Raises UserError on a CPU, where PyTorch has no such layer."""
-    if ranks.number == 1 or not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return network
-    if device.type != "cuda":
-        raise UserError(
-            f"{ranks.number} ranks: the network has BatchNorm, and PyTorch cannot compute its statistics over all"
-            " ranks on a CPU; train it in one process, or on GPUs"
-        )
-    found: N = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    return found
 
 
 @contextlib.contextmanager
