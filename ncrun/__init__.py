@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ncrun.library.training import TrainingFailed, train
     from ncrun.loggers import Logged, Logger, Outcome, Session
     from ncrun.losses import Loss
-    from ncrun.measurement import Measurement, measure
+    from ncrun.measurement import Measurement
+    from ncrun.measuring import measure
     from ncrun.meter import CollapseMeter, SecondPass, watch
     from ncrun.metrics import Metric
     from ncrun.models import ModelSpec
@@ -54,7 +55,7 @@ NAMES = {
     "TrainingFailed": "library.training",
     "UserError": "errors",
     "load": "library.loaded",
-    "measure": "measurement",
+    "measure": "measuring",
     "predict": "library.prediction",
     "register": "extending",
     "runs": "library.overview",

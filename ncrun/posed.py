@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ncrun.stated import stated
 from ncrun.theory import Prediction, Problem, predict
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     Layers = ArrayLike | Tensor | Sequence[ArrayLike | Tensor] | nn.Module
 
@@ -32,7 +32,8 @@ class Classifier:
     names: list[str]
 
     @property
-    def num_classes(self) -> int:
+    def num_outputs(self) -> int:
+        """K, or q of targets."""
         return len(self.head.bias)
 
     def check_width(self, features: int) -> None:
@@ -46,8 +47,8 @@ class Classifier:
 
     def check_meter(self, num_classes: int, features: int) -> None:
         """Raises UserError unless it fits the features of a meter of K classes."""
-        if self.num_classes != num_classes:
-            raise UserError(f"{self.names[-1]}: has {self.num_classes} rows, but the meter has {num_classes} classes")
+        if self.num_outputs != num_classes:
+            raise UserError(f"{self.names[-1]}: has {self.num_outputs} rows, but the meter has {num_classes} classes")
         if self.head.relu:
             raise UserError(
                 f"{self.names[0]}: a ReLU stands between the layers, and a meter does not store the layers' inputs;"
@@ -56,9 +57,10 @@ class Classifier:
         self.check_width(features)
 
 
-def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifier:
+def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None", of_classes: bool = True) -> Classifier:
     """weights: (K, d), or [W_1, .., W_M], W_1 reading the features, or a module (see ncrun.modules). bias: (K,) of the
-    last layer, or None; a module brings its own. Raises UserError."""
+    last layer, or None; a module brings its own. of_classes: whether its outputs are of classes, two at least. Raises
+    UserError."""
     relu = False
     if isinstance(weights, nn.Module):
         if bias is not None:
@@ -68,7 +70,7 @@ def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifi
     names = ["classifier"] if len(given) == 1 else [f"classifier_{m + 1}" for m in range(len(given))]
     layers = [floats(name, layer, 2) for name, layer in zip(names, given, strict=True)]
     K = len(layers[-1])
-    if K == 1:
+    if of_classes and K == 1:
         raise UserError(f"{names[-1]}: has one row; collapse needs at least two classes")
     for m, (name, layer) in enumerate(zip(names, layers, strict=True)):
         check_size(name, layer)
@@ -79,7 +81,7 @@ def classifier(weights: "Layers", bias: "ArrayLike | Tensor | None") -> Classifi
             )
     offset = torch.zeros(K, dtype=torch.float64) if bias is None else floats("bias", bias, 1).double()
     if len(offset) != K:
-        raise UserError(f"bias: expected ({K},), one for each class, found {shape_of(offset)}")
+        raise UserError(f"bias: expected ({K},), one for each row of the classifier, found {shape_of(offset)}")
     return Classifier(Head([layer.double() for layer in layers], offset, relu), bias is not None, names)
 
 
@@ -97,7 +99,7 @@ class Posed:
 
 def pose(
     network: Classifier,
-    counts: Tensor,
+    counts: Tensor | None,
     has_negative: bool,
     loss: str,
     options: Options,
@@ -105,11 +107,13 @@ def pose(
     decay_feature: float | None,
     nonnegative_features: bool | None,
     decay_bias: float = 0.0,
+    targets: "NDArray[Any] | None" = None,
 ) -> Posed:
-    """counts: (K,). has_negative: whether a feature is negative. The rest as `ncrun.measure` says. Raises UserError."""
+    """counts: (K,); None of targets (N, q). has_negative: whether a feature is negative. The rest as `ncrun.measure`
+    says. Raises UserError."""
     weights = network.head.weights
     problem = stated(
-        counts=counts.cpu().numpy(),
+        counts=None if counts is None else counts.cpu().numpy(),
         loss=loss,
         depth=len(weights),
         bias=network.has_bias,
@@ -120,8 +124,10 @@ def pose(
         head="relu" if network.head.relu else "linear",
         options=options,
         decay_bias=decay_bias,
+        targets=targets,
     )
-    target, baseline = predict(problem), predict(problem.balanced())
+    target = predict(problem)
+    baseline = target if problem.targets else predict(problem.balanced())
     return Posed(network.head, problem, Objective.of(problem), target, baseline, decay_weight is not None)
 
 

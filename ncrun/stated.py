@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncrun.checks import LAYERS, WIDTH, Bounds, choice
 from ncrun.errors import UserError
@@ -108,19 +109,24 @@ def _moments(counts: "ArrayLike | None", targets: "ArrayLike") -> Targets:
     """The moments of targets (N,) or (N, q). Raises UserError."""
     if counts is not None:
         raise UserError("targets: replace counts; give only one of them")
+    return Targets.of(target_numbers("targets", targets))
+
+
+def target_numbers(name: str, values: "ArrayLike") -> NDArray[np.float64]:
+    """(N, q) of targets (N,) or (N, q). Raises UserError."""
     try:
-        array = np.asarray(targets)
+        array = np.asarray(values)
     except ValueError:  # a ragged list
         array = np.empty(())
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not array.size:
-        raise UserError("targets: must be an array of numbers, (N,) or (N, q), a row for each sample")
+        raise UserError(f"{name}: must be an array of numbers, (N,) or (N, q), a row for each sample")
     array = array.reshape(len(array), -1).astype(float)
     if array.shape[1] > MOST_OUTPUTS:
-        raise UserError(f"targets: have {array.shape[1]} numbers for each sample; at most {MOST_OUTPUTS}")
+        raise UserError(f"{name}: have {array.shape[1]} numbers for each sample; at most {MOST_OUTPUTS}")
     sound = (np.abs(array) <= LARGEST_TARGET).all(axis=1)  # comparisons with NaN are false
     if not sound.all():
-        raise UserError(f"targets: row {int(np.argmin(sound))} holds a number that is not finite, or too large")
-    return Targets.of(array)
+        raise UserError(f"{name}: row {int(np.argmin(sound))} holds a number that is not finite, or too large")
+    return array
 
 
 def _counts(counts: "ArrayLike | None") -> tuple[float, ...]:

@@ -11,7 +11,8 @@ from ncrun.errors import UserError
 from ncrun.losses import LOSSES
 from ncrun.losses.options import BALANCED
 
-OPTIONAL = ("bias", "test_features", "test_labels")
+OPTIONAL = ("bias", "test_features")
+KINDS = ("labels", "targets")
 
 
 def measure(arguments: Sequence[str]) -> int:
@@ -21,7 +22,8 @@ def measure(arguments: Sequence[str]) -> int:
         description="Measure the collapse of a network that was trained elsewhere, and compare it with the geometry"
         " that theory predicts for its counts and decays. FILE.npz holds features (N,d), labels (N,) and"
         " classifier (K,d), or classifier_1 .. classifier_M for a linear head of M layers (classifier_1"
-        " reads the features). Optional: bias (K,), test_features and test_labels.",
+        " reads the features). Optional: bias (K,), test_features and test_labels. Instead of labels it may hold"
+        " targets (N,) or (N,K), which are numbers, and test_targets.",
     )
     parser.add_argument("file", type=Path, metavar="FILE.npz")
     parser.add_argument(
@@ -47,13 +49,14 @@ def measure(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     arrays = read_arrays(options.file)
 
-    from ncrun import measurement
+    from ncrun import measuring
 
-    found = measurement.measure(
+    found = measuring.measure(
         arrays["features"],
-        arrays["labels"],
+        arrays.get("labels"),
         arrays["classifier"],
         arrays.get("bias"),
+        targets=arrays.get("targets"),
         loss=options.loss,
         label_smoothing=options.label_smoothing,
         class_weights=options.class_weights,
@@ -62,7 +65,7 @@ def measure(arguments: Sequence[str]) -> int:
         decay_feature=options.decay_feature,
         decay_bias=options.decay_bias,
         nonnegative_features=True if options.relu_features else False if options.free_features else None,
-        test=(arrays["test_features"], arrays["test_labels"]) if "test_labels" in arrays else None,
+        test=(arrays["test_features"], arrays["test"]) if "test" in arrays else None,
     )
     if options.json:
         import json
@@ -82,8 +85,9 @@ def completions(word: str, before: str) -> list[str]:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """The arrays by name; `classifier` is a list W_1 .. W_M. Raises UserError if the file is not an .npz, holds Python
-    objects, or lacks an array."""
+    """The arrays by name; `classifier` is a list W_1 .. W_M, `test` the labels or targets of the test split.
+
+    Raises UserError if the file is not an .npz, holds Python objects, or lacks an array."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -95,22 +99,34 @@ def read_arrays(path: Path) -> dict[str, Any]:
 def _arrays(path: Path, file: ArrayFile) -> dict[str, Any]:
     names = list(file.headers)
     layers = _layers(path, names)
-    wanted = ["features", "labels", *layers, *(name for name in OPTIONAL if name in names)]
+    kind = _kind(path, names)
+    own = f"test_{kind}"
+    wanted = ["features", kind, *layers, *(name for name in (*OPTIONAL, own) if name in names)]
     missing = [name for name in wanted if name not in names]
     if missing or not layers:
         lacking = ", ".join([*missing, *([] if layers else ["classifier"])])
         raise UserError(f"{path}: lacks {lacking}; it holds {', '.join(names) or 'nothing'}")
-    if ("test_features" in names) != ("test_labels" in names):
-        raise UserError(f"{path}: test_features and test_labels must both be there; it holds {', '.join(names)}")
+    if ("test_features" in names) != (own in names):
+        raise UserError(f"{path}: test_features and {own} must both be there; it holds {', '.join(names)}")
     unknown = [name for name in names if name not in wanted]
     if unknown:
         raise UserError(
-            f"{path}: holds {', '.join(unknown)}, which is none of features, labels, classifier (or"
-            f" classifier_1 ..), {', '.join(OPTIONAL)}"
+            f"{path}: holds {', '.join(unknown)}, which is none of features, {kind}, classifier (or"
+            f" classifier_1 ..), {', '.join((*OPTIONAL, own))}"
         )
     arrays: dict[str, Any] = {name: file.read(name) for name in wanted}
     arrays["classifier"] = [arrays.pop(name) for name in layers]
+    if own in arrays:
+        arrays["test"] = arrays.pop(own)
     return arrays
+
+
+def _kind(path: Path, names: Sequence[str]) -> str:
+    """labels, or targets in their place."""
+    found = [kind for kind in KINDS if kind in names]
+    if len(found) > 1:
+        raise UserError(f"{path}: holds labels and targets; one of them is measured")
+    return found[0] if found else KINDS[0]
 
 
 def _layers(path: Path, names: Sequence[str]) -> list[str]:

@@ -148,7 +148,7 @@ class watch:
         return second.reduced() if self.all_ranks else second
 
     def _meter(self, scatter: bool) -> CollapseMeter:
-        return CollapseMeter(classifier(self.layer, None).num_classes, **self.loss, scatter=scatter)
+        return CollapseMeter(classifier(self.layer, None).num_outputs, **self.loss, scatter=scatter)
 
     def _batches(self, loader: Iterable[Any]) -> Iterable[tuple[Tensor, Any, Tensor]]:
         return features_of(self.model, self.layer, loader, self.forward)

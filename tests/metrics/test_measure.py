@@ -385,3 +385,86 @@ def test_all_zero_features_can_be_measured() -> None:
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(UserError, match=r"^classifier: has one row; collapse needs at least two classes$"):
         package.measure(np.ones((4, 3)), np.zeros(4, dtype=int), np.ones((1, 3)), nonnegative_features=False)
+
+
+ON_TARGETS = ("dataset=linnerud", "head.bias=true", "head.depth=2", "head.width=2", "dtype=float32")
+
+
+def test_targets_equal_what_a_run_logged(ncrun: Command, undrawn: None, workdir: Path, run_of: RunOf) -> None:
+    """Every column of the last row of a run on numbers, the test split's too, and the prediction."""
+    overrides = [*(key for key in SMALL if key != COUNTS), *ON_TARGETS]
+    assert ncrun("train", *overrides, "run_dir=run").status == 0
+    arrays = arrays_of(workdir / "run", overrides, run_of)
+    for split in ("", "test_"):
+        arrays[f"{split}targets"] = arrays.pop(f"{split}labels")
+    np.savez(workdir / "net.npz", **arrays)
+    decays = ("--decay-weight", "1e-2", "--decay-feature", "2e-3")
+    result = ncrun("measure", "net.npz", *decays, "--json")
+    assert (result.status, result.err) == (0, "")
+    found = json.loads(result.out)
+    logged = {key: value for key, value in rows(workdir / "run")[-1].items() if key not in OF_TRAINING}
+    assert set(found["metrics"]) == set(logged)
+    for key, value in logged.items():
+        assert found["metrics"][key] == (None if value is None else pytest.approx(value, **TOLERANCE)), key
+    assert found["theory"] == json.loads((workdir / "run" / "theory.json").read_text())
+    lines = ncrun("measure", "net.npz", *decays).out.splitlines()
+    assert lines[0].startswith("targets of 3 numbers, 16 samples, free features of dimension 8, linear head of depth 2")
+    (start,) = [i for i, line in enumerate(lines) if line.split()[:2] == ["direction", "deviation"]]
+    assert "kept (predicted)" in lines[start]
+    kept = [entry["kept"] for entry in found["theory"]["directions"]]
+    assert [line.split()[-1] for line in lines[start + 1 : start + 4]] == [f"({value:.4g})" for value in kept]
+
+
+def test_one_number_is_a_target_and_an_optimum_is_one() -> None:
+    """The exact optimum of one layer without a bias: W = s u^T and h_i = t y_i u with s^2 = sqrt(N lam_H / lam_W)
+    (sigma - sqrt(N lam_H lam_W)), and t what the normal equations then leave; the value 1/2 of the squares not kept."""
+    rng = np.random.default_rng(1)
+    targets, lam_w, lam_h = rng.standard_normal(40) + 1, 1e-2, 1e-3
+    N, sigma = len(targets), np.sqrt(np.mean(targets**2))
+    power = np.sqrt(N * lam_h / lam_w) * (sigma - np.sqrt(N * lam_h * lam_w))
+    direction = np.full(5, 1 / np.sqrt(5))
+    weights = np.sqrt(power) * direction[None]
+    features = np.outer(targets, direction) * np.sqrt(power) / (power + N * lam_h)
+    found = package.measure(features, None, weights, targets=targets, decay_weight=lam_w, decay_feature=lam_h)
+    assert found.theory["claim"] == "proven"
+    assert abs(found.metrics["gap"]) < 1e-12
+    assert found.metrics["nrc1"] == pytest.approx(0, abs=1e-12)
+    assert found.metrics["direction.weight_norm_sq"] == pytest.approx([power], rel=1e-12)
+    table = found.table()
+    assert list(table["predicted kept"]) == pytest.approx(found.metrics["direction.kept"], rel=1e-12)
+    assert repr(found).startswith("<ncrun.Measurement: targets of 1 number; ")
+    assert "predicted kept" in found._repr_html_()
+
+
+TARGETS = {"features": GOOD["features"], "targets": np.arange(36.0).reshape(12, 3), "classifier": GOOD["classifier"]}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "parts"),
+    [
+        ({"labels": LABELS}, ["holds labels and targets"]),
+        ({"targets": np.zeros((11, 3))}, ["targets: expected (12,3)", "(11,3)"]),
+        ({"targets": np.zeros(12)}, ["targets: expected (12,3)", "(12,1)"]),
+        ({"targets": with_value(TARGETS["targets"], np.nan)}, ["targets: row 0", "not finite"]),
+        ({"targets": np.array(["a"] * 12)}, ["targets: must be an array of numbers"]),
+        ({"test_targets": np.zeros((2, 3))}, ["test_features and test_targets come together"]),
+        ({"test_features": np.ones((2, 3)), "test_labels": LABELS[:2]}, ["test_targets come together"]),
+        ({"test_features": np.ones((2, 3)), "test_targets": np.ones((3, 3))}, ["test_targets: expected (2,3)"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_refused_targets(arrays: dict[str, Any], parts: list[str], refused: Refused, workdir: Path) -> None:
+    np.savez(workdir / "net.npz", **TARGETS | arrays)
+    line = refused("measure", "net.npz")
+    for part in parts:
+        assert part in line
+
+
+def test_labels_or_targets() -> None:
+    features, labels, weights = simplex(3, 4)
+    with pytest.raises(UserError, match=r"^labels and targets: one of them is needed"):
+        package.measure(features, None, weights)
+    with pytest.raises(UserError, match=r"^labels and targets: give one of them"):
+        package.measure(features, labels, weights, targets=labels)
+    with pytest.raises(UserError, match=r"^loss=ce: needs classes"):
+        package.measure(features, None, weights, targets=np.ones((12, 3)), loss="ce")
