@@ -96,7 +96,8 @@ def test_statistics_stay_fixed_in_every_kind_of_step(option: str, ncrun: Command
     )
     for key in (key for key in before if "running" in key):
         assert torch.equal(before[key], after[key]), key
-        assert not torch.allclose(before[key], never[key], rtol=1e-6), key
+        if "var" in key:  # the mean of what is normalised is zero in any case
+            assert not torch.allclose(before[key], never[key], rtol=1e-6), key
 
 
 @pytest.mark.parametrize("option", OPTIONS)
