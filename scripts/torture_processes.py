@@ -30,8 +30,8 @@ SCENARIOS = {
     "sgd": f"{NETWORK} model.depth=1 optimizer=sgd optimizer.lr=0.02 batch_size=9",
     "momentum, BatchNorm": f"{NETWORK} model.depth=2 model.batch_norm=true optimizer=sgd optimizer.lr=0.02"
     " optimizer.momentum=0.9 batch_size=16 schedule.drops=[0.5]",
-    "BatchNorm fixed, finish": f"{NETWORK} model.depth=1 model.batch_norm=true batch_size=16 freeze_norm=0.6 snapshots=9"
-    " finish=lbfgs finish_iterations=9",
+    "BatchNorm fixed, finish": f"{NETWORK} model.depth=1 model.batch_norm=true batch_size=16 freeze_norm=0.6"
+    " finish=lbfgs finish_iterations=9 snapshots=9",
     "adam, random labels": f"{NETWORK} model.depth=1 batch_size=13 random_labels=0.5 loss=ce head.depth=2",
     "adam, augmented": f"{NETWORK} model.depth=1 batch_size=16 augment=[crop,flip]",
     "adam, full batch": f"{NETWORK} model.depth=1 batch_size=full epochs=40 measure=7",
