@@ -1,4 +1,5 @@
-"""Words that are too long for their panel are broken into lines."""
+"""Words that are too long for their panel are broken into lines, and the ticks of its axes are as many as it has room
+for."""
 
 import re
 
@@ -6,6 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import AutoLocator
 from matplotlib.transforms import Bbox
 
 # What is not broken: a word, or a formula with what adheres to it, and a sign before it.
@@ -14,6 +16,8 @@ WORD = re.compile(r"(?:[−+×/=<>] )*(?:\$[^$]*\$|[^\s$])+")
 OVERHANG = 0.2
 # In inches, for panels move a little when words are broken.
 EDGE = 0.06
+# Of an axis with ticks at round numbers, as matplotlib has it.
+MOST_TICKS = 9
 
 
 def extent(artist: Artist) -> Bbox:
@@ -27,6 +31,7 @@ def fit(figure: Figure) -> None:
     """Break titles and labels of axes where their panel, as it is laid out, ends; the figure grows by the lines that
     are added, so that panels keep their height. Drawings are fitted once, when all is said."""
     figure.draw_without_rendering()
+    _keep_ticks(figure)
     # By the row of the page, and the kind of words: what most of its panels need.
     added: dict[tuple[int, str], float] = {}
     for ax in figure.axes:
@@ -42,6 +47,15 @@ def fit(figure: Figure) -> None:
                 added[key] = max(added.get(key, 0.0), extent(text).height - before)
         _break(ax.yaxis.label, box.height + EDGE * figure.dpi, "height")
     figure.set_figheight(figure.get_figheight() + sum(added.values()) / figure.dpi)
+
+
+def _keep_ticks(figure: Figure) -> None:
+    """Matplotlib chooses round numbers anew for every length of an axis. Where the last one stands out of the panel only
+    at the longer of two lengths, the layout would go from one to the other and end with a number cut off."""
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        locator = axis.get_major_locator()
+        if isinstance(locator, AutoLocator):
+            locator.set_params(nbins=max(1, min(axis.get_tick_space(), MOST_TICKS)))
 
 
 def _break(text: Text, room: float, along: str) -> None:

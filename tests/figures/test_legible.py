@@ -48,8 +48,11 @@ def records_of(place: Place) -> list[Record]:
     return [replace(record, manifest={"caption": caption, **record.manifest}) for record in found]
 
 
-def fewest_runs(key: str) -> Place:
-    return min((stored()[place], place) for place in stored() if key in keys_of(place[0]))[1]
+def fewest_runs(key: str) -> list[Record]:
+    """Of the recipe that has the drawing; of samples, which none of them has kept, the run that has."""
+    if key == "collapse-seen":
+        return [load_record(each) for each in runs_below(RESULTS / "mnist-imbalanced.zip")]
+    return records_of(min((stored()[place], place) for place in stored() if key in keys_of(place[0]))[1])
 
 
 # Drawn in less than a second; the others are slow.
@@ -82,7 +85,7 @@ def style() -> Iterator[None]:
 @pytest.mark.parametrize("key", KEYS)
 def test_every_drawing_can_be_printed(key: str) -> None:
     """The first seed of the experiment with the fewest runs."""
-    records = records_of(fewest_runs(key))
+    records = fewest_runs(key)
     first = min(record.config["seed"] for record in records)
     assert flaws(DRAWINGS[key].of([record for record in records if record.config["seed"] == first])) == []
 
