@@ -180,6 +180,11 @@ DRAWINGS = Registry(
             moving=_later("collapse_moving", "collapse_moving"),
         ),
         _built_in(
+            "sample-cosines",
+            "sample_cosines.sample_cosines",
+            "cosines of samples of one class and of two: histograms from the start to the end",
+        ),
+        _built_in(
             "geometry-3d", "frame_3d.geometry_3d", "three classes in space, learned vectors on the predicted frame"
         ),
         _built_in(

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, panels, wording
+from ncrun.figures import arrangement, convergence, drops, looks, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.figures.intervals import FEWEST_SEEDS, RESAMPLES, Interval, of_logarithms
 from ncrun.records.read import Record
@@ -30,9 +30,9 @@ RULE = (
     f" {RESAMPLES:,} resamples, stratified by setting; of three seeds nothing is cut off). Below: over the settings of"
     " one colour."
 )
-ALL_COLOUR = "0.15"
+ALL: dict[str, Any] = {"color": "0.15", "marker": "D"}
 SEED_MARK: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 5, "alpha": 0.7}
-CENTRE: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 4.5, "zorder": 3}
+CENTRE: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "zorder": 3}
 SEED_HANDLE = Line2D([], [], color="0.4", label="a seed", **SEED_MARK)
 CENTRE_HANDLE = Line2D(
     [], [], color="0.4", marker="o", markersize=4.5, linewidth=2.2, label="interquartile mean, 95 % interval"
@@ -63,13 +63,12 @@ def aggregates(records: Sequence[Record]) -> Figure:
         at_end(ax, [curve for _, curve in networks], key, pooled)
     for ax in filter(panels.begins_line, axes[0]):
         ax.set_yticklabels([*lines, *(["all together"] if pooled else [])])
-    styles = arrangement.line_styles(rows)
     if coloured:
         for ax, key in zip(axes[1], keys, strict=True):
-            over_training(ax, coloured, styles, key)
+            over_training(ax, coloured, key)
         drops.mark(axes[1], records)
     handles = [CENTRE_HANDLE, SEED_HANDLE, *drops.handles(records)] if coloured else [SEED_HANDLE]
-    panels.legend_above(figure, [*arrangement.styled_handles(rows), *handles])
+    panels.legend_above(figure, [*arrangement.handles(rows), *handles])
     rule = RULE if coloured else f"Fewer than {FEWEST_SEEDS} seeds have no interval."
     words = f"{rule} {convergence.words_of_nc1(records)}".strip()
     panels.caption(figure, convergence.caption(records, words, bands=False))
@@ -83,10 +82,10 @@ def at_end(ax: Axes, curves: Sequence[Curve], key: str, pooled: bool) -> None:
         values = ends(curve, key)
         ax.plot(values, np.full(len(values), place), color=curve.colour, **SEED_MARK)
         if has_interval(curve) and np.isfinite(values).all():
-            _interval(ax, place, of_logarithms([values]), curve.colour)
+            _interval(ax, place, of_logarithms([values]), curve.look)
             strata.append(values)
     if pooled and len(strata) > 1:
-        _interval(ax, len(curves), of_logarithms(strata), ALL_COLOUR)
+        _interval(ax, len(curves), of_logarithms(strata), ALL)
     bottom = len(curves) + pooled - 0.5
     ax.set(xscale="log", title=TITLES[key], ylim=(bottom, -0.5))
     ax.set_yticks(range(len(curves) + pooled), [""] * (len(curves) + pooled))
@@ -96,16 +95,17 @@ def at_end(ax: Axes, curves: Sequence[Curve], key: str, pooled: bool) -> None:
     ax.xaxis.set_major_formatter(LogFormatterSciNotation())
 
 
-def over_training(ax: Axes, coloured: Sequence[Sequence[Curve]], styles: dict[str, Any], key: str) -> None:
+def over_training(ax: Axes, coloured: Sequence[Sequence[Curve]], key: str) -> None:
     """For each colour the interquartile mean over its settings, with its interval as a band."""
+    ax.set_xscale("log")
     for curves in coloured:
         epochs, strata = series(curves, key)
         if not len(epochs):
             continue
         found = of_logarithms(strata)
-        ax.plot(epochs, found.centre, color=curves[0].colour, linestyle=styles[curves[0].label])
+        looks.marked(*ax.plot(epochs, found.centre, **curves[0].look))
         ax.fill_between(epochs, found.low, found.high, color=curves[0].colour, alpha=0.25, linewidth=0, zorder=1.5)
-    ax.set(xscale="log", yscale="log", xlabel=wording.time_word(coloured[0][0].records))
+    ax.set(yscale="log", xlabel=wording.time_word(coloured[0][0].records))
     panels.tidy_log(ax.xaxis)
     panels.tidy_log(ax.yaxis)
 
@@ -133,9 +133,9 @@ def series(curves: Sequence[Curve], key: str) -> tuple[Array, list[Array]]:
     return epochs, [values[:, np.isin(own, epochs)] for own, values in found]
 
 
-def _interval(ax: Axes, place: float, found: Interval, colour: str) -> None:
-    ax.plot([float(found.low), float(found.high)], [place, place], color=colour, linewidth=2.2, alpha=0.6)
-    ax.plot(float(found.centre), place, color=colour, **CENTRE)
+def _interval(ax: Axes, place: float, found: Interval, look: dict[str, Any]) -> None:
+    ax.plot([float(found.low), float(found.high)], [place, place], color=look["color"], linewidth=2.2, alpha=0.6)
+    ax.plot(float(found.centre), place, **look | CENTRE)
 
 
 def _by_colour(rows: Sequence[Row]) -> list[list[Curve]]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import convergence, panels
+from ncrun.figures import convergence, looks, panels
 from ncrun.metrics.distance import shape_distance
 from ncrun.records.groups import differing_keys, split, words
 from ncrun.records.read import Record
@@ -20,8 +20,11 @@ from ncrun.theory import predict
 Array = NDArray[np.float64]
 POINTS = 120  # of a predicted curve
 BEYOND = 3.0  # by this factor curves go on at either end
-TO_UNDECAYED: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5, "markerfacecolor": "none"}
-TO_PREDICTION: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5, "alpha": 0.75}
+TO_UNDECAYED: dict[str, Any] = {"linestyle": "", "markersize": 5, "markerfacecolor": "none"}
+TO_PREDICTION: dict[str, Any] = {"linestyle": "", "markersize": 4, "alpha": 0.75}
+ABSCISSA = "decay of the bias"
+# In inches: narrower, the names of the frames would lie on the curves.
+NARROWEST = 2.0
 FRAME: dict[str, Any] = {"color": "0.6", "linestyle": ":", "linewidth": 1.0, "zorder": 1}
 
 
@@ -31,21 +34,20 @@ def bias_decay(records: Sequence[Record]) -> Figure:
     for record in records:
         _check(record)
     keys = [key for key in differing_keys(records) if key != "decay.bias"]
-    figure, ((cosines, distances),) = panels.grid(1, 2)
+    figure, ((cosines, distances),) = panels.grid(1, 2, narrowest=NARROWEST)
     handles = []
     for number, (values, alike) in enumerate(split(records, keys).items()):
-        colour = f"C{number}"
-        _cosines(cosines, alike, colour)
-        _distances(distances, alike, colour)
+        look = looks.look(number)
+        _cosines(cosines, alike, look)
+        _distances(distances, alike, look)
         if keys:
             named = ", ".join(f"{key}={words(value)}" for key, value in zip(keys, values, strict=True))
-            handles.append(Line2D([], [], color=colour, label=named.replace("head.depth=", "M = ")))
+            handles.append(Line2D([], [], linestyle="", label=named.replace("head.depth=", "M = "), **look))
     _frames(cosines, records)
     handles += [
-        panels.DOT,
         panels.DASHED,
-        Line2D([], [], color="0.35", label="to the prediction", **TO_PREDICTION),
-        Line2D([], [], color="0.35", label="to that of an undecayed bias", **TO_UNDECAYED),
+        Line2D([], [], marker="o", color="0.35", label="measured; distance to the prediction", **TO_PREDICTION),
+        Line2D([], [], marker="o", color="0.35", label="distance to that of an undecayed bias", **TO_UNDECAYED),
     ]
     panels.legend_above(figure, handles)
     alike = [_without_its_decay(record) for record in records]
@@ -83,7 +85,7 @@ def _decays(records: Sequence[Record]) -> Array:
     return np.array([record.problem.bias_decay for record in records])
 
 
-def _cosines(ax: Axes, records: Sequence[Record], colour: str) -> None:
+def _cosines(ax: Axes, records: Sequence[Record], look: dict[str, Any]) -> None:
     found = _decays(records)
     decays = np.geomspace(found.min() / BEYOND, found.max() * BEYOND, POINTS)
     problem = records[0].problem
@@ -91,29 +93,29 @@ def _cosines(ax: Axes, records: Sequence[Record], colour: str) -> None:
     ax.plot(
         decays,
         [mean_cosine(each.layers[0].weight_gram) for each in predicted],
-        **panels.PREDICTION | {"color": colour},
+        **panels.PREDICTION | {"color": look["color"]},
     )
-    ax.plot(found, [mean_cosine(_weight_gram(record)) for record in records], color=colour, **TO_PREDICTION)
-    ax.set(title="mean cosine between classifier rows", xlabel="decay.bias", xscale="log")
+    ax.plot(found, [mean_cosine(_weight_gram(record)) for record in records], **look | TO_PREDICTION)
+    ax.set(title="mean cosine between classifier rows", xlabel=ABSCISSA, xscale="log")
 
 
 def _frames(ax: Axes, records: Sequence[Record]) -> None:
     """Where the simplex and the orthogonal frame have it."""
     for K in sorted({record.problem.num_classes for record in records}):
         ax.axhline(-1 / (K - 1), **FRAME)
-        # Right, where the curve has left the line.
+        # Right, where the curve has left the line; that of the frame left, where it has not come yet.
         place = (0.98, -1 / (K - 1))
-        ax.annotate("simplex ETF", place, xycoords=("axes fraction", "data"), ha="right", va="top", color="0.4")
+        ax.annotate("simplex ETF", place, xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4")
     ax.axhline(0.0, **FRAME)
-    ax.annotate("orthogonal frame", (0.02, 0.0), xycoords=("axes fraction", "data"), va="bottom", color="0.4")
-    ax.margins(y=0.15)
+    ax.annotate("orthogonal frame", (0.02, 0.0), xycoords=("axes fraction", "data"), va="top", color="0.4")
+    ax.margins(y=0.08)
 
 
-def _distances(ax: Axes, records: Sequence[Record], colour: str) -> None:
+def _distances(ax: Axes, records: Sequence[Record], look: dict[str, Any]) -> None:
     undecayed = predict(replace(records[0].problem, bias_decay=0.0)).layers[0].weight_gram
     measured = [record.metrics["nc2_w"].iloc[-1] for record in records]
-    ax.plot(_decays(records), np.array(measured, dtype=float), color=colour, **TO_PREDICTION)
+    ax.plot(_decays(records), np.array(measured, dtype=float), **look | TO_PREDICTION)
     others = [shape_distance(_weight_gram(record), undecayed) for record in records]
-    ax.plot(_decays(records), np.array(others, dtype=float), color=colour, **TO_UNDECAYED)
-    ax.set(title=r"distance of $WW^\top$ at the end", xlabel="decay.bias", xscale="log", yscale="log")
+    ax.plot(_decays(records), np.array(others, dtype=float), **look | TO_UNDECAYED)
+    ax.set(title=r"distance of $WW^\top$ at the end", xlabel=ABSCISSA, xscale="log", yscale="log")
     panels.tidy_log(ax.yaxis)

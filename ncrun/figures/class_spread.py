@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, needs, panels, wording
+from ncrun.figures import arrangement, convergence, drops, looks, needs, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import MEASURED, WIDE_RATIO
 from ncrun.records.read import Record
@@ -30,15 +30,18 @@ ALL_HANDLE = Line2D([], [], label="NC1, all samples", **ALL)
 
 @dataclass(frozen=True)
 class Group:
-    """Classes of about one size. classes: their numbers. place: from 0, the largest classes, to 1."""
+    """Classes of about one size. classes: their numbers. place: from 0, the largest classes, to last."""
 
     label: str
     classes: tuple[int, ...]
-    place: float
+    place: int
+    last: int
 
     @property
-    def colour(self) -> Any:
-        return mpl.colormaps["viridis"](0.9 * self.place)
+    def look(self) -> dict[str, Any]:
+        """From dark to light."""
+        colour = mpl.colormaps["viridis"](0.9 * self.place / max(1, self.last))
+        return {"color": colour, "marker": looks.MARKERS[self.place]}
 
 
 def class_spread(records: Sequence[Record]) -> Figure:
@@ -59,7 +62,7 @@ def class_spread(records: Sequence[Record]) -> Figure:
     for ax in axes[1:].flat:
         ax.set_title("")
     groups = {group.label: group for _, curve in networks for group in groups_of(_counts(curve.records[0]))}
-    handles = [Line2D([], [], color=group.colour, label=label) for label, group in groups.items()]
+    handles = [Line2D([], [], markersize=looks.SIZE, label=label, **group.look) for label, group in groups.items()]
     marks = convergence.zero_error_handles([curve for _, curve in networks])
     panels.legend_above(figure, [*handles, ALL_HANDLE, *marks, *drops.handles(records)])
     panels.caption(figure, convergence.caption(records, _words(records), bands=False))
@@ -75,8 +78,8 @@ def groups_of(counts: Array) -> tuple[Group, ...]:
         parts = [[k for k in order if counts[k] == size] for size in sizes]
     else:
         parts = [part.tolist() for part in np.array_split(np.array(order), MOST_GROUPS)]
-    last = max(1, len(parts) - 1)
-    return tuple(Group(_sizes(counts[part]), tuple(part), place / last) for place, part in enumerate(parts))
+    last = len(parts) - 1
+    return tuple(Group(_sizes(counts[part]), tuple(part), place, last) for place, part in enumerate(parts))
 
 
 def _sizes(counts: Array) -> str:
@@ -85,22 +88,23 @@ def _sizes(counts: Array) -> str:
 
 
 def _over_training(ax: Axes, curve: Curve) -> None:
-    """A line for each group of classes, the geometric mean over classes and seeds, and a band from the smallest to the
-    largest; dotted the NC1 of all samples."""
+    """A line for each group of classes, the median over classes and seeds, and a band from the smallest to the largest,
+    where all of them can be shown; dotted the NC1 of all samples."""
+    ax.set_xscale("log")
     for group in groups_of(_counts(curve.records[0])):
         found = [panels.seed_values(curve.records, partial(_of_class, k)) for k in group.classes]
         epochs, values = found[0][0], np.concatenate([each for _, each, _ in found])
-        ax.plot(epochs, np.exp(np.log(values).mean(axis=0)), color=group.colour)
-        ax.fill_between(
-            epochs, values.min(axis=0), values.max(axis=0), color=group.colour, alpha=0.25, linewidth=0, zorder=1.5
-        )
+        values = np.where(np.isfinite(values).all(axis=0), values, np.nan)
+        looks.marked(*ax.plot(epochs, panels.middle(values), **group.look))
+        shade: dict[str, Any] = {"color": group.look["color"], "alpha": 0.25, "linewidth": 0, "zorder": 1.5}
+        ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), **shade)
     epochs, values, _ = panels.seed_values(curve.records, "nc1")
-    mean = np.exp(np.log(values).mean(axis=0))
-    ax.plot(epochs, mean, **ALL)
-    at_zero = (epochs == convergence.zero_error_epoch(curve)) & np.isfinite(mean)
+    median = panels.middle(values)
+    ax.plot(epochs, median, **ALL)
+    at_zero = (epochs == convergence.zero_error_epoch(curve)) & np.isfinite(median)
     if at_zero.any():
-        ax.plot(epochs[at_zero], mean[at_zero], color=ALL["color"], **convergence.MARK)
-    ax.set(xscale="log", yscale="log", title="NC1 of the classes", xlabel=wording.time_word(curve.records))
+        ax.plot(epochs[at_zero], median[at_zero], color=ALL["color"], **convergence.MARK)
+    ax.set(yscale="log", title="NC1 of the classes", xlabel=wording.time_word(curve.records))
     ax.set_xlim(left=epochs.min())
     panels.tidy_log(ax.xaxis)
     panels.tidy_log(ax.yaxis)
@@ -115,7 +119,7 @@ def _at_end(ax: Axes, curve: Curve) -> None:
         part = list(group.classes)
         for record in curve.records:
             values = np.array(record.metrics["class.nc1"].iloc[-1], dtype=float)[part]
-            ax.plot(across[part], values, **MEASURED | {"color": group.colour, "markersize": 3.5})
+            ax.plot(across[part], values, **MEASURED | group.look | {"markersize": 3.5})
     ax.set(yscale="log", title="at the end", xlabel="class" if balanced else "samples in the class")
     if balanced:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -134,7 +138,7 @@ def _counts(record: Record) -> Array:
 
 
 def _words(records: Sequence[Record]) -> str:
-    words = "Line: geometric mean over classes of one size and seeds; band: smallest to largest; dots: class and seed."
+    words = "Line: median over classes of one size and seeds; band: smallest to largest; dots: class and seed."
     if any(1 in record.manifest["class_counts"] for record in records):
         words += " Classes of one sample are left out."
     if convergence.telling("nc1", records) != "nc1":

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ncrun.errors import UserError
 from ncrun.figures import arrangement, convergence, needs, panels
 from ncrun.figures.arrangement import Curve, Row
+from ncrun.metrics import METRICS
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
-SHOWN = {"nc1": "NC1", "nc2_w": "NC2, classifier", "nc2_h": "NC2, class means", "nc3": "NC3"}
+SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3")
 # The epochs 1, 10, 100, ... on a path.
 MARKERS = ("o", "s", "^", "v", "P", "X")
 MARKED: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "zorder": 3}
@@ -63,9 +64,8 @@ def collapse_accuracy(records: Sequence[Record]) -> Figure:
 
 def _panel(ax: Axes, row: Row, styles: dict[str, Any], key: str) -> set[int]:
     """Returns the powers of ten that are marked."""
-    title = SHOWN[key]
     key = convergence.telling(key, row.records)
-    ax.set_title(convergence.NC1_WORDS.get(key, title))
+    ax.set_title(convergence.NC1_WORDS.get(key) or METRICS[key].sign)
     marked: set[int] = set()
     drawn = [curve for curve in row.curves if all(convergence.is_defined(record, key) for record in curve.records)]
     if not drawn:

@@ -1,6 +1,6 @@
 """Collapse seen: samples, class means and classifier rows of few moments of training, on the predicted frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -110,6 +110,10 @@ class View:
         return float(np.clip(1.05 * np.abs(np.stack(means)[:, shown]).max(), end, MOST_ROOM * end))
 
 
+# A run in a plane, a split of its samples, and the line's name.
+Shown = tuple[View, str, str]
+
+
 def view_of(record: Record, classes: str | None) -> View:
     """classes: three of the run's, such as 0,3,9, in the plane through their predicted means; or all, as the spokes of
     a wheel. Left out: all of few, else the largest, the middle and the smallest. Raises UserError."""
@@ -146,37 +150,50 @@ def _some(kept: Sequence[int]) -> str:
 def collapse_seen(records: Sequence[Record], classes: str | None = None) -> Figure:
     """Four moments from the initialisation to the end. Of one run training samples above test samples; of several that
     differ in more than their seed, a row each of training samples, of the first seed. Raises UserError."""
+    lines = lines_of(records, classes)
+    figure = of_moments(lines, draw_moment, height=1.45)
+    views = views_of(lines)
+    panels.legend_above(figure, legend(views))
+    panels.caption(figure, convergence.caption([view.record for view in views], words(lines), bands=False))
+    return figure
+
+
+def lines_of(records: Sequence[Record], classes: str | None) -> list[Shown]:
+    """What stands below one another. Raises UserError for records without samples, and for too many runs."""
     curves = [(row, curve) for row in arrangement.arrange(records) for curve in row.curves]
     if len(curves) > MOST_RUNS:
         raise UserError(f"these runs make {len(curves)} rows of panels, and {MOST_RUNS} fit here; name fewer")
     views = [view_of(curve.records[0], classes) for _, curve in curves]
     if len(views) == 1:
         splits = ("train", "test") if len(views[0].snapshots.test_labels) else ("train",)
-        lines = [(views[0], split, f"{SPLITS[split]} samples") for split in splits]
-    else:
-        labels = [" ".join(filter(None, (row.label, curve.label))).replace("\n", " ") for row, curve in curves]
-        lines = [(view, "train", arrangement.broken(label)) for view, label in zip(views, labels, strict=True)]
-    moments = [_moments(len(view.snapshots)) for view in views]
-    columns = max(map(len, moments))
-    figure, axes = panels.grid(len(lines), columns, height=1.45)
-    for number, (row, (view, split, label)) in enumerate(zip(axes, lines, strict=True)):
-        indices = moments[number if len(views) > 1 else 0]
+        return [(views[0], split, f"{SPLITS[split]} samples") for split in splits]
+    labels = [" ".join(filter(None, (row.label, curve.label))).replace("\n", " ") for row, curve in curves]
+    return [(view, "train", arrangement.broken(label)) for view, label in zip(views, labels, strict=True)]
+
+
+def views_of(lines: Sequence[Shown]) -> list[View]:
+    """Those of the runs, each once."""
+    return [view for view, split, _ in lines if split == "train"]
+
+
+def of_moments(lines: Sequence[Shown], draw: Callable[[Axes, View, int, str], object], height: float) -> Figure:
+    """A panel for each line and moment, named. draw: into a panel a moment of a split of a run."""
+    moments = [moments_of(view) for view, _, _ in lines]
+    figure, axes = panels.grid(len(lines), max(map(len, moments)), height=height)
+    for row, (view, split, label), indices in zip(axes, lines, moments, strict=True):
         for ax, index in zip(row, indices, strict=False):
-            draw_moment(ax, view, index, split)
-            if number == 0 or len(views) > 1:
+            draw(ax, view, index, split)
+            if split == "train":
                 ax.set_title(title_of(view, index))
         for ax in row[len(indices) :]:
             ax.set_axis_off()
         panels.label_row(row, label)
-    panels.legend_above(figure, legend(views))
-    drawn = [view.record for view in views]
-    panels.caption(figure, convergence.caption(drawn, words(views, lines, moments), bands=False))
     return figure
 
 
-def _moments(number: int) -> list[int]:
+def moments_of(view: View) -> list[int]:
     """Evenly from the first to the last; they are log-spaced themselves."""
-    return sorted(set(np.linspace(0, number - 1, COLUMNS).round().astype(int).tolist()))
+    return sorted(set(np.linspace(0, len(view.snapshots) - 1, COLUMNS).round().astype(int).tolist()))
 
 
 def title_of(view: View, index: int) -> str:
@@ -252,8 +269,9 @@ def legend(views: Sequence[View]) -> list[Line2D]:
     ]
 
 
-def words(views: Sequence[View], lines: Sequence[tuple[View, str, str]], moments: Sequence[Sequence[int]]) -> str:
+def words(lines: Sequence[Shown]) -> str:
     """What a reader has to know of the projection."""
+    views = views_of(lines)
     view, counts = views[0], views[0].record.manifest["class_counts"]
     sizes = ", ".join(f"{k} ({counts[k]})" for k in view.snapshots.classes[list(view.shown)])
     plane = "the plane through the frame's three class means"
@@ -272,8 +290,8 @@ def words(views: Sequence[View], lines: Sequence[tuple[View, str, str]], moments
         parts.append("Nothing is predicted of these classes: the frame is that of the run's own last class means.")
     beyond = [
         (each.outside(index, split), f"{wording.time_word([each.record])} {each.snapshots.epochs[index]}")
-        for number, (each, split, _) in enumerate(lines)
-        for index in moments[number if len(views) > 1 else 0]
+        for each, split, _ in lines
+        for index in moments_of(each)
     ]
     share, when = max(beyond)
     if share > 0.005:

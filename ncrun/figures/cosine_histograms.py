@@ -19,6 +19,7 @@ from ncrun.records.read import Record
 Array = NDArray[np.float64]
 # Column of the metrics, matrix of the last epoch and of theory, words.
 KINDS = (("cosines.w", "weight_gram", "classifier rows"), ("cosines.h", "feature_gram", "class means"))
+ORDINATE = "share of pairs"
 HEIGHT = 1.4  # of a panel, in inches
 START, ZERO_ERROR, END = TIMES = ("at the start", "no training error", "at the end")
 PREDICTED: dict[str, Any] = {"marker": "v", "markersize": 4, "linestyle": "", "zorder": 4}
@@ -38,10 +39,10 @@ def cosine_histograms(records: Sequence[Record]) -> Figure:
         raise UserError("no run has histograms of cosines (cosines.w) or measured matrices (geometry.json)")
     if len(shown) == 1:  # of one time the two kinds stand beside each other
         across = [(kind, shown[0], f"{kind[2]} {shown[0]}") for kind in KINDS]
-        lines = [(row, row.label, across) for row in rows]
+        lines = [(row, "\n".join(filter(None, (row.label, ORDINATE))), across) for row in rows]
     else:
         lines = [
-            (row, "\n".join(filter(None, (row.label, kind[2]))), [(kind, time, time) for time in shown])
+            (row, "\n".join(filter(None, (row.label, kind[2], ORDINATE))), [(kind, time, time) for time in shown])
             for row in rows
             for kind in KINDS
         ]
@@ -50,7 +51,7 @@ def cosine_histograms(records: Sequence[Record]) -> Figure:
     for (row, label, across), line in zip(lines, axes, strict=True):
         for ax, (kind, time, title) in zip(line, across, strict=True):
             _panel(ax, row, styles, kind, time)
-            ax.set(title=title, xlabel="cosine")
+            ax.set(title=title, xlabel="cosine", xticks=(-1, 0, 1))
         panels.label_row(line, arrangement.broken(label))
     for ax in axes[1:].flat:
         ax.set_title("")

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
@@ -28,6 +29,9 @@ Array = NDArray[np.float64]
 
 # Of a panel with its legend below, in inches.
 HEIGHT, NARROWEST = 2.3, 2.5
+
+# Of an axis' numbers and words, in inches.
+BELOW = 0.31
 
 # On a path of decays: where they fall again.
 FALLING: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
@@ -156,8 +160,13 @@ def _within_training(ax: Axes) -> None:
 
 def _legend(ax: Axes, handles: list[Line2D] | None = None) -> None:
     """Below the panel, where no curve is."""
-    known = {} if handles is None else {"handles": handles}
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, columnspacing=1.2, **known)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    place = ax.transAxes + ScaledTranslation(0, -BELOW, figure.dpi_scale_trans)
+    style: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": place}
+    if handles is not None:
+        style["handles"] = handles
+    ax.legend(ncols=2, columnspacing=1.2, borderaxespad=0, **style)
 
 
 if __name__ == "__main__":

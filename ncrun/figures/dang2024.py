@@ -12,6 +12,8 @@ from ncrun.figures.arrangement import class_ratio
 from ncrun.metrics import METRICS
 from ncrun.records.read import Record
 
+# In inches, of a legend in a panel.
+LEGEND_LINE = 0.15
 # The ratio whose Gram matrices are shown entry by entry.
 SHOWN_RATIO = 10
 
@@ -36,7 +38,7 @@ def direct(records: Sequence[Record]) -> Figure:
         axes[1, 2].plot([class_ratio(r) for r in ordered], values, label=METRICS[key].sign, **looks.look(place))
     axes[1, 2].set(title="distance to the formula", xlabel="imbalance ratio", xscale="log", yscale="log")
     axes[1, 2].xaxis.set_major_formatter("{x:g}")
-    axes[1, 2].legend()
+    _legend_above_curves(axes[1, 2])
     panels.caption(figure, _words(ordered))
     return figure
 
@@ -62,7 +64,17 @@ def _over_ratio(
         ax.plot(ratios, [each[entry] for each in measured], linestyle="", alpha=0.75, label=name, **look)
     ax.set(xlabel="imbalance ratio", xscale="log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
+    _legend_above_curves(ax)
+
+
+def _legend_above_curves(ax: Axes) -> None:
+    """In the panel, for which its ordinate goes on: one legend for all panels would be as large as they are."""
+    ax.legend(loc="upper left", borderaxespad=0.2)
+    lines = len(ax.get_legend_handles_labels()[1])
+    share = LEGEND_LINE * lines / ax.get_window_extent().height * ax.figure.dpi
+    to_axis, from_axis = ax.yaxis.get_transform(), ax.yaxis.get_transform().inverted()
+    low, high = to_axis.transform(ax.get_ylim())
+    ax.set_ylim(top=float(from_axis.transform(low + (high - low) / (1 - share))))
 
 
 def _matrices(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import AutoLocator
+from matplotlib.ticker import AutoLocator, LogLocator
 from matplotlib.transforms import Bbox
 
 # What is not broken: a word, or a formula with what adheres to it, and a sign before it.
@@ -16,6 +16,8 @@ WORD = re.compile(r"(?:[−+×/=<>] )*(?:\$[^$]*\$|[^\s$])+")
 OVERHANG = 0.2
 # In inches, for panels move a little when words are broken.
 EDGE = 0.06
+# In inches, of a number beside a logarithmic axis.
+TICK_HEIGHT = 0.13
 # Of an axis with ticks at round numbers, as matplotlib has it.
 MOST_TICKS = 9
 
@@ -50,12 +52,17 @@ def fit(figure: Figure) -> None:
 
 
 def _keep_ticks(figure: Figure) -> None:
-    """Matplotlib chooses round numbers anew for every length of an axis. Where the last one stands out of the panel only
-    at the longer of two lengths, the layout would go from one to the other and end with a number cut off."""
-    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
-        locator = axis.get_major_locator()
-        if isinstance(locator, AutoLocator):
-            locator.set_params(nbins=max(1, min(axis.get_tick_space(), MOST_TICKS)))
+    """Matplotlib chooses round numbers anew for every length of an axis. Where the last one stands out of the panel
+    only at the longer of two lengths, the layout would go from one to the other and end with a number cut off."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            locator = axis.get_major_locator()
+            if isinstance(locator, AutoLocator):
+                locator.set_params(nbins=max(1, min(axis.get_tick_space(), MOST_TICKS)))
+        locator = ax.yaxis.get_major_locator()
+        if isinstance(locator, LogLocator) and isinstance(locator.numticks, int):  # left out, it is a word
+            most = int(extent(ax).height / figure.dpi / TICK_HEIGHT)
+            locator.set_params(numticks=max(2, min(locator.numticks, most)))
 
 
 def _break(text: Text, room: float, along: str) -> None:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from ncrun.errors import UserError
 from ncrun.figures import looks, panels, wording
+from ncrun.figures.collapse_seen import SPLITS
+from ncrun.figures.frame import rotation
 from ncrun.records.read import Record
+from ncrun.records.snapshots_read import kept_snapshots
 
 Array = NDArray[np.float64]
 PREDICTED_VECTOR: dict[str, Any] = {"color": "0.8", "linewidth": 4, "solid_capstyle": "butt"}
@@ -31,6 +34,10 @@ FRAMES = {
     (False, False): "general orthogonal frame",
     (False, True): "frame in a plane",
 }
+# Of samples, those of the test split hollow, if the run has kept some.
+SAMPLE: dict[str, Any] = {"marker": ".", "linestyle": "", "markersize": 2.2, "alpha": 0.5, "rasterized": True}
+HOLLOW: dict[str, Any] = {"markersize": 3.5, "markerfacecolor": "none", "markeredgewidth": 0.4}
+CLOUD: dict[str, dict[str, Any]] = {"train": SAMPLE | {"markeredgewidth": 0}, "test": SAMPLE | HOLLOW}
 FRAME_LEGEND = (
     Line2D([], [], label="predicted", **PREDICTED_VECTOR),
     Line2D([], [], color="0.3", linewidth=1.5, marker=">", markersize=6, markevery=[1], label="learned classifier row"),
@@ -60,7 +67,13 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
         _draw_frame(ax, record)
         balanced, bias = _is_balanced(record), record.config["head"]["bias"]
         ax.set_title(f"{FRAMES[balanced, bias]},\n{'with a bias' if bias else 'no bias'}")
-    panels.legend_above(figure, FRAME_LEGEND)
+    clouds = {split for record in ordered for split, points, _ in samples(record) if len(points)}
+    marks = [
+        Line2D([], [], color="0.4", label=f"{SPLITS[split]} sample", **style | {"alpha": 1})
+        for split, style in CLOUD.items()
+        if split in clouds
+    ]
+    panels.legend_above(figure, [*FRAME_LEGEND, *marks])
     words = (
         "Learned vectors are rotated as a whole onto the prediction, which fixes lengths and angles only. The longest"
         f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
@@ -91,6 +104,9 @@ def _draw_frame(ax: Any, record: Record) -> None:
         farthest = max(row, mean, key=np.linalg.norm)
         label = farthest * (1 + 0.16 / np.linalg.norm(farthest))
         ax.text(*label, str(count), ha="center", va="center")
+    for split, points, labels in samples(record):
+        for k in np.unique(labels):
+            ax.plot(*points[labels == k].T, color=looks.look(int(k))["color"], **CLOUD[split])
     # The same scale in every panel, around the middle of what it shows.
     points = np.vstack([predicted.reshape(-1, 3), np.zeros(3)])
     flat = np.abs(predicted[..., 2]).max() <= FLAT
@@ -110,6 +126,20 @@ def _right_angles(ax: Any, rows: Array) -> None:
     for one, other in combinations(units * SQUARE, 2):
         if abs(one @ other) < ZERO:
             ax.plot(*np.transpose([one, one + other, other]), **RIGHT_ANGLE)
+
+
+def samples(record: Record) -> list[tuple[str, Array, NDArray[np.int64]]]:
+    """Of each split: its name, where its samples lie at the end, (n, 3) as drawn, and their classes (n,). Nothing of a
+    run that has kept none; what lies outside of the span of the class means is not among what it keeps."""
+    snapshots = kept_snapshots(record)
+    if snapshots is None or not snapshots.means[-1].any():
+        return []
+    kept, drawn = snapshots.means[-1], frames(record)[1][1]  # the same class means, and as they are drawn
+    onto = rotation(kept, drawn) * (np.linalg.norm(drawn) / np.linalg.norm(kept))
+    return [
+        (split, snapshots.points(split, -1) @ onto, snapshots.classes[labels])
+        for split, labels in (("train", snapshots.train_labels), ("test", snapshots.test_labels))
+    ]
 
 
 def frames(record: Record) -> tuple[Array, Array]:

@@ -11,33 +11,46 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+# Colours, and their smallest and largest number.
+Scale = tuple[Colormap, float, float]
 # From negative to positive; its second half is that of matrices without a negative entry.
 COLOURS = "PuOr_r"
 # Entries this far below zero, in units of the largest, are no rounding: a dash marks them, which in grey look positive.
 NEGATIVE = 0.02
 # With more classes their numbers and dashes would not be readable.
 NUMBERED_CLASSES = 30
+# In points, the longest dash, and all dashes of a row together.
+LONGEST_DASH, DASHES = 4.0, 32.0
 # Of classes that are named along a side.
 TICKS = 5
 
 
-def scale_of(*matrices: Array) -> tuple[Colormap, float, float]:
-    """Colours, and their smallest and largest number, of matrices on one scale: sequential without negative entries."""
+def scale_of(*matrices: Array) -> Scale:
+    """Of matrices on one scale: sequential without negative entries."""
     extent = max(float(np.abs(matrix).max()) for matrix in matrices) or 1.0
     if min(float(matrix.min()) for matrix in matrices) >= -NEGATIVE * extent:
         return ListedColormap(colormaps[COLOURS](np.linspace(0.5, 1, 256))), 0.0, extent
     return colormaps[COLOURS], -extent, extent
 
 
-def draw(ax: Axes, matrix: Array, scale: tuple[Colormap, float, float], counts: Sequence[float]) -> AxesImage:
-    """The matrix, with its colour bar and the classes along its sides: by their sizes where these differ."""
+def cells(ax: Axes, matrix: Array, scale: Scale) -> AxesImage:
+    """The matrix alone, what is negative with a dash in it."""
     colours, low, high = scale
     image = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high)
-    K = len(counts)
-    if low < 0 and K <= NUMBERED_CLASSES:
-        rows, columns = np.nonzero(matrix < -NEGATIVE * high)
-        ax.plot(columns, rows, color="0.1", marker="_", linestyle="", markersize=min(3.0, 24 / K), markeredgewidth=0.6)
+    if low < 0 and len(matrix) <= NUMBERED_CLASSES:
+        size = min(LONGEST_DASH, DASHES / len(matrix))
+        is_dark = matrix < -high / 2
+        for colour, chosen in (("white", is_dark), ("0.25", ~is_dark & (matrix < -NEGATIVE * high))):
+            rows, columns = np.nonzero(chosen)
+            ax.plot(columns, rows, "_", color=colour, markersize=size, markeredgewidth=0.8)
     ax.grid(False)
+    return image
+
+
+def draw(ax: Axes, matrix: Array, scale: Scale, counts: Sequence[float]) -> AxesImage:
+    """The matrix, with its colour bar and the classes along its sides: by their sizes where these differ."""
+    image = cells(ax, matrix, scale)
+    K, low = len(counts), scale[1]
     if K <= NUMBERED_CLASSES:
         places = list(range(0, K, -(-K // TICKS)))
         names = [f"{counts[k]:g}" if len(set(counts)) > 1 else str(k) for k in places]

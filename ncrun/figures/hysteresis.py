@@ -8,10 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import needs, panels
+from ncrun.figures import looks, needs, panels
 from ncrun.records.read import Record
 from ncrun.theory.products import mean_decay
 from ncrun.theory.squared_loss import existence_border, global_border, shrinkage_strength
+
+# Beside the look of a class.
+RISING: dict[str, Any] = {"markersize": 3}
+FALLING: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "none"}
 
 
 def hysteresis(records: Sequence[Record]) -> Figure:
@@ -22,21 +26,25 @@ def hysteresis(records: Sequence[Record]) -> Figure:
         _sweep(ax, record)
     panels.label_row(axes[0], "margin of the class")
     counts = records[0].manifest["class_counts"]
-    handles = [Line2D([], [], color=f"C{k}", label=f"{count} samples") for k, count in enumerate(counts)]
+    handles = [
+        Line2D([], [], linestyle="", label=f"class of {count}", **looks.look(k) | RISING)
+        for k, count in enumerate(counts)
+    ]
     grey: dict[str, Any] = {"color": "0.3"}
     handles += [
-        Line2D([], [], marker="^", linestyle="", label="trained, decay rising", **grey),
-        Line2D([], [], marker="v", linestyle="", markerfacecolor="none", label="trained, decay falling", **grey),
+        Line2D([], [], marker="o", linestyle="", label="trained, decay rising", **grey | RISING),
+        Line2D([], [], marker="o", linestyle="", label="trained, decay falling", **grey | FALLING),
         Line2D([], [], linestyle="-", label="predicted optimum", **grey),
-        Line2D([], [], linestyle=":", label="predicted local minimum, and its end", **grey),
-        Line2D([], [], linestyle="--", linewidth=0.7, label="zero is lower from here on", **grey),
+        Line2D([], [], linestyle=":", label="predicted local minimum", **grey),
+        Line2D([], [], linestyle="--", linewidth=0.7, label="zero is lower from here", **grey),
     ]
     panels.legend_above(figure, handles)
     panels.caption(
         figure,
         f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times the"
-        " factor; L-BFGS at each decay from the last solution. The smaller a class, the sooner it is lost; with M > 1"
-        " none comes back as the decay falls: zero stays a local minimum.",
+        " factor; L-BFGS at each decay from the last solution. Dotted verticals: where a local minimum ends. The"
+        " smaller a class, the sooner it is lost; with M > 1 none comes back as the decay falls: zero stays a local"
+        " minimum.",
     )
     return figure
 
@@ -51,12 +59,12 @@ def _sweep(ax: Axes, record: Record) -> None:
     M = problem.depth
     start = shrinkage_strength(np.sqrt(counts), counts.sum(), M, mean_decay(problem))
     for k in range(len(counts)):
-        colour = f"C{k}"
+        look = looks.look(k)
+        colour = look["color"]
         # In turn, so that classes at zero do not hide one another.
         turn = (k, len(counts))
-        ax.plot(factors[: top + 1], margins[: top + 1, k], "^", color=colour, markersize=3, markevery=turn)
-        falling: dict[str, Any] = {"markersize": 4, "markerfacecolor": "none", "markevery": turn}
-        ax.plot(factors[top:], margins[top:, k], "v", color=colour, **falling)
+        for part, style in ((slice(top + 1), RISING), (slice(top, None), FALLING)):
+            ax.plot(factors[part], margins[part, k], linestyle="", markevery=turn, **look | style)
         # The branch by its gain a: the factor there is (1-a) a^p / kappa.
         lowest = (M - 1) / (2 * M)
         gain = np.linspace(lowest, 1, 400)

@@ -1,7 +1,7 @@
 """Deep neural collapse, layer by layer: over training and at the end over the layer's depth."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, drops, endings, panels, wording
+from ncrun.figures import arrangement, convergence, drops, endings, looks, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -26,8 +26,8 @@ MARKERS = ("o", "s", "^")
 # The loss is drawn wide, so that the part that it nearly equals does not hide it.
 PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("loss", {"color": "0.7", "linewidth": 3.5}),
-    ("regulariser", {"color": "C0"}),
-    ("data_term", {"color": "C1"}),
+    ("regulariser", {"color": "C4", "marker": "P"}),
+    ("data_term", {"color": "C3", "marker": "X"}),
 )
 
 
@@ -44,9 +44,7 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
         drops.mark(line[:4], curve.records)
         at_the_end(line[4], curve)
         panels.label_row(line[:5], arrangement.broken("\n".join(filter(None, (row.label, curve.label)))))
-        colours = layer_colours(layer_names(curve.records[0]))
-        layers = [Line2D([], [], color=colour, label=layer_words(name)) for name, colour in colours.items()]
-        panels.legend_panel(line[5], layers)
+        panels.legend_panel(line[5], layer_handles(layer_looks(layer_names(curve.records[0]))))
     for ax in axes[1:, :5].flat:
         ax.set_title("")
     for ax in axes[:-1, :4].flat:
@@ -83,21 +81,30 @@ def layer_words(name: str) -> str:
     return f"head {name.removeprefix('head.')}" if name.startswith("head.") else name.removeprefix("tap.")
 
 
-def layer_colours(names: Sequence[str]) -> dict[str, Any]:
-    """From dark, the first layer, to light."""
-    return dict(zip(names, colormaps["viridis"](np.linspace(0, 0.9, len(names))), strict=True))
+def layer_looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of each layer's lines, from dark, the first layer, to light."""
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(names)))
+    return {
+        name: {"color": colour, "marker": looks.MARKERS[place % len(looks.MARKERS)]}
+        for place, (name, colour) in enumerate(zip(names, colours, strict=True))
+    }
+
+
+def layer_handles(known: Mapping[str, dict[str, Any]]) -> list[Line2D]:
+    """For a legend: which look is which layer."""
+    return [Line2D([], [], markersize=looks.SIZE, label=layer_words(name), **look) for name, look in known.items()]
 
 
 def layers_over_epochs(ax: Axes, curve: Curve, key: str, title: str, first: int) -> None:
     """A metric of every layer that has it; those before the head's layer `first`, of which the theorem does not speak,
     dotted."""
     drawn = False
-    for name, colour in layer_colours(layer_names(curve.records[0])).items():
+    for name, look in layer_looks(layer_names(curve.records[0])).items():
         full = f"{name}.{key}"
         if not any(_aboveleast(record, full) for record in curve.records):
             continue
         style = {} if _in_theorem(name, first) else BEYOND_THEOREM
-        panels.band(ax, curve.records, partial(_above, full), color=colour, **style)
+        panels.band(ax, curve.records, partial(_above, full), **look | style)
         drawn = True
     ax.set_title(title)
     if not drawn:
@@ -155,7 +162,7 @@ def _regulariser(frame: Any) -> Any:
 
 
 def _handles(first: Record, curves: Sequence[Curve]) -> list[Line2D]:
-    found = [Line2D([], [], label=name.replace("_", " "), **style) for name, style in PARTS]
+    found = [Line2D([], [], label=name.replace("_", " "), markersize=looks.SIZE, **style) for name, style in PARTS]
     if first.theory["claim"] in wording.CLAIM_WORDS:
         found.append(Line2D([], [], label="predicted", **panels.PREDICTION))
     found.append(Line2D([], [], color="0.25", label="layer not in the theorem", **BEYOND_THEOREM))

@@ -1,5 +1,6 @@
 """Panels that several figures share: axes in, axes out."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import ceil
@@ -48,6 +49,10 @@ NARROWEST = 4.0
 START_SPAN = 0.5
 # Ticks of a log axis within a decade, as many as there is room for.
 SUBS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+# Of the page, so that at another resolution, of which letters have other widths, the words do not stand out.
+LEGEND_WIDTH = 0.97
+# Where what a caption says first ends: a sentence or its part, but not at "et al." or "vs.".
+FIRST_PART = re.compile(r"; |(?<!\bet al)(?<!\bvs)\. ")
 # Inches of a panel for each tick on an axis of time.
 TICK_ROOM = 0.4
 
@@ -73,10 +78,10 @@ def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:
     return figure
 
 
-def colour_of(record: Record) -> str:
-    """One colour per head depth, the same in every panel and figure."""
+def look_of(record: Record) -> dict[str, Any]:
+    """One colour and marker per head depth, the same in every panel and figure."""
     depth = record.config["head"]["depth"]
-    return f"C{DEPTHS.index(depth) if depth in DEPTHS else depth % len(DEPTHS)}"
+    return looks.look(DEPTHS.index(depth) if depth in DEPTHS else depth % len(DEPTHS))
 
 
 def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
@@ -178,12 +183,13 @@ def widen(ax: Axes, least: float) -> None:
 
 def tidy_log(axis: Axis) -> None:
     """Ticks of a log axis: powers of ten, or where the range holds fewer than two of them 1, 2 and 5 as well. A range
-    too narrow for these is widened."""
+    too narrow for these is widened, of all axes that share it."""
     low, high = sorted(axis.get_view_interval())
     if high / low < NARROWEST:
         widen = np.sqrt(NARROWEST * low / high)
         low, high = low / widen, high * widen
-        axis.set_view_interval(low, high, ignore=True)
+        set_limits = axis.axes.set_xlim if isinstance(axis, XAxis) else axis.axes.set_ylim
+        set_limits(low, high, auto=None)
     if high / low >= 100:
         axis.set_major_locator(LogLocator(numticks=_ticks_of(axis)))
         axis.set_major_formatter(LogFormatterSciNotation())
@@ -274,7 +280,7 @@ def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.2)
         box = extent(legend)
-        if box.width <= figure.bbox.width or columns == 1:
+        if box.width <= LEGEND_WIDTH * figure.bbox.width or columns == 1:
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
@@ -298,8 +304,7 @@ def caption(figure: Figure, text: str, short: str = "") -> None:
     """Keep the words that say scale, data and epochs; `saving.save` writes them beside the picture. short: what a
     picture says that stands by itself; left out: what comes first, scale and data, or of free features their problem.
     """
-    first = min(text.partition("; ")[0], text.partition(". ")[0], key=len).rstrip(".")
-    CAPTIONS[figure] = text, short or first
+    CAPTIONS[figure] = text, short or FIRST_PART.split(text, maxsplit=1)[0].removesuffix(".")
 
 
 def caption_of(figure: Figure) -> str:

@@ -54,7 +54,7 @@ def relu_head(records: Sequence[Record]) -> Figure:
 def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
     for records in groups.values():
         needs.verdicts(records)
-    figure, axes = panels.grid(1, len(groups), sharex=True, sharey=True)
+    figure, axes = panels.grid(1, len(groups), sharex=True, sharey=True, narrowest=regions.NARROWEST)
     found: dict[str, int] = dict.fromkeys(KINDS, 0)
     for ax, (title, records) in zip(axes[0], groups.items(), strict=True):
         for kind, count in _panel(ax, records).items():

@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, panels, wording
+from ncrun.figures import arrangement, convergence, drops, looks, panels, wording
 from ncrun.figures.arrangement import Curve
-from ncrun.figures.layers import layer_colours, layer_names, layer_words
+from ncrun.figures.layers import layer_handles, layer_looks, layer_names
 from ncrun.metrics.effective import GAP, SMALLEST_SHARE, num_effective
 from ncrun.records.read import Record
 
@@ -26,7 +26,7 @@ MOST_CURVES = 6
 # Layers of one rank are set apart by this share of the axis, and all together by less than a rank.
 APART, MOST_APART = 0.018, 0.6
 SEED: dict[str, Any] = {"linewidth": 0.9, "drawstyle": "steps-post"}
-AGAIN: dict[str, Any] = {"marker": "o", "markersize": 3, "linestyle": "", "clip_on": False, "zorder": 3, "gid": "again"}
+AGAIN: dict[str, Any] = {"marker": "x", "linestyle": "", "clip_on": False, "zorder": 3, "gid": "again"}
 SINGULAR_MARK: dict[str, Any] = {"color": "0.25", "marker": "_", "linestyle": "", "markersize": 7}
 
 
@@ -42,18 +42,18 @@ def ranks(records: Sequence[Record]) -> Figure:
     rows = 1 + complete
     figure, axes = panels.grid(rows, len(shown), sharey="row") if len(shown) > 1 else panels.grid(1, rows)
     axes = axes.reshape(rows, len(shown))
-    colours = _colours(every)
+    known = _looks(every)
     for (label, curve), column in zip(shown, axes.T, strict=True):
-        _rank_over_epochs(column[0], curve, colours)
+        _rank_over_epochs(column[0], curve, known)
         drops.mark(column[:1], curve.records)
         column[0].set_title(arrangement.broken(label))
         if complete:
-            _singular_values(column[1], curve, colours)
+            _singular_values(column[1], curve, known)
     panels.label_row(axes[0], "rank of the class means")
     if complete:
         panels.tidy_log(axes[1, 0].yaxis)
         panels.label_row(axes[1], "singular value / largest")
-    panels.legend_above(figure, [*_layer_handles(colours), *_handles(every, complete)])
+    panels.legend_above(figure, [*layer_handles(known), *_handles(every, complete)])
     panels.caption(figure, convergence.caption(every, _words(every, complete), bands=False))
     return figure
 
@@ -80,10 +80,10 @@ def _singular(record: Record) -> dict[str, Array]:
     return {name: np.array(values, dtype=float) for name, values in found.items()}
 
 
-def _colours(records: Sequence[Record]) -> dict[str, Any]:
+def _looks(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Of every layer of any network, from dark, the first, to light."""
     names = dict.fromkeys(name for record in records for name in layer_names(record))
-    return layer_colours(sorted(names, key=lambda name: name.startswith("head.")))  # taps are before the head
+    return layer_looks(sorted(names, key=lambda name: name.startswith("head.")))  # taps are before the head
 
 
 def predicted_rank(record: Record) -> int | None:
@@ -103,23 +103,24 @@ def _predicted_singular(record: Record) -> Array | None:
     return values if values[0] > 0 else None
 
 
-def _rank_over_epochs(ax: Axes, curve: Curve, colours: dict[str, Any]) -> None:
+def _rank_over_epochs(ax: Axes, curve: Curve, known: dict[str, dict[str, Any]]) -> None:
     K = len(curve.records[0].manifest["class_counts"])
     names = _ranked(curve.records[0])
     step = min(APART * K, MOST_APART / max(1, len(names) - 1))
     old = any(map(_counts_otherwise, curve.records))
+    ax.set_xscale("log")
     for place, name in enumerate(names):
         shift = step * (place - (len(names) - 1) / 2)
         for record in curve.records:
             frame = record.metrics[record.metrics["epoch"] > 0]
-            ax.plot(frame["epoch"], frame[f"{name}.rank"] + shift, color=colours[name], **SEED)
+            looks.marked(*ax.plot(frame["epoch"], frame[f"{name}.rank"] + shift, **SEED | known[name]))
             if old and name in _singular(record):
                 again = num_effective(_singular(record)[name])
-                ax.plot(frame["epoch"].iloc[-1:], [again + shift], color=colours[name], **AGAIN)
+                ax.plot(frame["epoch"].iloc[-1:], [again + shift], color=known[name]["color"], **AGAIN)
     predicted = predicted_rank(curve.records[0])
     if predicted is not None:
         ax.axhline(predicted, **panels.PREDICTION)
-    ax.set(xscale="log", xlabel=wording.time_word(curve.records), ylim=(0, K + 0.7))
+    ax.set(xlabel=wording.time_word(curve.records), ylim=(0, K + 0.7))
     ax.set_xlim(left=1)
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     panels.tidy_log(ax.xaxis)
@@ -131,10 +132,10 @@ def _counts_otherwise(record: Record) -> bool:
     return any(last[f"{name}.rank"] != num_effective(values) for name, values in _singular(record).items())
 
 
-def _singular_values(ax: Axes, curve: Curve, colours: dict[str, Any]) -> None:
+def _singular_values(ax: Axes, curve: Curve, known: dict[str, dict[str, Any]]) -> None:
     for record in curve.records:
         for name, values in _singular(record).items():
-            ax.plot(*_shares(values), "o-", color=colours[name], linewidth=0.8, markersize=2.5, alpha=0.8)
+            ax.plot(*_shares(values), linewidth=0.8, markersize=2.5, alpha=0.8, **known[name])
     predicted = _predicted_singular(curve.records[0])
     if predicted is not None:
         ax.plot(*_shares(predicted), **SINGULAR_MARK)
@@ -145,10 +146,6 @@ def _singular_values(ax: Axes, curve: Curve, colours: dict[str, Any]) -> None:
 def _shares(values: Array) -> tuple[Array, Array]:
     """Numbers from 1 and singular values over the largest, at least FLOOR."""
     return np.arange(1.0, len(values) + 1), np.clip(values / (values[0] or 1.0), FLOOR, None)
-
-
-def _layer_handles(colours: dict[str, Any]) -> list[Line2D]:
-    return [Line2D([], [], color=colour, label=layer_words(name)) for name, colour in colours.items()]
 
 
 def _handles(records: Sequence[Record], complete: bool) -> list[Line2D]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -12,9 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, beside_claim, class_order, convergence, panels, wording
+from ncrun.figures import arrangement, beside_claim, class_order, convergence, heat_map, panels, wording
 from ncrun.figures.arrangement import Curve
-from ncrun.figures.heat_map import COLOURS, NEGATIVE, NUMBERED_CLASSES
 from ncrun.records.read import Record
 from ncrun.theory import Prediction, predict
 from ncrun.theory.lowest_known import lower_bound, lowest_known
@@ -120,14 +120,9 @@ def _shown(label: str, curve: Curve) -> Shown | None:
 
 
 def _matrix(ax: Axes, matrix: Array) -> AxesImage:
-    """Over its largest entry, what is negative with a dash, so that it is seen without colours."""
+    """Over its largest entry."""
     relative = matrix / (float(np.abs(matrix).max()) or 1.0)
-    image = ax.imshow(relative, cmap=COLOURS, vmin=-1, vmax=1)
-    if len(matrix) <= NUMBERED_CLASSES:
-        for colour, chosen in (("white", relative < -0.5), ("0.35", (relative >= -0.5) & (relative < -NEGATIVE))):
-            rows, columns = np.nonzero(chosen)
-            ax.plot(columns, rows, "_", color=colour, markersize=40 / len(matrix), markeredgewidth=0.8)
-    ax.grid(False)
+    image = heat_map.cells(ax, relative, (colormaps[heat_map.COLOURS], -1.0, 1.0))
     ax.set(xticks=[], yticks=[])
     return image
 

@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 # Of hatches, light enough for dots and words upon them.
 FILLED: dict[str, Any] = {"edgecolor": "0.78", "linewidth": 0}
+# In inches: in a narrower panel regions have no room for their names.
+NARROWEST = 2.4
 # Across and up, the places at which a panel is asked for its regions.
 PLACES = 40
 WORDS: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.1", "zorder": 5}

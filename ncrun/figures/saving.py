@@ -88,8 +88,13 @@ def words_below(figure: Figure, words: str) -> Iterator[None]:
         yield
         return
     below = figure.text(0.01, 0.01, words, size=plt.rcParams["legend.fontsize"], color="0.3", in_layout=False)
-    letters = int(0.98 * figure.bbox.width * len(words) / fitting.extent(below).width)
-    below.set_text("\n".join(textwrap.wrap(words, letters, break_on_hyphens=False)))
+    room = 0.98 * figure.bbox.width
+    letters = int(room * len(words) / fitting.extent(below).width)
+    while letters:  # some letters are wider than the mean of all
+        below.set_text("\n".join(textwrap.wrap(words, letters, break_on_hyphens=False)))
+        if fitting.extent(below).width <= room:
+            break
+        letters -= 1
     height, added = figure.get_figheight(), fitting.extent(below).height / figure.dpi + GAP
     figure.set_figheight(height + added)
     layout = figure.get_layout_engine()

@@ -48,7 +48,7 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
     for record in records:
         _check(record)
     losses = list(dict.fromkeys(record.problem.loss for record in records))
-    figure, axes = panels.grid(1, len(losses), sharey=True)
+    figure, axes = panels.grid(1, len(losses), sharey=True, narrowest=regions.NARROWEST)
     found: dict[tuple[str, bool], int] = {}
     shown: dict[str, tuple[list[Record], Borders]] = {}
     for ax, loss in zip(axes[0], losses, strict=True):

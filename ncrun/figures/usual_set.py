@@ -104,7 +104,7 @@ def error(ax: Axes, curves: Sequence[Curve]) -> None:
         for split, style in (("train", {}), ("test", TEST)):
             key = f"{split}_accuracy"
             if all(convergence.is_defined(record, key) for record in curve.records):
-                panels.band(ax, curve.records, partial(_error, key), "linear", color=curve.colour, **style)
+                panels.band(ax, curve.records, partial(_error, key), "linear", **curve.look | style)
         convergence.mark_times(ax, curve, partial(_error, "train_accuracy"), "linear")
     ax.set_title("classification error")
     ax.set_ylim(-0.02, 1.05 * ax.get_ylim()[1])
@@ -120,7 +120,7 @@ def _over_epochs(ax: Axes, curves: Sequence[Curve], panel: Panel) -> None:
     for curve in curves:
         known = _known([curve], panel)
         for key in known:
-            panels.band(ax, curve.records, key, panel.scale, color=curve.colour, **panel.keys[key])
+            panels.band(ax, curve.records, key, panel.scale, **curve.look | panel.keys[key])
         if known:
             drawn = True
             convergence.mark_times(ax, curve, known[0], panel.scale)

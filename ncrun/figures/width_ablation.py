@@ -17,18 +17,20 @@ from ncrun.records.read import Record
 # Excess losses, and DNC, below these are rounding; they are drawn there.
 ROUNDING, DNC_ROUNDING = 1e-9, 1e-16
 REACHED = ("global optimum", "at the claim", "lower than the claim")
-ONE: dict[str, Any] = {"marker": "o", "linestyle": "", "alpha": 0.5, "markersize": 3}
-LOST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4, "markeredgewidth": 1.0}
+ONE: dict[str, Any] = {"linestyle": "", "alpha": 0.5, "markersize": 3}
+LOST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 3.5, "markeredgewidth": 0.8}
+# Around the cross, its depth's marker.
+AROUND: dict[str, Any] = {"linestyle": "", "markersize": 6.5, "markeredgewidth": 0.6, "markerfacecolor": "none"}
 # Of the panel's height, from its upper edge down: where the lost restarts of each depth are counted.
 FIRST_COUNT, NEXT_COUNT = 0.06, 0.11
 # Of the ordinate's span, for each depth: room for that.
 COUNT_ROOM = 0.13
-KEPT: dict[str, Any] = {"linestyle": ":", "marker": "s", "markersize": 3, "markerfacecolor": "white"}
+KEPT: dict[str, Any] = {"linestyle": ":", "markersize": 4, "markerfacecolor": "white"}
 
 
 def width_ablation(records: Sequence[Record]) -> Figure:
     """Over the width: loss over the optimum; shares of restarts at the optimum, and that keep every class; and DNC1,
-    DNC2 and DNC3 of the last layer at the end. Every restart is a dot, colours are depths, lines are medians of all
+    DNC2 and DNC3 of the last layer at the end. Every restart is a mark, looks are depths, lines are medians of all
     restarts: one that lost a class has no deep neural collapse, whatever is measured of the others, counts as the worst
     in each median, and is counted at the upper edge."""
     needs.verdicts(records)
@@ -39,13 +41,13 @@ def width_ablation(records: Sequence[Record]) -> Figure:
     panel = axes[0]
     losing = [depth for depth, here in by_depth.items() if any(map(has_lost, here))]
     for depth, here in by_depth.items():
-        colour = panels.colour_of(here[0])
-        _excesses(panel[0], here, colour)
-        for share, style in ((_share_at_goal, {"marker": "o"}), (_share_kept, KEPT)):
-            panel[1].plot(_widths(here), _by_width(here, share), color=colour, **style)
+        look = panels.look_of(here[0])
+        _excesses(panel[0], here, look)
+        for share, style in ((_share_at_goal, {}), (_share_kept, KEPT)):
+            panel[1].plot(_widths(here), _by_width(here, share), **look | style)
         for ax, (key, _, _) in zip(panel[2:], DNC, strict=True):
             place = losing.index(depth) if depth in losing else 0
-            _collapse(ax, here, partial(_floored, key=f"head.{depth}.{key}"), colour, place)
+            _collapse(ax, here, partial(_floored, key=f"head.{depth}.{key}"), look, place)
     claims = {record.theory["claim"] for record in records}
     goal = "optimum" if claims <= {"proven", "certified"} else "claimed value"
     titles = [f"loss / {goal} − 1", "share of restarts", *(title for _, title, _ in DNC)]
@@ -82,28 +84,39 @@ def has_lost(record: Record) -> bool:
     return any(not classes[k]["collapsed"] for k in lost(record.metrics["class.margin"].iloc[-1], classes))
 
 
-def _excesses(ax: Axes, records: Sequence[Record], colour: str) -> None:
+def _excesses(ax: Axes, records: Sequence[Record], look: dict[str, Any]) -> None:
     for record in records:
-        ax.plot(_width(record), excess(record), color=colour, **(LOST if has_lost(record) else ONE))
-    ax.plot(_widths(records), _by_width(records, partial(_median, value=excess)), color=colour, linewidth=1.0)
+        if has_lost(record):
+            _lost(ax, _width(record), excess(record), look)
+        else:
+            ax.plot(_width(record), excess(record), **look | ONE)
+    medians = _by_width(records, partial(_median, value=excess))
+    ax.plot(_widths(records), medians, color=look["color"], linewidth=1.0)
 
 
-def _collapse(ax: Axes, records: Sequence[Record], value: Callable[[Record], float], colour: str, place: int) -> None:
+def _lost(ax: Axes, width: float, height: float, look: dict[str, Any], **at: Any) -> None:
+    for style in (AROUND, LOST):
+        ax.plot(width, height, **look | style, **at)
+
+
+def _collapse(
+    ax: Axes, records: Sequence[Record], value: Callable[[Record], float], look: dict[str, Any], place: int
+) -> None:
     """place: of the depth among those that have lost restarts."""
     for record in records:
         if not has_lost(record):
-            ax.plot(_width(record), value(record), color=colour, **ONE)
+            ax.plot(_width(record), value(record), **look | ONE)
     kept = partial(_median, value=lambda record: np.inf if has_lost(record) else value(record))
     medians = np.array(_by_width(records, kept))
-    ax.plot(_widths(records), np.where(np.isfinite(medians), medians, np.nan), color=colour, linewidth=1.0)
+    ax.plot(_widths(records), np.where(np.isfinite(medians), medians, np.nan), color=look["color"], linewidth=1.0)
     height = 1 - FIRST_COUNT - NEXT_COUNT * place
     for width in _widths(records):
         here = [record for record in records if _width(record) == width]
         number = sum(map(has_lost, here))
         if number:
-            at: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour}
-            ax.plot(width, height, **LOST, **at)
-            ax.text(width, height, f"  {number}", va="center", gid="lost", **at)
+            at: dict[str, Any] = {"transform": ax.get_xaxis_transform()}
+            _lost(ax, width, height, look, **at)
+            ax.text(width, height, f"  {number}", va="center", gid="lost", color=look["color"], **at)
 
 
 def _median(records: Sequence[Record], value: Callable[[Record], float]) -> float:
@@ -154,10 +167,12 @@ def _floored(record: Record, key: str) -> float:
 
 def _handles(by_depth: dict[int, list[Record]], goal: str) -> list[Line2D]:
     grey: dict[str, Any] = {"color": "0.4"}
-    found = [Line2D([], [], color=panels.colour_of(here[0]), label=f"L = {depth}") for depth, here in by_depth.items()]
-    found.append(Line2D([], [], label="one restart", **ONE, **grey))
+    found = [
+        Line2D([], [], linestyle="", label=f"L = {depth}, a restart", **panels.look_of(here[0]))
+        for depth, here in by_depth.items()
+    ]
     found.append(Line2D([], [], label="median of all restarts", **grey))
     if any(has_lost(record) for here in by_depth.values() for record in here):
         found.append(Line2D([], [], label="restarts that lost a class, and how many", **LOST, **grey))
-    found.append(Line2D([], [], marker="o", label=f"share at the {goal}", **grey))
-    return [*found, Line2D([], [], label="share that keeps every class", **KEPT, **grey)]
+    found.append(Line2D([], [], marker="o", markersize=3, label=f"share at the {goal}", **grey))
+    return [*found, Line2D([], [], marker="o", label="share that keeps every class", **KEPT, **grey)]

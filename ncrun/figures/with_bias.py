@@ -94,7 +94,7 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
                 (balanced, TO_BALANCED),
             ):
                 ax.plot(places, np.array(values, dtype=float), color=curve.colour, **style)
-    ax.set(title="distance at the end", yscale="log", xlim=(-0.5, len(DISTANCES) - 0.5))
+    ax.set(title="distance at the end", yscale="log", xlim=(-0.35, len(DISTANCES) - 0.65))
     ax.set_xticks(range(len(DISTANCES)), list(DISTANCES.values()))
     panels.tidy_log(ax.yaxis)
 

@@ -63,7 +63,7 @@ def test_settings_are_lines_and_the_last_is_of_all(all_imbalanced: list[Record],
         lines = panel(figure, title).get_lines()
         seeds = [line for line in lines if line.get_marker() == "|"]
         assert [x for line in seeds for x in line.get_xdata()] == pytest.approx(values, rel=1e-9)
-        dots = {line.get_ydata()[0]: line.get_xdata()[0] for line in lines if line.get_marker() == "o"}
+        dots = {line.get_ydata()[0]: line.get_xdata()[0] for line in lines if line.get_marker() in "osD"}
         bars = {line.get_ydata()[0]: line.get_xdata() for line in lines if len(line.get_xdata()) == 2}
         for place, own in ((0, values[:3]), (1, values[3:])):
             assert dots[place] == pytest.approx(np.exp(np.log(own).mean()), rel=1e-9)

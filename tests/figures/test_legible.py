@@ -15,6 +15,7 @@ from ncrun.commands.figures import drawn_experiments
 from ncrun.config.experiments import own_recipes, recipe
 from ncrun.errors import UserError
 from ncrun.figures import DRAWINGS, panels
+from ncrun.figures.page import page_of
 from ncrun.records.places import runs_below
 from ncrun.records.read import Record, load_record
 
@@ -48,11 +49,17 @@ def records_of(place: Place) -> list[Record]:
     return [replace(record, manifest={"caption": caption, **record.manifest}) for record in found]
 
 
+OF_SAMPLES = ("collapse-seen", "sample-cosines", "curves")
+
+
 def fewest_runs(key: str) -> list[Record]:
-    """Of the recipe that has the drawing; of samples, which none of them has kept, the run that has."""
-    if key == "collapse-seen":
+    """The first seed of the recipe that has the drawing; of samples, which none of them has kept, and of a single run,
+    the one that has kept some."""
+    if key in OF_SAMPLES:
         return [load_record(each) for each in runs_below(RESULTS / "mnist-imbalanced.zip")]
-    return records_of(min((stored()[place], place) for place in stored() if key in keys_of(place[0]))[1])
+    records = records_of(min((stored()[place], place) for place in stored() if key in keys_of(place[0]))[1])
+    first = min(record.config["seed"] for record in records)
+    return [record for record in records if record.config["seed"] == first]
 
 
 # Drawn in less than a second; the others are slow.
@@ -71,7 +78,7 @@ QUICK = (
 KEYS = [
     pytest.param(drawing.key, marks=() if drawing.key in QUICK else pytest.mark.slow)
     for drawing in DRAWINGS
-    if any(drawing.key in keys_of(experiment) for experiment, _ in stored())
+    if drawing.key in OF_SAMPLES or any(drawing.key in keys_of(experiment) for experiment, _ in stored())
 ]
 
 
@@ -84,10 +91,14 @@ def style() -> Iterator[None]:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_drawing_can_be_printed(key: str) -> None:
-    """The first seed of the experiment with the fewest runs."""
-    records = fewest_runs(key)
-    first = min(record.config["seed"] for record in records)
-    assert flaws(DRAWINGS[key].of([record for record in records if record.config["seed"] == first])) == []
+    assert flaws(DRAWINGS[key].of(fewest_runs(key))) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [parameter.values[0] for parameter in KEYS])
+def test_every_drawing_fits_a_column(key: str) -> None:
+    panels.use_style(page_of({"width": "column"}).rc)
+    assert flaws(DRAWINGS[key].of(fewest_runs(key))) == []
 
 
 @pytest.mark.slow

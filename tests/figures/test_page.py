@@ -117,3 +117,31 @@ def test_type_is_never_below_7_points() -> None:
         ]
         assert len(sizes) == 6
         assert min(sizes) >= page.SMALLEST_TYPE
+
+
+def test_a_panel_that_is_widened_takes_its_neighbours_along() -> None:
+    """Of panels that share an ordinate the first alone has numbers; in the others a value stands at the same height."""
+    drawn()
+    _, ((first, second),) = panels.grid(1, 2, sharey=True)
+    for ax, top in ((first, 1.4), (second, 2.0)):
+        ax.plot([1, 2], [1.0, top])
+        ax.set_yscale("log")
+    panels.tidy_log(first.yaxis)
+    low, high = first.get_ylim()
+    assert high / low == pytest.approx(panels.NARROWEST)
+    assert second.get_ylim() == (low, high)
+    plt.close("all")
+
+
+def test_what_a_picture_says_by_itself_is_a_whole_sentence() -> None:
+    """Not cut at "et al.", and not longer than the first part."""
+    figure, _ = drawn()
+    for text, short in (
+        ("After Dang et al. 2023. More.", "After Dang et al. 2023"),
+        ("Two sets vs. three; more. Yet more.", "Two sets vs. three"),
+        ("0.5 of Papyan et al. The rest.", "0.5 of Papyan et al. The rest"),
+        ("All of it.", "All of it"),
+    ):
+        panels.caption(figure, text)
+        assert panels.short_caption_of(figure) == short
+    plt.close("all")

@@ -84,7 +84,7 @@ def test_the_parts_of_the_ledger_add_up_to_the_gap(records: list[Record]) -> Non
 
 
 def test_a_depth_keeps_its_colour_while_others_are_missing(records: list[Record]) -> None:
-    assert panels.colour_of(records[1]) == "C1"
+    assert panels.look_of(records[1])["color"] == "C1"
     alone, both = dang2023.imbalanced(records[1:]), dang2023.imbalanced(records)
     assert curves_of(alone.axes[0])[0].get_color() == curves_of(both.axes[0])[1].get_color() == "C1"
     plt.close("all")

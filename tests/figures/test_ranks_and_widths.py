@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from ncrun.figures import ranks, width_ablation
-from ncrun.figures.layers import layer_colours
+from ncrun.figures.layers import layer_looks
 from ncrun.metrics.effective import num_effective
 
 pytestmark = pytest.mark.usefixtures("closed")
@@ -67,7 +67,7 @@ def test_ranks_agree_with_the_text_of_a_refutation() -> None:
         assert list(predicted.get_ydata()) == [9, 9]
     assert {"predicted rank", "rank by today's rule"} <= set(legend_of(figure))
     assert "today's rule ends the count at the first gap of 30, these records did not" in caption_of(figure)
-    assert to_hex(dots[0].get_color()) == to_hex(layer_colours(["head.1", "head.2", "head.3"])["head.1"])
+    assert to_hex(dots[0].get_color()) == to_hex(layer_looks(["head.1", "head.2", "head.3"])["head.1"]["color"])
     plt.close(figure)
 
 
@@ -87,7 +87,7 @@ def test_restarts_that_lost_a_class_count_in_every_panel() -> None:
         key = {"DNC1": "nc1_trace", "DNC2": "dnc2", "DNC3": "dnc3"}[ax.get_title().split(":")[0]]
         measured = sorted(r.metrics[f"head.6.{key}"].iloc[-1] - (key == "dnc2") for r in wide if r not in lost)
         assert values[8] == measured[2]  # the third of five, the lost one being the last
-        one = [line for line in ax.get_lines() if line.get_marker() == "o" and list(line.get_xdata()) == [4]]
+        one = [line for line in ax.get_lines() if line.get_alpha() == 0.5 and list(line.get_xdata()) == [4]]
         assert len(one) == 5 + 1
     gaps = panel(figure, "loss / optimum − 1").get_lines()
     assert len([line for line in gaps if line.get_marker() == "x"]) == 5
