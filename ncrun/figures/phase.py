@@ -23,7 +23,7 @@ REGIONS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "as predicted": {"marker": "o", "color": "0.15"},
-    "metastable": {"marker": "D", "color": "C4", "markerfacecolor": "none"},
+    "metastable": {"marker": "D", "color": "C1", "markerfacecolor": "white"},
     "stuck without a class": {"marker": "x", "color": "C1"},
     "otherwise wrong": {"marker": "*", "color": "C3", "markersize": 9},
 }

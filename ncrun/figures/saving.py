@@ -88,7 +88,7 @@ def words_below(figure: Figure, words: str) -> Iterator[None]:
         yield
         return
     below = figure.text(0.01, 0.01, words, size=plt.rcParams["legend.fontsize"], color="0.3", in_layout=False)
-    room = 0.98 * figure.bbox.width
+    room = 0.95 * figure.bbox.width  # at the resolution of the file, letters are wider than here by up to a few percent
     letters = int(room * len(words) / fitting.extent(below).width)
     while letters:  # some letters are wider than the mean of all
         below.set_text("\n".join(textwrap.wrap(words, letters, break_on_hyphens=False)))

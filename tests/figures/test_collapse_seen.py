@@ -1,6 +1,7 @@
 """The projection onto the predicted frame: exact cases, an independent solution, and what is drawn."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from PIL import Image
 from scipy.optimize import minimize
 
 from ncrun.errors import UserError
-from ncrun.figures import DRAWINGS
+from ncrun.figures import DRAWINGS, frame_3d
 from ncrun.figures.collapse_seen import view_of
 from ncrun.figures.frame import frame_of, plane_of_all, plane_of_three, rotation
+from ncrun.figures.sample_cosines import shares
+from ncrun.metrics.cosines import BINS
 from ncrun.records.snapshots import Snapshots
+from ncrun.records.snapshots_read import snapshots_of
 from ncrun.theory import Problem, predict
 from ncrun.theory.report import as_json
 
@@ -142,6 +146,41 @@ def test_drawn_of_networks(runs: Runs) -> None:
     for classes in ("0,3", "0,3,3", "0,3,x", "0,3,10"):
         with pytest.raises(UserError, match=r"^classes="):
             view_of(record, classes)
+
+
+def test_cosines_of_samples(runs: Runs) -> None:
+    """Against one pair after the other; at a collapse they are those of the prediction."""
+    (record,) = runs("M1-0")
+    figure = DRAWINGS["sample-cosines"].of([record])
+    snapshots = snapshots_of(record)
+    for ax, split, labels in (
+        (figure.axes[3], "train", snapshots.train_labels),
+        (figure.axes[4], "test", snapshots.test_labels),
+    ):
+        points = snapshots.points(split, -1 if split == "train" else 0)
+        found: tuple[list[float], list[float]] = ([], [])
+        for i, j in combinations(range(len(points)), 2):
+            lengths = np.linalg.norm(points[i]) * np.linalg.norm(points[j])
+            found[int(labels[i] != labels[j])].append(float(points[i] @ points[j] / lengths))
+        for patch, cosines in zip(ax.patches, found, strict=True):
+            expected = np.histogram(np.clip(cosines, -1, 1), bins=BINS, range=(-1, 1))[0] / len(cosines)
+            np.testing.assert_allclose(patch.get_data().values, expected, atol=2 / len(cosines))  # at a bin's edge
+    problem = problem_of((9.0, 9.0, 9.0), bias=True)
+    within, between = shares(collapsed(problem, 9, 1).points("train", 1), np.repeat(np.arange(3), 3))
+    assert (within[-1], between[int(BINS / 4)]) == (1, 1)  # 1, and -1/2
+
+
+def test_samples_lie_where_their_means_are_drawn(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In space, of a collapsed set in any orientation."""
+    problem = problem_of((40.0, 20.0, 10.0))
+    theory = as_json(predict(problem))
+    record = replace(runs("M1-0")[0], theory=theory, measured=theory)
+    monkeypatch.setattr(frame_3d, "kept_snapshots", lambda _: collapsed(problem, 9, 2))
+    (_, points, labels), (_, others, _) = frame_3d.samples(record)
+    np.testing.assert_allclose(points, frame_3d.frames(record)[1][1][labels], atol=1e-6)
+    assert len(others) == 0
+    monkeypatch.setattr(frame_3d, "kept_snapshots", lambda _: None)
+    assert frame_3d.samples(record) == []
 
 
 def test_a_moving_picture(runs: Runs, ncrun: Command, workdir: Path) -> None:
