@@ -13,7 +13,7 @@ from ncrun.metrics import METRICS
 from ncrun.records.read import Record
 
 # In inches, of a legend in a panel.
-LEGEND_LINE = 0.15
+LEGEND_LINE = 0.2
 # The ratio whose Gram matrices are shown entry by entry.
 SHOWN_RATIO = 10
 
@@ -73,8 +73,10 @@ def _legend_above_curves(ax: Axes) -> None:
     lines = len(ax.get_legend_handles_labels()[1])
     share = LEGEND_LINE * lines / ax.get_window_extent().height * ax.figure.dpi
     to_axis, from_axis = ax.yaxis.get_transform(), ax.yaxis.get_transform().inverted()
-    low, high = to_axis.transform(ax.get_ylim())
-    ax.set_ylim(top=float(from_axis.transform(low + (high - low) / (1 - share))))
+    bottom, top = ax.get_ylim()
+    ax.set_yticks([tick for tick in ax.get_yticks() if bottom <= tick <= top])
+    low, high = to_axis.transform((bottom, top))
+    ax.set_ylim(bottom, float(from_axis.transform(low + (high - low) / (1 - share))))
 
 
 def _matrices(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
