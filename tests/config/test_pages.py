@@ -54,6 +54,16 @@ def test_the_loss_that_is_shown_is_the_examples() -> None:
     assert [part for part in shown.split("\n\n\n") if part.strip() not in there] == []
 
 
+def test_arrays_of_ones_own(workdir: Path) -> None:
+    """The file that docs/data.md writes is read by the command below it."""
+    page = (ROOT / "docs/data.md").read_text()
+    (written,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(written, {})
+    (line,) = re.findall(r"^ncrun train (.*mine\.npz.*)$", page, re.MULTILINE)
+    job = job_of(shlex.split(line))
+    assert sum(job.runs[0].problem.counts) == 240  # every fifth sample is kept for testing
+
+
 def test_every_key_of_a_record_is_described() -> None:
     """Of all recorded runs, in the section of its file."""
     sections = (ROOT / "docs/reference/files.md").read_text().split("\n## ")
