@@ -147,7 +147,7 @@ def refused(ncrun: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> R
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out curves.png, which a process of its own draws in two seconds after every run."""
+    """Leave out curves.png, which takes half a second after every run."""
     monkeypatch.setattr("ncrun.training.ending.draw", lambda records: True)
 
 

@@ -1,11 +1,13 @@
 """`ncrun figures`: train the missing runs of experiments, and draw their figures."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ncrun.commands.arguments import Parser, add_page, following, page_of
 from ncrun.commands.changed import warn_of_changed
+from ncrun.commands.pictures import draw, pictures
 from ncrun.config import extensions
 from ncrun.config.experiments import SCALES, own_recipes, recipe
 from ncrun.config.planning import PlannedJob, plan
@@ -13,7 +15,7 @@ from ncrun.engines.places import places
 from ncrun.engines.telling import Telling
 from ncrun.engines.workers import Ended, train_in_workers
 from ncrun.errors import UserError, nearest
-from ncrun.figures import DRAWINGS, FROM_THEORY, THEORY_WORDS, panels, saving
+from ncrun.figures import FROM_THEORY, THEORY_WORDS, panels
 from ncrun.figures.page import CHOICES, Page
 from ncrun.records.paper_table import write_tables
 from ncrun.records.places import is_archive
@@ -57,7 +59,7 @@ def figures(arguments: Sequence[str]) -> int:
         type=int,
         default=None,
         metavar="N",
-        help="number of runs trained at once; default: one per core (scale paper: 1)",
+        help="number of runs trained at once, with --from of pictures; default: one per core (training at scale paper: 1)",
     )
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1; default: 1"
@@ -80,15 +82,17 @@ def figures(arguments: Sequence[str]) -> int:
         raise UserError(f"--jobs={options.jobs}: must be at least 1")
     if options.seeds < 1:
         raise UserError(f"--seeds={options.seeds}: must be at least 1")
-    names = options.names or _core()
+    drawn = drawn_experiments()
+    names = options.names or _core(drawn)
     for name in names:
-        _check_name(name)
+        if name not in drawn:
+            raise UserError(f"{name}: no such figure; the figures are {', '.join(drawn)}{nearest(name, list(drawn))}")
     out = Out(options.out, page_of(options))
     panels.use_style(out.page.rc)
     if options.source is not None:
         if options.seeds > 1:
             raise UserError(f"--seeds={options.seeds}: has no effect: --from draws every seed in the records")
-        return _redraw(names, options.scale, options.source, out)
+        return _redraw(names, options.scale, options.source, out, options.jobs or available_cores())
     jobs = options.jobs or (1 if options.scale == "paper" else available_cores())
     trained = [name for name in names if name not in FROM_THEORY]
     needed = [job for name in trained for need in recipe(name).needs for job in plan(need, options.scale, more=typed)]
@@ -119,9 +123,9 @@ def completions(word: str, before: str) -> list[str]:
     return following(word, before, options, list(drawn_experiments()))
 
 
-def _core() -> list[str]:
+def _core(drawn: Mapping[str, int | None]) -> list[str]:
     """The names of the core set, in its order."""
-    places = {name: core for name, core in drawn_experiments().items() if core is not None}
+    places = {name: core for name, core in drawn.items() if core is not None}
     return sorted(places, key=lambda name: places[name])
 
 
@@ -135,40 +139,35 @@ def drawn_experiments() -> dict[str, int | None]:
     return {**found, **dict.fromkeys(FROM_THEORY, len(found))}
 
 
-def _check_name(name: str) -> None:
-    names = list(drawn_experiments())
-    if name not in names:
-        raise UserError(f"{name}: no such figure; the figures are {', '.join(names)}{nearest(name, names)}")
-
-
-def _redraw(names: Sequence[str], scale: str, source: Path, out: Out) -> int:
+def _redraw(names: Sequence[str], scale: str, source: Path, out: Out, jobs: int) -> int:
     if not source.is_dir() and not is_archive(source):
         raise UserError(f"--from={source}: no such folder, nor a .zip archive")
-    records = find_records(source)
+    places = {name: [name, scale if name in FROM_THEORY else recipe(name).scale(scale)] for name in names}
+    records = find_records(source, wanted=lambda manifest: _place_of(manifest) in places.values())
     warn_of_changed(records)
-    drawn: dict[str, list[Record]] = {}
-    for name in names:
-        here = _scale_of(name, scale)
-        mine = [r for r in records if (r.manifest.get("experiment"), r.manifest.get("scale")) == (name, here)]
-        if not mine and name not in FROM_THEORY:
+    drawn = {name: [each for each in records if _place_of(each.manifest) == place] for name, place in places.items()}
+    for name, (_, here) in places.items():
+        if not drawn[name] and name not in FROM_THEORY:
             raise UserError(f"--from={source}: holds no finished run of {name} at scale {here}")
-        _draw(name, scale, mine, out)
-        drawn[name] = mine
+    _draw(drawn, scale, out, jobs)
     _write_tables(drawn, scale, out)
     return 0
+
+
+def _place_of(manifest: Mapping[str, Any]) -> list[Any]:
+    return [manifest.get("experiment"), manifest.get("scale")]
 
 
 def _train_and_draw(names: Sequence[str], scale: str, planned: Sequence[PlannedJob], out: Out, jobs: int) -> int:
     missing = _in_order([run for run in planned if run.summary is None])
     if len(missing) < len(planned):
         print(f"{len(planned) - len(missing)} of {len(planned)} runs are finished already", flush=True)
-    for name in names:
-        if not any(run.experiment == name for run in missing):
-            _draw_finished(name, scale, planned, out)
+    finished = [name for name in names if not any(run.experiment == name for run in missing)]
+    _draw({name: _finished(name, planned) for name in finished}, scale, out, jobs)
 
     def redraw(ended: PlannedJob, left: Sequence[PlannedJob]) -> None:
         if _is_worth_drawing(ended.experiment, left, planned):
-            _draw_finished(ended.experiment, scale, planned, out)
+            _draw({ended.experiment: _finished(ended.experiment, planned)}, scale, out)
 
     failed = _train(missing, jobs, redraw)
     _write_tables({name: _finished(name, planned) for name in names}, scale, out)
@@ -221,36 +220,15 @@ def _is_worth_drawing(experiment: str, left: Sequence[PlannedJob], planned: Sequ
     return of_it <= REDRAWN_UP_TO or not any(run.experiment == experiment for run in left)
 
 
-def _draw_finished(name: str, scale: str, planned: Sequence[PlannedJob], out: Out) -> None:
-    _draw(name, scale, _finished(name, planned), out)
-
-
 def _finished(name: str, planned: Sequence[PlannedJob]) -> list[Record]:
     done = [run for run in planned if run.experiment == name and run.summary is not None]
     return [record for run in done for record in run.records()]
 
 
-def _scale_of(name: str, scale: str) -> str:
-    return scale if name in FROM_THEORY else recipe(name).scale(scale)
-
-
-def _draw(name: str, scale: str, records: Sequence[Record], out: Out) -> None:
-    if name in FROM_THEORY:
-        first, *_ = saving.save(FROM_THEORY[name](), out.folder / name, out.page)
-        print(f"drew {first}", flush=True)
-        return
-    found = recipe(name)
-    # Older records do not hold their experiment's caption.
-    captioned = [replace(each, manifest={"caption": found.caption, **each.manifest}) for each in records]
-    for number, key in enumerate(found.figures):
-        drawing = DRAWINGS[key]
-        target = out.folder / drawing.file_name(f"{name}-{found.scale(scale)}", first=number == 0)
-        try:
-            first, *_ = saving.save(drawing.of(captioned), target, out.page)
-        except UserError as error:  # the records lack something that other drawings may not need
-            print(f"skipped {target}: {error}", flush=True)
-            continue
-        print(f"drew {first}", flush=True)
+def _draw(drawn: Mapping[str, Sequence[Record]], scale: str, out: Out, at_once: int = 1) -> None:
+    """Draw experiments, each of its records."""
+    wanted = [each for name, records in drawn.items() for each in pictures(name, scale, records, out.folder)]
+    draw(wanted, out.page, at_once)
 
 
 def _write_tables(drawn: dict[str, list[Record]], scale: str, out: Out) -> None:

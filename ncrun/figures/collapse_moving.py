@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -38,7 +37,6 @@ def collapse_moving(records: Sequence[Record], path: Path, classes: str | None =
     figure.set_dpi(DPI)
     last = len(view.snapshots) - 1
     frames = [_frame(figure, axes[0], view, index, splits) for index in range(last + 1)]
-    plt.close(figure)
     durations = [EACH] * (last + 1)
     durations[0], durations[-1] = FIRST, LAST
     buffer = BytesIO()

@@ -1,18 +1,15 @@
 """curves.png of one run: loss beside the optimum, errors or margins, and the collapse metrics against its prediction.
 
 As a PDF it is drawn when it is asked for (`ncrun plot RUN kind=curves`), for that takes as long again.
-
-python -m ncrun.figures.curves RUN_DIRECTORY ...
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import beside_claim, drops, endings, looks, panels, saving, wording
+from ncrun.figures import beside_claim, drops, endings, fitting, looks, panels, saving, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -52,6 +49,15 @@ def run_curves(record: Record) -> Figure:
     beside = (beside_claim.words_of([record]), drops.words_of(record), endings.words_of([record]))
     panels.caption(figure, " ".join(filter(None, (wording.setting_words(record), *beside))))
     return figure
+
+
+def write_curves(directory: Path) -> None:
+    """curves.png of a run, in the project's style whatever this program's own is. Raises UserError, OSError."""
+    with style.context(panels.STYLE, after_reset=True):
+        figure = run_curves(load_record(directory))
+        fitting.lay_out(figure)
+        with saving.words_below(figure, panels.caption_of(figure)) as area:
+            write_aside(directory / "curves.png", lambda file: figure.savefig(file, format="png", bbox_inches=area))
 
 
 def only_curves(records: Sequence[Record]) -> Figure:
@@ -167,12 +173,3 @@ def _legend(ax: Axes, handles: list[Line2D] | None = None) -> None:
     if handles is not None:
         style["handles"] = handles
     ax.legend(ncols=2, columnspacing=1.2, borderaxespad=0, **style)
-
-
-if __name__ == "__main__":
-    panels.use_style()
-    for directory in map(Path, sys.argv[1:]):
-        figure = run_curves(load_record(directory))
-        with saving.words_below(figure, panels.caption_of(figure)):
-            write_aside(directory / "curves.png", lambda file: figure.savefig(file, format="png"))  # noqa: B023 - called here
-        plt.close(figure)

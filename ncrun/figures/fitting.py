@@ -1,8 +1,9 @@
-"""Words that are too long for their panel are broken into lines, and the ticks of its axes are as many as it has room
-for."""
+"""Where panels and words stand: words that are too long for their panel are broken into lines, and the ticks of its axes
+are as many as it has room for."""
 
 import re
 
+import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def extent(artist: Artist) -> Bbox:
 def fit(figure: Figure) -> None:
     """Break titles and labels of axes where their panel, as it is laid out, ends; the figure grows by the lines that
     are added, so that panels keep their height. Drawings are fitted once, when all is said."""
-    figure.draw_without_rendering()
+    _place(figure)
     _keep_ticks(figure)
     # By the row of the page, and the kind of words: what most of its panels need.
     added: dict[tuple[int, str], float] = {}
@@ -49,6 +50,22 @@ def fit(figure: Figure) -> None:
                 added[key] = max(added.get(key, 0.0), extent(text).height - before)
         _break(ax.yaxis.label, box.height + EDGE * figure.dpi, "height")
     figure.set_figheight(figure.get_figheight() + sum(added.values()) / figure.dpi)
+
+
+def lay_out(figure: Figure) -> None:
+    """Panels where a PNG needs them, for good. Every format that is saved would lay out anew, which takes longer than
+    drawing, and draw once more for nothing."""
+    dpi, figure.dpi = figure.dpi, mpl.rcParams["savefig.dpi"]
+    _place(figure)
+    figure.dpi = dpi
+    figure.set_layout_engine("none")
+
+
+def _place(figure: Figure) -> None:
+    """Put panels where the layout has them, without drawing anything."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
 
 
 def _keep_ticks(figure: Figure) -> None:

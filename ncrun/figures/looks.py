@@ -5,7 +5,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -37,7 +36,7 @@ def ordered_look(place: int, number: int) -> dict[str, Any]:
 
 
 def _palette() -> list[str]:
-    return list(plt.rcParams["axes.prop_cycle"].by_key()["color"])
+    return list(mpl.rcParams["axes.prop_cycle"].by_key()["color"])
 
 
 def marked(line: Line2D) -> Line2D:

@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
@@ -65,16 +66,14 @@ CAPTIONS: "WeakKeyDictionary[Figure, tuple[str, str]]" = WeakKeyDictionary()
 def use_style(more: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Draw without a screen, in the project's style. more: parameters of a page (page.Page.rc)."""
     mpl.use("Agg")
-    plt.style.use([STYLE, dict(more)])
+    style.use([STYLE, dict(more)])
 
 
 def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:
-    """draw(*arguments) in the project's style, in a program that has its own style and its own screen: both stay, and
-    pyplot does not keep the figure."""
-    with plt.style.context(STYLE):
+    """draw(*arguments) in the project's style, in a program that has its own: that stays."""
+    with style.context(STYLE):
         figure = draw(*arguments)
         fit(figure)
-    plt.close(figure)
     return figure
 
 
@@ -223,12 +222,13 @@ def grid(
     inches; left out: in proportion to its width. sharex, sharey: as of plt.subplots, between rows and columns of the
     array. narrowest: panel that there may be.
     """
-    width = plt.rcParams["figure.figsize"][0]
+    width = mpl.rcParams["figure.figsize"][0]
     blocks = ceil(columns / max(1, int(width / narrowest)))
     across = ceil(columns / blocks)
     wanted = height or min(max(ASPECT * width / across, LOW_PANEL), HIGHEST_PANEL)
     fits = max(PAGE_HEIGHT / (rows * blocks), LOWEST_PANEL)
-    figure = plt.figure(figsize=(width, min(wanted, fits) * rows * blocks), layout="constrained")
+    figure = Figure(figsize=(width, min(wanted, fits) * rows * blocks), layout="constrained")
+    FigureCanvasAgg(figure)  # without pyplot, which would keep it, and may have a screen
     places = figure.add_gridspec(rows * blocks, across)
     axes = np.empty((rows, columns), dtype=object)
     for row, column in np.ndindex(rows, columns):

@@ -1,15 +1,14 @@
 """Pictures in files, with their captions beside them."""
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from matplotlib import pyplot as plt
-from matplotlib.backends.backend_pgf import LatexError
+import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from ncrun.errors import UserError
 from ncrun.figures import fitting, panels
@@ -49,31 +48,42 @@ def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     fitting.fit(figure)
     words = panels.caption_of(figure)
-    written = [path.with_name(f"{path.name}.{each}") for each in page.formats]
-    for file, each in zip(written, page.formats, strict=True):
-        below = (words if page.caption else panels.short_caption_of(figure)) if each == "png" else ""
-        with words_below(figure, below), plt.rc_context({"svg.hashsalt": path.name}):
-            try:
-                figure.savefig(file, **_properties(each, words))
-            except LatexError as error:
-                raise UserError(f"{file}: LaTeX does not set it: {str(error).splitlines()[0]}") from error
+    written = {each: path.with_name(f"{path.name}.{each}") for each in page.formats}
+    if "pgf" in written:
+        _as_pgf(figure, written["pgf"])
+    fitting.lay_out(figure)
+    for kind, file in written.items():
+        if kind == "pgf":
+            continue
+        below = (words if page.caption else panels.short_caption_of(figure)) if kind == "png" else ""
+        with words_below(figure, below) as area, mpl.rc_context({"svg.hashsalt": path.name}):
+            figure.savefig(file, bbox_inches=area, metadata=_properties(kind, words))
     if words:
         text = as_latex(words) + "\n"
         write_aside(path.with_name(path.name + ".caption.tex"), lambda file: file.write(text.encode()))
-    plt.close(figure)
-    return written
+    if pyplot := sys.modules.get("matplotlib.pyplot"):  # which a user's own drawing may have made it with
+        pyplot.close(figure)
+    return list(written.values())
 
 
-def _properties(kind: str, words: str) -> dict[str, Any]:
-    """Options of savefig for a file of this kind. Without a date, redrawing the same records gives the same bytes."""
-    if kind == "pgf":  # has no place for them
-        return {}
+def _as_pgf(figure: Figure, file: Path) -> None:
+    """LaTeX says how large words are, and so where the panels are. Raises UserError for what it does not set."""
+    from matplotlib.backends.backend_pgf import LatexError
+
+    try:
+        figure.savefig(file)
+    except LatexError as error:
+        raise UserError(f"{file}: LaTeX does not set it: {str(error).splitlines()[0]}") from error
+
+
+def _properties(kind: str, words: str) -> dict[str, str | None]:
+    """Of a file of this kind. Without a date, redrawing the same records gives the same bytes."""
     own: dict[str, dict[str, str | None]] = {
         "png": {"Description": words},
         "pdf": {"CreationDate": None, "Subject": words},
         "svg": {"Date": None, "Description": words},
     }
-    return {"metadata": own[kind]}
+    return own[kind]
 
 
 def as_latex(text: str) -> str:
@@ -82,12 +92,13 @@ def as_latex(text: str) -> str:
 
 
 @contextmanager
-def words_below(figure: Figure, words: str) -> Iterator[None]:
-    """A figure with words below its panels, for which it grows; afterwards as it was."""
+def words_below(figure: Figure, words: str) -> Iterator[Bbox | None]:
+    """Words below the panels of a figure that is laid out. Gives the area that holds both, in inches, as of savefig's
+    bbox_inches: the panels stay where they are. Without words None, the figure's own."""
     if not words:
-        yield
+        yield None
         return
-    below = figure.text(0.01, 0.01, words, size=plt.rcParams["legend.fontsize"], color="0.3", in_layout=False)
+    below = figure.text(0.01, 0, words, size=mpl.rcParams["legend.fontsize"], color="0.3", in_layout=False)
     room = 0.95 * figure.bbox.width  # at the resolution of the file, letters are wider than here by up to a few percent
     letters = int(room * len(words) / fitting.extent(below).width)
     while letters:  # some letters are wider than the mean of all
@@ -95,13 +106,8 @@ def words_below(figure: Figure, words: str) -> Iterator[None]:
         if fitting.extent(below).width <= room:
             break
         letters -= 1
-    height, added = figure.get_figheight(), fitting.extent(below).height / figure.dpi + GAP
-    figure.set_figheight(height + added)
-    layout = figure.get_layout_engine()
-    assert isinstance(layout, ConstrainedLayoutEngine)
-    share = added / (height + added)
-    layout.set(rect=(0, share, 1, 1 - share))
-    yield
+    width, height = figure.get_size_inches()
+    added = fitting.extent(below).height / figure.dpi + GAP
+    below.set_y((0.01 * (height + added) - added) / height)
+    yield Bbox.from_extents(0, -added, width, height)
     below.remove()
-    layout.set(rect=(0, 0, 1, 1))
-    figure.set_figheight(height)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -141,7 +141,7 @@ def _panel(ax: Axes, records: Sequence[Record], found: Borders) -> list[tuple[st
     across, up = np.geomspace(LEFT, shown[0][1], num=GRID), np.geomspace(*shown[1], num=GRID)
     region = found.region(*np.meshgrid(across, up))
     styles = [style for style, _ in PHASES.values()]
-    with plt.rc_context({"hatch.color": "0.75", "hatch.linewidth": 0.6}):
+    with mpl.rc_context({"hatch.color": "0.75", "hatch.linewidth": 0.6}):
         ax.contourf(
             across,
             up,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -58,15 +58,15 @@ class Record:
         return older.problem_of(self.config, self.manifest, self.path) if self.posed is None else self.posed
 
 
-def load_record(directory: Path | Place) -> Record:
-    """Reads a run directory. Raises UserError if it is none, or if an entry that readers need was not written by a
-    run."""
+def load_record(directory: Path | Place, known: dict[bytes, Any] | None = None) -> Record:
+    """Reads a run directory. known: as in read_config. Raises UserError if it is none, or if an entry that readers need
+    was not written by a run."""
     place = Kept(_place(directory))
     path = place.path
     manifest, theory = _read_json(place, "manifest.json"), _read_json(place, "theory.json")
     if manifest is None or theory is None:
         raise UserError(f"{path}: is not a run directory")
-    config = read_config(place)
+    config = read_config(place, known)
     whole.check_config(config, path / "config.yaml")
     whole.check_manifest(manifest, config, path / "manifest.json")
     K = len(manifest["class_counts"])
@@ -86,17 +86,20 @@ def _place(directory: Path | Place) -> Place:
     return Folder(directory) if isinstance(directory, Path) else directory
 
 
-def find_records(root: Path, states: Sequence[str] = ("done",)) -> list[Record]:
+def find_records(
+    root: Path, states: Sequence[str] = ("done",), wanted: Callable[[dict[str, Any]], bool] = lambda manifest: True
+) -> list[Record]:
     """Every run below a folder or in a .zip archive with one of these states (default: finished), in the order of their
-    paths. Archives below the folder are read, too. Runs that were killed before their first files were written are
-    skipped."""
-    found = []
+    paths. Archives below the folder are read, too. wanted: of a manifest, whether to read the rest of its run. Runs that
+    were killed before their first files were written are skipped."""
+    found: list[Record] = []
+    known: dict[bytes, Any] = {}
     for place in runs_below(root):
         manifest = _read_json(place, "manifest.json")
-        if manifest is None or manifest.get("state") not in states:
+        if manifest is None or manifest.get("state") not in states or not wanted(manifest):
             continue
         if manifest["state"] == "done" or place.read("theory.json") is not None:
-            found.append(load_record(place))
+            found.append(load_record(place, known))
     return found
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib import pyplot as plt
+from matplotlib import style
 from matplotlib.colors import to_hex
 
 from ncrun.figures import drops, looks, panels, wording
@@ -80,12 +80,12 @@ def _kinds(record: Record) -> tuple[list[str], list[str]]:
 
 def palette() -> list[str]:
     """The colours of lines, in order."""
-    with plt.style.context(panels.STYLE):
+    with style.context(panels.STYLE):
         return [to_hex(colour) for colour in mpl.rcParams["axes.prop_cycle"].by_key()["color"]]
 
 
 def class_colours(record: Record) -> list[str]:
-    with plt.style.context(panels.STYLE):
+    with style.context(panels.STYLE):
         return [to_hex(look["color"]) for look in looks.class_looks(record.manifest["class_counts"])]
 
 

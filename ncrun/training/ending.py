@@ -1,8 +1,8 @@
 """The manifest's entries about a finished run, and its curves.png."""
 
-import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -59,14 +59,18 @@ def outcome(
 
 
 def draw(records: Sequence[RunDirectory]) -> bool:
-    """Draws curves.png in a separate process: drawing needs no torch, and its failure must not affect the runs. Returns
-    whether it succeeded."""
-    drawing = [sys.executable, "-m", "ncrun.figures.curves", *(str(record.path) for record in records)]
-    done = subprocess.run(drawing, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        why = said[-1] if said else f"exit status {done.returncode}"
+    """Draws curves.png of runs whose records are closed. A failure of any kind must not affect them. Returns whether it
+    succeeded. matplotlib is imported here, once in a process, so that no first step waits for it."""
+    try:
+        from ncrun.figures.curves import write_curves
+
+        with warnings.catch_warnings(action="ignore"):
+            for record in records:
+                write_curves(record.path)
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
         print(
             f"ncrun: {records[0].path}: curves.png was not drawn ({why}); the run itself is complete", file=sys.stderr
         )
-    return done.returncode == 0
+        return False
+    return True

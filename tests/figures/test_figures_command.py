@@ -213,7 +213,7 @@ def test_older_records_get_their_experiments_caption(
         raise UserError("seen")
 
     noted = Registry("drawing", [Drawing(each.key, note, each.suffix) for each in DRAWINGS])
-    monkeypatch.setattr("ncrun.commands.figures.DRAWINGS", noted)
+    monkeypatch.setattr("ncrun.commands.pictures.DRAWINGS", noted)
     source = RESULTS / f"{archive}.zip"
     held = [r.manifest for r in find_records(source) if r.manifest["experiment"] == name]
     assert held
