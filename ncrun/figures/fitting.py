@@ -66,6 +66,9 @@ def _place(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
+    for ax in figure.axes:  # of a fixed aspect, within their places, as drawing them does
+        place = ax.get_axes_locator()
+        ax.apply_aspect(place(ax, None) if place else None)  # type: ignore[arg-type]
 
 
 def _keep_ticks(figure: Figure) -> None:
