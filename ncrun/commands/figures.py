@@ -59,7 +59,7 @@ def figures(arguments: Sequence[str]) -> int:
         type=int,
         default=None,
         metavar="N",
-        help="number of runs trained at once, with --from of pictures; default: one per core (training at scale paper: 1)",
+        help="number of runs trained at once, with --from of pictures; default: one per core (scale paper: 1 run)",
     )
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each network with the seeds 0 to N-1; default: 1"

@@ -2,6 +2,7 @@
 are as many as it has room for."""
 
 import re
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -67,8 +68,8 @@ def _place(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
     for ax in figure.axes:  # of a fixed aspect, within their places, as drawing them does
-        place = ax.get_axes_locator()
-        ax.apply_aspect(place(ax, None) if place else None)  # type: ignore[arg-type]
+        place: Any = ax.get_axes_locator()
+        ax.apply_aspect(place(ax, None) if place else None)
 
 
 def _keep_ticks(figure: Figure) -> None:

@@ -90,7 +90,7 @@ def find_records(
     root: Path, states: Sequence[str] = ("done",), wanted: Callable[[dict[str, Any]], bool] = lambda manifest: True
 ) -> list[Record]:
     """Every run below a folder or in a .zip archive with one of these states (default: finished), in the order of their
-    paths. Archives below the folder are read, too. wanted: of a manifest, whether to read the rest of its run. Runs that
+    paths. Archives below the folder are read, too. wanted: whether to read the run that has this manifest. Runs that
     were killed before their first files were written are skipped."""
     found: list[Record] = []
     known: dict[bytes, Any] = {}
