@@ -1,5 +1,5 @@
-"""Where panels and words stand: words that are too long for their panel are broken into lines, and the ticks of its axes
-are as many as it has room for."""
+"""Where panels and words stand. Words that are too long for their panel are broken into lines, and the ticks of its
+axes are as many as it has room for."""
 
 import re
 from typing import Any
