@@ -141,11 +141,11 @@ class FeatureProblem:
 
     @property
     def products(self) -> list[Shape]:
-        """Of float64 matrices that ncrun cannot do without: a block's deviations onto the directions of the class
-        means, the logits and the means."""
+        """Of float64 matrices that ncrun cannot do without: the directions of the class means at each layer and the
+        classifier, (C, d), with a block's deviations."""
         N, d = self.features.shape
         K, M = len(self.head.bias), len(self.head.weights)
-        return [(512, d, M * min(d, K - 1) + 2 * K)] * (N // 512)
+        return [(min(d, K) + (M - 1) * min(d, K - 1) + K, d, 512)] * (N // 512)
 
 
 def feature_problem(N: int, d: int, K: int = NUM_CLASSES, M: int = 1) -> FeatureProblem:

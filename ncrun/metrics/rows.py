@@ -1,7 +1,7 @@
 """A row of metrics.jsonl: the metrics of every level under their column names."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from ncrun.metrics import at_level
 from ncrun.metrics.collected import NotCollected, missing
 from ncrun.metrics.measured import Array, Layer, Measured
-from ncrun.metrics.metric import Metrics
+from ncrun.metrics.metric import Metrics, Value
 from ncrun.metrics.relu_head import layer_inputs, top_layer
 from ncrun.metrics.scan import Head, Split, Spread, scan, scan_about
 from ncrun.metrics.scatter import ClassMeans, Held, add_by_class, between_directions, class_means, deviations
@@ -77,9 +77,11 @@ def collected_metrics(
 
 
 def _with_head_layers(row: Metrics, layers: list[Measured], absent: dict[str, str] | None = None) -> Metrics:
+    known = row if absent is None else {}  # of the first layer, which the top level is
     for m, measured in enumerate(layers):
         place = "nc1_rank_predicted" if m else "nc1"
-        row = _inserted(row, place, values_at("head", measured, f"head.{m + 1}.", absent))
+        values = values_at("head", measured, f"head.{m + 1}.", absent, {} if m else known)
+        row = _inserted(row, place, values)
     return row
 
 
@@ -213,10 +215,13 @@ def layer_of(
     )
 
 
-def values_at(level: str, measured: Any, prefix: str = "", absent: dict[str, str] | None = None) -> Metrics:
+def values_at(
+    level: str, measured: Any, prefix: str = "", absent: dict[str, str] | None = None, known: Mapping[str, Value] = {}
+) -> Metrics:
     """Every metric of a level. measured: the argument of the metrics. prefix: of the columns' names. absent: is filled
-    with the reasons, by column, of metrics that are null because a sum was not collected. Raises FloatingPointError
-    with the name of a metric that is not finite: what is not determined is null, never NaN."""
+    with the reasons, by column, of metrics that are null because a sum was not collected. known: metrics by key that
+    were computed from the same `measured` at another level. Raises FloatingPointError with the name of a metric that is
+    not finite: what is not determined is null, never NaN."""
     first = FIRST.get(level, ())
     found: Metrics = {}
     for metric in sorted(at_level(level), key=lambda each: first.index(each.key) if each.key in first else len(first)):
@@ -225,7 +230,7 @@ def values_at(level: str, measured: Any, prefix: str = "", absent: dict[str, str
         own_name = level != "test" or tuple(metric.levels) == ("test",)
         name = prefix + metric.key if own_name else f"test.{metric.key}"
         try:
-            value = metric.of(measured)
+            value = known[metric.key] if metric.key in known else metric.of(measured)
         except NotCollected as error:
             if absent is None:
                 raise

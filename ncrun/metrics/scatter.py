@@ -21,6 +21,7 @@ from ncrun.metrics.effective import num_effective
 
 BLOCK_NUMBERS = 2**18  # of float64: 2 MB, about a core's cache
 FEWEST_ROWS, MOST_ROWS = 256, 8192  # fewer make the products slow
+PROJECTED_ROWS = 2048  # with fewer, the calls on the few numbers of each sample take longer than their arithmetic
 GPU_BLOCK_NUMBERS = 2**25  # 256 MB: on a GPU small blocks spend their time on kernel launches
 
 
@@ -105,6 +106,13 @@ def rows_of_block(width: int, num_classes: int, on_gpu: bool) -> int:
     return min(max(BLOCK_NUMBERS // width, FEWEST_ROWS), MOST_ROWS)
 
 
+def rows_projected(width: int, num_classes: int, on_gpu: bool) -> int:
+    """Rows of (N, width) features whose projections, a few for each class, are kept before they are added up: those of
+    several blocks if blocks are short."""
+    rows = rows_of_block(width, num_classes, on_gpu)
+    return rows if on_gpu else rows * max(1, min(PROJECTED_ROWS, BLOCK_NUMBERS // num_classes) // rows)
+
+
 def row_blocks(points: Tensor, num_classes: int = 1) -> Iterator[slice]:
     """Consecutive parts of the rows of an (N, d) tensor, of `rows_of_block` rows each."""
     rows = rows_of_block(points.shape[1], num_classes, points.is_cuda)
@@ -119,10 +127,16 @@ def deviations(features: Tensor, labels: Tensor, means: Tensor) -> Iterator[tupl
     """
     parts = list(row_blocks(features, len(means)))
     buffer = torch.empty(parts[0].stop, features.shape[1], dtype=torch.float64, device=features.device)
+    # On a CPU the difference of two types would first convert one of them into newly allocated memory in each block.
+    converts = features.dtype != buffer.dtype and not features.is_cuda
+    converted = torch.empty_like(buffer) if converts else buffer
     for part in parts:
         y = labels[part]
-        deviation = torch.index_select(means, 0, y, out=buffer[: len(y)])
-        yield y, torch.sub(features[part], deviation, out=deviation)
+        own = torch.index_select(means, 0, y, out=buffer[: len(y)])
+        if converts:
+            yield y, converted[: len(y)].copy_(features[part]).sub_(own)
+        else:
+            yield y, torch.sub(features[part], own, out=own)
 
 
 def add_by_class(sums: Tensor, labels: Tensor, values: Tensor) -> None:
@@ -161,11 +175,12 @@ def means_of(points: Points, num_classes: int) -> ClassMeans:
 class BetweenDirections:
     """The eigenvectors of Sigma_B = (1/K) sum_k (h_k - h_G)(h_k - h_G)^T with a nonzero eigenvalue.
 
-    axes: (d, r) orthonormal. values: (r,) eigenvalues. trace: tr Sigma_B. rank: r, from the means' singular values
-    s: s_i > K eps s_1 with eps of the features' own precision.
+    basis: (d, min(K, d)) orthonormal, of all centred means, in the order of their singular values s. values: (r,)
+    eigenvalues, those of its first r columns. trace: tr Sigma_B. rank: r, from s: s_i > K eps s_1 with eps of the
+    features' own precision.
     """
 
-    axes: Tensor
+    basis: Tensor
     values: Tensor
     trace: float
     rank: int
@@ -178,7 +193,7 @@ class BetweenDirections:
     def pulled_back(self, weights: Sequence[Tensor] = ()) -> Tensor:
         """(d, r): columns such that the squared projections of a feature deviation on them are the NC1 terms above the
         linear layers `weights`, the first of which reads the features."""
-        axes = self.axes / self.values.sqrt()
+        axes = self.basis[:, : self.rank] / self.values.sqrt()
         for below in reversed(weights):  # K columns at a time
             axes = below.T @ axes
         return axes
@@ -197,5 +212,5 @@ def between_directions(means: ClassMeans, precision: torch.dtype) -> BetweenDire
     rounding = torch.finfo(torch.float64).eps * float(means.counts.max() * means.means.norm())
     keep = (singular > num_classes * torch.finfo(precision).eps * singular[0]) & (singular > rounding)
     keep[num_classes - 1 :] = False  # sum_k n_k (h_k - h_G) = 0
-    values = singular.square()
-    return BetweenDirections(axes_t[keep].T, values[keep], float(values.sum()), int(keep.sum()))
+    values, rank = singular.square(), int(keep.sum())
+    return BetweenDirections(axes_t.T, values[:rank], float(values.sum()), rank)

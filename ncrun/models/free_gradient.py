@@ -30,37 +30,38 @@ class FreeGradient:
     def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
         first = objectives[0]
         assert all((each.loss, each.num_samples) == (first.loss, first.num_samples) for each in objectives)
-        self.model = model
+        # Read once: PyTorch's search for a module's parameters would take a tenth of a small step.
+        self.points, self.weights, self.bias = model.points, list(model.head.weights), model.head.bias
+        self.relu = model.head.relu
         self.loss, self.N = first.loss, first.num_samples
-        K = model.head.weights[-1].shape[1]
+        K = self.weights[-1].shape[1]
         if not labels.is_floating_point():
             labels = functional.one_hot(labels, K)
-        self.targets = labels.expand(model.num_runs, self.N, K).mT.to(model.points.dtype).contiguous()
+        self.targets = labels.expand(model.num_runs, self.N, K).mT.to(self.points.dtype).contiguous()
         # lam_H, lam_W_1 .. lam_W_M, and lam_b if the bias decays
         self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
-        self.decayed = [model.points, *model.head.weights]
-        if model.head.bias is not None and any(each.bias_decay for each in objectives):
+        self.decayed = [self.points, *self.weights]
+        if self.bias is not None and any(each.bias_decay for each in objectives):
             bias_decay = self._of_runs([each.bias_decay for each in objectives])
             self.decays.append(bias_decay[:, :, 0] if isinstance(bias_decay, Tensor) else bias_decay)
-            self.decayed.append(model.head.bias)
+            self.decayed.append(self.bias)
         for parameter in model.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         # With allocation at every step, signals of a megabyte or more would take twice as long, because of page faults.
-        hidden = list(model.head.weights)[:-1] if model.head.relu else []
-        self._signals = [model.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
+        hidden = self.weights[:-1] if self.relu else []
+        self._signals = [self.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
         self._backs = [torch.empty_like(signal) for signal in self._signals]
 
     def _of_runs(self, decays: Sequence[float]) -> float | Tensor:
         """A number if all runs agree, else (R, 1, 1)."""
-        return decays[0] if len(set(decays)) == 1 else self.model.points.new_tensor(decays)[:, None, None]
+        return decays[0] if len(set(decays)) == 1 else self.points.new_tensor(decays)[:, None, None]
 
     @torch.no_grad()
     def __call__(self) -> None:
-        model, head = self.model, self.model.head
-        weights = list(head.weights)
-        if head.relu:
-            signals = [model.points.mT]  # what each layer reads: (R, width, N)
+        points, weights = self.points, self.weights
+        if self.relu:
+            signals = [points.mT]  # what each layer reads: (R, width, N)
             for weight, room in zip(weights[:-1], self._signals, strict=True):
                 signals.append(torch.bmm(weight, signals[-1], out=room).relu_())
             back = self._errors(weights[-1] @ signals[-1])
@@ -68,29 +69,29 @@ class FreeGradient:
                 torch.bmm(back, signals[m].mT, out=weights[m].grad)
                 back = torch.bmm(weights[m].mT, back, out=self._backs[m - 1]).mul_(signals[m] > 0)
             torch.bmm(back, signals[0].mT, out=weights[0].grad)
-            torch.bmm(back.mT, weights[0], out=model.points.grad)
+            torch.bmm(back.mT, weights[0], out=points.grad)
         else:
             products = [weights[-1]]  # W_M, W_M W_(M-1), ..
             for weight in reversed(weights[:-1]):
                 products.append(products[-1] @ weight)
-            errors = self._errors(products[-1] @ model.points.mT)
-            torch.bmm(errors.mT, products[-1], out=model.points.grad)
-            pull = errors @ model.points  # (R, K, d): the gradient with respect to the product of all layers
+            errors = self._errors(products[-1] @ points.mT)
+            torch.bmm(errors.mT, products[-1], out=points.grad)
+            pull = errors @ points  # (R, K, d): the gradient with respect to the product of all layers
             for m, weight in enumerate(weights[:-1]):
                 torch.bmm(products[-2 - m].mT, pull, out=weight.grad)
                 pull = pull @ weight.mT
             assert weights[-1].grad is not None
             weights[-1].grad.copy_(pull)
-            if head.bias is not None:
-                torch.sum(errors, dim=2, out=head.bias.grad)
+            if self.bias is not None:
+                torch.sum(errors, dim=2, out=self.bias.grad)
         for parameter, decay in zip(self.decayed, self.decays, strict=True):
             _add_decay(parameter, decay)
 
     def _errors(self, logits: Tensor) -> Tensor:
         """The gradient of the data term with respect to the (R, K, N) logits, in their memory; the bias is still to be
         added."""
-        if self.model.head.bias is not None:
-            logits += self.model.head.bias[:, :, None]
+        if self.bias is not None:
+            logits += self.bias[:, :, None]
         written_out = self.loss.gradient(logits, self.targets, self.N)
         errors, self._fit = written_out or (_by_autograd(self.loss, logits, self.targets), logits)
         return errors

@@ -169,9 +169,9 @@ class Evaluator:
         return row
 
     def _check_sign(self, features: Tensor) -> None:
-        if self.target.problem.feature_sign == "nonnegative" and bool((features < 0).any()):
+        if self.target.problem.feature_sign == "nonnegative" and bool(features.amin() < 0):
             raise NegativeFeatures(
-                f"features have become negative (down to {float(features.min()):.3g}), but the prediction is for"
+                f"features have become negative (down to {float(features.amin()):.3g}), but the prediction is for"
                 " nonnegative ones; set model.feature_sign=free, which makes another run with its own prediction"
             )
 

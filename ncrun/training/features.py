@@ -41,7 +41,8 @@ def features_of(
         else:
             found, seen = tapped(network.backbone, block, taps)
             seen[""] = found
-        finite &= torch.isfinite(seen[""]).all()
+        # Smallest and largest are NaN if one feature is. Looking at these two alone takes a tenth of the time.
+        finite &= torch.isfinite(torch.stack(seen[""].aminmax())).all()
         for name, points in seen.items():
             if name not in whole:
                 whole[name] = points.new_empty(len(images), points.shape[1])
