@@ -1,6 +1,6 @@
 """`make bench`: ncrun against the released procedure, side by side in one run, and against the machine's own limit.
 
-    .venv/bin/python scripts/bench.py [WORKLOAD ...] [--quick] [--threads N] [--out FOLDER]   # under 5 minutes on 2 quiet cores
+    .venv/bin/python scripts/bench.py [WORKLOAD ...] [--quick] [--threads N] [--out FOLDER]   # 5 minutes
 
 Both sides of a workload are timed in turn, and medians are compared. Before that, the benchmark asserts on a smaller
 problem that they compute the same: losses, NC1, NC2 and NC3. The limit beside a time is what its matrix products alone
