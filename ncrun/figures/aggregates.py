@@ -1,5 +1,5 @@
-"""Settings beside each other, aggregated over seeds: distance to the prediction, gap and NC1 at the end with intervals,
-and over training."""
+"""Compares settings, aggregated over seeds: distance to the prediction, gap and NC1, at the end with intervals and over
+training."""
 
 from collections.abc import Sequence
 from functools import partial, reduce
@@ -21,13 +21,13 @@ from ncrun.records.read import Record
 Array = NDArray[np.float64]
 DISTANCES = ("nc2_w", "nc2_h", "nc3")
 TITLES = {"distance": "distance to the prediction", "gap": "loss / optimum − 1", **convergence.NC1_WORDS}
-# Bootstrapped over training at so many epochs, spread over its logarithm.
+# Number of log-spaced epochs of the bootstrap over training.
 MOST_EPOCHS = 50
-# Of a setting, in inches.
+# Height of a setting, in inches.
 LINE_HEIGHT = 0.2
 RULE = (
-    "Dot and bar: interquartile mean over the seeds, of the logarithms, and its 95 % interval (percentile bootstrap,"
-    f" {RESAMPLES:,} resamples, stratified by setting; of three seeds nothing is cut off). Below: over the settings of"
+    "Dot and bar: interquartile mean of the logarithms over the seeds, and its 95 % interval (percentile bootstrap,"
+    f" {RESAMPLES:,} resamples, stratified by setting; with three seeds it is the mean). Below: over the settings of"
     " one colour."
 )
 ALL: dict[str, Any] = {"color": "0.15", "marker": "D"}
@@ -40,9 +40,9 @@ CENTRE_HANDLE = Line2D(
 
 
 def aggregates(records: Sequence[Record]) -> Figure:
-    """Above, a line for each setting: every seed at its last epoch, and from three seeds on their interquartile mean
-    with its 95 % interval; the last line is of all such settings together. Below, over training, the interquartile mean
-    over the settings of one colour. All of logarithms, by a bootstrap stratified by setting.
+    """Above, a line for each setting: every seed at its last epoch, and with at least three seeds their interquartile
+    mean with its 95 % interval; the last line pools all such settings. Below, over training, the interquartile mean
+    over the settings of one colour. All means are of logarithms, with a bootstrap stratified by setting.
 
     Raises UserError if no run has one of the numbers.
     """
@@ -53,7 +53,7 @@ def aggregates(records: Sequence[Record]) -> Figure:
         key for key in ("distance", "gap", nc1) if any(np.isfinite(ends(curve, key)).any() for _, curve in networks)
     ]
     if not keys:
-        raise UserError("no run has a distance to the prediction, a gap or an NC1 above zero at its end")
+        raise UserError("no run has a positive distance to the prediction, gap or NC1 at its end")
     coloured = [strata for strata in _by_colour(rows) if strata]
     lines = [label.replace("\n", ", ") or "all seeds" for label, _ in networks]
     pooled = sum(len(strata) for strata in coloured) > 1
@@ -76,7 +76,7 @@ def aggregates(records: Sequence[Record]) -> Figure:
 
 
 def at_end(ax: Axes, curves: Sequence[Curve], key: str, pooled: bool) -> None:
-    """A line for each setting. pooled: one more for all that have intervals."""
+    """A line for each setting. pooled: a further line for all settings with intervals."""
     strata = []
     for place, curve in enumerate(curves):
         values = ends(curve, key)
@@ -115,13 +115,14 @@ def has_interval(curve: Curve) -> bool:
 
 
 def ends(curve: Curve, key: str) -> Array:
-    """(seeds,) at the last epoch, nan where nothing is that a log axis can show."""
+    """(seeds,) at the last epoch, nan if a log axis cannot show the value."""
     found = np.array([_values(key, record.metrics.iloc[-1:])[0] for record in curve.records])
     return np.where(found > 0, found, np.nan)
 
 
 def series(curves: Sequence[Curve], key: str) -> tuple[Array, list[Array]]:
-    """At most MOST_EPOCHS epochs (n,) that all runs have measured, and of each setting that has values (seeds, n)."""
+    """At most MOST_EPOCHS epochs (n,) that all runs have measured, and values (seeds, n) of each setting that has
+    them."""
     found = [panels.seed_values(curve.records, partial(_values, key))[:2] for curve in curves]
     found = [(epochs, values) for epochs, values in found if np.isfinite(values).any()]
     if not found:
@@ -139,7 +140,7 @@ def _interval(ax: Axes, place: float, found: Interval, look: dict[str, Any]) -> 
 
 
 def _by_colour(rows: Sequence[Row]) -> list[list[Curve]]:
-    """The settings that have intervals, those of one colour together."""
+    """The settings with intervals, grouped by colour."""
     found: dict[str, list[Curve]] = {}
     for row in rows:
         for curve in row.curves:
@@ -149,7 +150,7 @@ def _by_colour(rows: Sequence[Row]) -> list[list[Curve]]:
 
 
 def _values(key: str, frame: Any) -> Array:
-    """(n,), nan where a run has none. The distance is the largest of those to the prediction."""
+    """(n,), nan if a run has none. The distance is the largest one to the prediction."""
     keys = DISTANCES if key == "distance" else (key,)
     if any(each not in frame for each in keys):
         return np.full(len(frame), np.nan)

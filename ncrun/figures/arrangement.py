@@ -1,5 +1,5 @@
-"""Which runs stand where in a figure: those that differ in their seed alone are one curve; what else differs colours
-the curves or makes a row of panels."""
+"""The place of runs in a figure: runs that differ only in their seed are one curve; other differences give colours or
+rows of panels."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,20 +18,20 @@ from ncrun.records.read import Record
 
 # Colours of the style's palette.
 PALETTE = 6
-# The data sets that the papers train on, so that each keeps its colour while others are still missing.
+# The papers' data sets, so that each keeps its colour while others are still missing.
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "emnist_letters")
 # Characters that fit beside a panel.
 ROW_LABEL = 24
 DASHES = ("-", (0, (4, 1.5)), "-.", (0, (1, 1)))
 # Rows of panels that fit on a page.
 MOST_ROWS = 12
-# Of more settings a caption says only how many there are.
+# A caption counts more settings than this instead of naming them.
 MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Runs that differ in their seed alone. label: what tells them from the other curves. marker: beside the colour."""
+    """Runs that differ only in their seed. label: how they differ from the other curves. marker: besides the colour."""
 
     label: str
     colour: str
@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Row:
-    """Curves that share panels. label: what tells them from the other rows; "" if there is one."""
+    """Curves that share panels. label: how they differ from the other rows; "" if there is only one row."""
 
     label: str
     curves: tuple[Curve, ...]
@@ -75,15 +75,15 @@ def _bias_words(record: Record) -> str:
 
 
 def _width(record: Record) -> float:
-    """Of the network; 0 where a user's own has none that is a number."""
+    """Of the network; 0 if a user's own network has no number."""
     width = record.config["model"].get("width")
     return width if isinstance(width, int | float) else 0
 
 
-# In what runs may differ: a value that can be sorted, its words, and the values that have a fixed colour.
+# A facet in which runs may differ: a sortable value, its words, and the values with a fixed colour.
 Facet = tuple[Callable[[Record], Any], Callable[[Record], str], tuple[Any, ...]]
 DEPTH: Facet = (lambda record: record.config["head"]["depth"], _depth_words, panels.DEPTHS)
-# The first of these in which runs differ colours the curves.
+# The first facet in which runs differ gives the colours.
 COLOURING: tuple[Facet, ...] = (
     DEPTH,
     (
@@ -106,8 +106,8 @@ FACETS: tuple[Facet, ...] = (
 
 
 def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> list[Row]:
-    """Rows and curves in the order of their facets. Keys that no facet tells apart, such as a decay, make one more; but
-    for `styled` keys and facets, which the drawing itself shows.
+    """Rows and curves in the order of their facets. Keys that belong to no facet, such as a decay, make a further one,
+    except for `styled` keys and facets, which the drawing itself shows.
 
     Raises UserError for more rows than fit on a page.
     """
@@ -116,7 +116,7 @@ def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> li
     row_facets = [facet for facet in telling if facet is not colour_facet]
     number = len({_key(row_facets, record) for record in records})
     if number > MOST_ROWS:
-        raise UserError(f"these runs make {number} rows of panels, and {MOST_ROWS} fit on a page; name fewer")
+        raise UserError(f"these runs make {number} rows of panels, but only {MOST_ROWS} fit on a page; give fewer runs")
     found = []
     for key in sorted({_key(row_facets, record) for record in records}):
         here = [record for record in records if _key(row_facets, record) == key]
@@ -126,7 +126,7 @@ def arrange(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> li
 
 
 def _every_facet(records: Sequence[Record], styled: Sequence[str | Facet] = ()) -> tuple[list[Facet], list[Facet]]:
-    """What tells the runs apart, and of this the last: the keys that no facet tells apart, if there are any."""
+    """The facets in which the runs differ; the last one holds the differing keys that belong to no facet."""
     telling = _telling(records, [facet for facet in FACETS if facet not in styled])
     groups = [[r for r in records if _key(telling, r) == key] for key in {_key(telling, r) for r in records}]
     others = tuple(dict.fromkeys(key for group in groups for key in naming_keys(group) if key not in styled))
@@ -135,9 +135,9 @@ def _every_facet(records: Sequence[Record], styled: Sequence[str | Facet] = ()) 
 
 
 def in_words(some: Sequence[Record], records: Sequence[Record]) -> str:
-    """For a caption: which of the records these are, such as "M = 1 and M = 3"; "" where they are all of them. By the
-    first facet that tells them from the others, else by all facets; where these do not either, or too many have to be
-    named, they are counted."""
+    """For a caption: names some of the records, such as "M = 1 and M = 3"; "" if they are all. Uses the first facet
+    that distinguishes them from the others, else all facets; if that is not possible, or needs too many words, they are
+    counted."""
     others = [record for record in records if not any(record is one for one in some)]
     if not others:
         return ""
@@ -154,12 +154,12 @@ def only_row(records: Sequence[Record], styled: Sequence[str] = ()) -> Row:
     rows = arrange(records, styled)
     if len(rows) > 1:
         labels = "; ".join(" ".join(row.label.split()) for row in rows)
-        raise UserError(f"one row of panels is drawn here, and these runs make {len(rows)}: {labels}")
+        raise UserError(f"this drawing has one row of panels, but these runs make {len(rows)}: {labels}")
     return rows[0]
 
 
 def networks(rows: Sequence[Row]) -> list[tuple[str, Curve]]:
-    """Every curve by itself, with what tells it from the others; "" if there is one."""
+    """Every curve alone, with the words that distinguish it; "" if there is only one."""
     several = sum(len(row.curves) for row in rows) > 1
     return [
         ("\n".join(filter(None, (row.label, curve.label if several else ""))), curve)
@@ -169,8 +169,8 @@ def networks(rows: Sequence[Row]) -> list[tuple[str, Curve]]:
 
 
 def _telling(records: Sequence[Record], facets: Sequence[Facet]) -> list[Facet]:
-    """Those facets that tell runs apart which the facets before do not: with each architecture its own width, the
-    architecture says all."""
+    """The facets that distinguish runs beyond the facets before them: if each architecture has its own width, the
+    architecture is enough."""
     telling: list[Facet] = []
     for facet in facets:
         parts = {_key(telling, record) for record in records}
@@ -180,7 +180,7 @@ def _telling(records: Sequence[Record], facets: Sequence[Facet]) -> list[Facet]:
 
 
 def _settings_facet(keys: tuple[str, ...]) -> Facet:
-    """By the values of configuration keys, in their own words."""
+    """A facet from configuration keys, with their own words."""
 
     def own_words(record: Record) -> str:
         settings = settings_of(record)
@@ -213,8 +213,7 @@ def _curves(here: Sequence[Record], everything: Sequence[Record], facet: Facet) 
 
 
 def _places(values: Sequence[Any], known: Sequence[Any]) -> dict[Any, int]:
-    """Each value's colour of the palette: its own where it has one, else one that no value here has, while there are
-    any."""
+    """Each value's colour of the palette: its fixed one if it has one, else an unused one while there are any."""
     taken = {value: known.index(value) % PALETTE for value in values if value in known}
     free = [place for place in range(PALETTE) if place not in taken.values()] or list(range(PALETTE))
     others = [value for value in values if value not in known]
@@ -222,7 +221,7 @@ def _places(values: Sequence[Any], known: Sequence[Any]) -> dict[Any, int]:
 
 
 def handles(rows: Sequence[Row]) -> list[Line2D]:
-    """For a legend: which look is which; none where there is no choice."""
+    """For a legend: the looks of curves; empty if there is only one."""
     found = {curve.label: curve.look for row in rows for curve in row.curves}
     named = {label.replace("\n", ", "): look for label, look in found.items()}
     if len(named) < 2:
@@ -231,13 +230,14 @@ def handles(rows: Sequence[Row]) -> list[Line2D]:
 
 
 def line_styles(rows: Sequence[Row]) -> dict[str, Any]:
-    """By label the dashes of a curve's lines, for drawings whose markers mean something else: told apart in grey."""
+    """By label, the dashes of a curve's lines, for drawings whose markers mean something else; they distinguish curves
+    in grey."""
     labels = dict.fromkeys(curve.label for row in rows for curve in row.curves)
     return {label: DASHES[place % len(DASHES)] for place, label in enumerate(labels)}
 
 
 def styled_handles(rows: Sequence[Row]) -> list[Line2D]:
-    """For a legend: which colour and which dashes are which; none where there is no choice."""
+    """For a legend: colours and dashes of curves; empty if there is only one."""
     styles = line_styles(rows)
     colours = {curve.label: curve.colour for row in rows for curve in row.curves}
     return [
@@ -248,7 +248,7 @@ def styled_handles(rows: Sequence[Row]) -> list[Line2D]:
 
 
 def label_rows(axes: Any, rows: Sequence[Row]) -> None:
-    """The rows' names on the axes of their first panels; below one another they share their abscissa and titles."""
+    """Writes the rows' names beside their first panels; stacked rows share abscissa and titles."""
     for row, line in zip(rows, axes, strict=True):
         if row.label:
             panels.label_row(line, broken(row.label))
@@ -259,6 +259,6 @@ def label_rows(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def broken(label: str) -> str:
-    """A row's name in lines that fit beside its panel."""
+    """A row's name, broken into lines that fit beside its panel."""
     parts = label.replace(": ", ":\n").splitlines()
     return "\n".join(textwrap.fill(part, ROW_LABEL) for part in parts)

@@ -1,4 +1,4 @@
-"""The loss beside what is claimed of it where that is not proven: a run may end below the claim, and that is seen."""
+"""The loss beside an unproven claim: the drawing shows if a run ends below the claim."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -19,27 +19,27 @@ from ncrun.theory import predict
 
 TITLE = "loss / claim − 1"
 UNPROVEN = ("open", "refuted")
-# What else is known of the optimum, with how it is drawn, in the colour of the runs that it is of.
+# Other known values of the optimum and their line styles, drawn in the colour of their runs.
 LOWEST: dict[str, Any] = {"linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.2}
 BOUND: dict[str, Any] = {"linestyle": (0, (1, 1)), "linewidth": 1.2}
-# The smallest excess with a place of its own on the axis, from zero to which it is linear.
+# The axis is linear from zero to this excess.
 LEAST = 1e-6
-# Powers of ten that have a number beside the axis.
+# The most powers of ten with a number beside the axis.
 MOST_TICKS = 3
 
 
 def is_unproven(record: Record) -> bool:
-    """Whether a value is claimed to be the optimum that is neither proven nor certified."""
+    """Whether the claimed optimum is neither proven nor certified."""
     return record.theory["claim"] in UNPROVEN and bool(record.theory["objective"])
 
 
 def lowest_known(record: Record) -> float | None:
-    """Below the claimed value: what theory knows today, which may be less than at the time of the run; None if
-    nothing is known there."""
+    """The lowest known value below the claimed one, from today's theory, which may be lower than at the time of the
+    run; None if there is none."""
     held = record.theory.get("best_known")
     try:
         today = _known_today(record.problem)
-    except UserError:  # of an older record which does not say its problem
+    except UserError:  # for an older record that does not hold its problem
         today = None
     return min((value for value in (held and held["objective"], today) if value is not None), default=None)
 
@@ -51,7 +51,7 @@ def _known_today(problem: Problem) -> float | None:
 
 
 def excess(record: Record, frame: Any) -> Any:
-    """Over training, loss over the claimed value minus 1; for a run with an optimum, its gap."""
+    """Loss over the claimed value minus 1, over training; for a run with an optimum, its gap."""
     objective = record.theory["objective"]
     return frame["loss"] / objective - 1 if objective and _has_value(record) else [None] * len(frame)
 
@@ -61,8 +61,8 @@ def _has_value(record: Record) -> bool:
 
 
 def against_claim(ax: Axes, curves: Sequence[Curve], **style: Any) -> None:
-    """Loss over the claimed value (of a proven claim, the optimum) minus 1, a band for each curve, on an axis that is
-    logarithmic both ways; dashed the claim, dash-dotted the lowest value known, dotted a proven lower bound."""
+    """Loss over the claimed value (for a proven claim, the optimum) minus 1, a band for each curve, on a symmetric log
+    axis; dashed: the claim, dash-dotted: the lowest known value, dotted: a proven lower bound."""
     known = [curve for curve in curves if _has_value(curve.records[0]) and curve.records[0].theory["objective"]]
     for curve in known:
         panels.band(ax, curve.records, partial(excess, curve.records[0]), "symlog", **curve.look, **style)
@@ -84,7 +84,7 @@ def _levels(record: Record) -> list[tuple[float, dict[str, Any]]]:
 
 
 def _both_ways(ax: Axes, least: float) -> None:
-    """An ordinate that is logarithmic from `least` on up and down, and linear between."""
+    """An ordinate that is logarithmic beyond `least` in both directions, and linear in between."""
     shown = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
     low, high = np.nanmin(shown), np.nanmax(shown)
     ax.set_yscale("symlog", linthresh=least, linscale=0.5)
@@ -110,7 +110,7 @@ def _words(value: float, _: int) -> str:
 
 
 def handles(curves: Sequence[Curve]) -> list[Line2D]:
-    """For a legend, where a claim is drawn that is not proven: the lines beside it, and of which runs they are."""
+    """For a legend, if an unproven claim is drawn: the lines beside it, and their runs."""
     unproven = [curve for curve in curves if is_unproven(curve.records[0])]
     if not unproven:
         return []
@@ -128,8 +128,7 @@ def handles(curves: Sequence[Curve]) -> list[Line2D]:
 
 
 def words_of(records: Sequence[Record]) -> str:
-    """For a caption: how far each prediction is to be trusted, of which runs that is said, and where runs end beside a
-    claim that is not proven."""
+    """For a caption: the grade of each prediction and its runs, and where runs end compared with an unproven claim."""
     claims = dict.fromkeys(record.theory["claim"] for record in records)
     parts = []
     for claim in claims:
@@ -142,7 +141,7 @@ def words_of(records: Sequence[Record]) -> str:
 
 
 def _ends(records: Sequence[Record]) -> str:
-    """Of runs with one claim: where their losses end beside it, and beside the lowest value known."""
+    """For runs with one claim: their last losses compared with it, and with the lowest known value."""
     unproven = [record for record in records if is_unproven(record) and not record.metrics.empty]
     if not unproven:
         return ""

@@ -1,4 +1,4 @@
-"""In which order the classes of a configuration are drawn, so that its structure is seen: permutations only."""
+"""Orders the classes of a configuration so that its structure is visible; only permutations."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ STARTS = 10
 
 
 def by_structure(gram: Array) -> Order:
-    """(K,): classes whose vectors lie along one line side by side, by optimal leaf ordering of a hierarchical
-    clustering. gram: (K, K)."""
+    """(K,): an order with collinear classes beside each other, by optimal leaf ordering of a hierarchical clustering.
+    gram: (K, K)."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -24,8 +24,8 @@ def by_structure(gram: Array) -> Order:
 
 
 def matched(gram: Array, target: Array) -> Order:
-    """(K,): the order in which a Gram matrix is nearest to another one, in the Frobenius norm of the cosines, as far as
-    a search finds it (scipy's quadratic_assignment from fixed starts)."""
+    """(K,): the order in which a Gram matrix is nearest to another one, in the Frobenius norm of the cosines, found by
+    a local search (scipy's quadratic_assignment from fixed starts)."""
     from scipy.optimize import quadratic_assignment
 
     ours, theirs = (np.nan_to_num(cosines(each)) for each in (gram, target))

@@ -1,4 +1,4 @@
-"""Class by class over the class size: norms, margins, accuracies and angles, the formula beside what was measured."""
+"""Norms, margins, accuracies and angles of each class over the class count, predicted beside measured."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,23 +24,23 @@ PER_CLASS = (
 )
 MEASURED: dict[str, Any] = {"marker": "o", "linestyle": "", "alpha": 0.6}
 PREDICTED: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0, "zorder": 3}
-# Of a pair of classes; a line would have to order the pairs.
+# For pairs of classes, which have no order for a line.
 PREDICTED_PAIR: dict[str, Any] = {"marker": "_", "linestyle": "", "markersize": 7, "markeredgewidth": 1.2, "zorder": 3}
 PAIR_HANDLE = Line2D([], [], color="0.4", label="predicted (pairs)", **PREDICTED_PAIR)
 TEST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4}
 TEST_HANDLE = Line2D([], [], color="0.4", label="accuracy in the test split", **TEST)
 # Of an ordinate that shows cosines.
 COSINE_SPAN = 0.02
-# A row or mean shorter than this share of the longest (squared) is nothing: its angles are rounding.
+# Below this share of the largest squared norm a row or mean counts as zero: its angles are rounding.
 SMALLEST_SHARE = 1e-9
-# With more classes, of the pairs that share the larger class the mean is drawn.
+# With more classes, the mean over pairs with the same larger class is drawn.
 PAIRED_CLASSES = 26
-# From here on class sizes are drawn on a log axis.
+# From this ratio on class counts are on a log axis.
 WIDE_RATIO = 15
 
 
 def sizes(records: Sequence[Record]) -> Figure:
-    """Squared norms of classifier rows and class means, margins and accuracies over class size."""
+    """Squared norms of classifier rows and class means, margins and accuracies over the class count."""
     rows = arrangement.arrange(records)
     tested = any(record.config["dataset"] is not None for record in records)
     figure, axes = panels.grid(len(rows), len(PER_CLASS) + tested, sharex=len(rows) == 1)
@@ -57,11 +57,11 @@ def sizes(records: Sequence[Record]) -> Figure:
 
 
 def angles(records: Sequence[Record]) -> Figure:
-    """Cosines between classifier rows, between class means, and between a row and the mean of its class, over class
-    size. Raises UserError if no run has measured matrices."""
+    """Cosines between classifier rows, between class means, and between a row and the mean of its class, over the class
+    count. Raises UserError if no run has measured matrices."""
     kept = [record for record in records if record.measured is not None]
     if not kept:
-        raise UserError("no run has measured matrices (geometry.json), from which angles are taken")
+        raise UserError("no run has measured matrices (geometry.json), which angles need")
     rows = arrangement.arrange(kept)
     figure, axes = panels.grid(len(rows), 3)
     for row, line in zip(rows, axes, strict=True):
@@ -70,17 +70,17 @@ def angles(records: Sequence[Record]) -> Figure:
         own_cosines(line[2], row.curves)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [*arrangement.handles(rows), panels.DOT, PAIR_HANDLE, panels.DASHED])
-    words = "A pair of classes stands at the size of its larger one; a dot for each pair and seed."
+    words = "A pair of classes is drawn at the count of its larger one; a dot for each pair and seed."
     if len(kept[0].manifest["class_counts"]) > PAIRED_CLASSES:
-        words = "Cosines of pairs are averaged over those with the same larger class, at whose size they stand."
+        words = "Cosines of pairs are averaged over those with the same larger class, and drawn at its count."
     if any(wording.centres_means(record) for record in kept):
-        words += " With a bias the class means are centred."
+        words += " With a bias, class means are centred."
     panels.caption(figure, convergence.caption(kept, words, bands=False))
     return figure
 
 
 def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: str, title: str) -> None:
-    """Dots measured at the last epoch in every seed, dashed lines predicted. Where theory fixes shapes only, both are
+    """Dots: measured at the last epoch in every seed; dashed lines: predicted. If theory fixes shapes only, both are
     relative to their mean over the classes."""
     for curve in curves:
         first = curve.records[0]
@@ -99,9 +99,9 @@ def against_class_size(ax: Axes, curves: Sequence[Curve], metric: str, entry: st
 
 
 def predicted_values(record: Record, name: str) -> Array:
-    """(K,) of theory.json's classes; a shape without a scale, for which they are null, has it in its matrices."""
+    """(K,) from theory.json's classes; if they are null, because only a shape is predicted, from its matrices."""
     values = np.array([entry[name] for entry in record.theory["classes"]], dtype=float)
-    # Where the matrices are centred, the norms and margins that are measured are not.
+    # The matrices may be centred; measured norms and margins are not.
     if record.theory["scale_free"] and not wording.centres_means(record) and record.theory["logits"] is not None:
         scores = np.array(record.theory["logits"], dtype=float)
         if record.theory["bias"] is not None:
@@ -116,7 +116,7 @@ def predicted_values(record: Record, name: str) -> Array:
 
 
 def accuracies(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Of every class, in training and in the test split, at the last epoch, in every seed."""
+    """Accuracy of every class, in training and in the test split, at the last epoch, in every seed."""
     for curve in curves:
         for split, style in (("train", MEASURED), ("test", TEST)):
             key = f"class.{split}_accuracy"
@@ -135,7 +135,7 @@ def accuracies(ax: Axes, curves: Sequence[Curve]) -> None:
 
 
 def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> None:
-    """Cosines of all pairs of classes over the size of the larger: of a Gram matrix, predicted and measured."""
+    """Cosines of all pairs of classes in a Gram matrix, predicted and measured, over the larger count."""
     for curve in curves:
         first = curve.records[0]
         if first.theory[name] is not None:
@@ -146,11 +146,11 @@ def pair_cosines(ax: Axes, curves: Sequence[Curve], name: str, title: str) -> No
         ax.plot(where, values, rasterized=True, **MEASURED | curve.look | {"markersize": 3, "alpha": 0.45})
     ax.set_title(title)
     panels.widen(ax, COSINE_SPAN)
-    _size_axis(ax, curves, "size of the larger class")
+    _size_axis(ax, curves, "count of the larger class")
 
 
 def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Between the classifier row and the mean of every class, over its size."""
+    """Cosine between the classifier row and the mean of every class, over its count."""
     for curve in curves:
         first = curve.records[0]
         counts = _counts(first)
@@ -166,19 +166,19 @@ def own_cosines(ax: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _predicted_colour(curves: Sequence[Curve], curve: Curve) -> str:
-    """The curve's own; dark where there is but one, so that dots do not hide it."""
+    """The curve's colour; dark if there is only one, so that dots do not hide it."""
     return curve.colour if len(curves) > 1 else "0.15"
 
 
 def cosines(gram: Sequence[Sequence[float]] | Array) -> Array:
-    """(K, K) cosines of a Gram matrix, nan where a vector is nothing."""
+    """(K, K) cosines of a Gram matrix, nan for zero vectors."""
     matrix = np.array(gram, dtype=float)
     lengths = _lengths(matrix)
     return matrix / np.outer(lengths, lengths)
 
 
 def alignment(matrices: dict[str, Any]) -> Array:
-    """(K,) cosines between w_k and h_k, of weight_gram, feature_gram and logits; nan where either is nothing."""
+    """(K,) cosines between w_k and h_k, from weight_gram, feature_gram and logits; nan if either is zero."""
     weights, features, logits = (
         np.array(matrices[name], dtype=float) for name in ("weight_gram", "feature_gram", "logits")
     )
@@ -192,7 +192,7 @@ def _lengths(gram: Array) -> Array:
 
 
 def _pairs(record: Record, matrix: Array) -> tuple[Array, Array]:
-    """Size of the larger class and value, of each pair; of many classes the mean over pairs with one larger class."""
+    """The larger count and the value of each pair; with many classes the mean over pairs with the same larger class."""
     counts = _counts(record)
     order = np.argsort(counts, kind="stable")
     ordered, sorted_counts = matrix[np.ix_(order, order)], counts[order]
@@ -208,17 +208,17 @@ def _counts(record: Record) -> Array:
 
 
 def scaled(record: Record, values: Array) -> Array:
-    """Numbers of the classes as they are; where theory fixes shapes only, relative to their mean."""
+    """The classes' numbers, or if theory fixes shapes only, relative to their mean."""
     found: Array = values / values.mean() if record.theory["scale_free"] else values
     return found
 
 
 def scaled_title(record: Record, title: str) -> str:
-    """What `scaled` numbers are called."""
+    """The title of `scaled` numbers."""
     return f"{title} / mean" if record.theory["scale_free"] else title
 
 
-def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "class size") -> None:
+def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "class count") -> None:
     ax.set_xlabel(label)
     if max(arrangement.class_ratio(curve.records[0]) for curve in curves) >= WIDE_RATIO:
         ax.set_xscale("log")
@@ -226,7 +226,7 @@ def _size_axis(ax: Axes, curves: Sequence[Curve], label: str = "class size") -> 
 
 
 def _caption(records: Sequence[Record]) -> str:
-    words = "Dots: every class in every seed at the last epoch."
+    words = "Dots: each class and seed at the last epoch."
     if any(record.theory["scale_free"] for record in records):
-        words += " Relative to the mean over the classes, for theory fixes shapes only."
+        words += " Relative to the mean over the classes, because theory fixes shapes only."
     return convergence.caption(records, words, bands=False)

@@ -1,4 +1,4 @@
-"""Neural collapse against test accuracy: the path that training takes, with time marked on it."""
+"""Test accuracy over neural collapse: the path of training, with epochs marked on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,24 +21,25 @@ SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3")
 MARKERS = ("o", "s", "^", "v", "P", "X")
 MARKED: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "zorder": 3}
 HEIGHT = 1.6  # of a panel, in inches
-# A measured epoch is marked for a power of ten that it is so near to.
+# A measured epoch within this factor of a power of ten is marked.
 NEAR = 1.26
 
 
 def collapse_accuracy(records: Sequence[Record]) -> Figure:
-    """Test accuracy over NC1, NC2 of classifier and means, and NC3, each falling to the right, from the first measured
-    epoch to the last: the median over the seeds, and each seed thinly. A row for each architecture, data set or bias.
+    """Test accuracy over NC1, NC2 of classifier and means, and NC3 (decreasing to the right), from the first to the
+    last measured epoch: the median over the seeds, and each seed as a thin line. A row for each architecture, data set
+    or bias.
 
     Raises UserError for runs without a test split, and if none of the metrics is defined.
     """
     for record in records:
         if record.is_free:
-            raise UserError(f"{record.path}: has no test split, whose accuracy is drawn here")
+            raise UserError(f"{record.path}: has no test split, which this drawing needs")
     needs.metrics(records, "test_accuracy")
     rows = arrangement.arrange(records)
     keys = [key for key in SHOWN if any(convergence.is_defined(record, key) for record in records)]
     if not keys:
-        raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
+        raise UserError(f"no run has any of {', '.join(SHOWN)}, which this drawing needs")
     figure, axes = panels.grid(len(rows), len(keys), height=HEIGHT, sharey="row")
     marked: set[int] = set()
     styles = arrangement.line_styles(rows)
@@ -100,7 +101,7 @@ def paths(records: Sequence[Record], key: str) -> tuple[Array, Array, Array]:
 
 
 def marks(epochs: Array) -> dict[int, int]:
-    """By power of ten the place of the epoch that is nearest to it, if one is within a factor of NEAR."""
+    """For each power of ten, the place of the nearest epoch within a factor of NEAR."""
     found = {}
     for power in range(len(MARKERS)):
         off = np.abs(np.log10(epochs) - power)

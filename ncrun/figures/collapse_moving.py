@@ -1,4 +1,4 @@
-"""Collapse seen as a moving picture: every snapshot of a run, one after the other, nothing in between."""
+"""The animation of collapse-seen: every snapshot of a run, without interpolation."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,19 +16,19 @@ from ncrun.figures.collapse_seen import SPLITS, View, draw_moment, legend, title
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record
 
-# Milliseconds of a snapshot, of the first one and of the last.
+# Milliseconds of a snapshot, of the first one, and of the last one.
 EACH, FIRST, LAST = 160, 800, 3000
 DPI = 130
 LARGE = 2.0
 
 
 def collapse_moving(records: Sequence[Record], path: Path, classes: str | None = None) -> None:
-    """Write a GIF of a run: training samples beside test samples, on the predicted frame. classes: as for view_of.
+    """Writes a GIF of a run: training samples beside test samples, on the predicted frame. classes: as for view_of.
 
     Every frame is a snapshot; nothing is interpolated. Raises UserError for several runs, and OSError.
     """
     if len(records) > 1:
-        raise UserError(f"a moving picture is of one run, and these are {len(records)}; name one")
+        raise UserError(f"an animation shows one run, not {len(records)}; give one")
     view = view_of(records[0], classes)
     splits = ("train", "test") if len(view.snapshots.test_labels) else ("train",)
     figure, axes = panels.grid(1, len(splits), height=2.75)
@@ -58,12 +58,12 @@ def _draw(figure: Figure, axes: Sequence[Any], view: View, index: int, splits: S
         ax.clear()
         draw_moment(ax, view, index, split, LARGE)
         ax.set_title(f"{SPLITS[split]} samples" + (f", {when}" if split == "train" else ""))
-    if figure.get_layout_engine() is not None:  # every frame is laid out as the first one
+    if figure.get_layout_engine() is not None:  # all frames have the layout of the first one
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
 
 
 def _words(view: View) -> str:
-    """Data and network, in so many words as fit below."""
+    """Data and network, in as many words as fit below."""
     data, _, rest = wording.setting_words(view.record).partition("; ")
     return f"{data}; {rest.partition(', ')[0]}" if rest else data

@@ -1,4 +1,4 @@
-"""Collapse over training: the distances to the predicted geometry, seeds as bands."""
+"""Collapse over training: distances to the predicted geometry, seeds as bands."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,15 +16,15 @@ from ncrun.metrics import METRICS, heading_of
 from ncrun.records.read import Record
 
 SHOWN = ("nc1", "nc2_w", "nc2_h", "nc3", "gap")
-# NC1 and effective NC1 are drawn as one where they differ by less, relatively.
+# NC1 and effective NC1 are drawn as one if they differ by less than this, relatively.
 SAME = 0.01
-# In so many times NC1's ratio of the traces it is that of directions that hold next to nothing.
+# Above this multiple of the ratio of traces, NC1 is dominated by directions with almost no class means.
 ABOVE_TRACES = 10
-# What `telling` puts in NC1's place, in few words.
+# Words for the replacement of NC1 by `telling`.
 NC1_WORDS = {"nc1": "NC1", "nc1_effective": "effective NC1", "nc1_trace": "NC1, of traces"}
 SHARED_DIRECTIONS = (
-    "NC1 is the ratio of the traces: with Sigma_B's pseudo-inverse it would divide by directions that the class means"
-    " hardly use."
+    "NC1 is the ratio of traces here: Sigma_B's pseudo-inverse would divide by directions that the class means hardly"
+    " use."
 )
 BASELINES = ("nc2_w", "nc2_h", "nc3")
 DOTTED = Line2D([], [], color="0.4", label="to the balanced prediction", **panels.BASELINE)
@@ -39,8 +39,8 @@ MARK: dict[str, Any] = {
 
 
 def convergence(records: Sequence[Record]) -> Figure:
-    """NC1, NC2 of classifier and means, NC3, and where theory knows or claims an optimum the loss beside it, over
-    epochs on log axes; a row for each architecture, data set or bias. Raises UserError if there is none of them."""
+    """NC1, NC2 of classifier and means, NC3, and the loss compared with a known or claimed optimum, over epochs on log
+    axes; a row for each architecture, data set or bias. Raises UserError if none of them exists."""
     rows = arrangement.arrange(records)
     keys = [telling(key, records) for key in SHOWN if any(is_shown(record, key) for record in records)]
     if not keys:
@@ -58,8 +58,8 @@ def convergence(records: Sequence[Record]) -> Figure:
 
 
 def curves(ax: Axes, found: Sequence[Curve], key: str, **style: Any) -> None:
-    """A metric over epochs, a band for each curve; dotted, the same against the balanced prediction where the classes
-    are not balanced; marks as mark_times has them. The gap is that to the claim where one is not proven."""
+    """A metric over epochs, a band for each curve; dotted: the same for the balanced prediction if the classes are
+    imbalanced; marks as in mark_times. For an unproven claim the gap is relative to the claim."""
     key = telling(key, [record for curve in found for record in curve.records])
     if key == "gap" and any(beside_claim.is_unproven(curve.records[0]) for curve in found):
         beside_claim.against_claim(ax, found, **style)
@@ -83,9 +83,9 @@ def curves(ax: Axes, found: Sequence[Curve], key: str, **style: Any) -> None:
 
 
 def telling(key: str, records: Sequence[Record]) -> str:
-    """For NC1 the effective NC1, where the two differ: where classes share directions, NC1 divides by what training
-    left in the others. Where a record is too old to have it, the ratio of the traces if NC1 is far above that: in
-    directions of one size it is below."""
+    """For NC1 the effective NC1, if the two differ: if classes share directions, NC1 divides by residues of training in
+    the others. For records without it, the ratio of traces if NC1 is far above it (with directions of equal size NC1 is
+    below it)."""
     beside = "nc1_effective"
     if key != "nc1":
         return key
@@ -97,24 +97,24 @@ def telling(key: str, records: Sequence[Record]) -> str:
 
 
 def words_of_nc1(records: Sequence[Record]) -> str:
-    """For a caption: what is drawn in NC1's place, if it is the ratio of the traces."""
+    """For a caption: says so if the ratio of traces is drawn instead of NC1."""
     return SHARED_DIRECTIONS if telling("nc1", records) == "nc1_trace" else ""
 
 
 def _divides_by_nothing(record: Record) -> bool:
-    """Whether at some time NC1 is so far above tr Sigma_W / tr Sigma_B that Sigma_B has next to nothing in directions
-    that it divides by."""
+    """Whether NC1 is at some epoch so far above tr Sigma_W / tr Sigma_B that it divides by directions in which Sigma_B
+    is almost zero."""
     nc1, traces = (np.array(record.metrics.get(key, []), dtype=float) for key in ("nc1", "nc1_trace"))
     return len(nc1) == len(traces) and bool((nc1 > ABOVE_TRACES * traces).any())
 
 
 def is_shown(record: Record, key: str) -> bool:
-    """Whether a metric is there to draw, or in place of the gap a claim that is not proven."""
+    """Whether there is a metric to draw, or for the gap an unproven claim."""
     return is_defined(record, key) or (key == "gap" and beside_claim.is_unproven(record))
 
 
 def is_defined(record: Record, key: str) -> bool:
-    """Whether a metric is among the records and positive at some time after the start."""
+    """Whether the records have a metric that is positive at some epoch after the start."""
     if key not in record.metrics:
         return False
     values = np.array(record.metrics[key][record.metrics["epoch"] > 0], dtype=float)
@@ -122,13 +122,13 @@ def is_defined(record: Record, key: str) -> bool:
 
 
 def has_baseline(curve: Curve) -> bool:
-    """Whether the balanced prediction is another one than the prediction itself."""
+    """Whether the balanced prediction differs from the prediction."""
     return arrangement.class_ratio(curve.records[0]) > 1
 
 
 def zero_error_epoch(curve: Curve) -> float | None:
-    """The first measured epoch after the start from which on every seed has once had no training error; None if one
-    never has, or if there is no data set or are no classes."""
+    """The first measured epoch after the start by which every seed had zero training error at least once; None if one
+    never had, or without data set or classes."""
     if any(record.is_free or record.on_targets for record in curve.records):
         return None
     firsts = []
@@ -142,8 +142,8 @@ def zero_error_epoch(curve: Curve) -> float | None:
 
 
 def mark_times(ax: Axes, curve: Curve, key: Any, scale: str = "log") -> None:
-    """On the median over the seeds, if it is drawn there: a diamond where the training error is gone, and an arrow at
-    the end of a run that had not converged."""
+    """Marks on the median over the seeds: a diamond where the training error becomes zero, and an arrow at the end of a
+    run that has not converged."""
     epochs, values, _ = panels.seed_values(curve.records, key, scale)
     drawn = panels.middle(values, scale)
     at = epochs == zero_error_epoch(curve)
@@ -155,7 +155,7 @@ def mark_times(ax: Axes, curve: Curve, key: Any, scale: str = "log") -> None:
 
 
 def legend(rows: Sequence[Row]) -> list[Line2D]:
-    """Which colour is which; what is dotted; what the marks mean."""
+    """The legend: colours, dotted lines and marks."""
     found = arrangement.handles(rows)
     every = [curve for row in rows for curve in row.curves]
     if any(has_baseline(curve) for curve in every):
@@ -165,7 +165,7 @@ def legend(rows: Sequence[Row]) -> list[Line2D]:
 
 
 def zero_error_handles(curves: Sequence[Curve]) -> list[Line2D]:
-    """What the diamond means, where there is one: of several seeds the slowest has none either."""
+    """The legend of the diamond, if there is one: with several seeds, the slowest one's."""
     marked = [curve for curve in curves if zero_error_epoch(curve) is not None]
     several = any(len(curve.records) > 1 for curve in marked)
     label = f"zero training error{' (slowest seed)' if several else ''}"
@@ -173,8 +173,8 @@ def zero_error_handles(curves: Sequence[Curve]) -> list[Line2D]:
 
 
 def caption(records: Sequence[Record], words: str = "", bands: bool = True) -> str:
-    """Setting, what else there is to say, prediction, who did not arrive, and the paper's experiment. bands: say what
-    they are."""
+    """The caption: setting, further words, prediction, unconverged runs, and the paper's experiment. bands: whether to
+    explain bands."""
     parts = (
         wording.setting_words(*records),
         words,

@@ -27,17 +27,17 @@ PREDICTED_HANDLE = Line2D([], [], color="0.4", label="predicted", **PREDICTED)
 
 
 def cosine_histograms(records: Sequence[Record]) -> Figure:
-    """For each architecture, data set or bias a line of panels for classifier rows and one for class means: the share
-    of the pairs of classes over their cosine, a panel for each time; triangles are predicted cosines. Of records that
-    hold no histograms the end alone, from their matrices.
+    """For each architecture, data set or bias a row of panels for classifier rows and one for class means: the share of
+    pairs of classes over their cosine, a panel for each epoch; triangles are predicted cosines. Records without
+    histograms show only the end, from their matrices.
 
-    Raises UserError for records that have neither.
+    Raises UserError for records without both.
     """
     rows = arrangement.arrange(records)
     shown = [time for time in TIMES if any(_is_known(row, time) for row in rows)]
     if not shown:
         raise UserError("no run has histograms of cosines (cosines.w) or measured matrices (geometry.json)")
-    if len(shown) == 1:  # of one time the two kinds stand beside each other
+    if len(shown) == 1:  # with a single epoch the two kinds are beside each other
         across = [(kind, shown[0], f"{kind[2]} {shown[0]}") for kind in KINDS]
         lines = [(row, "\n".join(filter(None, (row.label, ORDINATE))), across) for row in rows]
     else:
@@ -63,7 +63,7 @@ def cosine_histograms(records: Sequence[Record]) -> Figure:
 
 
 def shares(record: Record, kind: tuple[str, str, str], time: str) -> Array | None:
-    """(BINS,), the share of the pairs of classes that has a cosine in each bin; None where that is not known."""
+    """(BINS,), the share of pairs of classes in each bin of the cosine; None if not known."""
     column, matrix, _ = kind
     row = _row_at(record, time)
     counts = None if row is None or column not in record.metrics else record.metrics[column].iloc[row]
@@ -76,19 +76,19 @@ def shares(record: Record, kind: tuple[str, str, str], time: str) -> Array | Non
 
 
 def histogram(values: Array) -> Array:
-    """As the metric has it."""
+    """From the metric."""
     return np.histogram(np.clip(values, -1, 1), bins=BINS, range=(-1, 1))[0].astype(float)
 
 
 def pairs(gram: Sequence[Sequence[float]]) -> Array:
-    """The cosines of all pairs, of a Gram matrix, but for vectors that are nothing."""
+    """The cosines of all pairs in a Gram matrix, without zero vectors."""
     found = cosines(gram)
     above: Array = found[np.triu_indices(len(found), 1)]
     return above[np.isfinite(above)]
 
 
 def _row_at(record: Record, time: str) -> int | None:
-    """Which of the measured epochs."""
+    """The chosen measured epochs."""
     if time != ZERO_ERROR:
         return 0 if time == START else len(record.metrics) - 1
     epoch = convergence.zero_error_epoch(Curve("", "", (record,)))
@@ -120,7 +120,7 @@ def _panel(ax: Axes, row: Row, styles: dict[str, Any], kind: tuple[str, str, str
             )
     if not drawn:
         ax.text(0.5, 0.5, "not reached" if time == ZERO_ERROR else "not known", transform=ax.transAxes, ha="center")
-    ax.set(xlim=(-1, 1), ylim=(0, 1.15 * max(ax.get_ylim()[1], 0.1)))  # the triangles above all
+    ax.set(xlim=(-1, 1), ylim=(0, 1.15 * max(ax.get_ylim()[1], 0.1)))  # triangles on top
 
 
 def _words(records: Sequence[Record], shown: Sequence[str]) -> str:
@@ -132,5 +132,5 @@ def _words(records: Sequence[Record], shown: Sequence[str]) -> str:
     older = [record for record in records if KINDS[0][0] not in record.metrics]
     if older:
         which = "The records hold" if len(older) == len(records) else f"{len(older)} of the runs hold"
-        words += f" {which} the cosines of the end alone: they are of an earlier version."
+        words += f" {which} only the cosines at the end, because they are from an earlier version."
     return words

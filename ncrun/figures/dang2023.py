@@ -15,16 +15,16 @@ WITH_MOMENTUM: dict[str, Any] = {"linestyle": "-"}
 PLAIN: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
 # Of four panels side by side, in inches.
 HEIGHT = 1.7
-# What the line style of these shows.
+# The key that these figures show by line style.
 BY_STYLE = ("optimizer.momentum",)
-# Of float64; NC1, a square, would otherwise fall on to 1e-32.
+# For float64: NC1, a square, would otherwise fall to 1e-32.
 ROUNDING = 1e-16
-MOMENTA = "The paper says gradient descent, its code has momentum 0.9."
+MOMENTA = "The paper says gradient descent; its code has momentum 0.9."
 
 
 def imbalanced(records: Sequence[Record]) -> Figure:
-    """Distances to the imbalanced prediction and to the balanced one over epochs; class norms and margins beside the
-    formula, and the gap: the whole of one experiment in one figure."""
+    """One experiment in one figure: distances to the imbalanced and to the balanced prediction over epochs, the gap,
+    and class norms and margins beside the formula."""
     row = arrangement.only_row(records)
     figure, axes = panels.grid(2, 4, height=HEIGHT)
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
@@ -34,7 +34,7 @@ def imbalanced(records: Sequence[Record]) -> Figure:
     convergence.curves(axes[1, 3], row.curves, "gap")
     drops.mark([*axes[0], axes[1, 3]], records)
     panels.legend_above(figure, [*convergence.legend([row]), panels.DOT, panels.DASHED])
-    words = "Norms and margins: every class in every seed at the last epoch."
+    words = "Norms and margins: each class and seed at the last epoch."
     panels.caption(figure, convergence.caption(records, words))
     return figure
 

@@ -1,4 +1,4 @@
-"""How runs were trained, in words: optimiser, learning rate with its schedule, batch, length, dtype and seeds."""
+"""Words about the training: optimiser, learning rate with its schedule, batch, length, dtype and seeds."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ OPTIMIZER_WORDS = {"sgd": "SGD", "adam": "Adam"}
 
 
 def descent_words(records: Sequence[Record]) -> str:
-    """Of every optimiser among the runs its own words; then what they have in common."""
+    """The words of every optimiser among the runs, then the common words."""
     names = dict.fromkeys(record.config["optimizer"]["name"] for record in records)
     found = [_of_one([r for r in records if r.config["optimizer"]["name"] == name], name) for name in names]
     parts = (" or ".join(found), each(records, _dtype), seed_words(record.config["seed"] for record in records))
@@ -17,9 +17,9 @@ def descent_words(records: Sequence[Record]) -> str:
 
 
 def _of_one(records: Sequence[Record], name: str) -> str:
-    """Of runs with one optimiser."""
+    """For runs with one optimiser."""
     if name == "lbfgs":
-        return "L-BFGS until the gradient is gone"
+        return "L-BFGS until the gradient vanishes"
     full = all(record.config["batch_size"] == "full" for record in records)
     words = "gradient descent" if name == "sgd" and full else OPTIMIZER_WORDS.get(name, name)
     if "momentum" in records[0].config["optimizer"]:
@@ -38,7 +38,7 @@ def _batch(record: Record) -> str:
 
 
 def _arriving(records: Sequence[Record]) -> str:
-    """What comes after BatchNorm's batches, and after the epochs. (Old records have no key for either.)"""
+    """Words about fixed BatchNorm and about the finish. (Old records have no key for either.)"""
     shares = dict.fromkeys(f"{share:.0%}" for r in records if (share := r.config.get("freeze_norm")))
     counts = dict.fromkeys(count for r in records if (count := r.config.get("finish_iterations")))
     words = f", BatchNorm fixed from {any_of(shares)} of them on" if shares else ""
@@ -46,7 +46,7 @@ def _arriving(records: Sequence[Record]) -> str:
 
 
 def _schedule(record: Record) -> str:
-    """When the learning rate falls, and to what part; "" of one that does not."""
+    """When the learning rate falls, and by which factor; "" if it is constant."""
     schedule = record.config.get("schedule")
     if schedule is None:
         return ""
@@ -59,6 +59,6 @@ def _schedule(record: Record) -> str:
 
 
 def _dtype(record: Record) -> str:
-    """Of the parameters, and of a network's matrix products where that is another one."""
+    """The dtype of the parameters, and the precision of a network's matrix products if it differs."""
     precision = record.config.get("precision", "full")
     return str(record.config.get("dtype", "")) + ("" if precision == "full" else f", products in {precision}")

@@ -1,4 +1,4 @@
-"""The claim in one picture: predicted against measured, every class of every run, on one diagonal."""
+"""All predictions in one figure: measured over predicted numbers of every class of every run, with a diagonal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from ncrun.figures import convergence, diagonal_points, endings, panels
 from ncrun.figures.diagonal_points import Outlier, Points, Standing
 from ncrun.records.read import Record
 
-# Colour and marker of each grade, so that a picture works in grey.
+# Colour and marker of each grade, readable in grey, too.
 GRADES = {"proven": "o", "certified": "s", "open": "^", "refuted": "X", "transferred": "D"}
 TITLES = {"norms": "norms $|w_k|$, $|h_k|$", "margins": "margins", "cosines": "cosines"}
 ABSCISSAE = {"norms": "predicted / r.m.s.", "margins": "predicted / largest", "cosines": "predicted"}
-# Of a distribution, by the state of the run.
+# Line style of a distribution, by the state of the run.
 LINES: dict[str, Any] = {"reached": "-", "above": "--", "below": ":", "unknown": "-."}
 STATE_WORDS = {
     "reached": f"at the claimed loss (to {100 * endings.NEAR:g} %)",
@@ -28,25 +28,25 @@ STATE_WORDS = {
 }
 CLOSE = (0.01, 0.1)
 FARTHEST = 1e-7
-# From so many points on they are pixels, also in a PDF.
+# From this many points on they are rasterised, also in a PDF.
 MOST_VECTORS = 500
 MARK = 2.8
-# Of an outlier's number, in shares of a panel: the distance from its point, and the room that it takes upright.
+# For an outlier's number, in shares of a panel: the distance from its point, and its height.
 LABEL_DISTANCE, LABEL_HEIGHT = 0.09, 0.1
-# Settings of more runs are not listed.
+# Settings of more runs than this are not listed.
 MOST_RUNS = 12
 
 
 def claim(records: Sequence[Record]) -> Figure:
-    """Above, the measured over the predicted norms, margins and cosines; below, the share of them that is so near to
-    the diagonal. A filled mark is of a run at the claimed loss, a hollow one of a run above it.
+    """Above, measured over predicted norms, margins and cosines; below, the share of points within a distance from the
+    diagonal. Filled marks: runs at the claimed loss; hollow marks: runs above it.
 
     Raises UserError if theory predicts no number for any run.
     """
     runs = [diagonal_points.standing(record) for record in records]
     points = diagonal_points.collected(runs)
     if not any(len(each.run) for each in points.values()):
-        raise UserError("theory predicts no norm, margin or cosine of any of these runs")
+        raise UserError("theory predicts no norm, margin or cosine for any of these runs")
     named = diagonal_points.outliers(points, runs)
     figure, axes = panels.grid(2, len(points), height=1.8)
     for column, (kind, each) in zip(axes.T, points.items(), strict=True):
@@ -62,7 +62,7 @@ def claim(records: Sequence[Record]) -> Figure:
 
 
 def diagonal(ax: Axes, points: Points, runs: Sequence[Standing]) -> None:
-    """Measured over predicted; runs that speak neither for nor against a claim below the others."""
+    """Measured over predicted; runs above the claimed loss are drawn below the others."""
     low, high = _limits(points)
     ends = np.array([low, high])
     ax.fill_between(ends, ends - CLOSE[1], ends + CLOSE[1], color="0.92", linewidth=0, zorder=0.5)
@@ -79,7 +79,7 @@ def diagonal(ax: Axes, points: Points, runs: Sequence[Standing]) -> None:
 
 
 def shares(ax: Axes, points: Points, runs: Sequence[Standing]) -> None:
-    """Of each grade and state, over a distance the share of its points that is no farther from the diagonal."""
+    """For each grade and state, the share of its points within a distance from the diagonal, over that distance."""
     for grade, state, chosen in _groups(points, runs):
         distances = np.sort(points.distance[chosen])
         share = np.arange(1, len(distances) + 1) / len(distances)
@@ -94,7 +94,7 @@ def shares(ax: Axes, points: Points, runs: Sequence[Standing]) -> None:
 
 
 def _groups(points: Points, runs: Sequence[Standing]) -> list[tuple[str, str, Any]]:
-    """(grade, state, which points) of all that have points, runs below or at the claimed loss last, on top."""
+    """(grade, state, mask of points) if there are points; runs at or below the claimed loss come last, on top."""
     grade = np.array([run.grade for run in runs])[points.run]
     state = np.array([run.state for run in runs])[points.run]
     groups = [(g, s, (grade == g) & (state == s)) for s in ("above", "unknown", "reached", "below") for g in GRADES]
@@ -121,7 +121,7 @@ def _limits(points: Points) -> tuple[float, float]:
 
 
 def mark(ax: Axes, points: Points, named: Sequence[Outlier], numbers: dict[str, int]) -> None:
-    """The numbers of outliers beside their points, one above the other where they would meet."""
+    """The numbers of outliers beside their points, stacked if they would overlap."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     before = -np.inf
     for outlier in sorted(named, key=lambda each: float(points.measured[each.place])):
@@ -140,7 +140,7 @@ def mark(ax: Axes, points: Points, named: Sequence[Outlier], numbers: dict[str, 
 
 
 def _numbers(named: Sequence[Outlier]) -> dict[str, int]:
-    """By its name, a run has one number in all panels."""
+    """A run has one number in all panels, by its name."""
     return {name: i for i, name in enumerate(dict.fromkeys(each.run.name for each in named), start=1)}
 
 
@@ -158,15 +158,15 @@ def _legend(runs: Sequence[Standing]) -> list[Line2D]:
 
 
 def caption(runs: Sequence[Standing], points: dict[str, Points], named: Sequence[Outlier]) -> str:
-    """What the runs are, the unit of every panel, how many points are how near, who lies outside, and which runs have
-    no place on the diagonal."""
+    """The caption: the runs, the unit of every panel, the numbers of points near the diagonal, the outliers, and the
+    runs that are not shown."""
     parts = [
         runs_in_words(runs),
         "Norms are relative to the root mean square of the predicted ones of a run, margins to the largest predicted;"
         " cosines are of pairs of classifier rows, of pairs of class means, and of both of a class.",
         _near_in_words(points, runs),
-        "Hollow marks: the loss is above the claimed one, so that the run is not converged, or is in another minimum,"
-        f" and speaks neither for the claim nor against it. Shaded: within {CLOSE[1]:g}.",
+        "Hollow marks: the loss is above the claimed one, so the run has not converged or is in another minimum, and"
+        f" is no evidence about the claim. Shaded: within {CLOSE[1]:g}.",
         _without_place_in_words(runs, points),
         _named_in_words(named),
     ]
@@ -175,7 +175,7 @@ def caption(runs: Sequence[Standing], points: dict[str, Points], named: Sequence
 
 
 def runs_in_words(runs: Sequence[Standing]) -> str:
-    """How many there are, of which grade."""
+    """The numbers of runs by grade."""
     experiments = {run.record.manifest["experiment"] or run.name for run in runs}
     grades = Counter(run.grade for run in runs)
     of = f" of {len(experiments)} experiments" if len(experiments) > 1 else ""
@@ -184,7 +184,7 @@ def runs_in_words(runs: Sequence[Standing]) -> str:
 
 
 def near(points: Points, runs: Sequence[Standing], states: Sequence[str]) -> tuple[int, list[float]]:
-    """How many points of runs in these states there are, and which shares of them are within each of CLOSE."""
+    """The number of points of runs in these states, and the shares within each of CLOSE."""
     distances = points.distance[np.isin([run.state for run in runs], states)[points.run]]
     return len(distances), [float(np.mean(distances <= tolerance)) if len(distances) else np.nan for tolerance in CLOSE]
 
@@ -204,7 +204,7 @@ def _near_in_words(points: dict[str, Points], runs: Sequence[Standing]) -> str:
 
 
 def without_place(runs: Sequence[Standing], points: dict[str, Points]) -> dict[str, int]:
-    """Why runs are not on the diagonal, and how many."""
+    """The runs that are not shown, with reasons and numbers."""
     placed = {number for each in points.values() for number in each.run.tolist()}
     reasons: Counter[str] = Counter()
     for number, run in enumerate(runs):
@@ -234,14 +234,14 @@ def _named_in_words(named: Sequence[Outlier]) -> str:
         classes = "; ".join(f"{each.classes} ({each.kind})" for each in of_run)
         told.append(f"({number}) {name} ({loss_in_words(of_run[0].run)}): {classes}")
     rule = (
-        "Numbered, of each panel and state: the point farthest from the diagonal, if by more than"
+        "Numbered: in each panel and state the point farthest from the diagonal, if its distance exceeds"
         f" {diagonal_points.OUTLYING:g}."
     )
     return f"{rule} {'. '.join(told)}."
 
 
 def loss_in_words(run: Standing) -> str:
-    """Grade, and how far the loss is from the claimed one."""
+    """The grade, and the loss relative to the claimed one."""
     if run.excess is None:
         return run.grade
     percent = 100 * run.excess

@@ -1,4 +1,4 @@
-"""Predicted beside measured, class by class, for any set of finished runs: what is drawn on the diagonal."""
+"""Predicted and measured numbers of each class, for any set of finished runs: the points of the drawing `claim`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ from ncrun.theory.report import as_json
 
 Array = NDArray[np.float64]
 Classes = NDArray[np.int64]
-# Losses are of single precision, and records may hold seven digits.
+# Losses have single precision, and records may hold seven digits.
 ROUNDING = 1e-6
-# How a run's loss stands to the claimed one: unknown where theory fixes shapes only.
+# A run's loss compared with the claimed one; unknown if theory fixes shapes only.
 STATES = ("reached", "above", "below", "unknown")
-# A unit smaller than this is none: all is predicted to be zero.
+# A unit below this counts as zero: then everything is predicted to be zero.
 NOTHING = 1e-12
-# What is nearer to its prediction is no outlier.
+# Points nearer to the diagonal than this are not outliers.
 OUTLYING = 0.01
 
 
 @dataclass(frozen=True)
 class Standing:
     """A run at its last measured row. theory: as in theory.json, at the decays of that row. excess: its loss over the
-    claimed one, minus 1; None where theory fixes shapes only, or claims nothing."""
+    claimed one, minus 1; None if theory fixes shapes only, or claims nothing."""
 
     record: Record
     theory: dict[str, Any]
@@ -50,15 +50,15 @@ class Standing:
 
     @property
     def name(self) -> str:
-        """The folder by which the run is found; of one of several restarts with the folder that holds them."""
+        """The name of the run's folder; for restarts with the folder above it."""
         parts = self.record.path.parts
         return "/".join(parts[-2:]) if parts[-1].startswith("seed-") else parts[-1]
 
 
 @dataclass(frozen=True)
 class Points:
-    """predicted, measured: (P,), in a unit that the run itself gives. run: (P,), its number. classes: (P, 2), the pair
-    of classes; of a single class twice the same."""
+    """predicted, measured: (P,), in a unit from the run itself. run: (P,), its number. classes: (P, 2), the pair of
+    classes; a single class is repeated."""
 
     predicted: Array
     measured: Array
@@ -67,7 +67,9 @@ class Points:
 
     @property
     def distance(self) -> Array:
-        """(P,): how far the measured value is from the predicted one."""
+        """(P,):
+        measured - predicted
+        ."""
         return np.abs(self.measured - self.predicted)
 
     def classes_in_words(self, place: int) -> str:
@@ -86,7 +88,7 @@ class Outlier:
 
 
 def standing(record: Record) -> Standing:
-    """Along a path of decays the claim is that of the last of them."""
+    """Along a path of decays the claim is that at the last one."""
     theory, last = record.theory, record.metrics.iloc[-1]
     if "factor" in record.metrics and last["factor"] != 1:
         theory = as_json(predict(record.problem.scaled(float(last["factor"]))))
@@ -99,9 +101,9 @@ def collected(runs: Sequence[Standing]) -> dict[str, Points]:
 
     norms: |w_k| and |h_k|, each over the root mean square over the classes of the predicted ones. margins: over the
     largest predicted one. cosines: of pairs of classifier rows, of pairs of class means, and of a row with the mean of
-    its class. Where theory fixes shapes only, measured norms and margins are relative to their own mean over the
-    classes, too. There are none of what is predicted or measured to be nothing, which has no angle, and no norms and
-    margins where all are predicted to be zero, for want of a unit.
+    its class. If theory fixes shapes only, measured norms and margins are relative to their own mean over the classes,
+    too. Vectors that are zero, predicted or measured, have no cosines, and runs whose predictions are all zero have no
+    norms and margins, because there is no unit.
     """
     kinds = {"norms": _norms, "margins": _margins, "cosines": _cosines}
     covered = [(number, run) for number, run in enumerate(runs) if run.grade != "none"]
@@ -109,7 +111,7 @@ def collected(runs: Sequence[Standing]) -> dict[str, Points]:
 
 
 def outliers(points: dict[str, Points], runs: Sequence[Standing]) -> list[Outlier]:
-    """Of each kind, among the runs of each state, the point that is farthest from the diagonal, if it is OUTLYING."""
+    """For each kind and state, the point farthest from the diagonal, if it is OUTLYING."""
     found, state_of = [], np.array([run.state for run in runs])
     for kind, each in points.items():
         for state in STATES:

@@ -1,4 +1,4 @@
-"""Where the learning rate falls: marked on every axis of time, for what a curve does there is no phase transition."""
+"""Marks drops of the learning rate on every time axis, so that nobody takes their effect for a phase transition."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil
@@ -11,7 +11,7 @@ from matplotlib.markers import CARETDOWNBASE
 
 from ncrun.records.read import Record
 
-# Hanging from the upper edge of a panel, with a hairline below it.
+# A mark at the upper edge of a panel, with a thin line below it.
 MARK: dict[str, Any] = {
     "marker": CARETDOWNBASE,
     "markersize": 3,
@@ -23,12 +23,12 @@ MARK: dict[str, Any] = {
     "zorder": 1.2,
     "gid": "learning rate",
 }
-# A schedule that falls more often is a ramp: the legend says so, and nothing is marked.
+# A schedule with more drops is not marked; the legend mentions it.
 MOST_MARKS = 8
 
 
 def epochs_of(record: Record) -> list[int]:
-    """After how many epochs the learning rate falls, as far as the run was measured. A path of decays has no time."""
+    """The epochs after which the learning rate falls, up to the last measured one. A path of decays has no time."""
     schedule = record.config.get("schedule") or {}
     if "factor" in record.metrics or schedule.get("gamma", 1) == 1 or record.metrics.empty:
         return []
@@ -45,13 +45,13 @@ def times_of(record: Record, column: str = "epoch") -> list[float]:
 
 
 def marked(records: Sequence[Record], column: str = "epoch") -> list[float]:
-    """Where marks stand for all of these runs; nowhere if they are too many to be told from a ramp."""
+    """The marks for all of these runs; none if there are too many."""
     times = sorted({time for record in records for time in times_of(record, column)})
     return times if len(times) <= MOST_MARKS else []
 
 
 def mark(axes: Iterable[Axes], records: Sequence[Record], column: str = "epoch") -> None:
-    """In every panel with a curve the drops of these runs; axes: all over that column."""
+    """Marks the drops of these runs in every panel with a curve; axes: all over that column."""
     times = marked(records, column)
     for ax in axes:
         for time in times if ax.has_data() else ():
@@ -59,7 +59,7 @@ def mark(axes: Iterable[Axes], records: Sequence[Record], column: str = "epoch")
 
 
 def handles(records: Sequence[Record]) -> list[Line2D]:
-    """For a legend: what the mark means, or of a ramp that there is one; nothing where the rate stays as it is."""
+    """For a legend: the mark's meaning, or a note about many drops; empty for a constant rate."""
     dropped = [record for record in records if epochs_of(record)]
     if not dropped:
         return []
@@ -73,7 +73,7 @@ def handles(records: Sequence[Record]) -> list[Line2D]:
 
 
 def words_of(record: Record) -> str:
-    """Of one run in words: when its learning rate falls."""
+    """Words about one run: when its learning rate falls."""
     (handle,) = handles([record]) or (None,)
     if handle is None:
         return ""

@@ -1,4 +1,4 @@
-"""Whether training had arrived when it ended: runs that had not are marked where their curves end, and named."""
+"""Whether runs have converged at their end: the others are marked where their curves end, and named."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from ncrun.figures import arrangement
 from ncrun.records.read import Record
 from ncrun.records.verdict import SETTLED
 
-# A run has reached an optimum, or a claimed loss, if it is at most so far above it, relatively. A network with
-# BatchNorm may stay around a percent above the optimum.
+# A run has reached an optimum, or a claimed loss, if its relative excess is at most this. A network with BatchNorm may
+# stay about a percent above the optimum.
 NEAR = 0.01
 MARK: dict[str, Any] = {
     "marker": ">",
@@ -23,8 +23,8 @@ MARK: dict[str, Any] = {
 
 
 def is_unconverged(record: Record) -> bool:
-    """Whether it is known to have ended on its way: of free features by the verdict's gradient, of a network by its
-    loss, more than NEAR above the optimum where that is known and it can attain it. Of others nothing is known."""
+    """Whether the run is known not to have converged: free features by the verdict, a network by a loss more than NEAR
+    above a known and attainable optimum. For others nothing is known."""
     verdict = record.manifest.get("verdict")
     if verdict:
         return bool(verdict["word"] == "not converged")
@@ -33,13 +33,13 @@ def is_unconverged(record: Record) -> bool:
 
 
 def handles(records: Sequence[Record]) -> list[Line2D]:
-    """For a legend: what the arrow means; nothing where there is none."""
+    """For a legend: the arrow's meaning; empty if there is none."""
     found = any(map(is_unconverged, records))
     return [Line2D([], [], color="0.4", label="not converged at the end", **MARK)] if found else []
 
 
 def words_of(records: Sequence[Record]) -> str:
-    """For a caption: the rule, the runs, and how far they are from the optimum; "" where there is none of them."""
+    """For a caption: the rule, the runs, and their distances from the optimum; "" if all have converged."""
     found = [record for record in records if is_unconverged(record)]
     if not found:
         return ""
@@ -47,7 +47,7 @@ def words_of(records: Sequence[Record]) -> str:
     if not all(record.manifest.get("verdict") for record in found):
         rules.append(f"loss more than {100 * NEAR:g} % above the optimum")
     if any(record.manifest.get("verdict") for record in found):
-        rules.append(f"a gradient that promises more than {SETTLED:g} of the loss")
+        rules.append(f"an expected further decrease of more than {SETTLED:g} of the loss")
     gaps = [gap for record in found if (gap := _gap(record)) is not None]
     which = [arrangement.in_words(found, records)]
     if gaps:

@@ -1,6 +1,7 @@
-"""Where cross-entropy's simplex ETF stops being the best: over the number of classes, the head's depth and decay.
+"""Where the simplex ETF is not optimal under cross-entropy: over the number of classes, the head's depth and decay.
 
-From theory alone, no run: the claimed value against the best groups (ncrun.theory.group_structures, mixture_families).
+From theory alone, without runs: the claimed value compared with the best groups (ncrun.theory.group_structures,
+mixture_families).
 """
 
 from typing import Any
@@ -23,14 +24,14 @@ DECAYS = np.geomspace(1e-5, 0.3, 60)
 SAMPLES = 100
 OPEN: dict[str, Any] = {"facecolor": "#CFE8DC", "hatch": "..."}
 ZERO: dict[str, Any] = {"facecolor": "#F2F2F2", "hatch": "////"}
-# What the regions are called in their places.
+# The regions' names in the panels.
 NAMES = ("ETF", "groups", "zero")
 # From nearly equal to half of the claimed value.
 REFUTED = LinearSegmentedColormap.from_list("refuted", ["#FBE3C0", "#D55E00", "#5A2600"])
 
 
 def etf_map() -> Figure:
-    """A panel for each depth: the lowest value known over the simplex' value."""
+    """A panel for each depth: the lowest known value over the simplex' value."""
     figure, axes = panels.grid(1, len(DEPTHS), height=1.8, sharey=True)
     places = []
     for ax, depth in zip(axes[0], DEPTHS, strict=True):
@@ -38,7 +39,7 @@ def etf_map() -> Figure:
         edges = np.append(np.array(CLASSES) - 0.5, CLASSES[-1] + 0.5)
         steps = np.sqrt(DECAYS[1:] * DECAYS[:-1])
         heights = np.concatenate([[DECAYS[0]], steps, [DECAYS[-1]]])
-        lowest = np.array([heights[np.argmax(column)] for column in zero.T])  # of the decays at which zero is best
+        lowest = np.array([heights[np.argmax(column)] for column in zero.T])  # for decays at which zero is best
         for (bottom, top), style in (((heights[0], lowest), OPEN), ((lowest, heights[-1]), ZERO)):
             ax.bar(CLASSES, top - bottom, bottom=bottom, width=1.0, **style, **regions.FILLED)
         drawn = ax.pcolormesh(
@@ -59,21 +60,21 @@ def etf_map() -> Figure:
         Line2D([], [], color="0.15", label="above: zero is lower than the ETF"),
     ]
     panels.legend_above(figure, handles)
-    figure.draw_without_rendering()  # the words have to know how large the panels are
+    figure.draw_without_rendering()  # the words need the size of the panels
     for ax, region in zip(axes[0], places, strict=True):
         regions.named(ax, region, NAMES)
     panels.caption(
         figure,
         f"Cross-entropy, balanced classes of {SAMPLES} samples, M linear layers on free features, equal decays, no"
-        " bias. From theory alone. At M = 1 the ETF is optimal everywhere below the border.",
+        " bias. From theory alone. At M = 1 the ETF is optimal everywhere below the threshold.",
     )
     return figure
 
 
 def _ratios(depth: int) -> tuple[Array, Array]:
-    """Over (decays, classes): the lowest value known / the simplex' value; and whether that lowest is zero logits.
+    """Over (decays, classes): the lowest known value / the simplex' value; and whether the lowest has zero logits.
 
-    Groups with a coupled class are asked for where no other groups are lower: they take a hundred times as long."""
+    Groups with a coupled class are tried only if no other groups are lower: they take a hundred times as long."""
     penalties = (depth + 1) / 2 * DECAYS
     ratios, zeros = [], []
     for num_classes in CLASSES:
@@ -90,6 +91,6 @@ def _ratios(depth: int) -> tuple[Array, Array]:
 
 
 def _border(num_classes: int, depth: int) -> float:
-    """The decay from which on the simplex is worse than zero."""
+    """The decay above which the simplex is worse than zero."""
     block = simplex_block(num_classes, num_classes)
     return collapse_penalty(block, num_classes, SAMPLES, depth) / ((depth + 1) / 2)

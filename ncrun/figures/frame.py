@@ -1,9 +1,9 @@
-"""The predicted frame as vectors, a run's snapshots turned onto it, and planes in which it is seen.
+"""The predicted frame as vectors, a run's snapshots rotated onto it, and planes for drawing it.
 
-A theorem fixes Gram matrices, and so the vectors up to a rotation (or reflection) of feature space as a whole. Of these
-one is chosen here, and every snapshot is turned onto it by the rotation that brings its own class means nearest:
-orthogonal Procrustes (Schonemann 1966), anew in each. So a drift of the whole arrangement, which means nothing, is not
-seen; lengths and angles, which mean everything, are never changed: nothing is scaled or fitted but that rotation.
+A theorem fixes Gram matrices, and so the vectors up to a rotation (or reflection) of feature space. One choice is made
+here, and every snapshot is rotated onto it by the rotation that brings its class means nearest: orthogonal Procrustes
+(Schonemann 1966), separately for each snapshot. This hides a common rotation, which has no meaning, and never changes
+lengths and angles: nothing else is scaled or fitted.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ncrun.records.read import Record
 from ncrun.records.snapshots import Snapshots
 
-# Below this share of the largest, a direction of the prediction is none; float32 training leaves more than that.
+# Below this share of the largest singular value a predicted direction counts as zero; float32 training leaves larger
+# ones.
 SMALLEST_SHARE = 1e-6
 
 Array = NDArray[np.float64]
@@ -23,8 +24,8 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Frame:
-    """C vectors in C dimensions, a row each. means: (C, C) symmetric, the class means. rows: (C, C), the classifier's
-    rows. is_predicted: by theory; else the frame is that of the run's own last class means."""
+    """C vectors in C dimensions, one per row. means: (C, C) symmetric, the class means. rows: (C, C), the classifier's
+    rows. is_predicted: whether the frame is from theory; else from the run's last class means."""
 
     means: Array
     rows: Array
@@ -32,15 +33,15 @@ class Frame:
 
 
 def frame_of(record: Record, snapshots: Snapshots) -> Frame:
-    """The frame that theory predicts of the classes of these snapshots, as it stands in theory.json; of a prediction
-    without a scale, with that of the last snapshot. Where it predicts none, or zero, the run's own at last."""
+    """The predicted frame for the classes of these snapshots, from theory.json; a prediction up to scale gets that of
+    the last snapshot. If nothing or zero is predicted, the run's own last frame."""
     theory, classes = record.theory, snapshots.classes
     last_means, last_rows = snapshots.means[-1], snapshots.rows[-1]
     if theory["feature_gram"] is not None and theory["logits"] is not None:
         here = np.ix_(classes, classes)
         means = _root(np.array(theory["feature_gram"], dtype=float)[here])
         if means.any():
-            # Outside the means' span the optimum's rows have nothing.
+            # The optimum's rows are zero outside the span of the means.
             rows = np.array(theory["logits"], dtype=float)[here] @ np.linalg.pinv(means, rcond=SMALLEST_SHARE)
             if theory["scale_free"]:
                 means = means * (np.linalg.norm(last_means) / np.linalg.norm(means))
@@ -51,8 +52,8 @@ def frame_of(record: Record, snapshots: Snapshots) -> Frame:
 
 
 def rotation(means: Array, onto: Array) -> Array:
-    """(r, C): the rotation R that makes ||means R - onto|| smallest, for (C, r) means and (C, C) ones; of directions
-    that either has not, nothing."""
+    """(r, C): the rotation R that minimises ||means R - onto|| for (C, r) means and (C, C) ones; zero in directions
+    that one of them lacks."""
     left, values, right = np.linalg.svd(means.T @ onto, full_matrices=False)
     kept = values > SMALLEST_SHARE * values[0]
     return np.asarray(left[:, kept] @ right[kept])
@@ -60,8 +61,8 @@ def rotation(means: Array, onto: Array) -> Array:
 
 def plane_of_three(means: Array, chosen: Sequence[int]) -> Array:
     """(C, 2) orthonormal: the plane through the tips of three of the vectors, the first one up and the second to its
-    right. Of equal lengths and angles they are an equilateral triangle there. Where two tips are the same, the plane
-    holds the line between them and, of what is missing, a direction of these classes' own axes."""
+    right. With equal lengths and angles they form an equilateral triangle. If two tips coincide, the plane contains the
+    line between them and a direction of these classes' own axes."""
     tips = means[list(chosen)]
     sides = (tips - tips.mean(axis=0)).T
     axes, sizes, _ = np.linalg.svd(sides, full_matrices=False)
@@ -80,9 +81,9 @@ def plane_of_three(means: Array, chosen: Sequence[int]) -> Array:
 
 def plane_of_all(num_classes: int) -> Array:
     """(C, 2) orthonormal: the plane in which C equal vectors with equal angles are the spokes of a wheel, the first one
-    up and the others clockwise. Every length is shortened there by sqrt(2/C)."""
+    up and the others clockwise. Lengths are shortened by sqrt(2/C)."""
     angles = 2 * np.pi * np.arange(num_classes) / num_classes
-    if num_classes == 2:  # which have one direction only
+    if num_classes == 2:  # they have only one direction
         return np.asarray(np.array([[-1.0, 1.0], [1.0, 1.0]]) / np.sqrt(2))
     return np.asarray(np.column_stack((np.sin(angles), np.cos(angles))) * np.sqrt(2 / num_classes))
 

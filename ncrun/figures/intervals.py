@@ -14,14 +14,14 @@ Array = NDArray[np.float64]
 FEWEST_SEEDS = 3
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-# Of what is drawn at random, so that a figure is the same each time.
+# A fixed seed, so that a figure is the same each time.
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Interval:
-    """centre: the interquartile mean; low, high: the ends of its interval. Arrays of the shape of what was aggregated
-    without its axis of seeds."""
+    """centre: the interquartile mean; low, high: the ends of its interval. Arrays with the shape of the input without
+    the axis of seeds."""
 
     centre: Array
     low: Array
@@ -29,15 +29,15 @@ class Interval:
 
 
 def interquartile_mean(values: Array, axis: int = -1) -> Any:
-    """The mean of what is left without the lowest and the highest quarter, rounded down: of three values all three."""
+    """The mean without the lowest and the highest quarter (rounded down, so three values all count)."""
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
 def of_logarithms(strata: Sequence[Array]) -> Interval:
     """The interquartile mean of the logarithms of positive values, pooled over the strata, with its 95 % interval: a
-    percentile bootstrap that draws the seeds of each stratum anew (stratified). On the scale of the values.
+    percentile bootstrap that resamples the seeds of each stratum. On the scale of the values.
 
-    strata: of each setting (seeds, ...), the same but for the number of seeds. nan gives nan.
+    strata: for each setting an array (seeds, ...), equal except for the number of seeds. nan gives nan.
     """
     logs = [np.log(np.moveaxis(stratum, 0, -1)) for stratum in strata]
     known = np.isfinite(np.concatenate(logs, axis=-1)).all(axis=-1)

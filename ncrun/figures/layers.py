@@ -1,4 +1,4 @@
-"""Deep neural collapse, layer by layer: over training and at the end over the layer's depth."""
+"""Deep neural collapse at every layer: over training, and at the end over the layers."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ncrun.figures import arrangement, convergence, drops, endings, looks, panel
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
-# The theorem has DNC2 and DNC3 from the head's second layer on, DNC1 in all.
+# The theorem covers DNC2 and DNC3 from the head's second layer on, and DNC1 in all layers.
 BEYOND_THEOREM: dict[str, Any] = {"linestyle": ":", "linewidth": 1.2}
 DNC = (
     ("nc1_trace", "DNC1: within / between", 1),
@@ -23,7 +23,7 @@ DNC = (
     ("dnc3", "DNC3: weights to means", 2),
 )
 MARKERS = ("o", "s", "^")
-# The loss is drawn wide, so that the part that it nearly equals does not hide it.
+# The loss is a wide line, so that an almost equal part does not hide it.
 PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("loss", {"color": "0.7", "linewidth": 3.5}),
     ("regulariser", {"color": "C4", "marker": "P"}),
@@ -55,7 +55,7 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
 
 
 def loss_and_parts(ax: Axes, curve: Curve) -> None:
-    """Dashed: the loss and its parts at the optimum, where theory knows it."""
+    """Dashed: the loss and its parts at the optimum, if theory knows it."""
     theory = curve.records[0].theory
     known = theory["claim"] in wording.CLAIM_WORDS
     optimum, fit = theory["objective"] if known else None, theory["data_term"] if known else None
@@ -71,7 +71,7 @@ def loss_and_parts(ax: Axes, curve: Curve) -> None:
 
 
 def layer_names(record: Record) -> list[str]:
-    """Names of the layers whose class means are measured: taps of the backbone in its order, then head.1 .. head.L."""
+    """Names of the measured layers: taps of the backbone in order, then head.1 .. head.L."""
     taps = [match[1] for key in record.metrics if (match := re.fullmatch(r"(tap\..+)\.nc1_trace", str(key)))]
     return [*taps, *(f"head.{layer}" for layer in range(1, record.config["head"]["depth"] + 1))]
 
@@ -96,8 +96,7 @@ def layer_handles(known: Mapping[str, dict[str, Any]]) -> list[Line2D]:
 
 
 def layers_over_epochs(ax: Axes, curve: Curve, key: str, title: str, first: int) -> None:
-    """A metric of every layer that has it; those before the head's layer `first`, of which the theorem does not speak,
-    dotted."""
+    """A metric at every layer that has it; dotted before the head's layer `first`, where the theorem does not apply."""
     drawn = False
     for name, look in layer_looks(layer_names(curve.records[0])).items():
         full = f"{name}.{key}"
@@ -115,7 +114,7 @@ def layers_over_epochs(ax: Axes, curve: Curve, key: str, title: str, first: int)
 
 
 def at_the_end(ax: Axes, curve: Curve) -> None:
-    """DNC1, DNC2 and DNC3 at the last epoch over the layers in their order: a marker for each seed, a line through
+    """DNC1, DNC2 and DNC3 at the last epoch over the layers in their order: a marker for each seed, and a line through
     their median."""
     names = layer_names(curve.records[0])
     for index, (key, _, _) in enumerate(DNC):
@@ -137,12 +136,12 @@ def _in_theorem(name: str, first: int) -> bool:
 
 
 def least(key: str) -> float:
-    """The value of a metric of DNC at a perfect collapse."""
+    """The value of a DNC metric at perfect collapse."""
     return 1.0 if key.endswith(".dnc2") else 0.0
 
 
 def _above(key: str, frame: Any) -> Any:
-    """What a metric has above its least value; nothing where a record lacks it."""
+    """A metric minus its least value; empty if a record lacks it."""
     return frame[key] - least(key) if key in frame else [None] * len(frame)
 
 
@@ -151,7 +150,7 @@ def _aboveleast(record: Record, key: str) -> bool:
 
 
 def _last(record: Record, key: str) -> float:
-    """A metric above its least value at the last epoch, nan where there is nothing for a log axis."""
+    """A metric minus its least value at the last epoch, nan if a log axis cannot show it."""
     value = record.metrics[key].iloc[-1] if key in record.metrics else None
     above = np.nan if value is None else float(value) - least(key)
     return above if above > 0 else np.nan

@@ -1,4 +1,4 @@
-"""Where the gap to the optimum comes from over training: the ledger of the squared loss, its parts and their shares."""
+"""The ledger over training: the gap of the squared loss to the optimum, its parts and their shares."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 class Part(NamedTuple):
-    """words: in the legend. name: in its area. hatch: of that. marker: of its line."""
+    """words: in the legend. name: in its area. hatch: of the area. marker: of the line."""
 
     words: str
     name: str
@@ -29,22 +29,24 @@ class Part(NamedTuple):
 
 PARTS = {
     "ledger.within_class": Part("within-class spread", "spread", "C5", "", "^"),
-    "ledger.duality": Part("head and features out of balance", "balance", "C4", "////", "s"),
+    "ledger.duality": Part("unbalanced head and features", "balance", "C4", "////", "s"),
     "ledger.bias": Part("bias", "bias", "C3", "xxx", "v"),
     "ledger.geometry": Part("geometry of the class means", "geometry", "C2", "...", "o"),
 }
 GAP: dict[str, Any] = {"color": "0.15", "linewidth": 1.6}
-# Epochs up to so many times the first are averaged in the shares.
+# Shares average over windows of epochs up to this factor.
 WINDOW = 1.1
 
 
 def ledger(records: Sequence[Record]) -> Figure:
-    """The gap and its parts, which add up to it, a band over the seeds; below, the parts' shares, averaged over them. A
-    column for each depth.
+    """The gap and its parts, which add up to it, as bands over the seeds; below, the parts' shares, averaged over the
+    seeds. A column for each depth.
 
     Raises UserError for runs without a ledger.
     """
-    needs.metrics(records, "gap", *PARTS, why="it is of squared loss on a linear head with a proven optimum")
+    needs.metrics(
+        records, "gap", *PARTS, why="only runs with squared loss, a linear head and a proven optimum have one"
+    )
     curves = [curve for row in arrangement.arrange(records) for curve in row.curves]
     shown = [key for key in PARTS if any((record.metrics[key] > 0).any() for record in records)]
     figure, axes = panels.grid(2, len(curves), sharex=True, sharey="row")
@@ -56,7 +58,7 @@ def ledger(records: Sequence[Record]) -> Figure:
     panels.label_row(axes[0], "gap and parts / optimum")
     panels.label_row(axes[1], "share of the gap")
     panels.legend_above(figure, [*_handles(shown), *drops.handles(records)])
-    figure.draw_without_rendering()  # the words have to know how large the panels are
+    figure.draw_without_rendering()  # the words need the size of the panels
     for below, curve in zip(axes[1], curves, strict=True):
         _words(below, curve, shown)
     words = f"The parts add up to the gap; shares are means over seeds and windows of {WINDOW - 1:.0%} of the epoch."
@@ -89,7 +91,7 @@ def _areas(ax: Axes, curve: Curve, shown: Sequence[str]) -> None:
 
 
 def _words(ax: Axes, curve: Curve, shown: Sequence[str]) -> None:
-    """The parts' names in their areas, where they fit."""
+    """Writes the parts' names into their areas, if they fit."""
     epochs, shares = windowed_shares(curve.records, shown)
     across = np.geomspace(*ax.get_xlim(), num=regions.PLACES)
     edges = np.cumsum([np.interp(across, epochs, share) for share in shares], axis=0)
@@ -100,7 +102,7 @@ def _words(ax: Axes, curve: Curve, shown: Sequence[str]) -> None:
 
 def windowed_shares(records: Sequence[Record], shown: Sequence[str]) -> tuple[Array, Array]:
     """Epochs (n,) and the parts' shares (parts, n), averaged over the runs and over windows of equal width on a log
-    axis: near the optimum they swing from epoch to epoch."""
+    axis, because near the optimum they fluctuate."""
     import pandas as pd
 
     every = []
@@ -111,7 +113,7 @@ def windowed_shares(records: Sequence[Record], shown: Sequence[str]) -> tuple[Ar
     shares = pd.concat(every)
     mean = shares.groupby(np.floor(np.log(shares["epoch"]) / np.log(WINDOW))).mean()
     epochs = mean["epoch"].to_numpy().copy()
-    epochs[[0, -1]] = shares["epoch"].min(), shares["epoch"].max()  # up to both edges of the panel
+    epochs[[0, -1]] = shares["epoch"].min(), shares["epoch"].max()  # to both edges of the panel
     return epochs, mean[list(shown)].to_numpy().T
 
 

@@ -1,4 +1,4 @@
-"""How lines are told apart, in grey too: beside its hue a line has a marker, in a few places."""
+"""Makes lines distinguishable in grey, too: each has a colour and a few markers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.lines import Line2D
 
-# In the order of the palette's colours; the diamond is taken, by what marks a time.
+# In the order of the palette's colours. The diamond is reserved for marks of epochs.
 MARKERS = ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h", "*", "8")
-# Of a line: so many markers, of this size.
+# Number and size of the markers on a line.
 MARKS, SIZE = 4, 3.0
-# From one marker to the next the first place is shifted by this part of the way to the second (the golden ratio spreads
-# any number of them evenly), so that the markers of lines that coincide are all seen.
+# Each line's markers are shifted by this share of their distance (the golden ratio spreads any number evenly), so that
+# the markers of coinciding lines are all visible.
 SHIFT = 0.618
 # Numbers beside a colour bar of classes.
 SHOWN = 4
@@ -29,8 +29,8 @@ def look(place: int) -> dict[str, Any]:
 
 
 def ordered_look(place: int, number: int) -> dict[str, Any]:
-    """Of so many values in an order: of the palette while it lasts, else from dark to light. Colours as they are now,
-    whatever style the figure is shown in."""
+    """Colours of ordered values: from the palette if it has enough, else from dark to light. Fixed colours, independent
+    of the style at display."""
     palette = _palette()
     return look(place) | {"color": palette[place] if number <= len(palette) else mpl.colormaps[ORDERED](place / number)}
 
@@ -40,7 +40,7 @@ def _palette() -> list[str]:
 
 
 def marked(line: Line2D) -> Line2D:
-    """The same line with its marker on few places, evenly from left to right as the axis is now scaled."""
+    """The same line with a few markers, evenly from left to right on the axis' current scale."""
     marker, ax = str(line.get_marker()), line.axes
     if marker not in MARKERS or line.get_linestyle() == "None" or ax is None:
         return line
@@ -56,7 +56,7 @@ def marked(line: Line2D) -> Line2D:
 
 
 def class_looks(counts: Sequence[float]) -> list[dict[str, Any]]:
-    """Of each class: of the palette while it lasts, else from dark, the largest class, to light."""
+    """Colours of classes: from the palette if it has enough, else from dark (the largest class) to light."""
     K = len(counts)
     if len(_palette()) >= K:
         return [look(k) for k in range(K)]
@@ -65,8 +65,8 @@ def class_looks(counts: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def class_key(ax: Axes, counts: Sequence[float], sized: bool, **bar: Any) -> list[Line2D]:
-    """Which look is which class: entries for a legend while the palette lasts; else none, and a colour bar beside the
-    panel. sized: whether the classes' sizes are known. bar: options of the colour bar."""
+    """The legend of classes: entries if the palette has enough colours; else none, and a colour bar beside the panel.
+    sized: whether the counts are known. bar: options of the colour bar."""
     K, found = len(counts), class_looks(counts)
     if len(_palette()) >= K:
         names = [f"class {k}" + (f" ({count:g})" if sized else "") for k, count in enumerate(counts)]
@@ -76,7 +76,7 @@ def class_key(ax: Axes, counts: Sequence[float], sized: bool, **bar: Any) -> lis
     figure = ax.get_figure()
     assert figure is not None
     by_size = sized and len(set(counts)) > 1
-    colours = figure.colorbar(drawn, ax=ax, label="class size" if by_size else "class", **bar)
+    colours = figure.colorbar(drawn, ax=ax, label="class count" if by_size else "class", **bar)
     shown = np.unique(np.linspace(0, K - 1, SHOWN).astype(int))
     colours.set_ticks(
         shown.tolist(), labels=[f"{counts[order[place]]:g}" if by_size else str(place) for place in shown]

@@ -1,4 +1,4 @@
-"""Gram matrices and logits entry by entry: the prediction beside what was measured at the last epoch."""
+"""Gram matrices and logits: predicted beside measured at the last epoch."""
 
 from collections.abc import Sequence
 
@@ -14,15 +14,15 @@ from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 TITLES = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$", "logits": "$W \\bar{H}$"}
-# Of more networks those that are farthest from their predictions.
+# The most networks; with more, those farthest from their predictions are drawn.
 MOST_ROWS = 3
 STEPS = Line2D([], [], color="0.1", linewidth=0.8, label="below the steps measured, above them predicted")
 
 
 def matrices(records: Sequence[Record]) -> Figure:
-    """W W^T, the class means' Gram matrix and W Hbar as heat maps, a row for each network: in one picture the measured
-    entries up to the diagonal, and beside it the predicted ones from the diagonal on. Below stands the largest
-    difference of all entries.
+    """W W^T, the class means' Gram matrix and W Hbar as heat maps, a row for each network: in one map the measured
+    entries up to the diagonal and the predicted ones from the diagonal on, with the largest difference of all entries
+    below.
 
     Raises UserError if no run has both.
     """
@@ -42,7 +42,7 @@ def matrices(records: Sequence[Record]) -> Figure:
 
 
 def both(record: Record, name: str) -> tuple[Array, Array]:
-    """The predicted and the measured (K, K) matrix; where theory fixes shapes only, each over its Frobenius norm."""
+    """The predicted and the measured (K, K) matrix; if theory fixes shapes only, each over its Frobenius norm."""
     assert record.measured is not None
     found = [np.array(source[name], dtype=float) for source in (record.theory, record.measured)]
     if record.theory["scale_free"]:
@@ -51,7 +51,7 @@ def both(record: Record, name: str) -> tuple[Array, Array]:
 
 
 def difference(record: Record, name: str) -> float:
-    """The largest of all entries, over the largest entry."""
+    """The largest difference of all entries, over the largest entry."""
     predicted, measured = both(record, name)
     largest = float(np.abs([predicted, measured]).max())
     return float(np.abs(predicted - measured).max()) / largest if largest else 0.0
@@ -71,7 +71,7 @@ def _farthest(record: Record) -> float:
 
 
 def _with_both(records: Sequence[Record]) -> list[tuple[str, Record]]:
-    """The first seed of every curve that has a prediction and a measurement, with what tells it from the others."""
+    """The first seed of every curve with a prediction and a measurement, with its label."""
     rows = arrangement.arrange(records)
     found = []
     for row in rows:
@@ -82,7 +82,8 @@ def _with_both(records: Sequence[Record]) -> list[tuple[str, Record]]:
                 found.append(("\n".join(filter(None, (row.label, curve.label if several else ""))), record))
     if not found:
         raise UserError(
-            "no run has both predicted and measured matrices: theory determines none there, or more than 200 classes"
+            "no run has both predicted and measured matrices: theory determines none, or there are more than 200"
+            " classes"
         )
     return found
 
@@ -103,11 +104,11 @@ def _words(shown: Sequence[tuple[str, Record]], found: Sequence[tuple[str, Recor
     words += " largest entry."
     if left := [record for label, record in found if not any(record is each for _, each in shown)]:
         words += (
-            f" Shown are the {len(shown)} of {len(found)} networks that are farthest from their predictions; in the"
-            f" others no entry differs by more than {max(map(_farthest, left)):.2g} of the largest."
+            f" Shown: the {len(shown)} of {len(found)} networks farthest from their predictions; in the others no entry"
+            f" differs by more than {max(map(_farthest, left)):.2g} of the largest."
         )
     if any(record.theory["scale_free"] for _, record in shown):
-        words += " Each is divided by its Frobenius norm, for theory fixes shapes only."
+        words += " Each is divided by its Frobenius norm, because theory fixes shapes only."
     if any(wording.centres_means(record) for _, record in shown):
-        words += " With a bias the class means are centred."
+        words += " With a bias, class means are centred."
     return words

@@ -1,4 +1,4 @@
-"""Neural collapse and minority collapse side by side: how far features are collapsed, and which classes are lost."""
+"""Neural collapse and minority collapse in one figure: collapse of features, and lost classes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,14 +16,14 @@ from ncrun.metrics import words_of
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
-# Of the axis of decays, from the border of a class: farther ones are drawn there.
+# Ends of the axis of decays, relative to a class' threshold; farther points are drawn there.
 FARTHEST = 1e3
 
 
 def collapse(records: Sequence[Record]) -> Figure:
     """NC1 and NC3 over training, with the balanced prediction dotted; the rarest class' margin over training; and every
-    class' margin at the end over the decay, in units of the one from which on theory loses the class. A row for each
-    architecture, data set or bias.
+    class' margin at the end over the decay, in units of the class' predicted threshold. A row for each architecture,
+    data set or bias.
 
     Raises UserError for runs without margins.
     """
@@ -39,13 +39,15 @@ def collapse(records: Sequence[Record]) -> Figure:
         margins_over_decay(line[3], row.curves)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [*convergence.legend(rows), panels.DOT, panels.DASHED])
-    words = "The rarest class is the last of the smallest. Right of 1 the optimum loses the class (minority collapse)."
+    words = (
+        "The rarest class is the last of the smallest. Right of 1 the class is lost at the optimum (minority collapse)."
+    )
     panels.caption(figure, convergence.caption(records, words))
     return figure
 
 
 def rarest_margin(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Over training, a band for each curve; dashed, what theory predicts."""
+    """Over training, a band for each curve; dashed: predicted."""
     for curve in curves:
         first = curve.records[0]
         k = _rarest(first)
@@ -59,8 +61,8 @@ def rarest_margin(ax: Axes, curves: Sequence[Curve]) -> None:
 
 
 def margins_over_decay(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Of every class in every seed at the last epoch; dashes are predicted. Classes whose border theory does not know
-    are left out; a class that no decay loses stands at the left end."""
+    """The margin of every class and seed at the last epoch; dashes: predicted. Classes with an unknown threshold are
+    skipped; a class that is lost at no decay is at the left end."""
     drawn = False
     for curve in curves:
         for record in curve.records:
@@ -79,7 +81,7 @@ def margins_over_decay(ax: Axes, curves: Sequence[Curve]) -> None:
         return
     ax.axvline(1, color="0.7", linewidth=0.8, zorder=1)
     ax.axhline(0, color="0.7", linewidth=0.8, zorder=1)
-    ax.set(xscale="log", xlabel="decay / the class' border")
+    ax.set(xscale="log", xlabel="decay / threshold of the class")
     panels.tidy_log(ax.xaxis)
 
 
@@ -93,8 +95,8 @@ def _margin(k: int, frame: Any) -> list[float]:
 
 
 def _decays_over_border(record: Record) -> Array:
-    """(K,): 1 over the factor on all decays at which theory loses the class, cut off at FARTHEST both ways; nan where
-    that is not known."""
+    """(K,): 1 over the factor on all decays at which the class is lost, cut off at FARTHEST in both directions; nan if
+    not known."""
     places = []
     for entry in record.theory["classes"]:
         border = entry.get("decay_to_collapse")

@@ -1,4 +1,4 @@
-"""The page that figures are drawn for: how wide it is, its type, and in which formats pictures are written."""
+"""The page of figures: its width, its type, and the formats of the files."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from ncrun.errors import UserError, nearest
 FORMATS = ("png", "pdf", "svg", "pgf")
 WIDTHS = ("column", "text")
 TYPES = ("sans", "serif")
-# What users say of a page, and for each the choices, none where it is a number or a list.
+# The options of a page and their choices; none for numbers and lists.
 CHOICES: dict[str, tuple[str, ...]] = {
     "width": WIDTHS,
     "venue": (),
@@ -23,26 +23,26 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "format": FORMATS,
     "caption": ("true", "false"),
 }
-# In inches: of one of two columns and of the text, where no venue says it.
+# In inches: width of a column and of the text, without a venue.
 COLUMN, TEXT = 3.25, 5.5
 NARROWEST, WIDEST = 2.0, 20.0
-# In points: smaller type is not read in print.
+# In points: smaller type is not legible in print.
 SMALLEST_TYPE = 7.0
-# Times, or what looks like it: matplotlib brings the last two along.
+# Times, or similar fonts; the last two come with matplotlib.
 SERIF: dict[str, Any] = {
     "font.family": "serif",
     "font.serif": ["Times New Roman", "STIXGeneral", "DejaVu Serif"],
     "mathtext.fontset": "stix",
 }
 SANS: dict[str, Any] = {"font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans"}
-# tueplots names the sizes of a venue NAME, or NAME_half and NAME_full where a page has two columns.
+# tueplots calls the sizes of a venue NAME, or with two columns NAME_half and NAME_full.
 VENUE = re.compile(r"([a-z]+\d{4})(_half|_full)?")
 
 
 @dataclass(frozen=True)
 class Page:
-    """rc: what matplotlib's parameters are on it beside the project's style. formats: endings of the pictures.
-    caption: whether a PNG says all of the caption below the panels, or only scale and data."""
+    """rc: matplotlib's parameters in addition to the project's style. formats: suffixes of the files. caption: whether
+    a PNG contains the whole caption below the panels, or only scale and data."""
 
     rc: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("png", "pdf")
@@ -50,9 +50,9 @@ class Page:
 
 
 def page_of(said: Mapping[str, str], prefix: str = "") -> Page:
-    """said: what users typed, by the keys of CHOICES. prefix: of a key as they typed it.
+    """said: the user's options, by the keys of CHOICES. prefix: of an option as they gave it.
 
-    Raises UserError for what is not one of the choices, and for pgf without a LaTeX.
+    Raises UserError for an unknown choice, and for pgf without LaTeX.
     """
 
     def refused(key: str, words: str) -> UserError:
@@ -93,7 +93,7 @@ def venues() -> list[str]:
 
 
 def exact_venue(name: str) -> str | None:
-    """With its year, of several the last; None if there is none of this name."""
+    """The venue with its year, the latest one by default; None if there is none of this name."""
     known = _venues()
     return name if name in known else max((each for each in known if re.sub(r"\d+", "", each) == name), default=None)
 
@@ -109,7 +109,7 @@ def _of(module: ModuleType, name: str) -> dict[str, Any]:
 
 
 def _inches(text: str, venue: str | None) -> float | None:
-    """None where the text says none. Of a venue without columns, a column is the text."""
+    """None for an invalid width. For a venue without columns, a column is the text."""
     if text in WIDTHS:
         if venue is None:
             return COLUMN if text == "column" else TEXT
@@ -123,14 +123,14 @@ def _inches(text: str, venue: str | None) -> float | None:
 
 
 def _serif(venue: str) -> list[str]:
-    """The venue's own, as far as the machine has it, before those that matplotlib brings along."""
+    """The venue's fonts, if they are installed, before those of matplotlib."""
     own = _of(fonts, venue)["font.serif"] if hasattr(fonts, venue) else []
     return [*own, *(each for each in SERIF["font.serif"] if each not in own)]
 
 
 def _tex_system(refused: Any) -> str:
-    """matplotlib asks it how large words are in the paper's type."""
+    """matplotlib uses it to measure words in the paper's type."""
     for each in ("xelatex", "pdflatex", "lualatex"):
         if shutil.which(each):
             return each
-    raise refused("format", "pgf needs xelatex, pdflatex or lualatex, and this machine has none; pdf needs none")
+    raise refused("format", "pgf needs xelatex, pdflatex or lualatex, and none is installed; pdf needs none")

@@ -1,4 +1,4 @@
-"""Minority-collapse phase diagrams: which classes survive, over imbalance ratio and decay, predicted and trained."""
+"""Minority-collapse phase diagrams: which classes are kept, over imbalance ratio and decay, predicted and trained."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ncrun.records.read import Record
 from ncrun.theory import Problem, predict
 from ncrun.theory.squared_loss import existence_border, global_border
 
-# What is predicted, from little decay to much, and how it is filled.
+# Predicted regions, from small to large decay, and their hatches.
 REGIONS: dict[str, dict[str, Any]] = {
     "all classes kept": {"facecolor": "#F4FAF4"},
     "small classes lost": {"facecolor": "#FFF3D6", "hatch": "///"},
@@ -45,7 +45,7 @@ def relu_features(records: Sequence[Record]) -> Figure:
 
 
 def relu_head(records: Sequence[Record]) -> Figure:
-    """Squared loss with ReLUs between the layers; the borders for unequal classes are not proven."""
+    """Squared loss with ReLUs between the layers; the borders for unequal counts are not proven."""
     depth = records[0].config["head"]["depth"]
     words = "Free features, squared loss, ReLU between the layers; one large and one small class"
     return _diagrams({f"ReLU head, L = {depth} (borders proven at ratio 1 only)": list(records)}, words)
@@ -70,7 +70,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         if found[kind]
     ]
     panels.legend_above(figure, handles)
-    figure.draw_without_rendering()  # the words have to know how large the panels are
+    figure.draw_without_rendering()  # the words need the size of the panels
     for ax, records in zip(axes[0], groups.values(), strict=True):
         _name_regions(ax, records)
     total = sum(found.values())
@@ -79,7 +79,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
 
 
 def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
-    """Regions, borders and dots; returns how many dots there are of each kind."""
+    """Draws regions, borders and dots; returns the number of dots of each kind."""
     problem = records[0].problem
     ratios, decays = (np.array(values) for values in zip(*map(_place, records), strict=True))
     grid = np.geomspace(ratios.min() * 0.8, ratios.max() * 1.4, 200)
@@ -106,7 +106,7 @@ def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
 
 
 def _name_regions(ax: Axes, records: Sequence[Record]) -> None:
-    """Into each region what is predicted there."""
+    """Writes the prediction into each region."""
     across, up = (np.geomspace(*limits, num=regions.PLACES) for limits in (ax.get_xlim(), ax.get_ylim()))
     borders = np.array([_borders(records[0].problem, max(ratio, 1.0)) for ratio in across])
     ratios, decays = (np.array(values) for values in zip(*map(_place, records), strict=True))
@@ -120,7 +120,7 @@ def _place(record: Record) -> tuple[float, float]:
 
 
 def _borders(problem: Problem, ratio: float) -> tuple[float, float]:
-    """The common decay at which the small and the large classes are lost."""
+    """The common decays above which the small and the large classes are lost."""
     largest, small, M = max(problem.counts), problem.num_classes // 2, problem.depth
     counts = (largest,) * (problem.num_classes - small) + (largest / ratio,) * small
     here = replace(problem, counts=counts, weight_decays=(1e-3,) * M, feature_decay=1e-3)
@@ -130,7 +130,7 @@ def _borders(problem: Problem, ratio: float) -> tuple[float, float]:
 
 
 def _kind(record: Record) -> str:
-    """How a run's end compares with its prediction."""
+    """The comparison of a run's end with its prediction."""
     word = record.manifest["verdict"]["word"]
     if word in ("global optimum", "at the claim"):
         return "as predicted"

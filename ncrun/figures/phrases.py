@@ -1,4 +1,4 @@
-"""Phrases about several runs at once: what each of them has, one after the other."""
+"""Phrases about several runs: the values of each, in a list."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,7 +12,7 @@ def any_of(things: Iterable[object]) -> str:
 
 
 def each(records: Sequence[Record], words: Callable[[Record], str]) -> str:
-    """The words of every record that has its own."""
+    """The different words of the records."""
     return any_of(dict.fromkeys(map(words, records)))
 
 

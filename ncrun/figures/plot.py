@@ -1,4 +1,4 @@
-"""A figure of users' own runs: metrics over time or over a configuration value, seeds as a band."""
+"""A figure of users' own runs: metrics over time or over a configuration key, seeds as a band."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,25 +18,24 @@ from ncrun.metrics import heading_of
 from ncrun.records.groups import differing_keys, naming_keys, split
 from ncrun.records.read import Record
 
-# Dashed is predicted, and dotted the balanced baseline.
+# Dashed: predicted; dotted: the balanced prediction.
 STYLES: tuple[Any, ...] = ("-", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (10, 1.5)))
-# Of a panel, in inches: some hold a legend.
+# Height of a panel, in inches; some contain a legend.
 NARROWEST = 1.8
 # Values that span more than this factor are drawn on a log axis.
 WIDE = 10.0
 SEED_ALPHA = 0.25
-# Of a prediction's colour, from that of what was measured.
+# Factor that darkens a measured line's colour for its prediction.
 DARKER = 0.5
 BOUND = Line2D([], [], **panels.PREDICTION, label="its proven bound")
 
 
 def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
-    """The figure. say: is told, line by line, what a reader has to know of single runs.
+    """Draws the figure. say: called with each line about single runs.
 
-    A metric has a panel; one with a number for each class has one for each hue, and a colour for each class. Dashed is
-    what theory predicts, or a bound that holds of these very networks, dotted the distance to its prediction for equal
-    counts. Raises UserError for a metric or key that these runs do not have, and for more curves than can be told
-    apart.
+    Each metric has a panel; a metric by class has one for each hue, and a colour for each class. Dashed: the
+    prediction, or a bound for these networks; dotted: the distance to the balanced prediction. Raises UserError for an
+    unknown metric or key, and for too many curves.
     """
     lines = Lines(records, request, say)
     drawings = [(y, hue) for y in request.y for hue in (lines.hues if lines.is_list(y) else (None,))]
@@ -55,7 +54,7 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
 
 
 def _panel(ax: Axes, lines: Lines, request: Request, metric: str, hue: Values | None) -> dict[str, Line2D]:
-    """hue: the one whose classes are drawn, None for a metric that is one number. Returns what a legend has to say of
+    """hue: the one whose classes are drawn; None for a metric that is one number. Returns the legend's words about
     predictions and baselines, if there are any."""
     title, axis = heading_of(metric)
     baselines: list[tuple[Any, Curve]] = []
@@ -111,15 +110,15 @@ def _abscissae(curves: Sequence[Curve]) -> Array:
 
 
 def _log_axes(lines: Lines, request: Request, metric: str, curves: Sequence[Curve]) -> tuple[bool, bool]:
-    """Whether abscissa and ordinate are logarithmic: as asked, else as their values are."""
+    """Whether abscissa and ordinate are logarithmic: as given, else by their values."""
     xs = _abscissae(curves)
     ys = np.concatenate(
         [part for c in curves for part in (c.points["low"], c.points["high"], *(y for _, y in c.alone))]
     )
     ys = ys[np.isfinite(ys)]
     if lines.over_time:
-        xs = xs[xs > 0]  # the start itself has a place of its own
-    share = metric.endswith("accuracy")  # read from the top, not as a ratio
+        xs = xs[xs > 0]  # the start has its own place
+    share = metric.endswith("accuracy")  # its distance to 1 matters, not its ratios
     for option, name, values in (("logx", lines.x, xs), ("logy", metric, ys)):
         if getattr(request, option) and not (values > 0).any():
             raise UserError(f"{option}=true: {name} has no positive value in these runs")
@@ -128,16 +127,16 @@ def _log_axes(lines: Lines, request: Request, metric: str, curves: Sequence[Curv
 
 
 def _spans(values: Array) -> bool:
-    """Whether a log axis suits: all positive, over more than a factor of WIDE."""
+    """Whether a log axis fits: all positive, over more than a factor of WIDE."""
     return bool(len(values) and values.min() > 0 and values.max() > WIDE * values.min())
 
 
 def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **style: Any) -> None:
-    """Finished runs as their median and a band (over a key: bars) from the smallest to the largest; the others thinly,
-    to a hollow dot."""
+    """Finished runs as median and band (over a key: bars) from the smallest to the largest; unfinished ones as thin
+    lines to a hollow dot."""
 
     def shown(x: Array, y: Array) -> Array:
-        """What the axes have a place for."""
+        """The points that the axes can show."""
         return np.where(((x > 0) | (not logx)) & ((y > 0) | (not logy)), y, np.nan)
 
     colour = style["color"]
@@ -157,12 +156,12 @@ def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **sty
 
 
 def _darker(colour: Any) -> tuple[float, ...]:
-    """Of a prediction, which is seen where the measured line lies under it, too."""
+    """Style of a prediction, which is visible on top of the measured line, too."""
     return tuple(DARKER * part for part in to_rgb(colour))
 
 
 def _tick_values(ax: Axes, values: Array, logx: bool) -> None:
-    """Of few values of a key, each is a tick."""
+    """With few values of a key, each is a tick."""
     if len(values) < 2:
         return
     places = np.log(values) if logx else values
@@ -172,7 +171,7 @@ def _tick_values(ax: Axes, values: Array, logx: bool) -> None:
 
 
 def _handles(lines: Lines, coloured: bool) -> list[Line2D]:
-    """For one legend of all panels: colours, unless none has the hues', then line styles, each below its keys."""
+    """The legend of all panels: colours, unless no panel uses the hues, then line styles, each below its keys."""
     handles = []
     if len(lines.hues) > 1 and coloured:
         number = len(lines.hues)
@@ -197,7 +196,7 @@ def _choices(keys: Sequence[str], values: Sequence[Values], styles: Sequence[dic
 
 
 def _caption(lines: Lines) -> str:
-    """What differs and what is common."""
+    """Words about the differing keys and the common setting."""
     records = lines.records
     runs = f"{len(records)} run{'s' if len(records) > 1 else ''}"
     if naming := naming_keys(records):
@@ -207,7 +206,7 @@ def _caption(lines: Lines) -> str:
         way = "band" if lines.over_time else "bars"
         parts.append(f"Line: the median of the seeds; {way}: from the smallest to the largest")
     if not lines.over_time:
-        parts.append("Of every run the last measured epoch")
+        parts.append("Every run at its last measured epoch")
     if unfinished := sum(not is_finished(record) for record in records):
         parts.append(f"{unfinished} of the runs {'is' if unfinished == 1 else 'are'} unfinished: thin, to a hollow dot")
     return ". ".join(parts) + "."

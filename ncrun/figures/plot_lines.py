@@ -1,4 +1,4 @@
-"""Which of users' own runs a line of `ncrun plot` is made of, and the numbers that it shows."""
+"""The lines of `ncrun plot`: their runs and their numbers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Say = Callable[[str], None]
-# Of each finished run (3, points): where it stands with the others, x, and y; then x and y of each run alone.
+# For each finished run (3, points): common place, x, and y; then x and y of each run drawn alone.
 Found = tuple[list[Array], list[tuple[Array, Array]]]
 Values = tuple[Any, ...]
 
 TIMES = {"epoch": "epoch", "step": "optimiser steps", "seconds": "seconds", "factor": "factor on all decays"}
-# More colours than this nobody can tell apart, and there are so many line styles.
+# The most distinguishable colours, and the number of line styles.
 MOST_HUES, MOST_STYLES = 12, 4
-# With fewer epochs in common than this, runs are drawn each by itself.
+# With fewer common epochs than this, runs are drawn alone.
 FEWEST_COMMON = 3
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw. y: metrics, a panel each. x: of TIMES, or a configuration key. hue, style: configuration keys
-    that choose colour and line style; hue None: those that tell the runs apart. logx, logy: None decides by the values.
+    """What to draw. y: metrics, a panel each. x: one of TIMES, or a configuration key. hue, style: configuration keys
+    that choose colour and line style; hue None: those in which the runs differ. logx, logy: None decides by the values.
     """
 
     y: tuple[str, ...]
@@ -46,12 +46,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Curve:
-    """What one line shows. hue, style: values of their keys.
+    """The content of one line. hue, style: values of their keys.
 
-    points: of finished runs that differ in their seed, x, and at each the smallest (low), the largest (high) and the
-    two in the middle (below, above), of an odd number one value. several: whether there are several at a point. alone:
-    x and y of each run that is unfinished, or was measured at other epochs. predicted: x and y of what theory says of
-    these runs.
+    points: for finished runs that differ in their seed, x, and at each x the smallest (low), the largest (high) and the
+    two middle values (below, above; equal for an odd number). several: whether a point has several runs. alone: x and y
+    of each run that is unfinished, or was measured at other epochs. predicted: x and y of the prediction for these
+    runs.
     """
 
     hue: Values
@@ -65,8 +65,8 @@ class Curve:
 class Lines:
     """A request, checked against the runs.
 
-    say: is told, line by line, what a reader has to know of single runs. Raises UserError for a metric or key that
-    these runs do not have, and for more curves than can be told apart.
+    say: called with each line about single runs. Raises UserError for an unknown metric or key, and for too many
+    curves.
     """
 
     def __init__(self, records: Sequence[Record], request: Request, say: Say) -> None:
@@ -78,7 +78,7 @@ class Lines:
         self.over_time = request.x in TIMES
         self.x = request.x if self.over_time else key_of(request.x, "x", records)
         if self.over_time and request.x not in known:
-            raise UserError(f"x={request.x}: these runs have none; it is for runs with path=[...]")
+            raise UserError(f"x={request.x}: only runs with path=[...] have it")
         on_axis = () if self.over_time else (self.x,)
         self.style = tuple(key_of(key, "style", records) for key in request.style)
         if request.hue is None:
@@ -98,7 +98,7 @@ class Lines:
             raise UserError(f"y={metric}: is a histogram at each epoch; kind=cosines draws it")
         without = [record for record in self.records if not _has(record, metric)]
         if len(without) == len(self.records):
-            raise UserError(f"y={metric}: is null in every one of these runs: it is not determined in their setting")
+            raise UserError(f"y={metric}: is null in all of these runs: it is not determined for them")
         for record in without:
             self._say(f"{record.path}: has no {metric} (null); not drawn in that panel")
 
@@ -107,30 +107,31 @@ class Lines:
             keys = ",".join(self.hue)
             asked = f"hue={keys}: has" if named else f"the runs differ in {keys}, which have"
             raise UserError(
-                f"{asked} {len(self.hues)} values here, and more than {MOST_HUES} colours cannot be told apart;"
-                f" name fewer runs, other keys with hue=, or put one on the axis with x="
+                f"{asked} {len(self.hues)} values here, but at most {MOST_HUES} colours can be distinguished; give"
+                " fewer runs, other keys with hue=, or put one on the axis with x="
             )
         if len(self.styles) > MOST_STYLES:
             raise UserError(
-                f"style={','.join(self.style)}: has {len(self.styles)} values here; there are {MOST_STYLES} line styles"
+                f"style={','.join(self.style)}: has {len(self.styles)} values here, but there are {MOST_STYLES} line"
+                " styles"
             )
 
     def _grouped(self) -> list[list[Record]]:
-        """Runs that one line is made of: over time one configuration, over a key all its values."""
-        # Over a key, another that follows it, such as a second decay, makes no lines of its own.
+        """The runs of one line: over time one configuration, over a key all its values."""
+        # Over a key, another key that changes with it, such as a second decay, does not make separate lines.
         apart = differing_keys(self.records) if self.over_time else naming_keys(self.records, given=(self.x,))
         groups = list(split(self.records, [*apart, *self.hue, *self.style]).values())
         if len(groups) > len(split(self.records, [*self.hue, *self.style])):
             others = ", ".join(naming_keys(self.records, given=self.chosen))
-            self._say(f"lines that look alike differ in {others}; tell them apart with hue= or style=")
+            self._say(f"lines that look alike differ in {others}; distinguish them by hue= or style=")
         return groups
 
     def curves(self, metric: str, hue: Values | None = None, k: int | None = None) -> list[Curve]:
-        """The lines of a metric, of every hue or of one. k: of a metric that is a list, the class."""
+        """The lines of a metric, for every hue or one. k: the class, for a metric by class."""
         return self._curves(self._groups, metric, hue, k)
 
     def baselines(self, metric: str) -> list[Curve]:
-        """The lines of the same distance to the prediction for equal class counts, where that is another one."""
+        """The lines of the distance to the balanced prediction, if that differs."""
         groups = [[record for record in group if has_baseline(record, metric)] for group in self._groups]
         return self._curves(groups, f"balanced.{metric}", None, None)
 
@@ -150,8 +151,8 @@ class Lines:
         return found
 
     def _predicted(self, group: Sequence[Record], metric: str, k: int | None) -> list[tuple[Array, Array]]:
-        """Over time a level for each prediction among the runs, over a key, or along a path of decays, one line; a
-        bound of each run as it was measured."""
+        """Over time a level for each prediction among the runs; over a key, or along a path of decays, one line; for
+        bounds, each run's measured bound."""
         if self.over_time and (bounded := [r for r in group if bound_of(r, metric)]):
             return [
                 (r.metrics[self.x].to_numpy(dtype=float), _numbers(r.metrics[bound_of(r, metric)], None))
@@ -173,7 +174,7 @@ class Lines:
         return [(xs[order], values[order])]
 
     def num_classes(self, metric: str, hue: Values) -> int:
-        """How many entries a metric that is a list has in the runs of this hue; 0 where none has it."""
+        """The number of entries of a metric by class in the runs of this hue; 0 if none has it."""
         here = split(self.records, self.hue)[hue]
         lists = [value for record in here if metric in record.metrics for value in record.metrics[metric]]
         return max((len(value) for value in lists if isinstance(value, list)), default=0)
@@ -188,7 +189,7 @@ class Lines:
         )
 
     def _over_time(self, group: Sequence[Record], metric: str, k: int | None) -> Found:
-        """The finished runs at the epochs that all of them measured; others alone."""
+        """The finished runs at their common epochs; others alone."""
         together = [record for record in group if is_finished(record)]
         alone = [record for record in group if not is_finished(record)]
         epochs = [set(record.metrics["epoch"]) for record in together]
@@ -196,11 +197,11 @@ class Lines:
         if any(len(each) != len(common) for each in epochs):
             name = f"{together[0].path} and its other seeds"
             if len(common) < FEWEST_COMMON:
-                self._say_once(f"{name} share {len(common)} measured epochs; each is drawn by itself, without a band")
+                self._say_once(f"{name} share {len(common)} measured epochs; each is drawn alone, without a band")
                 together, alone = [], [*together, *alone]
             else:
                 self._say_once(
-                    f"{name} are measured at different epochs; their band is over the {len(common)} common ones"
+                    f"{name} are measured at different epochs; their band covers the {len(common)} common ones"
                 )
         frames = [record.metrics[record.metrics["epoch"].isin(common)] for record in together]
         points = [
@@ -215,7 +216,7 @@ class Lines:
             value = settings_of(record).get(self.x)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise UserError(
-                    f"x={self.x}: is {words(value)} in {record.path}; only numbers can be an axis, so use it as hue="
+                    f"x={self.x}: is {words(value)} in {record.path}; an axis needs numbers, so use it as hue="
                 )
             x, last = np.array([value], dtype=float), _numbers(record.metrics[metric].iloc[-1:], k)
             if is_finished(record):
@@ -225,14 +226,14 @@ class Lines:
         return together, alone
 
     def _say_once(self, text: str) -> None:
-        """Not again for each panel."""
+        """Only once for all panels."""
         if text not in self._said:
             self._said.add(text)
             self._say(text)
 
 
 def _over_runs(together: Sequence[Array]) -> tuple["pd.DataFrame", bool]:
-    """Statistics over the runs that have a number, and whether these are several."""
+    """Statistics over the runs with a number, and whether there are several."""
     import pandas as pd
 
     every = pd.DataFrame(np.hstack([np.empty((3, 0)), *together]).T, columns=["at", "x", "y"])
@@ -247,7 +248,7 @@ def is_finished(record: Record) -> bool:
 
 
 def _measured(records: Sequence[Record], say: Say) -> list[Record]:
-    """Those with a measured epoch; what is not finished, or failed, is named."""
+    """The runs with a measured epoch; unfinished and failed ones are reported."""
     found = []
     for record in records:
         state = record.manifest["state"]
@@ -258,7 +259,7 @@ def _measured(records: Sequence[Record], say: Say) -> list[Record]:
             say(f"{record.path}: is not finished ({state}); drawn up to epoch {record.metrics['epoch'].iloc[-1]}")
         found.append(record)
     if not found:
-        raise UserError("no epoch is measured in any of these runs")
+        raise UserError("none of these runs has a measured epoch")
     return found
 
 
@@ -267,7 +268,7 @@ def _has(record: Record, metric: str) -> bool:
 
 
 def _numbers(column: Any, k: int | None) -> Array:
-    """A column of metrics, or of lists in it the entry of class k; nan for null."""
+    """A column of metrics, or the entry of class k in a column of lists; nan for null."""
     if k is not None:
         column = [value[k] if isinstance(value, list) and k < len(value) else None for value in column]
     return np.array(column, dtype=float)

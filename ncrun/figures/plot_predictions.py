@@ -1,4 +1,4 @@
-"""What theory predicts for a column of metrics.jsonl, where that is a number; a distance to the prediction is none."""
+"""The predicted numbers of columns of metrics.jsonl; distances to the prediction have none."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 # Entries of theory.json.
 NUMBERS = {"loss": "objective", "data_term": "data_term", "nc1_rank": "mean_rank"}
 BY_CLASS = {f"class.{name}": name for name in ("weight_norm_sq", "feature_norm_sq", "margin")}
-# What follows from its matrices: of the classifier, and of the class means.
+# Numbers computed from its matrices, for the classifier and the class means.
 FRAMES: dict[str, tuple[Callable[[dict[str, object]], tuple[float, ...]], int]] = {
     "equinorm_w": (usual_set.predicted_equinorm, 0),
     "equinorm_h": (usual_set.predicted_equinorm, 1),
@@ -24,9 +24,9 @@ FRAMES: dict[str, tuple[Callable[[dict[str, object]], tuple[float, ...]], int]] 
 
 
 def prediction_of(record: Record, metric: str, k: int | None = None) -> float:
-    """nan where theory says nothing of it. k: of a metric that is a list, the class.
+    """nan if theory does not predict it. k: the class, for a metric by class.
 
-    The objective counts where theory knows it, or a bound of it: not of a path of decays, along which it changes.
+    The objective, if theory knows it or a bound on it; not for a path of decays, along which it changes.
     """
     theory = record.theory
     if "factor" in record.metrics:
@@ -44,14 +44,14 @@ def prediction_of(record: Record, metric: str, k: int | None = None) -> float:
 
 
 def bound_of(record: Record, metric: str) -> str:
-    """The column that a metric cannot exceed in a run; "" where none is known."""
+    """The column with an upper bound on a metric in a run; "" if there is none."""
     bound = f"{metric.rpartition('.')[2]}_bound"
     return bound if metric.startswith(f"head.{record.config['head']['depth']}.") and bound in record.metrics else ""
 
 
 def along_path(record: Record) -> tuple[Array, Array, Array]:
-    """Of a path of decays: its factors (n,), and at each the predicted objective (n,) and margins (n, K); nan where
-    there is none."""
+    """For a path of decays: its factors (n,), and at each the predicted objective (n,) and margins (n, K); nan if there
+    is none."""
     factors = np.unique(record.metrics["factor"].to_numpy(dtype=float))
     predictions = [predict(record.problem.scaled(factor)) for factor in factors]
     none = np.full(record.problem.num_classes, np.nan)
@@ -60,6 +60,6 @@ def along_path(record: Record) -> tuple[Array, Array, Array]:
 
 
 def has_baseline(record: Record, metric: str) -> bool:
-    """Whether the same distance to the prediction for equal class counts is there, and that is another prediction."""
+    """Whether the distance to the balanced prediction is recorded, and that prediction differs."""
     counts = record.manifest["class_counts"]
     return f"balanced.{metric}" in record.metrics and min(counts) < max(counts)

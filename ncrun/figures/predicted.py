@@ -1,4 +1,4 @@
-"""A prediction by itself: its matrices as heat maps, and the margin of each class."""
+"""A prediction alone: its matrices as heat maps, and the margin of each class."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,15 +13,15 @@ from ncrun.losses import described
 from ncrun.theory import Prediction
 from ncrun.theory.prediction import CLAIMS
 
-# Of more classes than this, only the smallest and the largest count are named.
+# With more classes than this, only the smallest and the largest count are named.
 NAMED_COUNTS = 12
 
 
 def predicted(prediction: Prediction) -> Figure:
-    """W W^T, the class means' Gram matrix, W Hbar, and the margins; a shape without a scale is divided by its Frobenius
-    norm. Raises UserError where no matrix is predicted."""
+    """W W^T, the class means' Gram matrix, W Hbar, and the margins; a prediction up to scale is divided by its
+    Frobenius norm. Raises UserError if no matrix is predicted."""
     if prediction.problem.targets is not None:
-        raise UserError("targets have no classes to draw; the prediction's directions are its table()")
+        raise UserError("targets have no classes to draw; table() shows the prediction's directions")
     if not prediction.layers or prediction.tie is not None or prediction.logits is None:
         reason = prediction.note or "more classes of one size than the narrowest layer can hold"
         raise UserError(f"no matrices to draw (claim {prediction.claim}): {reason}")
@@ -59,5 +59,5 @@ def _words(prediction: Prediction) -> str:
     words += ", non-negative features" if problem.feature_sign == "nonnegative" else ""
     words += f". Claim: {prediction.claim}, {CLAIMS[prediction.claim]}."
     if prediction.scale_free:
-        words += " Each matrix is divided by its Frobenius norm, for theory fixes shapes only."
+        words += " Each matrix is divided by its Frobenius norm, because theory fixes shapes only."
     return words

@@ -1,4 +1,4 @@
-"""Runs on targets of numbers: neural regression collapse over training, and what is measured over what is predicted."""
+"""Runs on targets: neural regression collapse over training, and measured over predicted numbers at the end."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ncrun.figures import arrangement, convergence, directions, drops, needs, pa
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
-# Metrics with titles that fit.
+# Metrics with short titles.
 OVER_TIME = {
     "nrc1": "NRC1: features",
     "nrc2": "NRC2: features, W",
@@ -41,7 +41,8 @@ def regression(records: Sequence[Record]) -> Figure:
     diagonal = Line2D([], [], label="as predicted", **panels.PREDICTION)
     panels.legend_above(figure, [*convergence.legend(rows), diagonal])
     panels.caption(
-        figure, convergence.caption(records, "Right: u is each principal direction of the targets, in every seed.")
+        figure,
+        convergence.caption(records, "Right: u runs over the principal directions of the targets, in every seed."),
     )
     return figure
 

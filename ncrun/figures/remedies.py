@@ -1,4 +1,4 @@
-"""Remedies for imbalance side by side: what each does to the margin and to the test accuracy of every class."""
+"""Remedies for imbalance: the effect of each on the margin and the test accuracy of every class."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -16,7 +16,7 @@ from ncrun.losses.options import in_words
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
-# Colour, marker, and dashes of the prediction, of one remedy after the other: told apart by each of the three.
+# Colour, marker and dashes of the prediction for each remedy; each of the three distinguishes them.
 STYLES = (
     ("C0", "o", "--"),
     ("C1", "s", "-."),
@@ -26,14 +26,14 @@ STYLES = (
     ("C5", "P", (0, (8, 3))),
 )
 KEYS = ("class_weights", "label_smoothing", "logit_adjustment")
-# Predictions lie on top of one another where a remedy changes nothing: each is drawn a little beside the class size.
+# Predictions coincide if a remedy changes nothing: each is drawn slightly beside the class count.
 MEASURED: dict[str, Any] = {"linestyle": "", "markersize": 4.5, "markerfacecolor": "none", "markeredgewidth": 1.1}
 PREDICTED: dict[str, Any] = {"linewidth": 1.1, "alpha": 0.9}
 
 
 def remedies(records: Sequence[Record]) -> Figure:
-    """Over the class size, for each set of options of the loss: margins beside the prediction, test accuracies, and how
-    much these are above those of the loss without options. A row for each architecture, data set or bias.
+    """Over the class count, for each set of options of the loss: margins beside the prediction, test accuracies, and
+    their gain over the loss without options. A row for each architecture, data set or bias.
 
     Raises UserError for runs without margins, or without a test split.
     """
@@ -77,7 +77,7 @@ def _accuracies(ax: Axes, group: Sequence[Record], above: float | Array, colour:
 
 def _finish(line: Any, records: Sequence[Record], has_plain: bool) -> None:
     for ax, title in zip(line, ("margin", "test accuracy", "gain in test accuracy"), strict=True):
-        ax.set(title=title, xlabel="class size")
+        ax.set(title=title, xlabel="class count")
         if max(map(arrangement.class_ratio, records)) >= WIDE_RATIO:
             ax.set_xscale("log")
             panels.tidy_log(ax.xaxis)

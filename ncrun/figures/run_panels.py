@@ -1,4 +1,4 @@
-"""What the curves of one run are: panels with their lines and predictions, for its picture and for the report."""
+"""The panels of one run with their lines and predictions, for curves.png and for the report."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ DISTANCES = {
 ON_TARGETS = {"nc2_w": "classifier", "nc2_h": "features", "nc3": "outputs"}
 BESIDE_NC1 = {"nc1_effective": "effective directions", "nc1_trace": "ratio of traces"}
 ETF_DISTANCES = {"etf_w": "classifier", "etf_h": "means"}
-# What the objective of theory.json is called, by its claim.
+# Labels of theory.json's objective, by its claim.
 OPTIMUM_WORDS = {
     "proven": "optimum, proven",
     "certified": "optimum, certified",
@@ -35,15 +35,15 @@ OPTIMUM_WORDS = {
 }
 
 
-# Of the principal directions of targets the strongest are drawn.
+# The most principal directions of targets; the strongest are drawn.
 MOST_DIRECTIONS = 6
 
 
 @dataclass(frozen=True)
 class Line:
-    """column: of metrics.jsonl. colour: its place in the palette. member: of a column that is a list, the class.
-    is_error: drawn is 1 - value. is_baseline: a distance to another prediction than the run's own. is_bound: a bound
-    that was measured at every epoch, drawn as a prediction. over: what is drawn is the value over this."""
+    """column: of metrics.jsonl. colour: its place in the palette. member: the class, for a column of lists. is_error:
+    draw 1 - value. is_baseline: whether it is a distance to the balanced prediction. is_bound: whether it is a bound at
+    every epoch, drawn like a prediction. over: divisor of the value."""
 
     column: str
     label: str
@@ -57,8 +57,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A prediction at x (n,): y (n,), nan where there is none. member: the class. is_rival: a lower value known than
-    the predicted one."""
+    """A prediction at x (n,): y (n,), nan if there is none. member: the class. is_rival: whether it is a known value
+    below the predicted one."""
 
     label: str
     x: Array
@@ -69,8 +69,8 @@ class Level:
 
 @dataclass(frozen=True)
 class Panel:
-    """lines, levels: none where nothing is defined. of_classes: a line for each class, whose colours tell them apart.
-    is_share: from 0 to 1. axis: what the ordinate is called, where the title does not say it."""
+    """lines, levels: empty if nothing is defined. of_classes: whether there is a coloured line for each class.
+    is_share: whether values are from 0 to 1. axis: label of the ordinate, if the title does not say it."""
 
     title: str
     lines: tuple[Line, ...]
@@ -82,20 +82,20 @@ class Panel:
 
 
 def is_path(record: Record) -> bool:
-    """Whether the run settled at one decay after the other."""
+    """Whether the run follows a path of decays."""
     return "factor" in record.metrics
 
 
 def abscissa(record: Record) -> str:
-    """The column that the curves run over: epochs, or the factor on all decays."""
+    """The column on the abscissa: epochs, or the factor on all decays."""
     return "factor" if is_path(record) else "epoch"
 
 
 def panels_of(record: Record) -> tuple[Panel, ...]:
-    """Over epochs, of a path of decays over their factor: loss with the optimum, errors, the margin of each class with
-    the predicted one, NC1, distances to prediction and baseline, and the test accuracy of each class; of free features
-    neither errors nor accuracies. Of a run on targets loss, regression collapse, distances, squared error, and what the
-    classifier and the outputs have of each principal direction. A record without a measured epoch has none."""
+    """Over epochs, or over the factor of a path of decays: loss with the optimum, errors, the margin of each class with
+    the predicted one, NC1, distances to prediction and baseline, and the test accuracy of each class (no errors and
+    accuracies for free features). For a run on targets: loss, regression collapse, distances, squared error, and the
+    shares of each principal direction in classifier and outputs. A record without a measured epoch has no panels."""
     if record.metrics.empty:
         return ()
     xs, objectives, margins = predictions(record)
@@ -128,7 +128,7 @@ def panels_of(record: Record) -> tuple[Panel, ...]:
 
 
 def predictions(record: Record) -> tuple[Array, Array, Array]:
-    """Where the predicted objective (n,) and margins (n, K) are drawn, and these; nan where there is none."""
+    """The abscissae of predictions, with the predicted objective (n,) and margins (n, K); nan if there is none."""
     if is_path(record):
         return along_path(record)
     ends = record.metrics["epoch"].iloc[[0, -1]].to_numpy(dtype=float)
@@ -169,8 +169,8 @@ def _optimum(record: Record, xs: Array, objectives: Array) -> Iterator[Level]:
 
 
 def _spread(record: Record) -> Iterator[Line]:
-    """NC1 of both splits, beside it where that is another number the effective NC1, or of an older record the ratio of
-    the traces; and where there is a bound on NC1 before the head's last layer, that and the bound."""
+    """NC1 of both splits; if different, the effective NC1, or for an older record the ratio of traces; and NC1 before
+    the head's last layer with its bound, if there is one."""
     keys = {"nc1": "train", "test.nc1": "test"}
     beside = telling("nc1", [record])
     if beside != "nc1":
@@ -187,7 +187,7 @@ def _spread(record: Record) -> Iterator[Line]:
 
 
 def _lines(record: Record, keys: Mapping[str, str]) -> Iterator[Line]:
-    """Those that the record has; the balanced baseline only where it is another prediction."""
+    """The lines that the record has; the balanced baseline only if it differs from the prediction."""
     balanced = len(set(record.manifest["class_counts"])) == 1
     for n, (key, label) in enumerate(keys.items()):
         is_baseline = key.startswith("balanced")

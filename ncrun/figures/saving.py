@@ -1,4 +1,4 @@
-"""Pictures in files, with their captions beside them."""
+"""Writes figures to files, with their captions beside them."""
 
 import sys
 import textwrap
@@ -15,7 +15,7 @@ from ncrun.figures import fitting, panels
 from ncrun.figures.page import Page
 from ncrun.records.files import write_aside
 
-# What LaTeX reads as a command, and characters that its fonts lack.
+# Characters that LaTeX reads as commands, or that its fonts lack.
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -38,12 +38,11 @@ GAP = 0.06
 
 
 def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
-    """The formats of the page beside each other, and the caption as NAME.caption.tex; path without a suffix. Returns
-    the pictures.
+    """Writes a file in each format of the page, and the caption as NAME.caption.tex. path: without a suffix. Returns
+    the files.
 
-    A PNG, which is looked at and sent around by itself, says at least scale and data in a line below the panels, so
-    that nobody mistakes one scale for another. The others are for a paper, which has the caption; in their properties
-    they hold it, too.
+    A PNG, which is often shown alone, contains at least scale and data in a line below the panels, so that scales are
+    not confused. The other formats are for a paper, which has the caption; their metadata contain it, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fitting.fit(figure)
@@ -87,7 +86,7 @@ def _properties(kind: str, words: str) -> dict[str, str | None]:
 
 
 def as_latex(text: str) -> str:
-    """Plain words for \\input."""
+    """Plain text for \\input."""
     return text.translate(LATEX)
 
 

@@ -1,5 +1,5 @@
-"""Which classes have orthogonal features, share directions, or are lost, over imbalance ratio and decay, with a bias on
-features that are never negative: predicted regions, trained runs as dots."""
+"""Which classes have orthogonal features, share directions, or are lost, over imbalance ratio and decay, with a bias
+and nonnegative features: predicted regions, trained runs as dots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,26 +23,26 @@ from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.polar import polar
 from ncrun.theory.relu_features_bias import imbalance_of_sharing
 
-# In the order of `Borders.region`: colour and hatching of what is predicted, marker of what was trained.
+# In the order of `Borders.region`: colour and hatch of predicted regions, marker of trained runs.
 PHASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "orthogonal": ({"facecolor": "#F4FAF4", "hatch": ""}, {"marker": "o", "markersize": 5}),
     "rare classes share": ({"facecolor": "#DCEBFA", "hatch": "//"}, {"marker": "s", "markersize": 5}),
     "rare classes lost": ({"facecolor": "#FFF3D6", "hatch": ".."}, {"marker": "x", "markersize": 6}),
     "all lost": ({"facecolor": "#F3E1E6", "hatch": "xx"}, {"marker": "+", "markersize": 7}),
 }
-# The same inside their regions, where there is little room.
+# Short names inside the regions.
 NAMES = ("orthogonal", "rare share", "rare lost", "all lost")
 AT_OPTIMUM: dict[str, Any] = {"color": "0.1", "markerfacecolor": "0.1"}
 ELSEWHERE: dict[str, Any] = {"color": "C1", "markerfacecolor": "none"}
-LEAST_COSINE = 1e-4  # of trained class means: below it they are orthogonal
+LEAST_COSINE = 1e-4  # cosine of trained class means below which they count as orthogonal
 BORDER_POINTS = 12
 BISECTIONS = 10
 GRID = 240
-LEFT = 0.87  # of the axis, on which equal classes are at 1
+LEFT = 0.87  # end of the axis; equal classes are at 1
 
 
 def sharing_phases(records: Sequence[Record]) -> Figure:
-    """A panel for each loss. Raises UserError for other runs than free features with a bias, two class sizes, equal
+    """A panel for each loss. Raises UserError unless all runs are free features with a bias, two class counts and equal
     decays."""
     needs.verdicts(records)
     for record in records:
@@ -59,13 +59,13 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
         shown[loss] = here, borders_here
     panels.label_row(axes[0], "decay on weights and features")
     panels.legend_above(figure, _handles(found))
-    figure.draw_without_rendering()  # the words have to know how large the panels are
+    figure.draw_without_rendering()  # the words need the size of the panels
     for ax, loss in zip(axes[0], losses, strict=True):
         _name_regions(ax, *shown[loss])
     few, large = _small_classes(records[0].problem), max(records[0].problem.counts)
     panels.caption(
         figure,
-        f"Free features that are never negative, one linear layer with a bias; {records[0].problem.num_classes - few}"
+        f"Nonnegative free features, one linear layer with a bias; {records[0].problem.num_classes - few}"
         f" classes of {large:g} samples and {few} of {large:g} / ratio. {len(records)} runs of L-BFGS, one start each.",
     )
     return figure
@@ -73,10 +73,10 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
 
 @dataclass(frozen=True)
 class Borders:
-    """Of a problem's classes, large and rare ones.
+    """Borders of the regions for large and rare classes.
 
-    ratios: (n,), with the decays from which on the rare (rare_lost) and all classes (all_lost) have no margin. decays:
-    (m,), with the ratio from which on rare classes share directions; beyond all ratios where they never do.
+    ratios: (n,), with the decays above which the rare (rare_lost) and all classes (all_lost) have no margin. decays:
+    (m,), with the ratio above which rare classes share directions; beyond all ratios if they never do.
     """
 
     ratios: Array
@@ -93,7 +93,7 @@ class Borders:
 
 
 def borders(problem: Problem, ratios: tuple[float, float], decays: tuple[float, float]) -> Borders:
-    """problem: with two class sizes. ratios, decays: the smallest and the largest that is shown."""
+    """problem: with two class counts. ratios, decays: the smallest and the largest on the axes."""
     across = np.geomspace(*ratios, num=BORDER_POINTS)
     posed = [_at(problem, float(ratio), 1.0) for ratio in across]
     all_lost = np.array([_decay_without_weights(each) for each in posed])
@@ -105,26 +105,27 @@ def borders(problem: Problem, ratios: tuple[float, float], decays: tuple[float, 
 
 
 def _at(problem: Problem, ratio: float, decay: float) -> Problem:
-    """The same with this ratio of class sizes, and this decay on weights and features."""
+    """The same problem with this ratio of class counts and this decay on weights and features."""
     few, large = _small_classes(problem), max(problem.counts)
     counts = (large,) * (problem.num_classes - few) + (large / ratio,) * few
     return replace(problem, counts=counts, weight_decays=(decay,), feature_decay=decay)
 
 
 def _small_classes(problem: Problem) -> int:
-    """How many classes are the rare ones; of equal sizes, half."""
+    """The number of rare classes; with equal counts, half."""
     return sum(count < max(problem.counts) for count in problem.counts) or problem.num_classes // 2
 
 
 def _decay_without_weights(problem: Problem) -> float:
-    """From which decay on all weights are zero: there only the bias says something, the shares of the classes."""
+    """The decay above which all weights are zero; then only the bias is nonzero, and gives the shares of the
+    classes."""
     posed = ConvexProblem.of(problem)
     errors = posed.shares[:, None] - np.eye(problem.num_classes)
     return polar(posed.slopes(errors)).value
 
 
 def _decay_without_margin(problem: Problem, end: float) -> float:
-    """From which decay on the last class, a rare one, has no margin. end: where none has."""
+    """The decay above which the last class, a rare one, has no margin. end: the decay above which none has."""
     low, high = np.log(end) - np.log(1e3), np.log(end)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -135,7 +136,7 @@ def _decay_without_margin(problem: Problem, end: float) -> float:
 
 
 def _panel(ax: Axes, records: Sequence[Record], found: Borders) -> list[tuple[str, bool]]:
-    """Regions and dots; returns each run's phase, and whether it is at the optimum."""
+    """Draws regions and dots; returns each run's phase, and whether it is at the optimum."""
     ratios, decays = _places(records)
     shown = _shown(records)
     across, up = np.geomspace(LEFT, shown[0][1], num=GRID), np.geomspace(*shown[1], num=GRID)
@@ -176,7 +177,7 @@ def _places(records: Sequence[Record]) -> tuple[Array, Array]:
 
 
 def _shown(records: Sequence[Record]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The ratios and the decays that are shown, from smallest to largest."""
+    """The ratios and the decays of the axes, from smallest to largest."""
     ratios, decays = _places(records)
     return (1.0, float(ratios.max()) * 1.4), (float(decays.min()) * 0.7, float(decays.max()) * 2.2)
 
@@ -186,13 +187,13 @@ def _borders_of(records: Sequence[Record]) -> Borders:
 
 
 def _name_regions(ax: Axes, records: Sequence[Record], found: Borders) -> None:
-    """Into each region what is predicted there."""
+    """Writes the prediction into each region."""
     across, up = (np.geomspace(*limits, num=regions.PLACES) for limits in (ax.get_xlim(), ax.get_ylim()))
     regions.named(ax, found.region(*np.meshgrid(across, up)), NAMES, _places(records))
 
 
 def phase_of(record: Record) -> str:
-    """Of a run, from what was measured at its end."""
+    """The phase of a run, from its measured end."""
     K = record.problem.num_classes
     gone = lost(record.metrics["class.margin"].iloc[-1], record.theory["classes"])
     if gone:
@@ -207,10 +208,11 @@ def _check(record: Record) -> None:
     standard = problem.bias and problem.depth == 1 and problem.feature_sign == "nonnegative"
     if not standard or len(set(problem.counts)) > 2 or problem.feature_decay != problem.weight_decays[0]:
         raise UserError(
-            f"{record.path}: drawn here are runs of features >= 0 with a bias, one layer, two class sizes and one decay"
+            f"{record.path}: this drawing needs runs of features >= 0 with a bias, one layer, two class counts and one"
+            " decay"
         )
     if record.measured is None:
-        raise UserError(f"{record.path}: has no measured matrices (geometry.json), which are drawn here")
+        raise UserError(f"{record.path}: has no measured matrices (geometry.json), which this drawing needs")
 
 
 def _handles(found: dict[tuple[str, bool], int]) -> list[Line2D]:

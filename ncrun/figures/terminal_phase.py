@@ -14,7 +14,7 @@ from ncrun.figures.arrangement import Curve
 from ncrun.metrics import words_of
 from ncrun.records.read import Record
 
-# Titles, and the first of these sets of metrics of which a run has one; lines of a second are dash-dotted.
+# Titles, and sets of metrics of which a run's first available one is drawn; lines of the second set are dash-dotted.
 PANELS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("NC1", (("nc1",),)),
     ("NC2", (("nc2_w", "nc2_h"), ("etf_w", "etf_h"))),
@@ -25,21 +25,20 @@ STYLES: tuple[dict[str, Any], ...] = ({}, usual_set.MEANS)
 SHADE: dict[str, Any] = {"color": "0.93", "linewidth": 0, "zorder": 0}
 SHADED = Patch(label="terminal phase", **SHADE)
 RULE = (
-    "Shaded: the terminal phase, from the first measured epoch at which every run of the row has once had no training"
-    " error."
+    "Shaded: the terminal phase, from the first measured epoch by which every run of the row had zero training error."
 )
 
 
 def terminal_phase(records: Sequence[Record]) -> Figure:
-    """Classification error, NC1, NC2 and NC3 over epochs on a linear axis from the start of training on; where theory
-    predicts no shape, NC2 is the distance to the simplex ETF and NC3 that of classifier and means. A row for each
-    architecture, data set or bias; shaded from where all its runs fit all samples.
+    """Classification error, NC1, NC2 and NC3 over epochs on a linear axis. If theory predicts no shape, NC2 is the
+    distance to the simplex ETF and NC3 that of classifier and means. A row for each architecture, data set or bias;
+    shaded after all its runs have fitted all samples.
 
     Raises UserError for runs without a data set, which have no error.
     """
     for record in records:
         if record.is_free:
-            raise UserError(f"{record.path}: has no training error, by which the terminal phase is told")
+            raise UserError(f"{record.path}: has no training error, which defines the terminal phase")
     rows = arrangement.arrange(records)
     figure, axes = panels.grid(len(rows), 1 + len(PANELS), height=HEIGHT)
     starts = [_start(row.curves) for row in rows]
@@ -56,14 +55,14 @@ def terminal_phase(records: Sequence[Record]) -> Figure:
     found = [handle for handle in convergence.legend(rows) if handle is not convergence.DOTTED]
     styles = [usual_set.SOLID, usual_set.DASHES, usual_set.TEST_HANDLE, *([SHADED] if is_shaded else [])]
     panels.legend_above(figure, [*found, *styles])
-    rule = RULE if is_shaded else "No row has a terminal phase: not every run of it has fitted all samples."
+    rule = RULE if is_shaded else "No row has a terminal phase, because in each some run has not fitted all samples."
     words = f"{rule} {convergence.words_of_nc1(records)}".strip()
     panels.caption(figure, convergence.caption(records, words))
     return figure
 
 
 def _start(curves: Sequence[Curve]) -> float | None:
-    """Of the terminal phase of all curves together."""
+    """The start of the common terminal phase of all curves."""
     epochs = [convergence.zero_error_epoch(curve) for curve in curves]
     return None if None in epochs else max(epoch for epoch in epochs if epoch is not None)
 
@@ -92,7 +91,7 @@ def _panel(ax: Axes, curves: Sequence[Curve], title: str, keys: Sequence[str]) -
 
 
 def _linear_epochs(ax: Axes, end: float, start: float | None) -> None:
-    """From 0 to the end. start: of the terminal phase."""
+    """The axis from 0 to the end. start: of the terminal phase."""
     if not ax.has_data():
         return
     ax.set(xscale="linear", xlim=(0, end))

@@ -1,16 +1,16 @@
-"""The numbers along an axis are of one kind: all plain, or all as powers of ten."""
+"""The numbers along an axis are all plain, or all powers of ten."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-# Between these a number is readable as it is.
+# Between these limits a plain number is readable.
 PLAIN = 1e-3, 1e4
 
 
 def one_kind(shown: Iterable[float]) -> FuncFormatter:
-    """For an axis on which these are shown, or lie at its ends; zero is plain in either kind."""
+    """A formatter for an axis with these numbers or ends; zero is always plain."""
     sizes = np.abs([value for value in shown if value])
     plain = len(sizes) == 0 or (PLAIN[0] <= sizes.min() and sizes.max() <= PLAIN[1])
     return FuncFormatter(lambda value, _: f"{value:g}" if plain or not value else power(value))

@@ -1,5 +1,5 @@
-"""The field's usual set (Papyan, Han and Donoho 2020 and after) over training: error, equal norms and angles, duality,
-NC4, CDNV."""
+"""The field's usual metrics (Papyan, Han and Donoho 2020 and later) over training: error, equal norms and angles,
+duality, NC4, CDNV."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from ncrun.records.read import Record
 Array = NDArray[np.float64]
 MEANS: dict[str, Any] = {"linestyle": "-."}
 TEST: dict[str, Any] = {"linestyle": ":"}
-# All of their look is said here, for whether the style is there already depends on who imports this first.
+# Their whole look is set here, because the style may not be loaded yet when this is imported.
 DASHES = Line2D([], [], color="0.4", linewidth=1.5, label="class means", **MEANS)
 SOLID = Line2D([], [], color="0.4", linewidth=1.5, label="classifier")
 TEST_HANDLE = Line2D([], [], color="0.4", linewidth=1.5, label="test split", **TEST)
-# Of two classes, the means about their mean are opposite up to rounding.
+# The means of two classes, minus their mean, are opposite up to rounding.
 CUT_OFF = 1e-9
-# What is predicted or measured as nothing, up to rounding, has no place on a log axis: two class means are opposite
-# about their mean, whatever a network does.
+# Values that are zero up to rounding have no place on a log axis, such as the angle of two class means about their
+# mean.
 SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
 class Panel:
-    """keys: of the metrics, with the style of each; predicted: the value of each that follows from theory.json. scale:
-    of the ordinate, linear for a share that ends at zero."""
+    """keys: of the metrics, with the style of each; predicted: the value of each from theory.json. scale: of the
+    ordinate, linear for a share that ends at zero."""
 
     title: str
     keys: dict[str, dict[str, Any]]
@@ -42,13 +42,16 @@ class Panel:
 
 
 def predicted_equinorm(theory: dict[str, Any]) -> tuple[float, ...]:
-    """Of classifier rows, and of class means about their unweighted mean: unbiased standard deviation over mean."""
+    """Predicted unbiased standard deviation over mean of the norms, for classifier rows and for class means minus their
+    unweighted mean."""
     lengths = [np.sqrt(np.clip(np.diag(gram), 0, None)) for gram in _frames(theory)]
     return tuple(float(each.std(ddof=1) / each.mean()) if each.mean() else np.nan for each in lengths)
 
 
 def predicted_angle(theory: dict[str, Any]) -> tuple[float, ...]:
-    """Mean over pairs of |cos + 1/(K-1)|, of the same two."""
+    """Predicted mean over pairs of
+    cos + 1/(K-1)
+    , for the same two."""
     found = []
     for gram in _frames(theory):
         K, lengths = len(gram), np.sqrt(np.diag(gram))
@@ -77,9 +80,9 @@ PANELS = (
 
 
 def usual_set(records: Sequence[Record]) -> Figure:
-    """Classification error, equal norms, equal angles, duality, NC4 and CDNV over epochs, with what theory predicts for
-    them dashed; a row for each architecture, data set or bias. What old records lack, or what is rounding in all of
-    them, is left out."""
+    """Classification error, equal norms, equal angles, duality, NC4 and CDNV over epochs, dashed: predicted; a row for
+    each architecture, data set or bias. Metrics that old records lack, or that are rounding in all of them, are
+    skipped."""
     rows = arrangement.arrange(records)
     shown = [panel for panel in PANELS if any(_known(row.curves, panel) for row in rows)]
     figure, axes = panels.grid(len(rows), 1 + len(shown), sharex=True)
@@ -99,7 +102,7 @@ def usual_set(records: Sequence[Record]) -> Figure:
 
 
 def error(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Share of wrong decisions in training and (dotted) in the test split, a band for each curve."""
+    """Classification error in training and (dotted) in the test split, a band for each curve."""
     for curve in curves:
         for split, style in (("train", {}), ("test", TEST)):
             key = f"{split}_accuracy"
@@ -139,7 +142,7 @@ def _over_epochs(ax: Axes, curves: Sequence[Curve], panel: Panel) -> None:
 
 
 def _known(curves: Sequence[Curve], panel: Panel) -> list[str]:
-    """The keys that all runs of a curve have, and that are more than rounding in one of them."""
+    """The keys that all runs of a curve have, and that exceed rounding in at least one."""
     return [key for key in panel.keys if any(_is_measured(curve.records, key, panel.scale) for curve in curves)]
 
 
@@ -162,8 +165,8 @@ def _predicted(ax: Axes, curve: Curve, panel: Panel) -> None:
 
 
 def _about_the_mean(record: Record) -> dict[str, Any]:
-    """Theory with the class means minus their sample-weighted mean in settings with a bias, as duality is measured.
-    Only after a ReLU they are not there already."""
+    """The prediction with class means minus their sample-weighted mean if there is a bias, as duality is measured. Only
+    after a ReLU they are not centred already."""
     if wording.centres_means(record) or not record.config["head"]["bias"]:
         return record.theory
     counts = np.array(record.manifest["class_counts"], dtype=float)
@@ -173,7 +176,7 @@ def _about_the_mean(record: Record) -> dict[str, Any]:
 
 
 def _frames(theory: dict[str, Any]) -> tuple[Array, Array]:
-    """Gram matrices of the classifier's rows as they are and of the class means about their unweighted mean."""
+    """Gram matrices of the classifier's rows (not centred) and of the class means minus their unweighted mean."""
     weights, means = (np.array(theory[name], dtype=float) for name in ("weight_gram", "feature_gram"))
     centre = np.eye(len(means)) - 1 / len(means)
     return weights, centre @ means @ centre

@@ -1,4 +1,4 @@
-"""A network with a bias on features that are never negative, beside its prediction and the one without a bias."""
+"""A network with a bias and nonnegative features, beside its prediction and the prediction without a bias."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,17 +18,17 @@ from ncrun.records.read import Record
 from ncrun.theory import Prediction, predict
 
 BIAS_FREE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.4, "color": "0.35", "zorder": 2.5}
-# Of a distance: to what, and its marker.
+# Distances: to which prediction, and the marker.
 TO_PREDICTION: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5}
 TO_BIAS_FREE: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 5, "markerfacecolor": "white"}
 TO_BALANCED: dict[str, Any] = {"marker": "^", "linestyle": "", "markersize": 5, "markerfacecolor": "white"}
 DISTANCES = {"nc2_w": "rows", "nc2_h": "means", "nc3": "logits"}
-APART = 0.09  # between the markers of two curves, of the distance between two matrices
+APART = 0.09  # offset between two curves' markers, as a share of the distance between two matrices
 
 
 def with_bias(records: Sequence[Record]) -> Figure:
-    """Norms and angles of class means and margins over the class size, and how far the end is from the prediction, from
-    the one without a bias, and from the balanced one. Raises UserError for runs without a bias or without matrices."""
+    """Norms and angles of class means and margins over the class count, and the distances at the end to the prediction,
+    to the one without a bias, and to the balanced one. Raises UserError for runs without a bias or without matrices."""
     for record in records:
         _check(record)
     rows = arrangement.arrange(records)
@@ -44,8 +44,8 @@ def with_bias(records: Sequence[Record]) -> Figure:
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [*arrangement.handles(rows), *_handles()])
     words = (
-        "Dots: every class, or pair of classes at the size of its larger one, in every seed at the last epoch."
-        " Without a bias class means are orthogonal."
+        "Dots: each class, or pair of classes at the count of its larger one, and each seed at the last epoch. Without"
+        " a bias, class means are orthogonal."
     )
     panels.caption(figure, convergence.caption(records, words, bands=False))
     return figure
@@ -54,13 +54,15 @@ def with_bias(records: Sequence[Record]) -> Figure:
 def _check(record: Record) -> None:
     problem = record.problem
     if not problem.bias or problem.feature_sign != "nonnegative" or problem.depth > 1:
-        raise UserError(f"{record.path}: drawn here are runs of one layer with a bias on features after a ReLU")
+        raise UserError(f"{record.path}: this drawing needs runs of one layer with a bias on features after a ReLU")
     if record.measured is None or record.theory["logits"] is None or record.theory["scale_free"]:
-        raise UserError(f"{record.path}: lacks measured or predicted matrices with a scale, which are drawn here")
+        raise UserError(
+            f"{record.path}: has no measured or no predicted matrices with a scale, which this drawing needs"
+        )
 
 
 def _bias_free(record: Record) -> Prediction:
-    """What theory says of the same problem without a bias."""
+    """The prediction for the same problem without a bias."""
     return predict(replace(record.problem, bias=False))
 
 
@@ -80,7 +82,7 @@ def _over_sizes(ax: Axes, record: Record, values: Array) -> None:
 
 
 def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Of the three matrices at the end, in every seed."""
+    """Distances of the three matrices at the end, in every seed."""
     for number, curve in enumerate(curves):
         shift = APART * (number - (len(curves) - 1) / 2)
         places = np.arange(len(DISTANCES)) + shift
@@ -100,8 +102,8 @@ def _distances(ax: Axes, curves: Sequence[Curve]) -> None:
 
 
 def to_bias_free(record: Record) -> dict[str, float | None]:
-    """NC2 of the classifier and of the class means, and NC3, against the prediction without a bias; None where one
-    of the two is zero."""
+    """NC2 of the classifier and of the class means, and NC3, relative to the prediction without a bias; None if one of
+    the two matrices is zero."""
     prediction = _bias_free(record)
     layer, measured = prediction.layers[0], record.measured or {}
     targets = (layer.weight_gram, layer.feature_gram, np.asarray(prediction.logits))

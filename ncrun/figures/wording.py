@@ -1,4 +1,4 @@
-"""What captions and legends say of runs: data, network, training, prediction, and the paper's experiment."""
+"""Words of captions and legends about runs: data, network, training, prediction, and the paper's experiment."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from ncrun.losses import LOSSES, described
 from ncrun.records import groups
 from ncrun.records.read import Record
 
-# What records from before they held their own words name. (The registries of data sets and networks lead to torch, of
-# which figures know nothing; those of newer records are in the manifest.)
+# Words for names in old records, which do not hold their own words. (The registries of data sets and networks would
+# import torch; newer manifests hold the words.)
 DATASET_WORDS = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
@@ -30,7 +30,7 @@ MODEL_WORDS = {
     "ufm_relu": "free non-negative features",
     "dufm": "free features under a ReLU head",
 }
-# More class sizes than these are said from the smallest to the largest.
+# More class counts than this are given as a range.
 MOST_SIZES = 3
 BAND_WORDS = "Line: median of the seeds; band: smallest to largest."
 CLAIM_WORDS = {
@@ -38,27 +38,27 @@ CLAIM_WORDS = {
     "certified": "certified by a convex program",
     "open": "claimed, neither proven nor refuted",
     "refuted": "claimed, and refuted as an optimum",
-    "transferred": "the shape at vanishing decay, transferred from a theorem about another objective",
+    "transferred": "the limit at vanishing decay up to scale, transferred from a theorem about another objective",
 }
 
 
 def model_name(record: Record) -> str:
-    """What people call the network."""
+    """The network's name."""
     return _name(record, "model", record.config["model"]["name"], MODEL_WORDS)
 
 
 def dataset_name(record: Record) -> str:
-    """What people call the data set; "" of free features."""
+    """The data set's name; "" for free features."""
     return _name(record, "dataset", record.manifest["dataset"] or "", _known("dataset.name"))
 
 
 def value_words(key: str, value: object) -> str:
-    """A value of a configuration key: of what has a name, the name."""
+    """A value of a configuration key, as a name if it has one."""
     return _known(key).get(str(value)) or groups.words(value)
 
 
 def _known(key: str) -> dict[str, str]:
-    """What the values of a configuration key are called."""
+    """The words for a configuration key's values."""
     return {
         "dataset.name": DATASET_WORDS,
         "model.name": MODEL_WORDS,
@@ -68,26 +68,26 @@ def _known(key: str) -> dict[str, str]:
 
 
 def loss_words(record: Record) -> str:
-    """What people call the loss, with its options; of one that is a user's own, its key."""
+    """The loss' name with its options; for a user's own loss, its key."""
     if record.posed is not None and record.posed.loss in LOSSES:
         return described(record.posed)
     return _name(record, "loss", record.config["loss"], _known("loss"))
 
 
 def _name(record: Record, kind: str, key: str, known: dict[str, str]) -> str:
-    """The record's own words, for what it names may be a user's own; else those of the key, or the key."""
+    """The record's own words, because the entry may be a user's own; else those of the key, or the key."""
     held = record.manifest.get("words") or {}
     return str(held.get(kind) or known.get(key, key))
 
 
 def time_word(records: Sequence[Record]) -> str:
-    """What an epoch is called: with free features it is one iteration."""
+    """The word for an epoch; with free features it is an iteration."""
     return "iteration" if records[0].is_free else "epoch"
 
 
 def source_words(record: Record) -> str:
-    """How a figure relates to a paper's experiment: its setting, a smaller one, or one on real images; "" for runs that
-    belong to none."""
+    """How a figure relates to a paper's experiment: its setting, a smaller one, or one on real images; "" without an
+    experiment."""
     held = record.manifest.get("caption")
     if not held:
         return ""
@@ -100,12 +100,12 @@ def source_words(record: Record) -> str:
 
 
 def band_words(records: Sequence[Record]) -> str:
-    """What a band means, if there can be one."""
+    """The meaning of a band, if there is one."""
     return BAND_WORDS if len({record.config["seed"] for record in records}) > 1 else ""
 
 
 def setting_words(*records: Record) -> str:
-    """Scale, data, network and epochs in one phrase; of records that differ in them, each."""
+    """Scale, data, network and epochs in one phrase; all values if records differ in them."""
     free = [record for record in records if record.is_free]
     if 0 < len(free) < len(records):
         return f"{setting_words(*free)} {setting_words(*(r for r in records if not r.is_free))}"
@@ -115,7 +115,7 @@ def setting_words(*records: Record) -> str:
     scale = f"Scale {' or '.join(scales)}: " if scales else ""
     sizes = each(records, _sizes)
     data = f"{each(records, dataset_words)}, {sizes}"
-    if " or " in sizes:  # each data set has its own
+    if " or " in sizes:  # each data set has its own classes
         data = each(records, lambda r: f"{dataset_words(r)}, {_sizes(r)}")
     network = (each(records, _network_words), _head_words(records), each(records, loss_words))
     return f"{scale}{data}; {', '.join(network)}, {each(records, _decay_words)}; {descent_words(records)}."
@@ -140,7 +140,7 @@ def _free_feature_words(records: Sequence[Record]) -> str:
 
 
 def dataset_words(record: Record) -> str:
-    """The data set with what is made of it."""
+    """The data set with its changes: size, classes, random labels."""
     dataset, words = record.config["dataset"], dataset_name(record)
     if dataset.get("size"):
         words += f" at {dataset['size']} x {dataset['size']}"
@@ -169,7 +169,7 @@ def _network_words(record: Record) -> str:
 
 
 def _head_words(records: Sequence[Record]) -> str:
-    """The heads: what kind, how deep, with a bias or without."""
+    """The heads: kind, depth, and bias."""
     heads = [record.config["head"] for record in records]
     kinds = "ReLU head" if is_relu_head(records[0]) else "linear head"
     words = f"{kinds} of depth {any_of(sorted({head['depth'] for head in heads}))}"
@@ -179,7 +179,7 @@ def _head_words(records: Sequence[Record]) -> str:
 
 
 def centres_means(record: Record) -> bool:
-    """Whether its matrices are of centred class means: with a bias, but for features after a ReLU. In older records,
+    """Whether its matrices are of centred class means: with a bias, except for features after a ReLU. In older records,
     which do not hold their problem, with any bias."""
     return bool(record.config["head"]["bias"]) if record.posed is None else record.posed.centres_means
 

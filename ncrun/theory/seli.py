@@ -45,7 +45,7 @@ def seli(counts: Array) -> Seli:
     return Seli((left * values) @ left.T, (per_sample * values) @ per_sample.T, encoded)
 
 
-TWO_SIZES = Condition("two class sizes", lambda problem: len(set(problem.counts)) == 2)
+TWO_SIZES = Condition("two class counts", lambda problem: len(set(problem.counts)) == 2)
 # Beside the kind of problem (cross-entropy, a linear head, free features).
 WHERE_IT_IS_THE_LIMIT = (ONE_LAYER, NO_BIAS, TWO_SIZES, WIDE_FOR_SIMPLEX, NOT_SMOOTHED, UNDECAYED_BIAS)
 

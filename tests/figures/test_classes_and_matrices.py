@@ -29,7 +29,7 @@ def test_matrices_are_the_recorded_ones(seeds: list[Record]) -> None:
         share = np.abs(expected - measured).max() / np.abs([expected, measured]).max()
         assert ax.get_xlabel() == f"{100 * share:.2g} % apart"
         assert [label.get_text() for label in ax.get_yticklabels()] == [str(count) for count in COUNTS[::2]]
-        assert ax.get_ylabel().endswith("class size")
+        assert ax.get_ylabel().endswith("class count")
     assert "Frobenius" not in caption_of(figure)
 
 
@@ -101,7 +101,7 @@ def test_dots_of_every_class_in_every_seed(all_imbalanced: list[Record]) -> None
     for line, split in ((train, "train"), (test, "test")):
         values = [v for run in first for v in run.metrics[f"class.{split}_accuracy"].iloc[-1]]
         assert list(line.get_ydata()) == values
-    assert "every class in every seed" in caption_of(figure)
+    assert "each class and seed" in caption_of(figure)
 
 
 def test_scale_free_norms_are_relative_to_their_mean(runs: Runs) -> None:

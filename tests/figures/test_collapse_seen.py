@@ -196,7 +196,7 @@ def test_a_moving_picture(runs: Runs, ncrun: Command, workdir: Path) -> None:
     assert len(durations) == len(view_of(record, None).snapshots) == 6
     assert durations[-1] == max(durations)
     for typed, said in (
-        (["kind=usual", "out=x.gif"], "has no moving picture"),
+        (["kind=usual", "out=x.gif"], "has no animation"),
         (["y=nc1", "out=x.gif"], "only kind=collapse-seen can be animated"),
         (["y=nc1", "classes=0,1,2"], "classes=0,1,2: has no effect"),
         (["kind=usual", "classes=0,1,2"], "classes=0,1,2: has no effect"),

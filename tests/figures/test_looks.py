@@ -59,7 +59,7 @@ def test_ten_classes_have_a_colour_bar_by_their_size(seeds: list[Record]) -> Non
     ax = panel(figure, "margin of each class")
     bars = [each for each in figure.axes if each.get_label() == "<colorbar>"]
     assert bars
-    assert all(each.get_xlabel() == "class size" for each in bars)
+    assert all(each.get_xlabel() == "class count" for each in bars)
     counts = seeds[0].manifest["class_counts"]
     assert [text.get_text() for text in bars[0].get_xticklabels()] == ["7", "6", "4", "3"]
     lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 2]

@@ -110,7 +110,7 @@ def test_a_run_that_did_not_arrive_is_called_so(seeds: list[Record]) -> None:
 def test_the_gradient_judges_free_features(runs: Runs) -> None:
     (run,) = runs.train("model=ufm", "model.width=6", "counts=[4,4,4]", "epochs=5", "optimizer=sgd")
     assert run.manifest["verdict"]["word"] == "not converged"
-    assert "gradient that promises more than 1e-05 of the loss" in endings.words_of([run])
+    assert "an expected further decrease of more than 1e-05 of the loss" in endings.words_of([run])
 
 
 def test_a_refutation_is_seen() -> None:

@@ -187,7 +187,7 @@ def test_seeds_measured_at_different_epochs(
 def test_lines_that_look_alike_are_told(tmp_path: Path) -> None:
     told: list[str] = []
     drawn(seeds_and_depths(tmp_path), told, y=("nc1",), hue=("loss",))
-    assert told == ["lines that look alike differ in head.depth; tell them apart with hue= or style="]
+    assert told == ["lines that look alike differ in head.depth; distinguish them by hue= or style="]
     plt.close("all")
 
 
@@ -235,7 +235,7 @@ def test_help(ncrun: Command) -> None:
         (["nowhere", "y=nc1"], ["nowhere", "no such folder"]),
         (["empty", "y=nc1"], ["empty", "holds no run"]),
         (["runs", "y=nc11"], ["y=nc11", "did you mean 'nc1'", "train_accuracy"]),
-        (["runs", "y=gap"], ["y=gap", "null in every one"]),
+        (["runs", "y=gap"], ["y=gap", "null in all of these"]),
         (["runs", "y=nc1,"], ["y=nc1,"]),
         (["runs", "y=nc1", "hue=head.dept"], ["hue=head.dept", "'head.depth'"]),
         (["runs", "y=nc1", "hue=head"], ["hue=head:"]),

@@ -110,7 +110,7 @@ def test_decays_that_no_facet_tells_apart_are_told_apart(all_imbalanced: list[Re
     assert len({curve.colour for curve in row.curves}) == 2
     ends, weights = (all_imbalanced[0], all_imbalanced[-1]), np.geomspace(1e-4, 1, 13).tolist()
     many = [with_config(r, decay=r.config["decay"] | {"weight": weight}) for weight in weights for r in ends]
-    with pytest.raises(UserError, match="these runs make 13 rows of panels, and 12 fit on a page"):
+    with pytest.raises(UserError, match="these runs make 13 rows of panels, but only 12 fit on a page"):
         arrangement.arrange(many)
 
 

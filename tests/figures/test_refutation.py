@@ -91,10 +91,12 @@ def test_pairs_stand_side_by_side() -> None:
 
 def test_runs_without_a_lower_value_are_refused_and_left_out(runs: Runs) -> None:
     (record,) = runs("M3-0")
-    with pytest.raises(UserError, match="no run has matrices and a claim with a lower value known"):
+    with pytest.raises(UserError, match="no run has both matrices and a claim with a known lower value"):
         refutation.refutation([record])
     known = doubted(record, CROSS_ENTROPY)
     other = runs("M1-0")
-    assert "Left out, with no value known below their claim: 1." in caption_of(refutation.refutation([known, *other]))
+    assert "Not shown, because no value below their claim is known: 1." in caption_of(
+        refutation.refutation([known, *other])
+    )
     with pytest.raises(UserError):
         refutation.refutation([replace(known, measured=None)])

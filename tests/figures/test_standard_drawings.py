@@ -33,7 +33,7 @@ def test_a_bias_free_prediction_stands_beside(runs: Runs) -> None:
     target = np.diag(margins / np.sqrt(counts))
     expected = np.linalg.norm(means / np.linalg.norm(means) - target / np.linalg.norm(target))
     assert squares.get_ydata()[1] == pytest.approx(expected, rel=1e-12)
-    assert "Without a bias class means are orthogonal" in caption_of(figure)
+    assert "Without a bias, class means are orthogonal" in caption_of(figure)
     plt.close(figure)
 
 

@@ -85,7 +85,7 @@ def test_cosines_of_older_records_are_those_of_the_end(seeds: list[Record]) -> N
         ends.append([ax.patches[0].get_data().values for ax in figure.axes if "end" in ax.get_title()])
     assert [ax.get_title() for ax in figure.axes] == ["classifier rows at the end", "class means at the end"]
     np.testing.assert_array_equal(ends[0][0], ends[1][0])
-    assert "the cosines of the end alone" in caption_of(figure)
+    assert "only the cosines at the end" in caption_of(figure)
     with pytest.raises(UserError, match=r"geometry\.json"):
         DRAWINGS["cosines"].draw([replace(run, measured=None) for run in old])
 
