@@ -3,7 +3,7 @@
 Run it as a script, or cell by cell in an editor that knows `# %%`.
 """
 
-# %% A LightningModule as anybody would write it.
+# %% A plain LightningModule.
 import lightning
 import torch
 from sklearn.datasets import load_digits
@@ -17,7 +17,7 @@ DECAY = 1e-3
 
 lightning.seed_everything(0)
 images, digits = load_digits(return_X_y=True)
-# 174 of each: the geometry of plain weight decay is known for equal class counts only
+# 174 of each: for plain weight decay the geometry is known only for equal counts
 kept = sorted(i for k in range(10) for i in (digits == k).nonzero()[0][:174])
 data = TensorDataset(torch.tensor(images[kept] / 16, dtype=torch.float32), torch.tensor(digits[kept]))
 
@@ -41,8 +41,8 @@ class Digits(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=DECAY)
 
 
-# %% One callback. Plain weight decay has no exact theorem; the columns nc2_w, nc2_h and nc3 are then measured against
-# the shape at vanishing decay, a simplex equiangular tight frame.
+# %% One callback. Plain weight decay has no exact theorem; nc2_w, nc2_h and nc3 are then distances to the limit at
+# vanishing decay, a simplex equiangular tight frame.
 collapse = CollapseCallback("fc", every=10, loss="ce", decay_weight=DECAY, nonnegative_features=False)
 trainer = lightning.Trainer(
     max_epochs=EPOCHS,
@@ -56,7 +56,7 @@ trainer = lightning.Trainer(
 model = Digits()
 trainer.fit(model, DataLoader(data, batch_size=128, shuffle=True))
 
-# %% The numbers are in Lightning's own log, where EarlyStopping and ModelCheckpoint see them, and in the callback.
+# %% The numbers are in Lightning's log, for EarlyStopping and ModelCheckpoint, and in the callback.
 print({name: round(float(value), 6) for name, value in trainer.callback_metrics.items() if "nc" in name})
 for row in collapse.rows:
     print({key: row[key] for key in ("epoch", "nc1", "nc2_w", "nc2_h", "nc3", "nc4", "train_accuracy")})

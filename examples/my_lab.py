@@ -1,10 +1,10 @@
-"""A laboratory of one's own in one file: a loss, a network, a data set, a metric and a figure that ncrun lacks.
+"""Your own laboratory in one file: a loss, a network, a data set, a metric and a figure that ncrun does not have.
 
     ncrun train extend=[examples/my_lab.py] dataset=blobs model=small_cnn loss=smoothed
     ncrun figures my-lab --extend examples/my_lab.py
 
-The second line draws the experiment that lies beside this file, in experiment/my-lab.yaml. Here a network has a name,
-keys and checks of its own; a plain class that knows nothing of ncrun is trained by model=module, see nets.py.
+The second line draws the experiment beside this file, experiment/my-lab.yaml. Here a network has its own name, keys and
+checks; for a plain class use model=module, see nets.py.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ SMOOTHING = 0.1
 
 
 class SmoothedCrossEntropy(ncrun.Loss):
-    """Cross-entropy to labels that give a share to all classes alike. No theorem covers it: ncrun predicts `none`."""
+    """Cross-entropy to labels that give every class the same share. No theorem covers it, so the claim is `none`."""
 
     key = "smoothed"
     words = "label-smoothed cross-entropy"
@@ -59,14 +59,14 @@ class SmallCNN(ncrun.ModelSpec):
 
     @property
     def feature_sign(self) -> str:
-        return "nonnegative"  # a mean of what a ReLU lets through
+        return "nonnegative"  # a mean of ReLU outputs
 
     def check(self) -> None:
         if self.width < 2:
             raise ncrun.UserError(f"model.width={self.width}: must be at least 2")
 
     def backbone(self, image_shape: tuple[int, int, int]) -> "nn.Module":
-        from torch import nn  # here, for `ncrun theory` needs no torch
+        from torch import nn  # imported here, because `ncrun theory` needs no torch
 
         first = self.width // 2
         return nn.Sequential(
@@ -81,8 +81,7 @@ class SmallCNN(ncrun.ModelSpec):
 
 @dataclass(frozen=True)
 class Blobs(ncrun.Source):
-    """Images of 8 x 8 pixels: four patterns, drawn once, and noise upon them; 60 images of each to train on, 20 to
-    test."""
+    """Images of 8 x 8 pixels: four fixed patterns with noise; 60 training and 20 test images of each."""
 
     name: str = "blobs"
     words: ClassVar[str] = "noisy blobs"
@@ -107,7 +106,7 @@ def effective_rank(layer: Any) -> float | None:
     """exp of the entropy of the singular values' shares (Roy and Vetterli 2007)."""
     total = float(layer.singular_values.sum())
     if total == 0:
-        return None  # not determined, and never a made-up number
+        return None  # not determined; a number is never invented
     shares = layer.singular_values / total
     shares = shares[shares > 0]
     return float((-(shares * shares.log()).sum()).exp())

@@ -1,10 +1,10 @@
-"""Networks as they lie in anybody's project: plain PyTorch, and nothing of ncrun in them.
+"""Networks in plain PyTorch, without any code for ncrun.
 
     ncrun train model=module model.path=examples/nets.py:TinyResNet model.head=fc
     ncrun train model=module model.path=examples/nets.py:without_fc model.args.width=32 head.depth=3
 
-The first line takes the network as it is, with its own last layer as the head. In the second it ends in its features,
-and ncrun's head of three linear layers reads them.
+The first line uses the network with its own last layer as the head. In the second the network returns its features, and
+ncrun's head of three linear layers reads them.
 """
 
 import torch

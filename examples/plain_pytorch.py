@@ -3,7 +3,7 @@
 Run it as a script, or cell by cell in an editor that knows `# %%`. It writes plain_pytorch.png into the current folder.
 """
 
-# %% A network, its data and its objective, as anybody would write them. Nothing here knows of ncrun.
+# %% A network, its data and its objective in plain PyTorch, without ncrun.
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -50,8 +50,8 @@ def train_one_epoch() -> None:
     schedule.step()
 
 
-# %% What ncrun adds: three lines around the loop. The layer is the last one, its input are the features; a ReLU makes
-# them, which is said because the prediction depends on it.
+# %% ncrun adds three lines around the loop. The layer is the last one; its input are the features. They come out of a
+# ReLU, which must be given, because the prediction depends on it.
 with ncrun.watch(
     model,
     "fc",
@@ -66,13 +66,13 @@ with ncrun.watch(
         train_one_epoch()
         seen.step()
 
-# %% Every measured epoch is a row with the columns of metrics.jsonl; the last one stands beside its prediction.
+# %% Every measured epoch is a row with the columns of metrics.jsonl; the last one is compared with its prediction.
 print(seen.frame()[["epoch", "loss", "gap", "nc1", "nc2_w", "nc2_h", "nc3", "nc4", "train_accuracy"]].to_string())
 print()
 print(seen.last.summary)
 print(f"prediction: {seen.last.theory['claim']}, {seen.last.theory['source']}")
 
-# %% The same by hand, where a forward pass is going on anyway: batch by batch, one pass, nothing kept but sums.
+# %% The same by hand, during your own forward passes: batch by batch, in one pass that stores only sums.
 meter = ncrun.CollapseMeter(10, loss="mse")
 model.eval()
 with torch.no_grad():
@@ -84,7 +84,7 @@ print(f"one pass: nc1 = {found.metrics['nc1']:.6g}; watched, in two: {seen.last.
 for column, reason in found.absent.items():
     print(f"not known after one pass: {column} ({reason})")
 
-# %% The picture: measured curves, and the loss beside the optimum that no network can be below.
+# %% The figure: measured curves, and the loss beside the optimum, which is a lower bound for every network.
 import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")

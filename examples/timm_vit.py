@@ -1,11 +1,11 @@
-"""A vision transformer of timm's, taken by its name and made small by its own arguments, on the digits of 8 x 8 pixels.
+"""A vision transformer from timm by its name, made small by its own arguments, on the digits of 8 x 8 pixels.
 
     python examples/timm_vit.py [epochs]        (needs timm: pip install 'ncrun[integrations]')
 
 Cells as in a notebook. The first predicts, the second trains, the third shows the first and the last measurement.
 """
 
-# %% What theory says of this network, before it is trained
+# %% The prediction for this network, before training
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +26,12 @@ NETWORK = [
 ]
 subprocess.run([*NCRUN, "theory", *NETWORK], check=True)
 
-# %% Trained, with the outputs of two blocks measured, too
+# %% Training; the outputs of two blocks are measured, too
 RUN = Path("runs/timm-vit")
 TRAINING = [f"epochs={EPOCHS}", "taps=[blocks.0,blocks.2]", f"run_dir={RUN}"]
 subprocess.run([*NCRUN, "train", *NETWORK, *TRAINING], check=True)
 
-# %% From the first epoch to the last; the picture is in curves.png
+# %% The first and the last measured epoch; the curves are in curves.png
 metrics = pd.read_json(RUN / "metrics.jsonl", lines=True)
 columns = ["epoch", "loss", "nc1", "nc2_w", "nc2_h", "nc3", "tap.blocks.0.nc1", "tap.blocks.2.nc1", "test_accuracy"]
 print(metrics[columns].iloc[[0, -1]].to_string(index=False))

@@ -1,6 +1,6 @@
-"""The launchers behind `ncrun train -m`: they hand the sweep's jobs, as they are resolved, to the command.
+"""The launchers behind `ncrun train -m`: they pass the sweep's resolved jobs to the command.
 
-They live here because Hydra takes plugins from this namespace only.
+They are here because Hydra loads plugins only from this namespace.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,7 @@ from ncrun.run import Job
 
 
 class SweepLauncher(BasicLauncher):
-    """To be trained on this machine. jobs: what the sweeper has resolved and checked, each with the overrides that make
-    it."""
+    """Trains on this machine. jobs: resolved and checked by the sweeper, each with its overrides."""
 
     jobs: Sequence[tuple[Sequence[str], Job]] = ()
 
@@ -28,7 +27,7 @@ class SweepLauncher(BasicLauncher):
 
 
 class SlurmLauncher(SweepLauncher):
-    """To be submitted to Slurm. given: the keys hydra.launcher.*"""
+    """Submits to Slurm. given: the keys hydra.launcher.*"""
 
     def __init__(self, **given: Any) -> None:
         super().__init__()

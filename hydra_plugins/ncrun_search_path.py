@@ -1,6 +1,6 @@
-"""Where Hydra looks for groups besides ncrun's own: the folders that the user named.
+"""The user's folders, in which Hydra looks for groups besides ncrun's own.
 
-It lives here because Hydra takes plugins from this namespace only.
+It is here because Hydra loads plugins only from this namespace.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from ncrun.config.folders import OWN
 
 
 class OwnFiles(FileConfigSource):
-    """A user's folder, whose files are looked at before Hydra reads them."""
+    """A user's folder, whose files are checked before Hydra reads them."""
 
     @staticmethod
     def scheme() -> str:

@@ -1,6 +1,6 @@
 """The grid sweeper behind `ncrun train -m`: every job of the grid is checked before the first one runs.
 
-It lives here because Hydra takes plugins from this namespace only.
+It is here because Hydra loads plugins only from this namespace.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ncrun.run import Job
 
 
 class CheckedSweeper(BasicSweeper):
-    """Expands the grid, resolves every job once, and hands them all to the launcher."""
+    """Expands the grid, resolves every job once, and passes them all to the launcher."""
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.launcher is not None
@@ -25,7 +25,7 @@ class CheckedSweeper(BasicSweeper):
         jobs = [self._resolved(job) for job in typed]
         for key in ("jobs", "together", "dry_run"):
             if len({job.config[key] for job in jobs}) > 1:
-                raise UserError(f"{key}: says how the whole sweep is trained, and takes one value")
+                raise UserError(f"{key}: applies to the whole sweep, and takes one value")
         _refuse_shared_directories(typed, jobs)
         setattr(self.launcher, "jobs", list(zip(typed, jobs, strict=True)))  # noqa: B010  our own launcher's
         return self.launcher.launch([with_scale(job) for job in typed], initial_job_idx=0)
@@ -43,8 +43,8 @@ def _refuse_shared_directories(typed: Sequence[Sequence[str]], jobs: Sequence[Jo
         directory, words = str(job.directory), " ".join(overrides)
         if directory in seen:
             raise UserError(
-                f"run_dir={directory}: jobs '{seen[directory]}' and '{words}' of this sweep would share it;"
-                " leave run_dir out or make it a template such as 'out/${head.depth}'"
+                f"run_dir={directory}: jobs '{seen[directory]}' and '{words}' of this sweep would share it; do not set"
+                f" run_dir, or make it a template such as 'out/${{head.depth}}'"
             )
         seen[directory] = words
 

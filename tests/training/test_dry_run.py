@@ -136,7 +136,7 @@ def test_what_training_would_refuse_is_refused(ncrun: Command, workdir: Path) ->
         (["run_dir=mine"], "ncrun: run_dir=mine: holds files that are not a run's; give an empty or a new folder\n"),
         (
             ["-m", "seed=0,1", "dry_run=true,false"],
-            "ncrun: dry_run: says how the whole sweep is trained, and takes one value\n",
+            "ncrun: dry_run: applies to the whole sweep, and takes one value\n",
         ),
         (["epochs=0"], "ncrun: epochs=0: must be from 1 to 10^9\n"),
     ):
