@@ -15,8 +15,8 @@ class Problem:
 
     loss: a key of ncrun.losses.LOSSES, such as "mse" or "ce"; theory answers "none" for a loss that it does not know.
     counts: samples per class, (K,); fractions are allowed (the balanced baseline has N/K in every class). () for a
-    problem with targets, which has no classes: functions about classes fail there. widths: the features' dimension d,
-    then the head's M-1 hidden widths.
+    problem with targets, which has no classes: functions about classes fail there.
+    widths: the features' dimension d, then the head's M-1 hidden widths.
     weight_decays: lam_W_1 .. lam_W_M, where W_1 reads the features.
     feature_decay: lam_H; None when decay_mode is "parameters".
     decay_mode: "features" (the objective above) or "parameters" (plain weight decay on all parameters).

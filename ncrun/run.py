@@ -77,8 +77,9 @@ class Descent:
     drops: shares of the training after which the learning rate is multiplied by gamma; drop_every: number of epochs
     after which it is multiplied instead, 0 for never. norms_fixed_after: epochs after which BatchNorm's statistics are
     fixed, 0 for never. finish: most iterations of L-BFGS after the epochs; 0 for none. path: factors on all decays,
-    minimised at one after the other; () for none. measure: auto, every, log, or a number of epochs. snapshots: about
-    how many are stored, 0 for none. dtype: of the parameters. precision: of a network's matrix products.
+    minimised at one after the other; () for none.
+    measure: auto, every, log, or a number of epochs. snapshots: about how many are stored, 0 for none. dtype: of the
+    parameters. precision: of a network's matrix products.
     """
 
     optimizer: Optimizer

@@ -19,7 +19,8 @@ from ncrun.targets import Targets
 
 @dataclass(frozen=True)
 class DataSetFacts:
-    """class_sizes: training samples per class, in label order; () with targets. image_shape: (channels, height, width).
+    """class_sizes: training samples per class, in label order; () with targets.
+    image_shape: (channels, height, width).
 
     mean, std: per channel, on pixels divided by `largest`; None: those of the training split, found when it is read.
     class_names: in label order; None if the classes have no names.

@@ -29,8 +29,8 @@ MMAP_THRESHOLD, LARGE_BLOCK = -3, 2 << 20  # glibc's M_MMAP_THRESHOLD, and bytes
 
 @dataclass(frozen=True)
 class Streaming:
-    """cache: bytes of images, as on the disk, to keep. workers: reading processes; 0: none. features: bytes on the
-    device for features while they are measured."""
+    """cache: bytes of images, as on the disk, to keep. workers: reading processes; 0: none.
+    features: bytes on the device for features while they are measured."""
 
     cache: int
     workers: int

@@ -27,8 +27,8 @@ SOONEST_SECONDS, LATEST_SECONDS = 2.0, 30.0
 
 @dataclass(frozen=True)
 class Submitted:
-    """An array in the queue. name: as in squeue. ids: of the tasks, such as 12_3. tasks: the jobs of each. folder: of
-    the logs."""
+    """An array in the queue. name: as in squeue. ids: of the tasks, such as 12_3. tasks: the jobs of each.
+    folder: of the logs."""
 
     name: str
     ids: Sequence[str]

@@ -41,8 +41,8 @@ VENUE = re.compile(r"([a-z]+\d{4})(_half|_full)?")
 
 @dataclass(frozen=True)
 class Page:
-    """rc: matplotlib's parameters in addition to the project's style. formats: suffixes of the files. caption: whether
-    a PNG contains the whole caption below the panels, or only scale and data."""
+    """rc: matplotlib's parameters in addition to the project's style. formats: suffixes of the files.
+    caption: whether a PNG contains the whole caption below the panels, or only scale and data."""
 
     rc: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("png", "pdf")

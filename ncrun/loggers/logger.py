@@ -85,8 +85,8 @@ class Session:
 
 @dataclass(frozen=True)
 class Logger:
-    """key: its name in logger=[...]. words: one line about it. open: begins or continues a run. package: the package
-    that it needs, "" for none."""
+    """key: its name in logger=[...]. words: one line about it. open: begins or continues a run.
+    package: the package that it needs, "" for none."""
 
     key: str
     words: str

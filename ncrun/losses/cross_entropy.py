@@ -19,9 +19,9 @@ class CrossEntropy(Loss):
     """The loss of a sample of class y with logits z: w_y sum_j q_j (-log softmax(z + offsets)_j),
     q = (1 - label_smoothing) e_y + label_smoothing / K.
 
-    weights: (K,) w; the sum over samples is divided by N, not by the sum of the weights; () for all 1. offsets: (K,),
-    tau log(n_k / N) with logit adjustment (Menon et al. 2021); () for none. They are part of the loss only: the logits
-    for decisions do not contain them.
+    weights: (K,) w; the sum over samples is divided by N, not by the sum of the weights; () for all 1.
+    offsets: (K,), tau log(n_k / N) with logit adjustment (Menon et al. 2021); () for none. They are part of the loss
+    only: the logits for decisions do not contain them.
     """
 
     label_smoothing: float = 0.0

@@ -26,11 +26,12 @@ class watch:
 
     model: any module. layer: its last linear layer (its name or the module), or an nn.Sequential of linear layers; the
     features are its input. loader: the training samples, without random augmentation and each once; read twice (once
-    with passes=1) in evaluation mode. test_loader: a test split. every: epochs between measurements. The first one is
-    at once, the last when the context ends. passes=1: half the time, without the columns that need a second pass
-    (`Measurement.absent`). loss and its options, decay_weight, decay_feature, decay_bias, nonnegative_features: those
-    of the training, as `ncrun.measure` takes them. forward: (model, batch) -> labels; runs the model; for batches that
-    are not (inputs, labels). all_ranks: the loader has only this rank's samples, and every rank watches.
+    with passes=1) in evaluation mode. test_loader: a test split.
+    every: epochs between measurements. The first one is at once, the last when the context ends. passes=1: half the
+    time, without the columns that need a second pass (`Measurement.absent`). loss and its options, decay_weight,
+    decay_feature, decay_bias, nonnegative_features: those of the training, as `ncrun.measure` takes them.
+    forward: (model, batch) -> labels; runs the model; for batches that are not (inputs, labels).
+    all_ranks: the loader has only this rank's samples, and every rank watches.
 
     rows: a dict for each measurement, `epoch` and the columns of metrics.jsonl. last: the newest Measurement.
 

@@ -49,7 +49,8 @@ class Layer(Collected):
 
     inputs: (N, d'), the features of the split, which the weights `through`, (d, d'), map to this layer.
     labels: (N,). means: its class means. directions: those of Sigma_B. spread: the sums of the deviations from the
-    means. precision: that of the activations' computation; it decides what counts as rounding.
+    means.
+    precision: that of the activations' computation; it decides what counts as rounding.
     reader: the weights that read the layer directly, (d'', d), if any. below: in a ReLU head, the class means before
     the ReLU. predicted: (K, K), the predicted Gram matrix of the class means.
     """

@@ -36,14 +36,15 @@ class Metric:
     """A column of metrics.jsonl.
 
     key: its name; the column's name adds a prefix for the level. A metric of the level "test" alone has no prefix.
-    words: a few words for it. sign: the field's symbol, such as NC1; "" for none. axis: shorter words for an axis
-    label; "" for the same. latex: for the header of a table, in LaTeX's text mode. definition: in Markdown, for the
-    reader of the number; metrics with the same definition share a line of the table. function: takes a Measured (at the
-    levels "relu" and "tap" a Layer, which has no head above it; at "targets" and "test_targets" an OnTargets, which has
-    no classes). It returns a number, a list or vector with one number for each class, or None if it is not determined.
-    A number that is not finite, or a FloatingPointError, ends the run as diverged; any other exception is a bug in the
-    function. None: the training itself writes the column. levels: keys of LEVELS. applies: whether the column exists.
-    live: its heading in the live display; "" if it is not shown there.
+    words: a few words for it. sign: the field's symbol, such as NC1; "" for none.
+    axis: shorter words for an axis label; "" for the same. latex: for the header of a table, in LaTeX's text mode.
+    definition: in Markdown, for the reader of the number; metrics with the same definition share a line of the table.
+    function: takes a Measured (at the levels "relu" and "tap" a Layer, which has no head above it; at "targets" and
+    "test_targets" an OnTargets, which has no classes). It returns a number, a list or vector with one number for each
+    class, or None if it is not determined. A number that is not finite, or a FloatingPointError, ends the run as
+    diverged; any other exception is a bug in the function. None: the training itself writes the column.
+    levels: keys of LEVELS. applies: whether the column exists. live: its heading in the live display; "" if it is not
+    shown there.
 
     Raises UserError for a key that could be confused with another column, and for an unknown level.
     """

@@ -69,8 +69,9 @@ class Split(Collected):
     batch raises NotCollected.
 
     means: the split's own class means. directions, spread: of Sigma_B and the deviations at the input of each head
-    layer. logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked
-    for). correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
+    layer.
+    logit_deviation_sq: ||W (H - Hbar)||^2. data_sum: the loss' data term, summed over samples (None if not asked for).
+    correct: (K,), samples classified right. disagree, tied: samples, for nc4. precision: of the features.
     """
 
     means: ClassMeans

@@ -31,8 +31,9 @@ ROW = 1 << 14
 class Glance:
     """path: as `ncrun.load` takes it. state: one of STATES. words: how the run ended, why it did not, or what is wrong.
     claim: of its prediction. settings: the configuration by dotted keys. row: the last of metrics.jsonl. holder: `pid`
-    and `host` of the process that trains it. Unknown values are empty. seen: the time of reading, in seconds since
-    1970; touched: the time of the last row. broken: as in Record, () if it was not checked."""
+    and `host` of the process that trains it. Unknown values are empty.
+    seen: the time of reading, in seconds since 1970; touched: the time of the last row. broken: as in Record, () if it
+    was not checked."""
 
     path: Path
     state: str

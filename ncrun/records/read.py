@@ -29,8 +29,8 @@ class Record:
 
     path: the folder; for a run in an archive, ARCHIVE.zip/FOLDER. theory: the prediction. metrics: one row per measured
     epoch. measured: the K x K matrices of the last epoch (weight_gram, feature_gram, logits) and singular_values by
-    layer; None for an unfinished run or too many classes. posed: None in older records. broken: the files that changed
-    after the run finished (checkpoint.pt is not checked); None without a seal.
+    layer; None for an unfinished run or too many classes. posed: None in older records.
+    broken: the files that changed after the run finished (checkpoint.pt is not checked); None without a seal.
     """
 
     path: Path

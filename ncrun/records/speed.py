@@ -15,9 +15,9 @@ ALIKE, FARTHEST = 0.01, 10.0
 @dataclass(frozen=True)
 class Work:
     """What decides a run's time. kind: must be equal for a comparison: the model's name, the optimiser, the shape of an
-    image, the precision, the device. threads: None if not known. of_epoch: samples times parameters; for free features,
-    whose parameters grow with the samples, parameters. batch: its samples. epochs: None if their number is not known
-    before (lbfgs): then whole runs are compared."""
+    image, the precision, the device. threads: None if not known.
+    of_epoch: samples times parameters; for free features, whose parameters grow with the samples, parameters. batch:
+    its samples. epochs: None if their number is not known before (lbfgs): then whole runs are compared."""
 
     kind: tuple[Any, ...]
     threads: int | None
