@@ -1,6 +1,6 @@
-"""Drawings by name: each is drawn from records and theory alone, without torch and without a configuration.
+"""Drawings by name: each uses only records and theory, without torch and configuration.
 
-Naming a drawing is instant; only drawing it imports matplotlib.
+Listing drawings is instant; only drawing imports matplotlib.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What may be drawn of an experiment's finished runs.
+    """A kind of figure of finished runs.
 
-    draw: raises UserError for what the records lack; the experiment's other drawings are made all the same.
-    suffix: of its file's name where it is not the experiment's first drawing; None: the key. words: what it shows, for
-    lists of drawings. on_targets: whether it is of runs on targets, which have no classes; None: of either kind.
-    options: what may be said of it besides, as keywords of draw and moving, whose values are words. moving: writes it
-    as a moving picture into a file; None where it does not move.
+    draw: raises UserError if the records lack something; the experiment's other drawings are still made. suffix: of its
+    file's name if it is not the experiment's first drawing; None: the key. words: what it shows, for lists of drawings.
+    on_targets: whether it needs runs on targets, which have no classes; None: any runs. options: further keyword
+    arguments of draw and moving, with strings as values. moving: writes an animation into a file; None if there is
+    none.
     """
 
     key: str
@@ -39,29 +39,30 @@ class Drawing:
     moving: "Callable[..., object] | None" = None
 
     def of(self, records: "Sequence[Record]", **options: str) -> "Figure":
-        """The figure of these runs, in the order in which all figures have them. Raises UserError, as draw does."""
+        """The figure of these runs, in the common order. Raises UserError as draw does."""
         return self.draw(self._ordered(records), **options)
 
     def write_moving(self, records: "Sequence[Record]", path: "Path", **options: str) -> None:
-        """Write the moving picture of these runs. Raises UserError, as moving does, and OSError."""
+        """Writes the animation of these runs. Raises UserError as moving does, and OSError."""
         if self.moving is None:
-            raise UserError(f"has no moving picture; out={path.with_suffix('.png').name} draws it")
+            raise UserError(f"has no animation; use out={path.with_suffix('.png').name}")
         self.moving(self._ordered(records), path, **options)
 
     def _ordered(self, records: "Sequence[Record]") -> "list[Record]":
         for record in records:
             if self.on_targets not in (None, record.on_targets):
-                lacks = "no targets of numbers, which are" if self.on_targets else "no classes, which are"
+                lacks = "no targets, which are" if self.on_targets else "no classes, which are"
                 raise UserError(f"{record.path}: has {lacks} drawn here")
         return sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
 
     def file_name(self, stem: str, first: bool) -> str:
-        """Without an ending: the stem of the experiment's first drawing, and the suffix after it for the others."""
+        """The file name without suffix: the stem for the experiment's first drawing, the stem and the drawing's suffix
+        for others."""
         return stem if first else f"{stem}-{self.key if self.suffix is None else self.suffix}"
 
 
 def _later(module: str, function: str) -> "Callable[..., Figure]":
-    """A function of a module of this package, which is imported when it is called."""
+    """A function in a module of this package, which is imported at the call."""
 
     def draw(*arguments: object, **options: object) -> "Figure":
         figure: Figure = getattr(import_module(f"ncrun.figures.{module}"), function)(*arguments, **options)
@@ -93,24 +94,26 @@ DRAWINGS = Registry(
         _built_in(
             "usual",
             "usual_set.usual_set",
-            "the field's usual set over training: error, equal norms and angles, duality, NC4, CDNV",
+            "the field's usual metrics over training: error, equal norms and angles, duality, NC4, CDNV",
         ),
-        _built_in("ranks", "ranks.ranks", "rank and singular values of the class means, layer by layer, taps too"),
-        _built_in("classes", "classes.sizes", "norms, margins and accuracies over the class size, beside the formula"),
+        _built_in("ranks", "ranks.ranks", "rank and singular values of the class means at every layer, including taps"),
+        _built_in(
+            "classes", "classes.sizes", "norms, margins and accuracies over the class count, beside the prediction"
+        ),
         _built_in(
             "angles",
             "classes.angles",
-            "angles of classifier rows and class means over the class size, beside the formula",
+            "angles of classifier rows and class means over the class count, beside the prediction",
         ),
         _built_in(
             "claim",
             "diagonal.claim",
-            "predicted against measured norms, margins and cosines of every class on one diagonal, outliers named",
+            "measured over predicted norms, margins and cosines of every class, with a diagonal and named outliers",
         ),
         _built_in(
             "class-nc1",
             "class_spread.class_spread",
-            "NC1 class by class over training, and at the end over the class size: rare classes against frequent ones",
+            "NC1 of each class over training, and at the end over the class count",
         ),
         _built_in(
             "cosines",
@@ -120,33 +123,35 @@ DRAWINGS = Registry(
         _built_in(
             "nc-accuracy",
             "collapse_accuracy.collapse_accuracy",
-            "test accuracy over NC1, NC2 and NC3: the path that training takes, with time marked on it",
+            "test accuracy over NC1, NC2 and NC3: the path of training, with epochs marked on it",
         ),
         _built_in(
             "terminal-phase",
             "terminal_phase.terminal_phase",
-            "errors, NC1, NC2 and NC3 over linear epochs, the terminal phase of training shaded",
+            "errors, NC1, NC2 and NC3 over epochs on a linear axis, the terminal phase of training shaded",
         ),
         _built_in(
             "aggregates",
             "aggregates.aggregates",
-            "settings beside each other: interquartile means over seeds with intervals, at the end and over training",
+            "settings compared: interquartile means over seeds with intervals, at the end and over training",
         ),
         _built_in(
             "refutation",
             "refutation.refutation",
-            "a refuted claim: its Gram matrices, the lowest known and the trained ones, and the loss beside all three",
+            "a refuted claim: Gram matrices of the claimed, the lowest known and the trained solution, and their"
+            " losses",
         ),
         _built_in(
             "regression",
             "regression.regression",
-            "NRC1, NRC2, NRC3 and W W^T on targets of numbers, measured beside predicted",
+            "NRC1, NRC2, NRC3 and W W^T of runs on targets, measured beside predicted",
             on_targets=True,
         ),
         _built_in(
             "remedies",
             "remedies.remedies",
-            "margins and test accuracies over the class size: weights, adjustment, smoothing, beside the prediction",
+            "margins and test accuracies over the class count for class weights, adjustment and smoothing, beside the"
+            " prediction",
         ),
         _built_in(
             "with-bias",
@@ -156,14 +161,14 @@ DRAWINGS = Registry(
         _built_in(
             "collapse",
             "minority.collapse",
-            "neural collapse over training; minority collapse: which classes are lost, beside the border",
+            "neural collapse over training, and minority collapse: margins over decay, with the predicted threshold",
         ),
         _built_in(
             "imbalanced",
             "dang2023.imbalanced",
-            "NC1, NC2, NC3 over training and the classes at the end in one figure, of one setting",
+            "NC1, NC2, NC3 over training and the classes at the end, in one figure",
         ),
-        _built_in("ledger", "ledger.ledger", "where the gap to the optimum comes from; squared loss on a linear head"),
+        _built_in("ledger", "ledger.ledger", "the gap to the optimum and its parts; squared loss on a linear head"),
         _built_in(
             "direct-imbalanced",
             "dang2023.direct_imbalanced",
@@ -182,10 +187,10 @@ DRAWINGS = Registry(
         _built_in(
             "sample-cosines",
             "sample_cosines.sample_cosines",
-            "cosines of samples of one class and of two: histograms from the start to the end",
+            "histograms of cosines of samples of one class and of two, from the start to the end",
         ),
         _built_in(
-            "geometry-3d", "frame_3d.geometry_3d", "three classes in space, learned vectors on the predicted frame"
+            "geometry-3d", "frame_3d.geometry_3d", "three classes in space: learned vectors on the predicted frame"
         ),
         _built_in(
             "phase-squared-loss",
@@ -221,6 +226,6 @@ DRAWINGS = Registry(
         _built_in("width-ablation", "width_ablation.width_ablation", "loss, shares of restarts and DNC over the width"),
     ),
 )
-# Figures that need no run, by the name that users type.
+# Figures without runs, by name.
 FROM_THEORY: "dict[str, Callable[[], Figure]]" = {"theory/etf-map": _later("etf_map", "etf_map")}
 THEORY_WORDS = {"theory/etf-map": "where the simplex ETF of deep heads under cross-entropy is optimal, where it is not"}

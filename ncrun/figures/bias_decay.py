@@ -1,4 +1,4 @@
-"""From the simplex ETF to the orthogonal frame: what the decay of the bias does to the squared loss's geometry."""
+"""From the simplex ETF to the orthogonal frame: the geometry of the squared loss over the bias' decay."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from ncrun.theory import predict
 
 Array = NDArray[np.float64]
 POINTS = 120  # of a predicted curve
-BEYOND = 3.0  # by this factor curves go on at either end
+BEYOND = 3.0  # curves extend beyond the runs by this factor
 TO_UNDECAYED: dict[str, Any] = {"linestyle": "", "markersize": 5, "markerfacecolor": "none"}
 TO_PREDICTION: dict[str, Any] = {"linestyle": "", "markersize": 4, "alpha": 0.75}
 ABSCISSA = "decay of the bias"
@@ -30,7 +30,7 @@ FRAME: dict[str, Any] = {"color": "0.6", "linestyle": ":", "linewidth": 1.0, "zo
 
 def bias_decay(records: Sequence[Record]) -> Figure:
     """Over the bias' decay: the mean cosine between classifier rows, predicted as a line and measured as dots, and the
-    distance of W W^T to the prediction and to that of a bias without decay. Raises UserError for other runs."""
+    distance of W W^T to the prediction and to the prediction without bias decay. Raises UserError for other runs."""
     for record in records:
         _check(record)
     keys = [key for key in differing_keys(records) if key != "decay.bias"]
@@ -56,7 +56,7 @@ def bias_decay(records: Sequence[Record]) -> Figure:
 
 
 def _without_its_decay(record: Record) -> Record:
-    """For a caption that does not name the decay of each."""
+    """For a caption that does not name each run's decay."""
     decay = {key: value for key, value in record.config["decay"].items() if key != "bias"}
     return replace(record, config=record.config | {"decay": decay})
 
@@ -64,9 +64,9 @@ def _without_its_decay(record: Record) -> Record:
 def _check(record: Record) -> None:
     problem = record.problem
     if problem.loss != "mse" or problem.head != "linear" or not problem.bias_decay:
-        raise UserError(f"{record.path}: drawn here are runs of the squared loss with head.bias and decay.bias")
+        raise UserError(f"{record.path}: this drawing needs runs of the squared loss with head.bias and decay.bias")
     if record.measured is None:
-        raise UserError(f"{record.path}: lacks measured matrices, which are drawn here")
+        raise UserError(f"{record.path}: has no measured matrices, which this drawing needs")
 
 
 def mean_cosine(gram: Array) -> float:
@@ -100,7 +100,7 @@ def _cosines(ax: Axes, records: Sequence[Record], look: dict[str, Any]) -> None:
 
 
 def _frames(ax: Axes, records: Sequence[Record]) -> None:
-    """Where the simplex and the orthogonal frame have it."""
+    """Marks the values of the simplex and of the orthogonal frame."""
     for K in sorted({record.problem.num_classes for record in records}):
         ax.axhline(-1 / (K - 1), **FRAME)
         # Right, where the curve has left the line; that of the frame left, where it has not come yet.

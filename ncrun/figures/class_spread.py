@@ -1,4 +1,4 @@
-"""NC1 class by class: how far rare and frequent classes are collapsed, over training and at the end."""
+"""NC1 of each class, rare and frequent, over training and at the end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ncrun.figures.classes import MEASURED, WIDE_RATIO
 from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
-# Groups of classes that are told apart; of more sizes, neighbouring ones share a group.
+# The most groups of classes; with more class counts, neighbouring ones share a group.
 MOST_GROUPS = 5
 # Rows of panels that fit on a page.
 MOST_NETWORKS = 8
@@ -30,7 +30,7 @@ ALL_HANDLE = Line2D([], [], label="NC1, all samples", **ALL)
 
 @dataclass(frozen=True)
 class Group:
-    """Classes of about one size. classes: their numbers. place: from 0, the largest classes, to last."""
+    """Classes with about the same count. classes: their numbers. place: from 0, the largest classes, to last."""
 
     label: str
     classes: tuple[int, ...]
@@ -45,13 +45,13 @@ class Group:
 
 
 def class_spread(records: Sequence[Record]) -> Figure:
-    """Of each network a row: over training, the NC1 of classes of one size; at the end, that of every class over its
-    size. Raises UserError for records without it, and for more networks than fit on a page."""
+    """A row for each network: over training, the NC1 of groups of classes; at the end, the NC1 of every class over its
+    count. Raises UserError for records without it, and for more networks than fit on a page."""
     needs.metrics(records, "class.nc1")
     networks = arrangement.networks(arrangement.arrange(records))
     if len(networks) > MOST_NETWORKS:
         raise UserError(
-            f"these runs make {len(networks)} rows of panels, and {MOST_NETWORKS} fit on a page; name fewer"
+            f"these runs make {len(networks)} rows of panels, but only {MOST_NETWORKS} fit on a page; give fewer runs"
         )
     figure, axes = panels.grid(len(networks), 2)
     for (label, curve), (over_training, at_end) in zip(networks, axes, strict=True):
@@ -70,8 +70,8 @@ def class_spread(records: Sequence[Record]) -> Figure:
 
 
 def groups_of(counts: Array) -> tuple[Group, ...]:
-    """Of (K,) class sizes, the largest first: a group for each size, of more than MOST_GROUPS sizes as many groups of
-    about as many classes each. Classes of a single sample, whose spread is nothing, are in none."""
+    """Groups for (K,) class counts, the largest first: one for each count, or MOST_GROUPS groups of about equally many
+    classes. Classes with a single sample, which have no spread, are in none."""
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k] > 1]
     sizes = sorted({float(counts[k]) for k in order}, reverse=True)
     if len(sizes) <= MOST_GROUPS:
@@ -89,7 +89,7 @@ def _sizes(counts: Array) -> str:
 
 def _over_training(ax: Axes, curve: Curve) -> None:
     """A line for each group of classes, the median over classes and seeds, and a band from the smallest to the largest,
-    where all of them can be shown; dotted the NC1 of all samples."""
+    where all of them can be shown; dotted: NC1 of all samples."""
     ax.set_xscale("log")
     for group in groups_of(_counts(curve.records[0])):
         found = [panels.seed_values(curve.records, partial(_of_class, k)) for k in group.classes]
@@ -111,7 +111,7 @@ def _over_training(ax: Axes, curve: Curve) -> None:
 
 
 def _at_end(ax: Axes, curve: Curve) -> None:
-    """A dot for every class and seed over the class size; of equal classes over their number."""
+    """A dot for every class and seed over the class count, or with equal counts over the class number."""
     counts = _counts(curve.records[0])
     balanced = counts.min() == counts.max()
     across = np.arange(len(counts)) if balanced else counts
@@ -138,9 +138,9 @@ def _counts(record: Record) -> Array:
 
 
 def _words(records: Sequence[Record]) -> str:
-    words = "Line: median over classes of one size and seeds; band: smallest to largest; dots: class and seed."
+    words = "Line: median over seeds and classes of one count; band: smallest to largest; dots: each class and seed."
     if any(1 in record.manifest["class_counts"] for record in records):
-        words += " Classes of one sample are left out."
+        words += " Classes of one sample are not shown."
     if convergence.telling("nc1", records) != "nc1":
-        words += " Class means share directions here: NC1 divides by what training left in the others, too."
+        words += " Class means share directions here: NC1 also divides by residues of training in the others."
     return words

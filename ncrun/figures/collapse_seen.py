@@ -1,4 +1,4 @@
-"""Collapse seen: samples, class means and classifier rows of few moments of training, on the predicted frame."""
+"""Collapse seen: samples, class means and classifier rows at a few epochs, on the predicted frame."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from ncrun.records.snapshots_read import snapshots_of
 COLUMNS = 4
 # Rows of panels that fit.
 MOST_RUNS = 4
-# Of more classes than these three are shown: spokes of a wheel of more cannot be told apart.
+# With more classes than this only three are shown: more spokes of a wheel could not be distinguished.
 MOST_SPOKES = 10
 ALL = "all"
-# What a frame is called that is not that of a theorem.
+# Words for a frame that is not from a theorem.
 CLAIMED = {"open": "claimed", "refuted": "claimed, refuted"}
 SPLITS = {"train": "training", "test": "test"}
 SAMPLE: dict[str, Any] = {
@@ -48,10 +48,10 @@ MEAN: dict[str, Any] = {
     "markeredgewidth": 0.5,
     "zorder": 5,
 }
-# Around what is predicted and what is there at the end, and how much more there may be for what is there before.
+# Margins around the predicted and the final points, and how much more the earlier ones may need.
 ROOM, MOST_ROOM = 1.3, 1.5
-# Shares of half a panel: from which on a spoke has its class' name, how far from its end, and below which samples are
-# magnified, too; and of a panel, that inset.
+# Shares of half a panel: the least length of a spoke with its class' name, the name's distance, and the extent below
+# which samples are magnified in an inset; and the inset's share of the panel.
 SMALLEST_LABELLED, LABEL_DISTANCE, SMALL, INSET = 0.1, 0.16, 0.15, 0.27
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class View:
-    """A run's snapshots in a plane. shown: places in snapshots.classes. plane: (C, 2), of the frame."""
+    """A run's snapshots in a plane. shown: places in snapshots.classes. plane: (C, 2), in the frame."""
 
     record: Record
     snapshots: Snapshots
@@ -69,31 +69,32 @@ class View:
 
     @property
     def tips(self) -> Array:
-        """(C, 2): where the prediction has the class means."""
+        """(C, 2): the predicted class means."""
         return self.frame.means @ self.plane
 
     @property
     def row_scale(self) -> float:
-        """By which classifier rows are drawn: the longest predicted one as long as the longest class mean."""
+        """The factor for drawing classifier rows: the longest predicted one becomes as long as the longest class
+        mean."""
         longest = (np.linalg.norm(vectors, axis=1).max() for vectors in (self.frame.means, self.frame.rows))
         mean, row = map(float, longest)
         return mean / row if row else 1.0
 
     @property
     def row_tips(self) -> Array:
-        """(C, 2): where the prediction has the classifier rows, as they are drawn."""
+        """(C, 2): the predicted classifier rows, as drawn."""
         return self.row_scale * self.frame.rows @ self.plane
 
     def outside(self, index: int, split: str) -> float:
-        """The share of a moment's samples that are beyond the panel's edges."""
+        """The share of a snapshot's samples beyond the panel's edges."""
         return float((np.abs(self.samples(index, split)[0]).max(axis=1) > self.reach).mean())
 
     def seen(self, index: int) -> Array:
-        """(r, 2): from a moment's own directions into the plane."""
+        """(r, 2): maps a snapshot's own directions to the plane."""
         return rotation(self.snapshots.means[index], self.frame.means) @ self.plane
 
     def samples(self, index: int, split: str) -> tuple[Array, NDArray[np.int64]]:
-        """Where the samples of the shown classes lie at a moment, (n, 2), and which class each has."""
+        """The samples of the shown classes in a snapshot, (n, 2), and their classes."""
         snapshots = self.snapshots
         labels = snapshots.train_labels if split == "train" else snapshots.test_labels
         here = np.isin(labels, self.shown)
@@ -101,8 +102,8 @@ class View:
 
     @cached_property
     def reach(self) -> float:
-        """Half the side of a square around the origin that holds what is predicted, the class means and classifier rows
-        at the end, and the class means before, unless they are much longer."""
+        """Half the side of a square around the origin that contains the predicted vectors, the class means and
+        classifier rows at the end, and the earlier class means unless they are much longer."""
         shown, last = list(self.shown), len(self.snapshots) - 1
         means = [self.snapshots.means[index] @ self.seen(index) for index in range(last + 1)]
         rows = self.row_scale * self.snapshots.rows[last] @ self.seen(last)
@@ -116,7 +117,7 @@ Shown = tuple[View, str, str]
 
 def view_of(record: Record, classes: str | None) -> View:
     """classes: three of the run's, such as 0,3,9, in the plane through their predicted means; or all, as the spokes of
-    a wheel. Left out: all of few, else the largest, the middle and the smallest. Raises UserError."""
+    a wheel. Default: all if they are few, else the largest, the middle and the smallest. Raises UserError."""
     snapshots = snapshots_of(record)
     frame = frame_of(record, snapshots)
     C = len(snapshots.classes)
@@ -139,7 +140,7 @@ def _chosen(record: Record, snapshots: Snapshots, classes: str) -> tuple[int, ..
         raise UserError(f"classes={classes}: must be three classes, such as {','.join(map(str, kept[:3]))}, or {ALL}")
     for word in words:
         if int(word) not in kept:
-            raise UserError(f"classes={classes}: {record.path} keeps no samples of {word}; it has {_some(kept)}")
+            raise UserError(f"classes={classes}: {record.path} has no samples of {word}; it has {_some(kept)}")
     return tuple(kept.index(int(word)) for word in words)
 
 
@@ -148,8 +149,8 @@ def _some(kept: Sequence[int]) -> str:
 
 
 def collapse_seen(records: Sequence[Record], classes: str | None = None) -> Figure:
-    """Four moments from the initialisation to the end. Of one run training samples above test samples; of several that
-    differ in more than their seed, a row each of training samples, of the first seed. Raises UserError."""
+    """Four epochs from the initialisation to the end. For one run training samples above test samples; for several that
+    differ in more than their seed, a row of training samples each, of the first seed. Raises UserError."""
     lines = lines_of(records, classes)
     figure = of_moments(lines, draw_moment, height=1.45)
     views = views_of(lines)
@@ -162,7 +163,7 @@ def lines_of(records: Sequence[Record], classes: str | None) -> list[Shown]:
     """What stands below one another. Raises UserError for records without samples, and for too many runs."""
     curves = [(row, curve) for row in arrangement.arrange(records) for curve in row.curves]
     if len(curves) > MOST_RUNS:
-        raise UserError(f"these runs make {len(curves)} rows of panels, and {MOST_RUNS} fit here; name fewer")
+        raise UserError(f"these runs make {len(curves)} rows of panels, but only {MOST_RUNS} fit; give fewer runs")
     views = [view_of(curve.records[0], classes) for _, curve in curves]
     if len(views) == 1:
         splits = ("train", "test") if len(views[0].snapshots.test_labels) else ("train",)
@@ -192,12 +193,12 @@ def of_moments(lines: Sequence[Shown], draw: Callable[[Axes, View, int, str], ob
 
 
 def moments_of(view: View) -> list[int]:
-    """Evenly from the first to the last; they are log-spaced themselves."""
+    """Evenly chosen from the first to the last; the snapshots are log-spaced."""
     return sorted(set(np.linspace(0, len(view.snapshots) - 1, COLUMNS).round().astype(int).tolist()))
 
 
 def title_of(view: View, index: int) -> str:
-    """When it is, and how far NC1 is by then."""
+    """The epoch and NC1 of a snapshot."""
     epoch, metrics = int(view.snapshots.epochs[index]), view.record.metrics
     nc1 = metrics.loc[metrics["epoch"] == epoch, "nc1"]
     when = f"{wording.time_word([view.record])} {epoch}"
@@ -205,7 +206,7 @@ def title_of(view: View, index: int) -> str:
 
 
 def colours_of(view: View) -> list[Any]:
-    """By place in the snapshots' classes: of three the palette's, else those of their sizes."""
+    """Colours by place in the snapshots' classes: the palette's for three, else by count."""
     counts, classes = view.record.manifest["class_counts"], view.snapshots.classes
     if len(view.shown) == 3:
         return [f"C{view.shown.index(k)}" if k in view.shown else "0.7" for k in range(len(classes))]
@@ -213,8 +214,8 @@ def colours_of(view: View) -> list[Any]:
 
 
 def draw_moment(ax: Axes, view: View, index: int, split: str, large: float = 1.0) -> None:
-    """What is predicted, the samples of a split, and the training set's class means and the classifier's rows. Where
-    all of it is small, magnified in a corner, too. large: how much larger samples are than in a panel of a row."""
+    """Draws the prediction, the samples of a split, the training set's class means and the classifier's rows. If all of
+    it is small, an inset magnifies it. large: factor on the size of samples."""
     for k in view.shown:
         ax.plot(*np.transpose([np.zeros(2), view.tips[k]]), **SPOKE)
         ax.plot(*view.tips[k], **TIP)
@@ -255,7 +256,7 @@ def _square(ax: Axes, reach: float, middle: Sequence[float] | Array = (0.0, 0.0)
 
 
 def legend(views: Sequence[View]) -> list[Line2D]:
-    """What the marks mean; the classes have their names beside their spokes."""
+    """The legend of marks; classes are named beside their spokes."""
     claims = {CLAIMED.get(view.record.theory["claim"], "predicted") for view in views}
     predicted = " or ".join(sorted(claims))
     if not all(view.frame.is_predicted for view in views):
@@ -270,24 +271,26 @@ def legend(views: Sequence[View]) -> list[Line2D]:
 
 
 def words(lines: Sequence[Shown]) -> str:
-    """What a reader has to know of the projection."""
+    """The caption about the projection."""
     views = views_of(lines)
     view, counts = views[0], views[0].record.manifest["class_counts"]
     sizes = ", ".join(f"{k} ({counts[k]})" for k in view.snapshots.classes[list(view.shown)])
     plane = "the plane through the frame's three class means"
     if len(view.shown) != 3:
-        plane = "a plane in which equal vectors at equal angles would be the spokes of a wheel"
+        plane = "a plane in which equal vectors at equal angles are the spokes of a wheel"
     shown = max(len(each.samples(0, split)[0]) for each, split, _ in lines)
     parts = [
-        f"Classes (training samples): {sizes}; at most {shown} samples, the same at every moment, projected onto"
+        f"Classes (training samples): {sizes}; at most {shown} samples, the same in all panels, projected onto"
         f" {plane}.",
-        "At each moment feature space is rotated as a whole onto the frame by its class means; nothing else is fitted.",
-        "Class means are the training set's; the longest predicted row is drawn as long as the longest class mean.",
+        "In each panel one rotation of feature space brings the class means nearest to the frame; nothing else is"
+        " fitted.",
+        "Class means are those of the training set; the longest predicted row is drawn as long as the longest class"
+        " mean.",
     ]
     if len(views) > 1:
         parts.append("Each row has axes of its own.")
     if not view.frame.is_predicted:
-        parts.append("Nothing is predicted of these classes: the frame is that of the run's own last class means.")
+        parts.append("There is no prediction for these classes: the frame is that of the run's last class means.")
     beyond = [
         (each.outside(index, split), f"{wording.time_word([each.record])} {each.snapshots.epochs[index]}")
         for each, split, _ in lines

@@ -24,23 +24,23 @@ from ncrun.records.read import Record, load_record
 
 Array = NDArray[np.float64]
 
-# Of a panel with its legend below, in inches.
+# Height of a panel with its legend below, in inches.
 HEIGHT, NARROWEST = 2.3, 2.5
 
 # Of an axis' numbers and words, in inches.
 BELOW = 0.31
 
-# On a path of decays: where they fall again.
+# The part of a path of decays where they fall again.
 FALLING: dict[str, Any] = {"linestyle": "-.", "linewidth": 1.0}
 
-# A start so many times below all that follows leaves the panel.
+# A first value this many times below all others is not shown.
 FAR_BELOW = 100
 
 Piece = tuple[Any, dict[str, Any]]  # a data frame, and the style of its lines
 
 
 def run_curves(record: Record) -> Figure:
-    """The panels of the run (run_panels.py), from the start on. Of a path of decays the factor rises and falls."""
+    """The panels of the run (run_panels.py), from the start. On a path of decays the factor rises and falls."""
     shown = panels_of(record)
     figure, axes = panels.grid(1, len(shown), height=HEIGHT, narrowest=NARROWEST)
     for ax, panel in zip(axes[0], shown, strict=True):
@@ -61,18 +61,16 @@ def write_curves(directory: Path) -> None:
 
 
 def only_curves(records: Sequence[Record]) -> Figure:
-    """Of one run. Raises UserError for more, or for one with fewer than two measured epochs."""
+    """The curves of one run. Raises UserError for several runs, or fewer than two measured epochs."""
     if len(records) > 1:
-        raise UserError(
-            f"curves are of one run, and these are {len(records)}; y=METRIC draws several beside each other"
-        )
+        raise UserError(f"kind=curves shows one run, not {len(records)}; y=METRIC compares several")
     if len(records[0].metrics) < 2:
         raise UserError(f"{records[0].path}: has {len(records[0].metrics)} measured epochs; curves need two or more")
     return run_curves(records[0])
 
 
 def _pieces(record: Record) -> list[Piece]:
-    """The metrics; of a path, cut where its factor turns, one turning point shared by two pieces."""
+    """The metrics; for a path, in pieces that share the points where its factor turns."""
     frame = record.metrics
     if not is_path(record) or len(frame) < 2:
         return [(frame, {})]
@@ -110,7 +108,7 @@ def _panel(ax: Axes, record: Record, panel: Panel) -> None:
 
 
 def _draw(ax: Axes, record: Record, line: Line, look: dict[str, Any], label: str | None) -> None:
-    """One line, in pieces; the first has the label, which classes have in a legend of their own."""
+    """One line, in pieces; the first one has the label. Classes have a separate legend."""
     style = look | (panels.BASELINE if line.is_baseline else {})
     if line.is_bound:
         style = panels.PREDICTION
@@ -127,8 +125,7 @@ def _draw(ax: Axes, record: Record, line: Line, look: dict[str, Any], label: str
 
 
 def _levels(ax: Axes, record: Record, panel: Panel) -> None:
-    """Predictions of the run as a whole. Not axhline: where one is the lowest, it would lie on the axis and be hidden
-    by it."""
+    """Predictions for the whole run. Not axhline: the axis would hide the lowest one."""
     if any(level.member is not None for level in panel.levels):
         ax.plot([], [], label="predicted", **panels.PREDICTION)
     for level in panel.levels:
@@ -142,7 +139,7 @@ def _levels(ax: Axes, record: Record, panel: Panel) -> None:
 
 
 def _finish(ax: Axes, record: Record) -> None:
-    """The axis of time, markers, and a legend if there is a choice, or the word that there is nothing to draw."""
+    """The time axis, markers, and a legend if there are several lines, or a note that there is nothing to draw."""
     if not is_path(record):
         panels.from_start(ax, record.metrics["epoch"].to_numpy(dtype=float))
         ax.set(xlabel=wording.time_word([record]))
@@ -157,7 +154,7 @@ def _finish(ax: Axes, record: Record) -> None:
 
 
 def _within_training(ax: Axes) -> None:
-    """An orthogonal start is at rounding from one of the predictions: it does not stretch the ordinate."""
+    """An orthogonal start is within rounding of one prediction; it must not stretch the ordinate."""
     later = [y[(x > 0) & (y > 0)] for x, y in (np.transpose(line.get_xydata()) for line in ax.get_lines())]
     lowest = min((y.min() for y in later if len(y)), default=0.0)
     if ax.get_ylim()[0] < lowest / FAR_BELOW:

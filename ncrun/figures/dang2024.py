@@ -14,12 +14,12 @@ from ncrun.records.read import Record
 
 # In inches, of a legend in a panel.
 LEGEND_LINE = 0.2
-# The ratio whose Gram matrices are shown entry by entry.
+# The imbalance ratio whose Gram matrices are shown.
 SHOWN_RATIO = 10
 
 
 def direct(records: Sequence[Record]) -> Figure:
-    """Norms and margins class by class at every imbalance ratio, angles over the ratio, all beside the formula."""
+    """Norms and margins of each class at every imbalance ratio, and angles over the ratio, all beside the formula."""
     ordered = sorted(records, key=class_ratio)
     row = arrangement.only_row(records)
     figure, axes = panels.grid(2, 3)
@@ -80,9 +80,9 @@ def _legend_above_curves(ax: Axes) -> None:
 
 
 def _matrices(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Predicted and measured ones."""
+    """Predicted and measured matrices."""
     if record.measured is None or record.theory["logits"] is None:
-        raise UserError(f"{record.path}: lacks predicted or measured matrices, from which cosines are drawn")
+        raise UserError(f"{record.path}: has no predicted or no measured matrices, which this drawing needs")
     return record.theory, record.measured
 
 
@@ -91,4 +91,4 @@ def _row_cosines(matrices: dict[str, Any]) -> classes.Array:
 
 
 def _words(records: Sequence[Record]) -> str:
-    return f"{wording.setting_words(*records)} The problem of Dang et al. 2024 itself."
+    return f"{wording.setting_words(*records)} This is the problem of Dang et al. 2024 itself."

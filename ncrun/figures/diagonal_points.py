@@ -67,9 +67,7 @@ class Points:
 
     @property
     def distance(self) -> Array:
-        """(P,):
-        measured - predicted
-        ."""
+        """(P,): |measured - predicted|."""
         return np.abs(self.measured - self.predicted)
 
     def classes_in_words(self, place: int) -> str:

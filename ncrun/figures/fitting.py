@@ -12,11 +12,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogLocator
 from matplotlib.transforms import Bbox
 
-# What is not broken: a word, or a formula with what adheres to it, and a sign before it.
+# Unbreakable units: a word, or a formula with adjacent characters and a sign before it.
 WORD = re.compile(r"(?:[−+×/=<>] )*(?:\$[^$]*\$|[^\s$])+")
-# In inches, by which a title may stand out on both sides together, where tick labels of its neighbour are lower.
+# In inches, by which a title may exceed its panel in total, if its neighbour's tick labels are lower.
 OVERHANG = 0.2
-# In inches, for panels move a little when words are broken.
+# In inches, because panels move a little when words are broken.
 EDGE = 0.06
 # In inches, of a number beside a logarithmic axis.
 TICK_HEIGHT = 0.13
@@ -25,7 +25,7 @@ MOST_TICKS = 9
 
 
 def extent(artist: Artist) -> Bbox:
-    """The box of what is drawn, in dots of the figure, before it is drawn."""
+    """The box of a text in pixels of the figure, before it is drawn."""
     figure = artist.get_figure(root=True)
     assert figure is not None
     return artist.get_window_extent(RendererAgg(1, 1, figure.dpi))  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ def fit(figure: Figure) -> None:
     are added, so that panels keep their height. Drawings are fitted once, when all is said."""
     _place(figure)
     _keep_ticks(figure)
-    # By the row of the page, and the kind of words: what most of its panels need.
+    # The most lines needed, by row of the page and kind of words.
     added: dict[tuple[int, str], float] = {}
     for ax in figure.axes:
         box, place = extent(ax), ax.get_subplotspec()
@@ -87,7 +87,7 @@ def _keep_ticks(figure: Figure) -> None:
 
 
 def _break(text: Text, room: float, along: str) -> None:
-    """along: the side of the text's box that words run along."""
+    """along: the side of the text's box in the direction of the words."""
 
     def fits(words: str) -> bool:
         text.set_text(words)

@@ -23,11 +23,11 @@ PREDICTED_VECTOR: dict[str, Any] = {"color": "0.8", "linewidth": 4, "solid_capst
 PREDICTED_TIP: dict[str, Any] = {"marker": "o", "color": "0.5", "fillstyle": "none", "markersize": 7, "linestyle": ""}
 PLANE: dict[str, Any] = {"facecolor": "0.6", "edgecolor": "none", "alpha": 0.2}
 RIGHT_ANGLE: dict[str, Any] = {"color": "0.35", "linewidth": 0.7}
-# The longest class mean as drawn, beside a longest classifier row of 1, so that one does not hide the other.
+# Drawn length of the longest class mean (the longest classifier row has 1), so that one does not hide the other.
 LONGEST_MEAN = 0.7
-# The side of a right angle's square, of a cosine that is zero.
+# The side of a right angle's square, and the cosine that counts as zero.
 SQUARE, ZERO = 0.16, 1e-6
-# By balanced counts and bias.
+# Frames by balanced counts and bias.
 FRAMES = {
     (True, False): "orthogonal frame",
     (True, True): "simplex ETF",
@@ -45,22 +45,24 @@ FRAME_LEGEND = (
     Line2D([], [], label="predicted class mean", **PREDICTED_TIP),
     Patch(label="plane of the predicted rows", **PLANE),
 )
-# Of a coordinate: all vectors lie in the plane of the other two.
+# Below this coordinate all vectors lie in the plane of the other two.
 FLAT = 1e-6
-# From where the three directions stand at equal angles: along the first octant's diagonal, or onto the plane, the first
+# Views with the three directions at equal angles: along the first octant's diagonal, or onto the plane with the first
 # direction upwards.
 OCTANT: dict[str, float] = {"elev": float(np.degrees(np.arcsin(np.sqrt(1 / 3)))), "azim": 45.0}
 ONTO: dict[str, float] = {"elev": 90.0, "azim": 180.0}
 
 
 def geometry_3d(records: Sequence[Record]) -> Figure:
-    """A panel for each run, seen from where the frame of equal classes is regular.
+    """A panel for each run, in a view in which the frame of equal classes is regular.
 
-    Drawn from the measured Gram matrices, which fix the vectors up to the rotation that the theorem leaves open too.
+    Drawn from the measured Gram matrices, which fix the vectors up to a rotation, as the theorem does.
     """
     for record in records:
         if len(record.manifest["class_counts"]) != 3:
-            raise UserError(f"{record.path}: has {len(record.manifest['class_counts'])} classes; three are drawn here")
+            raise UserError(
+                f"{record.path}: has {len(record.manifest['class_counts'])} classes; this drawing needs three"
+            )
     ordered = sorted(records, key=lambda record: (not _is_balanced(record), record.config["head"]["bias"]))
     figure, axes = panels.grid(1, len(ordered), height=1.75, subplot_kw={"projection": "3d"})
     for ax, record in zip(axes[0], ordered, strict=True):
@@ -77,8 +79,8 @@ def geometry_3d(records: Sequence[Record]) -> Figure:
     words = (
         "Learned vectors are rotated as a whole onto the prediction, which fixes lengths and angles only. The longest"
         f" predicted classifier row is drawn with length 1, the longest predicted class mean with {LONGEST_MEAN:g};"
-        " numbers: samples of the class; squares: right angles. Seen along the diagonal of the three rows, and where"
-        " they lie in a plane, from above. After a picture in Dang et al. 2023; sizes and decays are ours."
+        " numbers: samples of the class; squares: right angles. Seen along the diagonal of the three rows, or from"
+        " above if they lie in a plane. After a figure in Dang et al. 2023, with other counts and decays."
     )
     panels.caption(figure, f"{wording.setting_words(*ordered)} {words}")
     return figure
@@ -107,7 +109,7 @@ def _draw_frame(ax: Any, record: Record) -> None:
     for split, points, labels in samples(record):
         for k in np.unique(labels):
             ax.plot(*points[labels == k].T, color=looks.look(int(k))["color"], **CLOUD[split])
-    # The same scale in every panel, around the middle of what it shows.
+    # The same scale in every panel, around the centre of its content.
     points = np.vstack([predicted.reshape(-1, 3), np.zeros(3)])
     flat = np.abs(predicted[..., 2]).max() <= FLAT
     upwards = np.eye(3)[0 if flat else 2]
@@ -121,7 +123,7 @@ def _draw_frame(ax: Any, record: Record) -> None:
 
 
 def _right_angles(ax: Any, rows: Array) -> None:
-    """A square between every two rows that stand at one."""
+    """A square between every two orthogonal rows."""
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     for one, other in combinations(units * SQUARE, 2):
         if abs(one @ other) < ZERO:
@@ -150,7 +152,7 @@ def frames(record: Record) -> tuple[Array, Array]:
     """
     theory, matrices = record.theory, record.measured
     if matrices is None or any(theory[name] is None for name in ("weight_gram", "logits")):
-        raise UserError(f"{record.path}: lacks predicted or measured matrices, from which vectors are drawn")
+        raise UserError(f"{record.path}: has no predicted or no measured matrices, which this drawing needs")
     values, axes = np.linalg.eigh(np.array(theory["weight_gram"]))
     _, upper = np.linalg.qr((axes * np.sqrt(np.clip(values, 0, None))).T)
     weights = upper.T * np.where(np.diag(upper) < 0, -1, 1)

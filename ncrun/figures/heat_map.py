@@ -1,4 +1,4 @@
-"""A matrix over the classes as a heat map: light is zero, and where entries are negative they are marked."""
+"""A matrix over the classes as a heat map: zero is light, and negative entries are marked."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 # Colours, and their smallest and largest number.
 Scale = tuple[Colormap, float, float]
-# From negative to positive; its second half is that of matrices without a negative entry.
+# From negative to positive; matrices without negative entries use the second half.
 COLOURS = "PuOr_r"
-# Entries this far below zero, in units of the largest, are no rounding: a dash marks them, which in grey look positive.
+# Entries below minus this share of the largest are negative beyond rounding: a dash marks them, because in grey they
+# look positive.
 NEGATIVE = 0.02
-# With more classes their numbers and dashes would not be readable.
+# With more classes numbers and dashes would not be readable.
 NUMBERED_CLASSES = 30
 # In points, the longest dash, and all dashes of a row together.
 LONGEST_DASH, DASHES = 4.0, 32.0
-# Of classes that are named along a side.
+# The most class names along a side.
 TICKS = 5
 
 
@@ -48,7 +49,7 @@ def cells(ax: Axes, matrix: Array, scale: Scale) -> AxesImage:
 
 
 def draw(ax: Axes, matrix: Array, scale: Scale, counts: Sequence[float]) -> AxesImage:
-    """The matrix, with its colour bar and the classes along its sides: by their sizes where these differ."""
+    """The matrix with its colour bar and the classes along its sides, named by their counts if these differ."""
     image = cells(ax, matrix, scale)
     K, low = len(counts), scale[1]
     if K <= NUMBERED_CLASSES:
@@ -67,5 +68,5 @@ def draw(ax: Axes, matrix: Array, scale: Scale, counts: Sequence[float]) -> Axes
 
 
 def class_axis(counts: Sequence[float]) -> str:
-    """What stands along both sides."""
-    return "class size" if len(set(counts)) > 1 else "class"
+    """The labels of both sides."""
+    return "class count" if len(set(counts)) > 1 else "class"

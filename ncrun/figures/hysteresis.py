@@ -1,4 +1,4 @@
-"""Decay swept up and down over a free-feature problem, each point from the last solution."""
+"""A decay that is swept up and down on a free-feature problem, each point from the last solution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,16 +41,16 @@ def hysteresis(records: Sequence[Record]) -> Figure:
     panels.legend_above(figure, handles)
     panels.caption(
         figure,
-        f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times the"
-        " factor; L-BFGS at each decay from the last solution. Dotted verticals: where a local minimum ends. The"
-        " smaller a class, the sooner it is lost; with M > 1 none comes back as the decay falls: zero stays a local"
-        " minimum.",
+        f"Free features, squared loss, no bias, {', '.join(map(str, counts))} samples per class, decays 0.01 times"
+        " the factor; L-BFGS at each decay from the last solution. Dotted verticals: where a local minimum ends."
+        " Smaller classes are lost earlier. With M > 1 no class comes back as the decay falls, because zero stays a"
+        " local minimum.",
     )
     return figure
 
 
 def _sweep(ax: Axes, record: Record) -> None:
-    """Trained points, the branch of the optimum, and the branch on which it is only a local minimum."""
+    """Trained points, the branch of the optimum, and its continuation as a local minimum."""
     frame, problem = record.metrics, record.problem
     factors = frame["factor"].to_numpy(dtype=float)
     margins = np.array(frame["class.margin"].tolist(), dtype=float)
@@ -61,7 +61,7 @@ def _sweep(ax: Axes, record: Record) -> None:
     for k in range(len(counts)):
         look = looks.look(k)
         colour = look["color"]
-        # In turn, so that classes at zero do not hide one another.
+        # Interleaved, so that classes at zero do not hide one another.
         turn = (k, len(counts))
         for part, style in ((slice(top + 1), RISING), (slice(top, None), FALLING)):
             ax.plot(factors[part], margins[part, k], linestyle="", markevery=turn, **look | style)

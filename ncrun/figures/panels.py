@@ -36,19 +36,19 @@ BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0, "markerfacecolor
 ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
 DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=0.75, label="measured")
-# The depths that the papers train, so that a depth keeps its colour while others are still missing.
+# The papers' depths, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
-# All in inches, with the panel's tick labels and title: in a narrower one the type would not have room; the page of a
-# journal has so much height for pictures. The lowest is where a page would not have room for all rows.
+# All in inches, including tick labels and title: the narrowest panel with room for its type, the height of a journal's
+# page, and the lowest panel, for pages with many rows.
 NARROWEST_PANEL, LOWEST_PANEL, LOW_PANEL, HIGHEST_PANEL = 1.3, 1.1, 1.3, 2.2
 PAGE_HEIGHT = 8.2
-# Of a panel, where a drawing has no wish.
+# Default aspect of a panel.
 ASPECT = 0.85
-# Of a log axis, from end to end.
+# Least span of a log axis.
 NARROWEST = 4.0
 # From the start to the first measured time, in decades.
 START_SPAN = 0.5
-# Ticks of a log axis within a decade, as many as there is room for.
+# Ticks within a decade of a log axis; as many as fit are used.
 SUBS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 # Of the page, so that at another resolution, of which letters have other widths, the words do not stand out.
 LEGEND_WIDTH = 0.97
@@ -59,12 +59,12 @@ TICK_ROOM = 0.4
 
 Array = NDArray[np.float64]
 
-# Of every figure, its caption, and what a picture says where it stands by itself.
+# For every figure its caption, and the short form for a picture alone.
 CAPTIONS: "WeakKeyDictionary[Figure, tuple[str, str]]" = WeakKeyDictionary()
 
 
 def use_style(more: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Draw without a screen, in the project's style. more: parameters of a page (page.Page.rc)."""
+    """Sets drawing without a screen and the project's style. more: parameters of a page (page.Page.rc)."""
     mpl.use("Agg")
     style.use([STYLE, dict(more)])
 
@@ -84,7 +84,7 @@ def look_of(record: Record) -> dict[str, Any]:
 
 
 def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
-    """A line through the values that a log axis can show."""
+    """A line through the positive values."""
     y = np.array(values, dtype=float)  # None becomes nan
     looks.marked(*ax.plot(np.asarray(epochs), np.where(y > 0, y, np.nan), **style))  # type: ignore[arg-type]
 
@@ -92,11 +92,11 @@ def line(ax: Axes, epochs: object, values: object, **style: object) -> None:
 def band(
     ax: Axes, records: Sequence[Record], key: str | Callable[[Any], Any], scale: str = "log", **style: object
 ) -> Axes:
-    """A metric of runs that differ in their seed over epochs, on a log axis: the median as a line, from the smallest to
-    the largest as a band, at the epochs at which every run has a value that the scale can show. A run that has one
-    where another has none, or goes on when another has ended, is drawn on by itself, thinly.
+    """A metric of runs that differ in their seed over epochs, on a log axis: the median as a line, and a band from the
+    smallest to the largest, at epochs at which every run has a value that the scale can show. The other values of a run
+    are a thin line.
 
-    key: of the metrics, or a function of their data frame. scale: of the ordinate: log, linear or symlog.
+    key: a metric, or a function of the data frame. scale: of the ordinate: log, linear or symlog.
     """
     epochs, values, single = seed_values(records, key, scale)
     ax.set_xscale("log")
@@ -114,8 +114,8 @@ def band(
 
 
 def middle(values: Array, scale: str = "log") -> Array:
-    """The median (n,) of runs (runs, n). Of an even number of them the middle of two as the axis shows it: on a log
-    axis their geometric mean, for the arithmetic one is that of the largest alone."""
+    """The median (n,) of runs (runs, n). For an even number of runs the midpoint on the axis: on a log axis the
+    geometric mean of the two, because the arithmetic one is dominated by the larger."""
     ordered = np.sort(values, axis=0)
     low: Array = ordered[(len(ordered) - 1) // 2]
     high: Array = ordered[len(ordered) // 2]
@@ -127,9 +127,8 @@ def middle(values: Array, scale: str = "log") -> Array:
 def seed_values(
     records: Sequence[Record], key: str | Callable[[Any], Any], scale: str = "log"
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
-    """Epochs (n,) after the start that every run has measured and values (runs, n) there, nan unless all can be shown
-    (on a log axis: are positive); and, of each run, the epochs and values that this leaves out, nan where there are
-    none to draw."""
+    """Epochs (n,) after the start that every run has measured, and values (runs, n) there, nan unless all can be shown
+    (on a log axis: are positive); and for each run the other epochs and values, nan if a value cannot be shown."""
     series = []
     for record in records:
         frame = record.metrics[record.metrics["epoch"] > 0]
@@ -142,7 +141,7 @@ def seed_values(
     whole = np.isfinite(values).all(axis=0)
     single = []
     for own, found in series:
-        # The last epoch that is shared, too, so that a line goes on where the median ends.
+        # Includes the last shared epoch, so that a line continues where the median ends.
         shared = np.isin(own, epochs[whole][:-1])
         inside = np.isin(own, epochs) | (own > max(epochs, default=0))
         rest = np.where(~shared & inside, found, np.nan)
@@ -152,8 +151,8 @@ def seed_values(
 
 
 def from_start(ax: Axes, times: Array) -> None:
-    """A logarithmic axis of time with a place for the start: linear from 0 to the first measured time after it, and
-    logarithmic from there on. times: all that are shown."""
+    """A logarithmic time axis with a place for the start: linear from 0 to the first measured time, and logarithmic
+    after it. times: all shown times."""
     later = times[times > 0]
     if not len(later):
         return
@@ -163,7 +162,7 @@ def from_start(ax: Axes, times: Array) -> None:
     if len(powers) <= 2:
         powers = np.outer(powers, [1.0, 2.0, 5.0]).ravel()
     ticks = powers[(powers >= later.min()) & (powers <= later.max())]
-    if not len(ticks):  # a single time, such as of a run that is measured at its end alone
+    if not len(ticks):  # a single time, such as a run that is measured only at its end
         ticks = later[:1]
     most = max(2, int(room(ax) / TICK_ROOM))
     shown = [0.0, *ticks[:: ceil(len(ticks) / most)]]
@@ -174,7 +173,7 @@ def from_start(ax: Axes, times: Array) -> None:
 
 
 def widen(ax: Axes, least: float) -> None:
-    """The ordinate to a span of at least so much around its middle, so that rounding does not look like a result."""
+    """Gives the ordinate at least this span around its middle, so that rounding does not look like a result."""
     low, high = ax.get_ylim()
     if high - low < least:
         ax.set_ylim((low + high - least) / 2, (low + high + least) / 2)
@@ -194,7 +193,7 @@ def tidy_log(axis: Axis) -> None:
         axis.set_major_formatter(LogFormatterSciNotation())
     else:
         most = _ticks_of(axis)
-        # Matplotlib leaves out whole decades, but none of these between them.
+        # Matplotlib skips decades, but not these ticks between them.
         subs = next((each for each in SUBS if len(each) * np.log10(high / low) + 1 <= most), SUBS[-1])
         axis.set_major_locator(LogLocator(subs=subs, numticks=most))
         axis.set_major_formatter(one_kind([low, high]))
@@ -202,7 +201,7 @@ def tidy_log(axis: Axis) -> None:
 
 
 def _ticks_of(axis: Axis) -> int:
-    """How many an axis has room for."""
+    """The number of ticks for which an axis has room."""
     return max(4, int(room(axis.axes) / TICK_ROOM)) if isinstance(axis, XAxis) else 6
 
 
@@ -217,10 +216,10 @@ def grid(
 ) -> tuple[Figure, Any]:
     """Panels that fill the page's width, rcParams["figure.figsize"][0], and their axes as an array (rows, columns).
 
-    Where the page is too narrow for all columns, the first of them are drawn for every row, and the others below: so
-    panels of one column stay below one another, with one title and one abscissa. height: of a panel with its labels, in
-    inches; left out: in proportion to its width. sharex, sharey: as of plt.subplots, between rows and columns of the
-    array. narrowest: panel that there may be.
+    If the page is too narrow for all columns, the first ones are drawn for every row, and the others below: panels of
+    one column stay below one another, with one title and one abscissa. height: of a panel with its labels, in inches;
+    default: in proportion to its width. sharex, sharey: as in plt.subplots, for rows and columns of the array.
+    narrowest: least width of a panel.
     """
     width = mpl.rcParams["figure.figsize"][0]
     blocks = ceil(columns / max(1, int(width / narrowest)))
@@ -247,26 +246,26 @@ def grid(
 
 
 def _shared(way: bool | str, axes: Any, row: int, column: int) -> Any:
-    """With which axes these share theirs: the first ones, of all, of the row or of the column."""
+    """The axes to share with: the first ones of all, of the row or of the column."""
     ways = {True: (0, 0), "all": (0, 0), "row": (row, 0), "col": (0, column)}
     place = ways.get(way)
     return None if place is None or place == (row, column) else axes[place]
 
 
 def label_row(line: Sequence[Axes], label: str) -> None:
-    """A row's name beside each of its panels that begins a line of the page, and beside what the ordinate is called."""
+    """Writes a row's name beside its panels at the beginning of a line of the page, before the ordinate's label."""
     for ax in filter(begins_line, line):
         ax.set_ylabel("\n".join(filter(None, (label, ax.get_ylabel()))))
 
 
 def begins_line(ax: Axes) -> bool:
-    """Whether a panel is the first of a line of the page."""
+    """Whether a panel is the first in a line of the page."""
     place = ax.get_subplotspec()
     return place is not None and place.colspan.start == 0
 
 
 def room(ax: Axes) -> float:
-    """Inches that a panel has from left to right, its tick labels included."""
+    """A panel's width in inches, including its tick labels."""
     place, figure = ax.get_subplotspec(), ax.get_figure(root=True)
     assert place is not None
     assert figure is not None
@@ -274,7 +273,7 @@ def room(ax: Axes) -> float:
 
 
 def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
-    """One legend for all panels, above them, in as many lines as it needs, for which the figure grows."""
+    """One legend for all panels, above them, in as many lines as needed; the figure grows accordingly."""
     if not handles:
         return
     for columns in range(len(handles), 0, -1):
@@ -287,13 +286,13 @@ def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
 
 
 def legend_panel(ax: Axes, handles: Sequence[Any]) -> None:
-    """A legend in the place of a panel."""
+    """A legend instead of a panel."""
     ax.set_axis_off()
     ax.legend(handles=list(handles), loc="center left", handlelength=1.2)
 
 
 def nothing_to_draw(ax: Axes) -> None:
-    """Where a row of panels has nothing for this one: say so."""
+    """Marks an empty panel as not defined."""
     ax.text(0.5, 0.5, "not defined", transform=ax.transAxes, ha="center", va="center", color="0.4")
     ax.set(xticks=[], yticks=[])
     ax.minorticks_off()
@@ -301,17 +300,17 @@ def nothing_to_draw(ax: Axes) -> None:
 
 
 def caption(figure: Figure, text: str, short: str = "") -> None:
-    """Keep the words that say scale, data and epochs; `saving.save` writes them beside the picture. short: what a
-    picture says that stands by itself; left out: what comes first, scale and data, or of free features their problem.
+    """Stores the caption with scale, data and epochs; `saving.save` writes it beside the picture. short: the words in
+    the picture itself; default: the first part, scale and data, or for free features their problem.
     """
     CAPTIONS[figure] = text, short or FIRST_PART.split(text, maxsplit=1)[0].removesuffix(".")
 
 
 def caption_of(figure: Figure) -> str:
-    """The words that were kept, "" if there are none."""
+    """The stored caption; "" if there is none."""
     return CAPTIONS.get(figure, ("", ""))[0]
 
 
 def short_caption_of(figure: Figure) -> str:
-    """What a picture says that stands by itself."""
+    """The short caption for a picture alone."""
     return CAPTIONS.get(figure, ("", ""))[1]

@@ -1,4 +1,4 @@
-"""Layer by layer the class means' rank over training and their singular values at the end, network by network."""
+"""The class means' rank over training and their singular values at the end, at every layer of each network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +19,11 @@ from ncrun.records.read import Record
 
 Array = NDArray[np.float64]
 Network = tuple[str, Curve]
-# Singular values below this share of the largest are drawn there.
+# Singular values below this share of the largest are drawn at it.
 FLOOR = 1e-9
-# With more networks than this, of each architecture the deepest head only.
+# With more networks than this, only the deepest head of each architecture.
 MOST_CURVES = 6
-# Layers of one rank are set apart by this share of the axis, and all together by less than a rank.
+# Lines of layers with equal rank are offset by this share of the axis, in total by less than a rank.
 APART, MOST_APART = 0.018, 0.6
 SEED: dict[str, Any] = {"linewidth": 0.9, "drawstyle": "steps-post"}
 AGAIN: dict[str, Any] = {"marker": "x", "linestyle": "", "clip_on": False, "zorder": 3, "gid": "again"}
@@ -31,8 +31,8 @@ SINGULAR_MARK: dict[str, Any] = {"color": "0.25", "marker": "_", "linestyle": ""
 
 
 def ranks(records: Sequence[Record]) -> Figure:
-    """Of the class means at every layer: the numerical rank over epochs, each seed a line of steps, dashed what is
-    predicted; and the singular values at the end, each over the layer's largest (not where records lack them).
+    """For the class means at every layer: the numerical rank over epochs, a step line for each seed, dashed: predicted;
+    and the singular values at the end, over the layer's largest (if records have them).
 
     Raises UserError if the records hold no rank.
     """
@@ -61,7 +61,7 @@ def ranks(records: Sequence[Record]) -> Figure:
 def _networks(records: Sequence[Record]) -> list[Network]:
     rows = arrangement.arrange([record for record in records if _ranked(record)])
     if not rows:
-        raise UserError("the records hold no rank of the class means (head.1.rank); they are of an older version")
+        raise UserError("the records hold no rank of the class means (head.1.rank); they are from an older version")
     found = arrangement.networks(rows)
     if len(found) > MOST_CURVES:
         deepest = max(curve.records[0].config["head"]["depth"] for _, curve in found)
@@ -75,19 +75,19 @@ def _ranked(record: Record) -> list[str]:
 
 
 def _singular(record: Record) -> dict[str, Array]:
-    """The class means' singular values of each layer, the largest first; nothing in old records."""
+    """The class means' singular values at each layer, the largest first; empty for old records."""
     found = (record.measured or {}).get("singular_values", {})
     return {name: np.array(values, dtype=float) for name, values in found.items()}
 
 
 def _looks(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Of every layer of any network, from dark, the first, to light."""
+    """Colours of all layers, from dark (the first) to light."""
     names = dict.fromkeys(name for record in records for name in layer_names(record))
-    return layer_looks(sorted(names, key=lambda name: name.startswith("head.")))  # taps are before the head
+    return layer_looks(sorted(names, key=lambda name: name.startswith("head.")))  # taps come before the head
 
 
 def predicted_rank(record: Record) -> int | None:
-    """Of the class means that the head's layers read; None where theory has no Gram matrix of theirs."""
+    """The predicted rank of the class means at the head's layers; None if theory has no Gram matrix of them."""
     gram = record.theory["feature_gram"]
     if gram is None:
         return None
@@ -95,7 +95,7 @@ def predicted_rank(record: Record) -> int | None:
 
 
 def _predicted_singular(record: Record) -> Array | None:
-    """Of the class means at the head's input; None where theory has none, or has them centred."""
+    """The predicted singular values at the head's input; None if theory has none, or only centred ones."""
     gram = record.theory["feature_gram"]
     if gram is None or wording.centres_means(record) or wording.is_relu_head(record):
         return None
@@ -127,7 +127,7 @@ def _rank_over_epochs(ax: Axes, curve: Curve, known: dict[str, dict[str, Any]]) 
 
 
 def _counts_otherwise(record: Record) -> bool:
-    """Whether it counted its last ranks in another way than is done today."""
+    """Whether its last ranks were counted by an earlier rule."""
     last = record.metrics.iloc[-1]
     return any(last[f"{name}.rank"] != num_effective(values) for name, values in _singular(record).items())
 
@@ -161,13 +161,13 @@ def _handles(records: Sequence[Record], complete: bool) -> list[Line2D]:
 
 def _words(records: Sequence[Record], complete: bool) -> str:
     words = (
-        "Class means are not centred; their rank is a whole number, every seed a line, and layers of one rank are set"
-        f" apart. It counts singular values above {SMALLEST_SHARE:g} of the largest"
+        "Class means are not centred. Each seed is a line; layers of equal rank are offset. The rank counts singular"
+        f" values above {SMALLEST_SHARE:g} of the largest"
     )
     if any(map(_counts_otherwise, records)):
-        words += f"; today's rule ends the count at the first gap of {GAP}, these records did not."
+        words += f"; the current rule stops at the first gap of {GAP}, these records did not."
     else:
         words += f" and before the first gap of {GAP}."
     if complete:
-        words += f" Singular values: every seed at the last epoch; what is below {FLOOR:g} is drawn there."
+        words += f" Singular values: every seed at the last epoch; values below {FLOOR:g} are drawn at it."
     return words

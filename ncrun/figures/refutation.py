@@ -1,4 +1,4 @@
-"""The refutation in one picture: what is claimed, the lowest configuration that is known, and what was trained."""
+"""The refutation in one figure: the claimed, the lowest known and the trained configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from ncrun.theory.prediction import Array, Reference
 
 GRAMS = {"weight_gram": "$W W^T$", "feature_gram": "$\\bar{H}^T \\bar{H}$"}
 COLUMNS = ("claimed", "lowest known", "trained")
-# Settings that fit on a page, two rows of panels each.
+# The most settings on a page, with two rows of panels each.
 MOST_SETTINGS = 3
-# The loss is drawn up to so many times the claimed one.
+# The loss is drawn up to this multiple of the claimed one.
 HIGHEST = 5
 MARKED: dict[str, Any] = {"markersize": 3, "markerfacecolor": "white"}
 STYLES: dict[str, dict[str, Any]] = {
@@ -38,8 +38,8 @@ STYLES: dict[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class Shown:
     """A setting whose claim is above a known value. matrices: weight_gram, feature_gram and logits of each of COLUMNS,
-    classes in the order in which they are drawn. orders: the classes of the trained and of the lowest known one in that
-    order. bound: proven, or None."""
+    with classes in drawing order. orders: the classes of the trained and of the lowest known one in that order. bound:
+    the proven lower bound, or None."""
 
     label: str
     curve: Curve
@@ -51,10 +51,10 @@ class Shown:
 
 
 def refutation(records: Sequence[Record]) -> Figure:
-    """Two rows for each setting: Gram matrices of the classifier and of the class means, beside them the loss over
+    """Two rows for each setting: Gram matrices of the classifier and of the class means, and beside them the loss over
     training and the singular values of the logits.
 
-    Raises UserError if no run has both matrices and a claim with a lower value known, and for more than MOST_SETTINGS.
+    Raises UserError if no run has both matrices and a claim with a known lower value, and for more than MOST_SETTINGS.
     """
     shown = refuted(records)
     figure, axes = panels.grid(2 * len(shown), len(COLUMNS) + 1, height=1.5)
@@ -76,16 +76,18 @@ def refutation(records: Sequence[Record]) -> Figure:
 
 
 def refuted(records: Sequence[Record]) -> list[Shown]:
-    """The settings that can be drawn, of runs that differ in their seed alone the first."""
+    """The settings that can be drawn, with the first of runs that differ only in their seed."""
     found = []
     for row in arrangement.arrange(records):
         for curve in row.curves:
             each = _shown(", ".join(filter(None, (row.label, curve.label))), curve)
             found += [each] if each is not None else []
     if not found:
-        raise UserError("no run has matrices and a claim with a lower value known, which are drawn here side by side")
+        raise UserError("no run has both matrices and a claim with a known lower value, which this drawing needs")
     if len(found) > MOST_SETTINGS:
-        raise UserError(f"these runs make {len(found)} settings, and {MOST_SETTINGS} fit on a page; name fewer")
+        raise UserError(
+            f"these runs make {len(found)} settings, but only {MOST_SETTINGS} fit on a page; give fewer runs"
+        )
     return found
 
 
@@ -93,7 +95,7 @@ def _shown(label: str, curve: Curve) -> Shown | None:
     record = curve.records[0]
     if not beside_claim.is_unproven(record) or record.measured is None:
         return None
-    # Of the record's problem as theory knows it today: since the run, lower configurations may have been found.
+    # From today's theory for the record's problem: lower configurations may have been found since the run.
     problem = record.problem
     prediction = predict(problem)
     best, configuration = prediction.best_known, lowest_known(problem)
@@ -146,7 +148,7 @@ def _loss(ax: Axes, shown: Shown) -> None:
 
 
 def _values(shown: Shown) -> dict[str, float]:
-    """The lines beside the loss."""
+    """The horizontal lines in the panel of the loss."""
     claimed, best = shown.prediction.objective, shown.best.objective
     assert claimed is not None
     assert best is not None
@@ -172,21 +174,21 @@ def _caption(shown: Sequence[Shown], records: Sequence[Record]) -> str:
     told = [_told(each) if len(shown) == 1 else f"{each.label}: {_told(each)}" for each in shown]
     parts = [
         *told,
-        "Matrices: of the first seed at the last epoch, each over its largest entry; a dash marks what is negative."
+        "Matrices: of the first seed at the last epoch, each over its largest entry; a dash marks negative entries."
         " Singular values: of the logits of the class means.",
-        "The trained classes stand in the order of a hierarchical clustering (optimal leaf ordering), those of the"
+        "The trained classes are in the order of a hierarchical clustering (optimal leaf ordering), those of the"
         " lowest known configuration, which are interchangeable, in the order nearest to that (quadratic assignment):"
         " permutations only.",
     ]
     if any(wording.centres_means(record) for record in drawn):
-        parts.append("With a bias the class means are centred.")
+        parts.append("With a bias, class means are centred.")
     if len(drawn) < len(records):
-        parts.append(f"Left out, with no value known below their claim: {len(records) - len(drawn)}.")
+        parts.append(f"Not shown, because no value below their claim is known: {len(records) - len(drawn)}.")
     return convergence.caption(drawn, " ".join(parts))
 
 
 def _told(shown: Shown) -> str:
-    """The values in words."""
+    """The values in the caption."""
     values = _values(shown)
     bound = f", no network below {values['proven lower bound']:.3g}" if shown.bound is not None else ""
     return f"Claimed {values['claimed']:.4g}, lowest known {values['lowest known']:.4g} ({shown.best.name}){bound}."

@@ -1,4 +1,4 @@
-"""Regions of a diagram, named where they are: by hatches and words, which grey keeps."""
+"""Names the regions of a diagram by hatches and words, which work in grey."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
-# Of hatches, light enough for dots and words upon them.
+# Colour of hatches, light enough for dots and words on them.
 FILLED: dict[str, Any] = {"edgecolor": "0.78", "linewidth": 0}
 # In inches: in a narrower panel regions have no room for their names.
 NARROWEST = 2.4
-# Across and up, the places at which a panel is asked for its regions.
+# The grid of places at which a panel's regions are evaluated.
 PLACES = 40
 WORDS: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.1", "zorder": 5}
-# Behind the words, so that no hatch runs through the letters.
+# A background of the words, so that no hatch crosses the letters.
 BEHIND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3}
-# Of a panel's width: what a dot takes, and the steps in which places are tried.
+# Shares of a panel's width: the size of a dot, and the step between tried places.
 DOT, STEPS = 0.02, 30
 
 
 def named(ax: Axes, region: Places, names: Sequence[str], dots: tuple[Array, Array] | None = None) -> None:
-    """Write each region's name into it, in one line or a word a line, as far as can be from dots and borders; nowhere
-    if it does not fit. The figure's layout has to be done (draw_without_rendering).
+    """Writes each region's name into it, in one line or one word per line, as far as possible from dots and borders;
+    not at all if it does not fit. The figure must be laid out (draw_without_rendering).
 
     region: (rows, columns) of places in names, evenly over the panel from its lower left corner. dots: two (n,), places
-    in data that are not written upon.
+    in data coordinates to keep free.
     """
     marks = np.empty((0, 2)) if dots is None else _shares(ax, np.transpose(dots))
     for place, name in enumerate(names):
@@ -41,8 +41,8 @@ def named(ax: Axes, region: Places, names: Sequence[str], dots: tuple[Array, Arr
 
 
 def _roomiest(size: Array, taken: Array) -> Array | None:
-    """The middle of a box of this size in the unit square that is farthest from the points (n, 2); None where every
-    place has one of them inside."""
+    """The centre of a box of this size in the unit square that is farthest from the points (n, 2); None if every box
+    contains one."""
     best, room = None, 0.0
     steps = [np.arange(extent / 2, 1 - extent / 2, 1 / STEPS) for extent in size]
     for place in np.stack(np.meshgrid(*steps), axis=-1).reshape(-1, 2):
@@ -55,13 +55,13 @@ def _roomiest(size: Array, taken: Array) -> Array | None:
 
 
 def _shares(ax: Axes, dots: Array) -> Array:
-    """(n, 2) shares of the panel, of places in data."""
+    """(n, 2): data coordinates as shares of the panel."""
     found: Array = ax.transAxes.inverted().transform(ax.transData.transform(dots))
     return found
 
 
 def _size(ax: Axes, name: str) -> Array:
-    """Width and height of words with room for a dot, in shares of the panel."""
+    """Width and height of words, with room for a dot, as shares of the panel."""
     text = ax.text(0.5, 0.5, name, transform=ax.transAxes, bbox=BEHIND, **WORDS)
     box = text.get_window_extent()
     text.remove()

@@ -1,4 +1,4 @@
-"""Cosines of all pairs of samples as histograms, of one class and of two, from the initialisation to the end."""
+"""Histograms of the cosines of all pairs of samples, of one class and of two, from the initialisation to the end."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,9 +26,9 @@ HIGH = 0.93
 
 
 def sample_cosines(records: Sequence[Record]) -> Figure:
-    """Of four moments, the share of the pairs of samples over their cosine: pairs of one class filled, of two classes a
-    line; triangles are the predicted cosines. Of one run training samples above test samples; of several that differ
-    in more than their seed, a row each of training samples, of the first seed. Raises UserError."""
+    """At four epochs, the share of pairs of samples over their cosine: filled for pairs of one class, a line for two
+    classes; triangles are predicted cosines. For one run training samples above test samples; for several that differ
+    in more than their seed, a row of training samples each, of the first seed. Raises UserError."""
     lines = collapse_seen.lines_of(records, collapse_seen.ALL)
     figure = collapse_seen.of_moments(lines, _panel, HEIGHT)
     for ax in figure.axes[-len(collapse_seen.moments_of(lines[-1][0])) :]:
@@ -42,8 +42,8 @@ def sample_cosines(records: Sequence[Record]) -> Figure:
 
 
 def shares(points: Array, labels: NDArray[np.int64]) -> tuple[Array, Array]:
-    """(BINS,) each: of the pairs of samples of one class, and of two, the share with a cosine in each bin; zeros where
-    there are none. points: (n, r). labels: (n,). Samples that are nothing are in no pair."""
+    """(BINS,) each, for pairs of one class and of two: the share with a cosine in each bin; zeros if there are no
+    pairs. points: (n, r). labels: (n,). Zero vectors are in no pair."""
     found = cosines(points @ points.T)
     first, second = np.triu_indices(len(points), 1)
     values, is_within = found[first, second], labels[first] == labels[second]
@@ -75,19 +75,19 @@ def _are_predicted(views: Sequence[View]) -> bool:
 
 
 def _words(lines: Sequence[Shown]) -> str:
-    """What a reader has to know of the cosines."""
+    """The caption about the cosines."""
     parts = []
     for view, split, _ in lines:
         number = len(view.snapshots.train_labels if split == "train" else view.snapshots.test_labels)
         parts.append(f"{number:,} {collapse_seen.SPLITS[split]} samples ({number * (number - 1) // 2:,} pairs)")
     words = (
-        f"Share of the pairs in {BINS} bins of the cosine; {', '.join(dict.fromkeys(parts))}, the same at every moment."
-        " Of a sample a run keeps what lies in the span of the class means, and cosines are of that: what it has"
-        " outside, which collapse takes away, is not in them, so that early cosines are not those of the whole feature"
+        f"Share of the pairs in {BINS} bins of the cosine; {', '.join(dict.fromkeys(parts))}, the same in all panels."
+        " A run stores only the part of a sample in the span of the class means, and cosines are of that part. The"
+        " rest, which vanishes with collapse, is missing, so early cosines differ from those in the whole feature"
         " space."
     )
     if any(view.record.problem.centres_means for view in collapse_seen.views_of(lines)):
-        words += " With a bias the mean of all samples is subtracted."
+        words += " With a bias, the mean of all samples is subtracted."
     if _are_predicted(collapse_seen.views_of(lines)):
-        words += " Triangles: predicted, of one class 1."
+        words += " Triangles: predicted; 1 for one class."
     return words

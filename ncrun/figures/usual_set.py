@@ -49,9 +49,7 @@ def predicted_equinorm(theory: dict[str, Any]) -> tuple[float, ...]:
 
 
 def predicted_angle(theory: dict[str, Any]) -> tuple[float, ...]:
-    """Predicted mean over pairs of
-    cos + 1/(K-1)
-    , for the same two."""
+    """Predicted mean over pairs of |cos + 1/(K-1)|, for the same two."""
     found = []
     for gram in _frames(theory):
         K, lengths = len(gram), np.sqrt(np.diag(gram))

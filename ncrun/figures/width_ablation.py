@@ -1,4 +1,4 @@
-"""Deep unconstrained features over the width: how far restarts come, and how many are lost on the way."""
+"""Deep unconstrained features over the width: the losses of restarts, and how many lost a class."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,16 +14,16 @@ from ncrun.figures.layers import DNC, least
 from ncrun.records.lost import lost
 from ncrun.records.read import Record
 
-# Excess losses, and DNC, below these are rounding; they are drawn there.
+# Excess losses and DNC below these are rounding; they are drawn at these values.
 ROUNDING, DNC_ROUNDING = 1e-9, 1e-16
 REACHED = ("global optimum", "at the claim", "lower than the claim")
 ONE: dict[str, Any] = {"linestyle": "", "alpha": 0.5, "markersize": 3}
 LOST: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 3.5, "markeredgewidth": 0.8}
 # Around the cross, its depth's marker.
 AROUND: dict[str, Any] = {"linestyle": "", "markersize": 6.5, "markeredgewidth": 0.6, "markerfacecolor": "none"}
-# Of the panel's height, from its upper edge down: where the lost restarts of each depth are counted.
+# Share of the panel's height below its upper edge, for the count of restarts that lost a class, for each depth.
 FIRST_COUNT, NEXT_COUNT = 0.06, 0.11
-# Of the ordinate's span, for each depth: room for that.
+# Share of the ordinate's span reserved for each depth.
 COUNT_ROOM = 0.13
 KEPT: dict[str, Any] = {"linestyle": ":", "markersize": 4, "markerfacecolor": "white"}
 
@@ -64,7 +64,8 @@ def width_ablation(records: Sequence[Record]) -> Figure:
     panels.legend_above(figure, _handles(by_depth, goal))
     words = (
         "DNC is of the last layer. A restart that lost a class counts as the worst in every median of DNC, and is"
-        f" counted at the upper edge. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn there."
+        f" counted at the upper edge. Excess losses below {ROUNDING:g} and DNC below {DNC_ROUNDING:g} are drawn at"
+        " these values."
     )
     reached = ", ".join(dict.fromkeys(_verdict(record) for record in records if _verdict(record) in REACHED))
     words += f" At the {goal}: restarts with the verdict {reached}." if reached else f" No restart is at the {goal}."
@@ -73,13 +74,13 @@ def width_ablation(records: Sequence[Record]) -> Figure:
 
 
 def excess(record: Record) -> float:
-    """Loss at the end over the objective of the theory, minus 1; at least ROUNDING. nan where theory has none."""
+    """Last loss over the predicted objective, minus 1; at least ROUNDING. nan without a prediction."""
     objective = record.theory["objective"]
     return max(float(record.metrics["loss"].iloc[-1]) / objective - 1, ROUNDING) if objective else np.nan
 
 
 def has_lost(record: Record) -> bool:
-    """Whether it ends without a class that the optimum keeps."""
+    """Whether a class that the optimum keeps is lost at the end."""
     classes = record.theory["classes"]
     return any(not classes[k]["collapsed"] for k in lost(record.metrics["class.margin"].iloc[-1], classes))
 
@@ -102,7 +103,7 @@ def _lost(ax: Axes, width: float, height: float, look: dict[str, Any], **at: Any
 def _collapse(
     ax: Axes, records: Sequence[Record], value: Callable[[Record], float], look: dict[str, Any], place: int
 ) -> None:
-    """place: of the depth among those that have lost restarts."""
+    """place: of the depth among those with lost restarts."""
     for record in records:
         if not has_lost(record):
             ax.plot(_width(record), value(record), **look | ONE)
@@ -120,7 +121,7 @@ def _collapse(
 
 
 def _median(records: Sequence[Record], value: Callable[[Record], float]) -> float:
-    """As a log axis shows it. What has no value, of a restart that keeps its classes, counts as the worst as well."""
+    """The median on a log axis. A restart without a value counts as the worst, too."""
     values = [value(record) for record in records]
     return float(panels.middle(np.array([[np.inf if np.isnan(each) else each] for each in values]))[0])
 
@@ -160,7 +161,7 @@ def _depth(record: Record) -> int:
 
 
 def _floored(record: Record, key: str) -> float:
-    """A metric above its least value at the last epoch, at least DNC_ROUNDING; nan where it is not defined."""
+    """A metric minus its least value at the last epoch, at least DNC_ROUNDING; nan if not defined."""
     value = record.metrics[key].iloc[-1]
     return np.nan if value is None or np.isnan(value) else max(float(value) - least(key), DNC_ROUNDING)
 

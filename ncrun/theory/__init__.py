@@ -1,6 +1,6 @@
 """Closed-form minimisers. numpy only: a prediction must be instant.
 
-Each file holds one theory and the `Theorem`s that say which problems it covers; predict.py asks them all.
+Each file holds one theory and its `Theorem`s, which state the problems that they cover; predict.py asks them all.
 """
 
 from ncrun.problem import Problem

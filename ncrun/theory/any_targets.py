@@ -1,11 +1,11 @@
-"""The global optimum of the squared loss on any targets, of a linear head of M layers: the spectral formula again.
+"""The global optimum of the squared loss on any targets with a linear head of M layers: the spectral formula again.
 
 Source: for M = 1, Andriopoulos et al. 2024 (The Prevalence of Neural Collapse in Neural Multivariate Regression); for
-deeper heads and bottlenecks the proof of ncrun.theory.squared_loss, which reads the singular values of the label matrix
-and nothing else of it (docs/proofs.md, section 1).
+deeper heads and bottlenecks the proof of ncrun.theory.squared_loss, which only uses the singular values of the label
+matrix (docs/proofs.md, section 1).
 
-With t the singular values of the targets Y, (q, N), minus their mean where there is a bias, each is shrunk on its own:
-    z = argmin (z - t)^2 / (2N) + (M+1)/2 * Lambda^(1/(M+1)) z^(2/(M+1)),   Lambda = lam_H * prod_m lam_W_m,
+Let t be the singular values of the targets Y, (q, N), minus their mean if there is a bias. Each is shrunk separately: z
+    = argmin (z - t)^2 / (2N) + (M+1)/2 * Lambda^(1/(M+1)) z^(2/(M+1)), Lambda = lam_H * prod_m lam_W_m,
 and the outputs are W H = U diag(z) V^T where Y = U diag(t) V^T. Only the min(q, all widths) largest survive.
 """
 
@@ -32,8 +32,8 @@ LIMIT_SOURCE = f"limit of vanishing decay of {SOURCE}, carried over to plain wei
 
 
 def target_spectrum(problem: Problem) -> tuple[Array, Array]:
-    """Axes (q, r) and singular values (r,), the largest first, of the targets, centred where there is a bias. What is
-    rounding beside the largest is left out."""
+    """Axes (q, r) and singular values (r,), the largest first, of the targets, centred if there is a bias. Those that
+    are rounding relative to the largest are dropped."""
     assert problem.targets is not None
     variances, axes = np.linalg.eigh(problem.targets.moment(problem.bias))
     variances, axes = variances[::-1], axes[:, ::-1]
@@ -53,7 +53,10 @@ def optimum(problem: Problem) -> Prediction:
     objective = ((z - values) ** 2).sum() / (2 * N) + (M + 1) / 2 * shared_penalty(problem, z).sum()
     found = Prediction(problem, "proven", SOURCE, objective=float(objective))
     if ties(values, rank) and kept[rank - 1] > 0:
-        return replace(found, note="which of several equally strong directions a narrow layer keeps is not determined")
+        return replace(
+            found,
+            note="several directions are equally strong, and it is not determined which of them a narrow layer keeps",
+        )
     collapse = np.where(inside, global_border(M) / kappa, 0.0)
     weights, features = balanced_powers(problem, z)
     directions = Directions(
@@ -78,14 +81,14 @@ def limit(problem: Problem) -> Prediction:
         weights, features = limit_powers(np.where(inside, values / values[0], 0.0), problem.depth)
         never = np.where(inside, np.inf, 0.0)
         directions = Directions(axes, values, inside.astype(float), tuple(weights), tuple(features), never, None)
-    note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    note = "plain weight decay has no exact theorem: the target is the limit at vanishing decay, up to scale"
     return Prediction(problem, "transferred", LIMIT_SOURCE, directions=directions, scale_free=True, note=note)
 
 
 def _bound(problem: Problem) -> Prediction:
-    """Features after a ReLU: the value that free features could reach."""
+    """Features after a ReLU: the optimum of free features, as a bound."""
     free = optimum(replace(problem, feature_sign="free"))
-    note = "targets on features after a ReLU: no theorem; the objective of free features is a bound"
+    note = "targets on features after a ReLU: no theorem; the objective is the optimum of free features, a lower bound"
     return Prediction(problem, "none", SOURCE, objective=free.objective, note=note)
 
 

@@ -1,8 +1,9 @@
-"""Logits made of given feature directions: the convex program that is left once the directions h_i are chosen.
+"""Logits from given feature directions: the convex program after the directions h_i are chosen.
 
     minimise over W (K x r), b (K)   data term(X, b) + s sum_i |w_i| + lam_b/2 |b|^2,      X = W H,
 with unit rows h_i of H, and the data term of convex_problem.py. A group-lasso program: smooth wherever no w_i is zero.
-Newton's method, with the system solved group by group of directions that share classes; they meet only in the bias.
+Newton's method, with the system solved for each group of directions that share classes; groups are coupled only by the
+bias.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ncrun.theory.prediction import Array
 
 MOST_STEPS = 100
 SHORTENINGS = 40
-FAINT = 1e-12  # a direction with less than this share of the largest weight has none
+FAINT = 1e-12  # below this share of the largest weight a direction has weight zero
 NEAR = 1e-11  # of the objective
 POLISHING = 3
 
@@ -38,13 +39,13 @@ def value_of(problem: ConvexProblem, atoms: Atoms) -> float:
 
 
 def settle(problem: ConvexProblem, atoms: Atoms) -> Atoms:
-    """The optimum with these directions, to rounding; directions whose weight vanishes are left out."""
+    """The optimum with these directions, to rounding, without directions of weight zero."""
     polished = 0
     for _ in range(MOST_STEPS):
         value = value_of(problem, atoms)
         weights, bias, decrement = _newton_step(problem, atoms)
         if decrement <= NEAR * value:
-            # Too near for the value to tell steps apart, and Newton's steps need no check any more.
+            # So near that the value cannot distinguish steps; Newton's steps need no check any more.
             atoms = Atoms(atoms.weights + weights, atoms.directions, atoms.bias + bias)
             polished += 1
             if polished == POLISHING:
@@ -72,9 +73,10 @@ def _along(atoms: Atoms, step: Atoms, fraction: float) -> Atoms:
 
 
 def _to_the_first_zero(atoms: Atoms, step: Atoms) -> Atoms | None:
-    """The step up to where the first weight would turn round, without it and those close behind; None if none turns.
+    """The step up to where the first weight changes its sign, without this weight and those close to it; None if none
+    does.
 
-    Weights leave at zero, where the objective has a kink. Between two classes it is even straight all the way there.
+    Weights vanish at zero, where the objective has a kink. Between two classes it is even linear up to there.
     """
     along = (atoms.weights * step.weights).sum(axis=0)
     squares = (atoms.weights**2).sum(axis=0)
@@ -83,7 +85,7 @@ def _to_the_first_zero(atoms: Atoms, step: Atoms) -> Atoms | None:
         return None
     reach = np.where(turned, squares / np.where(turned, -along, 1), np.inf)
     first = float(reach.min())
-    return _without(_along(atoms, step, first), reach <= 2 * first)  # one by one, a hundred of them would take long
+    return _without(_along(atoms, step, first), reach <= 2 * first)  # one by one, a hundred of them would take too long
 
 
 def _without(atoms: Atoms, left_out: NDArray[np.bool_]) -> Atoms:
@@ -96,7 +98,7 @@ def _is_faint(atoms: Atoms) -> NDArray[np.bool_]:
 
 
 def _newton_step(problem: ConvexProblem, atoms: Atoms) -> tuple[Array, Array, float]:
-    """The changes of weights and bias, and how far the objective's linear model falls along them."""
+    """The changes of weights and bias, and the decrease of the objective's linear model along them."""
     K, root = len(problem.counts), problem.root
     W, H = atoms.weights, atoms.directions
     losses = problem.losses(W @ H, atoms.bias)
@@ -106,7 +108,7 @@ def _newton_step(problem: ConvexProblem, atoms: Atoms) -> tuple[Array, Array, fl
     bias_slope = problem.bias_slope(losses.errors, atoms.bias)
     system = np.einsum("k,kij->ij", problem.shares, losses.curvatures) + problem.bias_decay * np.eye(K)
     if problem.blind_to_shifts:
-        system = system + np.ones((K, K)) / K  # else singular; the step has sum zero either way
+        system = system + np.ones((K, K)) / K  # otherwise singular; the step has sum zero anyway
     curvatures = losses.curvatures * (problem.shares / problem.counts)[:, None, None]
     rest = -bias_slope
     solved: list[tuple[list[int], Array, Array]] = []  # of each group: its directions, and its step as c + L db

@@ -1,8 +1,8 @@
-"""What a convex program must know of a loss: a sample of each class at its logits, with slopes, curvature and dual.
+"""A loss for convex programs: the loss of one sample of each class at its logits, with slopes, curvature and dual.
 
-Column k of every (K, K) matrix belongs to class k. Class weights do not enter here: a weight multiplies the share of
-its class in the samples. Cross-entropy with smoothing d and offsets o has, with q_k = (1 - d) e_k + d/K and p the
-softmax of z + o,
+Column k of every (K, K) matrix belongs to class k. Class weights are not included: a weight multiplies the share of its
+class in the samples. Cross-entropy with smoothing d and offsets o has, with q_k = (1 - d) e_k + d/K and p the softmax
+of z + o,
     l_k(z) = log sum exp(z + o) - <q_k, z + o>,      slopes p - q_k,      curvature diag p - p p^T,
     min_z l_k(z) - <e, z> = Entropy(q_k + e) + <e, o>.
 """
@@ -28,7 +28,7 @@ class ClassLosses:
 
 
 def class_losses(loss: Loss, scores: Array) -> ClassLosses:
-    """loss: a squared loss or a cross-entropy; class weights are left out. scores: (K, K), logits with the bias."""
+    """loss: a squared loss or a cross-entropy, without class weights. scores: (K, K), logits with the bias."""
     K = len(scores)
     if isinstance(loss, SquaredLoss):
         return ClassLosses(loss.on_class_means(scores), scores - np.eye(K), np.broadcast_to(np.eye(K), (K,) * 3))
@@ -55,7 +55,7 @@ def cross_entropy(loss: CrossEntropy, scores: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy_of_kinds(loss: CrossEntropy, scores: Entries, kinds: Kinds) -> tuple[Array, Entries]:
-    """The same of G kinds of classes: (G,) losses, and errors. loss: its offsets are those of the kinds, (G,)."""
+    """The same for G kinds of classes: (G,) losses, and errors. loss: with the offsets of the kinds, (G,)."""
     smoothing, K = loss.label_smoothing, len(kinds.of_class)
     off, own = scores.off, scores.own
     if loss.offsets:
@@ -72,7 +72,7 @@ def cross_entropy_of_kinds(loss: CrossEntropy, scores: Entries, kinds: Kinds) ->
 
 
 def dual_values(loss: Loss, errors: Array) -> Array:
-    """(K,): the least of l_k(z) - <errors_k, z> over all z, a lower bound for any z; -inf where there is none.
+    """(K,): the minimum of l_k(z) - <errors_k, z> over all z, a lower bound for any z; -inf if there is none.
 
     errors: (K, K), slopes. With cross-entropy they are those of probabilities p_k = errors_k + q_k, and this is their
     entropy, plus <errors_k, offsets>.
@@ -84,7 +84,7 @@ def dual_values(loss: Loss, errors: Array) -> Array:
 
 
 def dual_values_of_kinds(loss: CrossEntropy, errors: Entries, kinds: Kinds) -> Array:
-    """The same of G kinds of classes, (G,). loss: its offsets are those of the kinds, (G,)."""
+    """The same for G kinds of classes, (G,). loss: with the offsets of the kinds, (G,)."""
     p = np.where(kinds.others > 0, errors.off + loss.label_smoothing / len(kinds.of_class), 0)
     given_away = (kinds.others * p).sum(axis=0)
     possible = (p.min(axis=0) >= 0) & (given_away < 1)

@@ -1,4 +1,4 @@
-"""A K x K matrix over the classes, held by what differs in it: the whole one is made where somebody asks for it."""
+"""A K x K matrix over the classes, stored by its different entries; the whole array is made only on request."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class ClassMatrix:
     """of_class: (K,), from 0 on, the kind of each class. off: (G, G), the entry of two different classes of these
-    kinds. own: (K,), the diagonal. It hands out its rows, `matrix[3:7]`, (4, K)."""
+    kinds. own: (K,), the diagonal. Rows can be sliced: `matrix[3:7]`, (4, K)."""
 
     of_class: NDArray[np.int64]
     off: Array
@@ -22,12 +22,12 @@ class ClassMatrix:
 
     @classmethod
     def whole(cls, matrix: Array) -> "ClassMatrix":
-        """Of a (K, K) matrix with each class a kind of its own."""
+        """From a (K, K) matrix, with each class its own kind."""
         return cls(np.arange(len(matrix)), matrix, np.diag(matrix))
 
     @classmethod
     def alike(cls, matrix: Array, kinds: Array) -> "ClassMatrix":
-        """The mean of a (K, K) matrix over all exchanges of classes of one kind: equal in every bit where it has to be.
+        """The mean of a (K, K) matrix over all exchanges of classes of one kind, so that equal entries have equal bits.
         kinds: (K,), as `symmetry.kinds_of` says."""
         found = Kinds.of(kinds)
         if len(found.sizes) == len(kinds):

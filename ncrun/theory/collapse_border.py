@@ -1,8 +1,8 @@
 """Cross-entropy with one linear layer, any class counts: the factor on all decays at which each class' margin vanishes.
 
 Classes of one size are one from N s >= (1 - d) sqrt(n) on, d being the label smoothing (Hong and Ling 2023 for d = 0;
-docs/proofs.md). With a bias their margin against larger classes may vanish before, and the margin of a class that is
-alone with its size always does so by itself: these are followed through the convex program, to three digits.
+docs/proofs.md). With a bias their margin to larger classes may vanish earlier, and for a class with a unique count its
+own margin decides: these are followed through the convex program, to three digits.
 """
 
 import math
@@ -17,19 +17,20 @@ from ncrun.theory.convex_problem import ConvexProblem
 from ncrun.theory.prediction import Array, class_margins
 
 DIGITS = 1e-3
-# A prediction has to be instant. Of more classes no margin is followed, of fewer that of the next in any case, and
-# those of others while no more than this many programs, whose time grows about as K^2, have been solved.
+# A prediction must be instant. With more classes no margin is followed; with fewer always that of the next class, and
+# others while at most this many programs (whose time grows about as K^2) have been solved.
 MOST_CLASSES = 40
 AFFORDABLE = 40_000
-LEAST_FACTOR = 1e-12  # of the decays, where the search for a collapsed class' return ends
+LEAST_FACTOR = 1e-12  # factor on the decays at which the search for a lost class' return ends
 
 
 def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array:
-    """(K,): the factor on all decays at which each class' margin reaches zero; inf: at none; nan: it was not sought.
+    """(K,): the factor on all decays at which each class' margin reaches zero; inf: at none; nan: not searched.
 
-    problem: without class weights and adjustment, with which a class may come and go. alive: (K,), whether the class'
-    margin is positive at these decays.
-    Of up to MOST_CLASSES the border of the next class to collapse, and of the next one to come back, are sought.
+    problem: without class weights and adjustment, with which a class may be lost and come back. alive: (K,), whether
+    the class' margin is positive at these decays.
+    With up to MOST_CLASSES classes the border of the next class to be lost, and of the next one to come back, are
+    searched.
     """
     counts, strength = problem.counts, problem.strength
     sizes, members, of_class = np.unique(counts, return_index=True, return_inverse=True)
@@ -38,12 +39,12 @@ def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array
     together = np.bincount(of_class) > 1
     merged = (1 - problem.label_smoothing) * np.sqrt(sizes) / (counts.sum() * strength)
     merging = np.where(together, merged, np.inf)
-    # At the latest all is gone once s is as large as the gradient (1 - d)/N (p 1^T - I) D can be at Z = 0: p is n/N or
-    # 1/K, or with a decayed bias something between.
+    # At the latest all classes are lost when s reaches the gradient (1 - d)/N (p 1^T - I) D can be at Z = 0: p is n/N
+    # or 1/K, or with a decayed bias something between.
     end = 1.001 * float(merged[-1]) * (math.sqrt(len(counts)) if problem.bias_decay else 1)
     borders = np.full(len(sizes), np.nan)
     if problem.bias and not together[-1] and living[-1]:
-        borders[-1] = np.inf  # the bias favours the largest class even where nothing else is left
+        borders[-1] = np.inf  # the bias favours the largest class even if all logits are zero
     for c in np.flatnonzero(together):
         if path.left and path.margins(merging[c])[c] > 0:
             borders[c] = merging[c]
@@ -81,7 +82,7 @@ class _Path:
 
 
 def _follow(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Array, low: float) -> None:
-    """Fills in the borders of the sizes that are alive at the factor `low`: the next one to collapse first."""
+    """Fills in the borders of the counts that are alive at the factor `low`, beginning with the next one to be lost."""
     path.left = max(path.left, 1)
     while sought.any() and path.left > 0:
         among = np.flatnonzero(sought)
@@ -92,7 +93,7 @@ def _follow(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Arra
 
 
 def _follow_back(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Array) -> None:
-    """Fills in the borders of the sizes that are collapsed: the next one to come back first."""
+    """Fills in the borders of the lost counts, beginning with the next one to come back."""
     high = 1.0
     path.left = max(path.left, 1)
     while sought.any() and path.left > 0:
@@ -109,7 +110,7 @@ def _follow_back(path: _Path, borders: Array, sought: NDArray[np.bool_], latest:
 
 
 def _root(path: _Path, margin: Callable[[Array], float], low: float, high: float) -> tuple[float, float]:
-    """Factors within DIGITS of each other between which the margin is lost that is positive at `low` and gone at
+    """Factors within DIGITS of each other, between which the margin vanishes; it is positive at `low` and zero at
     `high`."""
     at_low, at_high = max(margin(path.margins(low)), DIGITS), min(margin(path.margins(high)), -DIGITS)
     halved = True

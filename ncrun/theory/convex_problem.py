@@ -1,11 +1,12 @@
-"""One linear layer as a convex problem in the logits, whatever the sign of its features: what is common to both.
+"""One linear layer as a convex problem in the logits: the common part for both feature signs.
 
     minimise over X (K x K), b (K)   sum_k w_k n_k/N l_k(x_k / sqrt n_k + b) + s g(X) + lam_b/2 |b|^2,
 column k of X being sqrt n_k times the logits of class k, s = sqrt(lam_W lam_H), w_k the class weights, and g the least
 of sum_i |w_i| |h_i| over all X = sum_i w_i h_i^T: the nuclear norm, or with features that are never negative the gauge
 of polar.py. Slopes e_k of the losses with g*(A) <= s, A = [w_k sqrt(n_k)/N e_k]_k, bound it from below by
     sum_k w_k n_k/N min_z (l_k(z) - <e_k, z>) - |sum_k w_k n_k/N e_k|^2 / (2 lam_b),
-where an undecayed bias needs that sum to be zero, and without a bias it is left out. Derivation: docs/proofs.md.
+where an undecayed bias requires that this sum is zero, and without a bias the term is missing. Derivation:
+docs/proofs.md.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class ConvexProblem:
 
     @property
     def blind_to_shifts(self) -> bool:
-        """Whether one number added to all scores of a sample changes nothing."""
+        """Whether adding one number to all logits of a sample changes nothing."""
         return isinstance(self.loss, CrossEntropy)
 
     @cached_property
@@ -80,15 +81,15 @@ class ConvexProblem:
         return np.asarray(errors @ self.shares + self.bias_decay * bias)
 
     def admissible(self, errors: Array) -> Array:
-        """Without what rounding has left of sum_k w_k n_k e_k, where a bound needs it to be zero."""
+        """Removes the rounding error of sum_k w_k n_k e_k, if a bound requires it to be zero."""
         if not self.bias or self.bias_decay:
             return errors
         return np.asarray(errors - (errors @ self.shares / self.shares.sum())[:, None])
 
     def lower_bound(self, errors: Array, polar: Callable[[Array], float]) -> float:
-        """What no point can undercut, from the slopes at one; 0 if they bound nothing. polar: g*, or more than it."""
+        """A lower bound for all points, from the slopes at one; 0 if they give none. polar: g*, or more than it."""
         errors = self.admissible(errors)
-        # Smaller slopes along the same line are feasible: with cross-entropy probabilities nearer to the labels.
+        # Smaller slopes along the same line are feasible: with cross-entropy, probabilities nearer to the labels.
         feasible = errors * min(1.0, self.strength / max(polar(self.slopes(errors)), 1e-300))
         bound = float(self.shares @ dual_values(self.loss, feasible))
         if self.bias and self.bias_decay:

@@ -1,11 +1,12 @@
-"""Cross-entropy with a linear head on features of free sign: the simplex ETF where it is optimal, what beats it where
-it is not, and the certified optimum of one linear layer for any class counts.
+"""Cross-entropy with a linear head on features of free sign: the simplex ETF where it is optimal, better configurations
+where it is not, and the certified optimum of one linear layer for any class counts.
 
 Sources: Dang et al. 2023, Theorem 2 (balanced; claimed for every depth). Garrod and Keating 2024, Theorem 1, refute it
 for (M = 2, K >= 6) and (M >= 3, K >= 4); other structures refute more. Hong and Ling 2023: with one layer the problem
-is convex in the class means' logits. Facts with short proofs in docs/proofs.md: K = 2 is proven at every depth, so is
-zero once decay is strong enough, and with label smoothing the simplex once it is weak enough. All of this holds with a
-decayed bias and an adjustment of equal counts, too, and the program with smoothing, class weights and any adjustment.
+is convex in the class means' logits. Facts with short proofs in docs/proofs.md: K = 2 is proven at every depth; so is
+zero if decay is strong enough, and with label smoothing the simplex if decay is weak enough. All of this also holds
+with a decayed bias and an adjustment of equal counts; the program also covers smoothing, class weights and any
+adjustment.
 """
 
 import math
@@ -60,14 +61,14 @@ SOURCE_CERTIFIED = "Hong and Ling 2023, convex program in the logits, solved wit
 SOURCE_EXTENDED = f"{SOURCE_CERTIFIED}, for this loss and bias: docs/proofs.md"
 SOURCE_GROUPS = "Garrod and Keating 2024, Theorem 1, extended to other groups"
 
-NOT_SEARCHED = "no group of classes is lower, but a lower value was not searched for"
-LARGEST_GAP = 1e-6  # of the objective: what is further from its bound is no certificate
+NOT_SEARCHED = "no group of classes is lower; other configurations were not searched"
+LARGEST_GAP = 1e-6  # relative to the objective: a larger gap is not a certificate
 
 
 def _limit(problem: Problem) -> Prediction:
-    """The scale-free simplex ETF of balanced classes under plain weight decay."""
+    """The simplex ETF, up to scale, of balanced classes under plain weight decay."""
     geometry = _simplex(replace(problem, feature_decay=problem.weight_decays[0]), 1.0)
-    note = "plain weight decay has no exact theorem: the target is the simplex ETF, without a scale"
+    note = "plain weight decay has no exact theorem: the target is the simplex ETF, up to scale"
     if problem.depth > 1:
         note += "; deep heads may prefer solutions of lower rank"
     note += at_vanishing_decay(problem)
@@ -75,7 +76,7 @@ def _limit(problem: Problem) -> Prediction:
 
 
 def _balanced(problem: Problem) -> Prediction:
-    """The simplex ETF against every structure of groups, and zero."""
+    """Compares the simplex ETF with every structure of groups, and with zero."""
     K, M, count = problem.num_classes, problem.depth, problem.counts[0]
     penalty = (M + 1) / 2 * mean_decay(problem)
     whole = simplex_block(K, K, problem.label_smoothing)
@@ -103,7 +104,7 @@ def _balanced(problem: Problem) -> Prediction:
 
 
 def posed_of(problem: Problem) -> Posed:
-    """What the values of groups and mixtures depend on. problem: of equal class counts."""
+    """The parameters of the values of groups and mixtures. problem: with equal class counts."""
     K, M = problem.num_classes, problem.depth
     penalty = (M + 1) / 2 * mean_decay(problem)
     return Posed(K, problem.counts[0], penalty, M, problem.bias, problem.label_smoothing, problem.bias_decay)
@@ -124,7 +125,7 @@ def _simplex(problem: Problem, gain: float) -> Prediction:
 
 
 def _zero_is_proven(problem: Problem, penalty: float) -> bool:
-    """Whether the penalty outweighs what any logits can gain: docs/proofs.md."""
+    """Whether decay outweighs the gain of any logits: docs/proofs.md."""
     K, M, smoothing = problem.num_classes, problem.depth, problem.label_smoothing
     # No logits have a loss below the entropy of the labels.
     most = math.log(K) - float(dual_values(CrossEntropy(smoothing), np.zeros((K, K)))[0])
@@ -133,7 +134,7 @@ def _zero_is_proven(problem: Problem, penalty: float) -> bool:
 
 
 def _simplex_is_proven(problem: Problem, penalty: float, gain: float) -> bool:
-    """Whether label smoothing leaves so little to gain that no logits of lower rank can win: docs/proofs.md."""
+    """Whether label smoothing leaves so little gain that no logits of lower rank can be better: docs/proofs.md."""
     K, power = problem.num_classes, 2 / (problem.depth + 1)
     if not (problem.label_smoothing and gain > 0):
         return False
@@ -142,8 +143,8 @@ def _simplex_is_proven(problem: Problem, penalty: float, gain: float) -> bool:
 
 
 def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
-    """The lowest value known; and it, the best structure of groups, pairs and the circle, where they are not the
-    simplex itself."""
+    """The lowest known value; and references: it, the best structure of groups, pairs and the circle, if they are not
+    the simplex."""
     K, count, penalty, M = posed.num_classes, posed.count, np.array([posed.penalty]), posed.depth
     (structure,) = best_structures(K, count, penalty, M, posed.smoothing)
     simplex_name = Structure((("simplex", K),), 0.0).name
@@ -166,7 +167,7 @@ def _alternatives(posed: Posed) -> tuple[Reference, tuple[Reference, ...]]:
 
 
 def _certified(problem: Problem) -> Prediction:
-    """One layer, any counts, with the borders of its classes."""
+    """One layer, any counts, with the thresholds of its classes."""
     geometry = _without_borders(problem)
     solved = geometry.claim == "certified" and geometry.source.startswith(SOURCE_CERTIFIED)
     if not solved or problem.class_weights or problem.logit_adjustment:
@@ -176,9 +177,9 @@ def _certified(problem: Problem) -> Prediction:
 
 
 def _without_borders(problem: Problem) -> Prediction:
-    """Solve the convex program and read the balanced factors off its solution."""
+    """Solves the convex program and computes the balanced factors of its solution."""
     counts = np.asarray(problem.counts, dtype=float)
-    # What a duality gap rounds by grows with the number of terms.
+    # The rounding of a duality gap grows with the number of terms.
     tolerance = max(1e-13, 4e-15 * len(counts))
     solution = convex_program.solve(ConvexProblem.of(problem), tolerance)
     if not solution.duality_gap <= LARGEST_GAP * solution.objective:
@@ -209,7 +210,7 @@ UNLIKE = Condition(
 )
 FEW_CLASSES = Condition(f"at most {MOST_FOR_A_BOUND} classes", lambda problem: problem.num_classes <= MOST_FOR_A_BOUND)
 ANY_COUNTS = Theorem("cross-entropy-one-layer", (*FINITE, UNLIKE, ONE_LAYER), _certified)
-WITHOUT_BORDERS = replace(ANY_COUNTS, prediction=_without_borders)  # for those who ask for many optima
+WITHOUT_BORDERS = replace(ANY_COUNTS, prediction=_without_borders)  # for callers that need many optima
 NARROW = Condition("a layer narrower than K - 1", lambda problem: not WIDE_FOR_SIMPLEX.holds(problem))
 DEEP_OR_NARROW = Condition(
     "unequal class counts and two layers or more, or a layer narrower than K - 1",

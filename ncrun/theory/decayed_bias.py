@@ -5,9 +5,9 @@
 Equal counts: the direction of all ones has the weight v = lam_b/(1 + lam_b) in the data term and every other one 1, so
     z_0 = argmin v (z - sqrt n)^2/(2N) + (M+1)/2 Lambda^(1/(M+1)) z^(2/(M+1)),   the others as without a bias:
 from the simplex ETF at small lam_b to the orthogonal frame. Unequal counts: for a given b the optimum is the spectral
-one of squared_loss.py for the matrix diag(sqrt n) - b sqrt(n)^T, and what is left is a problem in b: convex for M = 1,
-and so certified; for M >= 2 the best value that descent finds, beside a proven lower bound.
-Proofs: docs/proofs.md. Cause: Massion, Makhlouf and Massart (arXiv 2606.00344).
+one of squared_loss.py for the matrix diag(sqrt n) - b sqrt(n)^T. The remaining problem in b is convex for M = 1, and so
+certified; for M >= 2 descent gives the best value, beside a proven lower bound.
+Proofs: docs/proofs.md. Motivation: Massion, Makhlouf and Massart (arXiv 2606.00344).
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ from ncrun.theory.theorem import BIAS, DEEP, FREE, NONNEGATIVE, PLAIN_LOSS, Cond
 SOURCE = "squared loss with a decayed bias: docs/proofs.md"
 LARGEST_GAP = 1e-9  # of the objective
 POLISHING = 100
-# Shares of the bias that would be best alone, from which descent starts.
+# Descent starts from these shares of the bias that is optimal alone.
 STARTS = (1.0, 0.0, 0.5)
 
 
@@ -55,10 +55,10 @@ def _balanced(problem: Problem) -> Prediction:
     z = kept_fraction(np.append(np.full(K - 1, kappa), kappa / v), M) * np.sqrt(n)
     rank = min(K, *problem.widths)
     kept = np.where(np.arange(K) < rank, z, 0.0)
-    share = 1 - kept[-1] / np.sqrt(n)  # of the direction of all ones, what the head leaves to the bias
+    share = 1 - kept[-1] / np.sqrt(n)  # for the direction of all ones, the part that the head leaves to the bias
     bias = np.full(K, share / (K * (1 + problem.bias_decay)))
     values = np.append(np.full(K - 1, np.sqrt(n)), np.sqrt(n) * (1 - bias[0] * K))
-    # One kind of classes: differences of two, and their sum, which is never the stronger.
+    # One kind of classes: differences of two, and their sum, which is never stronger.
     one = np.ones((1, 1))
     spectrum = KindSpectrum(Kinds.of(counts), one, one, np.roll(np.arange(K), -1), values)
     weights = np.append(np.ones(K - 1), v)
@@ -78,18 +78,18 @@ def _balanced(problem: Problem) -> Prediction:
 
 
 def _between_frames(v: float, largest: float) -> str:
-    """largest: v up to which the direction of all ones is left to the bias."""
+    """largest: v up to which only the bias has the direction of all ones."""
     if largest >= 1:
-        return ""  # all is lost
+        return ""  # all classes are lost
     until = f"decay.bias = {largest / (1 - largest):.3g}"
     if v <= largest:
-        return f"an exact simplex ETF, as it is for every bias decay up to {until}"
+        return f"an exact simplex ETF, as for every bias decay up to {until}"
     return f"between the simplex ETF, which is exact up to {until}, and the orthogonal frame of a head without a bias"
 
 
 def lower_bound(problem: Problem) -> float:
-    """What no network can undercut: the spectral optimum for diag(sqrt n) T with T = I - (1 - sqrt v) q q^T, since the
-    data term is |(X - diag(sqrt n)) T|^2/(2N), and multiplying by T raises no singular value of X."""
+    """A lower bound for all networks: the spectral optimum for diag(sqrt n) T with T = I - (1 - sqrt v) q q^T, since
+    the data term is |(X - diag(sqrt n)) T|^2/(2N), and multiplying by T raises no singular value of X."""
     counts = np.asarray(problem.counts, dtype=float)
     N, M, strength = counts.sum(), problem.depth, mean_decay(problem)
     q = np.sqrt(counts / N)
@@ -102,10 +102,10 @@ def lower_bound(problem: Problem) -> float:
 
 @dataclass(frozen=True)
 class _InBias:
-    """The problem in b alone, the same for classes of one size: c_g = sqrt(m_g) b_g for m_g classes of n_g samples.
+    """The problem in b alone, equal for classes of one count: c_g = sqrt(m_g) b_g for m_g classes of n_g samples.
 
-    Within such classes diag(sqrt n) - b sqrt(n)^T is sqrt(n_g) on what sums to zero, and over their sums it is a (C, C)
-    matrix. rank: how many directions the narrowest layer holds.
+    Within such classes diag(sqrt n) - b sqrt(n)^T is sqrt(n_g) on vectors of sum zero, and a (C, C) matrix on their
+    sums. rank: the width of the narrowest layer.
     """
 
     problem: Problem
@@ -119,7 +119,7 @@ class _InBias:
         return cls(problem, sizes, members.astype(float), min(problem.num_classes, *problem.widths))
 
     def kept(self, values: Array) -> Array:
-        """The singular values of the optimal logits, of those of what is to be fitted."""
+        """The singular values of the optimal logits, from those of the matrix to fit."""
         N, M = sum(self.problem.counts), self.problem.depth
         positive = np.maximum(values, np.finfo(float).tiny)
         return kept_fraction(shrinkage_strength(positive, N, M, mean_decay(self.problem)), M) * values
@@ -134,7 +134,7 @@ class _InBias:
         order = np.argsort(-every, kind="stable")
         room = np.clip(self.rank - np.cumsum(copies[order]) + copies[order], 0, copies[order])
         held = np.empty_like(copies)
-        held[order] = room  # of so many copies of each value there is room for
+        held[order] = room  # the number of copies of each value that fit
         z = self.kept(every)
         of_kept = (z - every) ** 2 / (2 * N) + (M + 1) / 2 * mean_decay(self.problem) * z ** (2 / (M + 1))
         value = float((held * of_kept + (copies - held) * every**2 / (2 * N)).sum() + lam / 2 * c @ c)
@@ -161,7 +161,7 @@ def _unequal(problem: Problem) -> Prediction:
         gap = min(gap, float(slope @ slope) / (2 * problem.bias_decay))
     if gap <= LARGEST_GAP * value:
         return replace(geometry, claim="certified", duality_gap=gap)
-    note = f"the lowest value that descent finds; proven is only that nothing is below {bound:.8g}"
+    note = f"the lowest value that descent finds; the proven lower bound is {bound:.8g}"
     reference = Reference("descent over the bias", value, SOURCE, "upper-bound")
     return replace(geometry, claim="open", lower_bound=bound, references=(reference,), note=note)
 
@@ -172,8 +172,8 @@ def _stacked(found: Iterable[tuple[float, Array]]) -> tuple[Array, Array]:
 
 
 def _polished(reduced: _InBias, c: Array) -> tuple[Array, float, Array]:
-    """Best bias for these logits, best logits for that bias, and so on, while the slope falls: values are compared to
-    rounding, and their slopes are then known to its root only. Returns point, value and slope."""
+    """Alternates the best bias for the logits and the best logits for the bias, while the slope decreases: values only
+    have their rounding, which determines slopes to its root. Returns point, value and slope."""
     value, slope = reduced(c)
     for _ in range(POLISHING):
         nearer = c - slope / (1 + reduced.problem.bias_decay)
@@ -196,10 +196,13 @@ def _at_bias(problem: Problem, bias: Array, reduced: _InBias) -> Prediction:
 
 
 def _bound(problem: Problem) -> Prediction:
-    """Features after a ReLU: what free features could reach."""
+    """Features after a ReLU: the optimum of free features, as a bound."""
     free = replace(problem, feature_sign="free")
     value = _balanced(free).objective if problem.is_balanced else lower_bound(problem)
-    note = "a deep head with a bias on features after a ReLU: no theorem; the objective is a bound of free features"
+    note = (
+        "a deep head with a bias on features after a ReLU: no theorem; the objective is the optimum of free features,"
+        " a lower bound"
+    )
     return Prediction(problem, "none", SOURCE, objective=value, note=note)
 
 

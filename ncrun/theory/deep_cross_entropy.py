@@ -1,6 +1,6 @@
-"""Cross-entropy with a linear head where no theorem knows the optimum: two layers or more with unequal counts or class
-weights, and heads narrower than K - 1. The optimum lies between a proven lower bound and the lowest point that a search
-finds; where the two meet, that point is certified.
+"""Cross-entropy with a linear head without a known optimum: at least two layers with unequal counts or class weights,
+and heads narrower than K - 1. The optimum is between a proven lower bound and the lowest point of a search; if the two
+are equal, that point is certified.
 
 Sources: schatten_bound.py, logit_search.py and docs/proofs.md.
 """
@@ -21,16 +21,16 @@ from ncrun.theory.spectrum import assemble, balanced_powers
 from ncrun.theory.symmetry import kinds_of
 
 SOURCE = "a lower bound by convex programs and the lowest logits that a search finds: docs/proofs.md"
-MOST_FOR_A_BOUND = 200  # a bound takes some twenty convex programs
-LARGEST_GAP = 1e-9  # of the objective: from here on the two values are one
-SYMMETRIC = 1e-5  # of the largest entry: how far equal classes may be apart at one and the same optimum
+MOST_FOR_A_BOUND = 200  # a bound needs about twenty convex programs
+LARGEST_GAP = 1e-9  # relative to the objective: below this the two values count as equal
+SYMMETRIC = 1e-5  # relative to the largest entry: the largest difference of equal classes at an optimum
 
 
 def bracketed(problem: Problem) -> Prediction:
-    """Claim "open" with both values, or "certified" where they are one.
+    """Claim "open" with both values, or "certified" if they are equal.
 
-    Matrices are given where the found logits treat equal classes alike; where they do not, as with classes in groups,
-    which classes go together is not determined.
+    Matrices are given only if the found logits treat equal classes equally; otherwise, as with groups of classes, it is
+    not determined which classes form a group.
     """
     power, price = 2 / (problem.depth + 1), (problem.depth + 1) / 2 * mean_decay(problem)
     posed = ConvexProblem.of(problem)
@@ -58,7 +58,7 @@ def _with_matrices(plain: Prediction, problem: Problem, found: Found) -> Predict
     kinds = kinds_of(problem)
     largest = float(np.abs(logits).max())
     if float(np.abs(logits - ClassMatrix.alike(logits, kinds).array).max()) > SYMMETRIC * largest:
-        note = "equal classes differ at the lowest logits found: which of them go together is not determined"
+        note = "equal classes differ at the lowest logits found, and it is not determined which of them form a group"
         return replace(plain, note="; ".join(filter(None, (plain.note, note))))
     spectrum = Spectrum.of(found.X)
     shape = assemble(problem, spectrum, spectrum.values, *balanced_powers(problem, spectrum.values), len(kinds))
@@ -67,5 +67,7 @@ def _with_matrices(plain: Prediction, problem: Problem, found: Found) -> Predict
 
 
 def _note(problem: Problem, value: float, below: float) -> str:
-    searched = "" if problem.num_classes <= MOST_CLASSES else f"; beyond {MOST_CLASSES} classes little is searched"
-    return f"the optimum is not known: no network is below {below:.6g}, the lowest found is {value:.6g}{searched}"
+    searched = (
+        "" if problem.num_classes <= MOST_CLASSES else f"; with more than {MOST_CLASSES} classes the search is short"
+    )
+    return f"the optimum is not known: the lower bound is {below:.6g}, the lowest value found {value:.6g}{searched}"

@@ -1,4 +1,4 @@
-"""What is predicted along the principal directions of targets: in place of Gram matrices by class."""
+"""The prediction along the principal directions of targets, instead of Gram matrices by class."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ class Directions:
     """The optimum of the squared loss on targets Y (q x N), minus their mean in a setting with a bias.
 
     axes: (q, r), orthonormal: the left singular vectors of Y. values: (r,), its singular values, the largest first:
-    sqrt(N) times a standard deviation. Further directions, of singular value zero, are left out.
-    kept: (r,), in [0, 1]: the share of each that the outputs W H have. 0: the optimum gives the direction up.
-    weight_powers: for m = 1..M, (r,), the squared singular values of W_M..W_m, whose left singular vectors are `axes`.
-    feature_powers: for m = 1..M, (r,), those of the input of W_m over all samples, (width, N), whose right singular
-    vectors are those of Y.
-    decay_to_collapse: (r,), the factor on all decays from which on the optimum gives the direction up. decay_to_vanish:
-    (r,), up to which a local minimum keeps it; None where there is none beyond.
+    sqrt(N) times a standard deviation. Directions with singular value zero are omitted.
+    kept: (r,), in [0, 1]: the share of each in the outputs W H. 0: the direction is lost at the optimum. weight_powers:
+    for m = 1..M, (r,), the squared singular values of W_M..W_m, whose left singular vectors are `axes`. feature_powers:
+    for m = 1..M, (r,), those of the input of W_m over all samples, (width, N), whose right singular vectors are those
+    of Y.
+    decay_to_collapse: (r,), the factor on all decays above which the direction is lost at the optimum. decay_to_vanish:
+    (r,), up to which a local minimum keeps it; None if there is none beyond.
     """
 
     axes: Array
@@ -44,5 +44,5 @@ class Directions:
         return np.asarray((self.axes * self.kept) @ self.axes.T)
 
     def squared_error(self) -> float:
-        """Of the outputs, summed over all samples."""
+        """The data term of the outputs, summed over all samples."""
         return float((((1 - self.kept) * self.values) ** 2).sum())

@@ -1,11 +1,11 @@
-"""One linear layer on features that are never negative, any class counts, with or without a bias: certified optimum.
+"""One linear layer on non-negative features, any class counts, with or without a bias: certified optimum.
 
 Over all factorisations W Ht = X with Ht >= 0, of any width, the least penalty lam_W/2 ||W||^2 + lam_H/2 ||Ht||^2 is
 s g(X), s = sqrt(lam_W lam_H), with the gauge g of polar.py. So the problem is that of convex_problem.py, with this g.
 
-Method: one direction a class first (h_k = e_k), which is the optimum unless some column of A is not orthogonal or
-obtuse to another; then column generation. The best directions of the polar join, all directions move together
-(L-BFGS-B on the factors), and Newton's method settles the weights; until the bound meets the value.
+Method: first one direction per class (h_k = e_k), which is the optimum unless two columns of A form an acute angle;
+then column generation: the best directions of the polar are added, all directions move together (L-BFGS-B on the
+factors), and Newton's method finds the weights, until the bound equals the value.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ MOST_STALLED = 8
 class GaugeSolution:
     """atoms: X = weights @ directions, and the bias. slopes: A at the optimum, (K, K).
 
-    objective: the value there; lower_bound: one that no point can undercut. own_directions: whether every class has a
-    direction of its own, orthogonal to all others.
+    objective: the value there; lower_bound: for all points. own_directions: whether every class has its own direction,
+    orthogonal to all others.
     """
 
     atoms: Atoms
@@ -47,7 +47,7 @@ class GaugeSolution:
 
 
 def solve(problem: ConvexProblem) -> GaugeSolution:
-    """The optimum up to a duality gap of TOLERANCE, or what MOST_ROUNDS rounds reached of it."""
+    """The optimum up to a duality gap of TOLERANCE, or the best point after MOST_ROUNDS rounds."""
     best = at = own_directions(problem)
     bound, stalled = best.lower_bound, 0
     for _ in range(MOST_ROUNDS):
@@ -62,7 +62,7 @@ def solve(problem: ConvexProblem) -> GaugeSolution:
 
 
 def narrowed(problem: ConvexProblem, solution: GaugeSolution, width: int) -> GaugeSolution:
-    """The best point found near a solution with at most so many directions, beside the solution's own bound."""
+    """The best point found near a solution with at most this many directions, with the solution's own bound."""
     kept = np.sort(np.argsort(-np.linalg.norm(solution.atoms.weights, axis=0))[:width])
     fewer = Atoms(solution.atoms.weights[:, kept], solution.atoms.directions[kept], solution.atoms.bias)
     at = _solution(problem, settle(problem, moved(problem, fewer)))
@@ -70,14 +70,14 @@ def narrowed(problem: ConvexProblem, solution: GaugeSolution, width: int) -> Gau
 
 
 def own_directions(problem: ConvexProblem) -> GaugeSolution:
-    """The best point at which every class has a direction of its own; its bound says whether it is the optimum."""
+    """The best point at which every class has its own direction; its bound tells whether it is the optimum."""
     K = len(problem.counts)
     nothing = _solution(problem, settle(problem, Atoms(np.zeros((K, 0)), np.zeros((0, K)), np.zeros(K))))
     if nothing.duality_gap <= TOLERANCE * nothing.objective:
         return nothing
     start = 0.1 * np.sqrt(problem.counts) * (np.eye(K) - 1 / K)
     own = _solution(problem, settle(problem, Atoms(start, np.eye(K), np.zeros(K))))
-    for _ in range(K):  # a class that settled without a direction may want one again after the others have moved
+    for _ in range(K):  # a class without a direction may need one again after the others have moved
         lengths = np.linalg.norm(own.slopes, axis=0)
         without = own.atoms.directions.sum(axis=0) == 0
         wanted = without & (lengths > problem.strength * (1 + 1e-12))
@@ -95,13 +95,13 @@ def _solution(problem: ConvexProblem, atoms: Atoms) -> GaugeSolution:
 
 
 def _joined(problem: ConvexProblem, at: GaugeSolution) -> Atoms:
-    """Beside the directions those in which the objective falls."""
+    """The directions and those along which the objective decreases."""
     found = polar(at.slopes)
     return _beside(at, found.directions[found.lengths > problem.strength * (1 + 1e-13)])
 
 
 def _beside(at: GaugeSolution, new: Array) -> Atoms:
-    """new: (m, K), unit rows; along each the objective falls."""
+    """new: (m, K), unit rows; along each the objective decreases."""
     size = 1e-2 * np.linalg.norm(at.atoms.weights, axis=0).max(initial=1e-3)
     pull = -at.slopes @ new.T
     pull = pull * (size / np.maximum(np.linalg.norm(pull, axis=0), 1e-300))

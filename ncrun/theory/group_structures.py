@@ -6,10 +6,11 @@ group of g classes the logits are one of
     circle   beta cos(2 pi (i-j)/g)      2 singular values g beta / 2
     alone    beta                        1 singular value beta                  (g = 1)
 With M+1 factors (head and features) the least penalty for singular values s sqrt(n) is (M+1)/2 Lambda^(1/(M+1)) sum (s
-sqrt(n))^(2/(M+1)): for deep heads rank is dear, and low-rank structures may beat the simplex over all classes.
+sqrt(n))^(2/(M+1)): for deep heads rank is expensive, and low-rank structures may be better than the simplex over all
+classes.
 Source: Garrod and Keating 2024, "The persistence of neural collapse despite low-rank bias" (pairs, M >= 2); larger
 groups and the circle are the same computation.
-Groups with biases of their own and with logits across them: ncrun.theory.mixed_groups.
+Groups with their own biases and logits across groups: ncrun.theory.mixed_groups.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from ncrun.theory.prediction import Array
 
-# exp(-800) is zero in float64: beyond it the data term is flat and the penalty only grows.
+# exp(-800) is zero in float64: beyond it the data term is flat and only the decay term grows.
 LARGEST_GAIN = 800.0
 GRID = np.geomspace(1e-7, LARGEST_GAIN, 300)
 
@@ -73,7 +74,7 @@ def circle_block(size: int, num_classes: int, smoothing: float = 0.0) -> Block:
 
 
 def best_gain(block: Block, num_classes: int, count: float, penalties: Array, depth: int) -> tuple[Array, Array]:
-    """The gain that minimises the group's share of the objective, and that minimum; zero where giving up is best.
+    """The gain that minimises the group's share of the objective, and that minimum; zero if losing the group is best.
 
     penalties: (P,), each (M+1)/2 Lambda^(1/(M+1)). count: samples per class. Both results: (P,).
     """
@@ -85,7 +86,8 @@ def best_gain(block: Block, num_classes: int, count: float, penalties: Array, de
         return np.asarray(share * block.data_term(beta) + price * beta**power)
 
     on_grid = value(GRID, price[:, None])
-    # Zero is compared with at the end; near the border it would win on the grid against a minimum between two points.
+    # Zero is compared at the end; near the border it would be lower than the grid although a minimum lies between two
+    # points.
     inner = on_grid[:, 1:-1]
     dip = (inner <= on_grid[:, :-2]) & (inner <= on_grid[:, 2:])
     lowest = np.where(dip, inner, np.inf).argmin(axis=1) + 1
@@ -102,7 +104,7 @@ def best_gain(block: Block, num_classes: int, count: float, penalties: Array, de
 
 
 def collapse_penalty(block: Block, num_classes: int, count: float, depth: int) -> float:
-    """The penalty (M+1)/2 Lambda^(1/(M+1)) from which on the structure is no better than zero logits."""
+    """The factor (M+1)/2 Lambda^(1/(M+1)) above which the structure is not better than zero logits."""
     power = 2 / (depth + 1)
     price = block.multiplicity * (block.scale * count**0.5) ** power
     if depth == 1:  # the gain falls to zero continuously
@@ -141,8 +143,8 @@ class Structure:
 def best_structures(
     num_classes: int, count: float, penalties: Array, depth: int, smoothing: float = 0.0
 ) -> list[Structure]:
-    """The best partition for each penalty, every group on its best structure. penalties: (P,)."""
-    table: list[tuple[Array, list[str]]] = [(np.zeros(0), [])]  # for g = 1..K: values (P,), and the kind that gives it
+    """The best partition for each factor, every group with its best structure. penalties: (P,)."""
+    table: list[tuple[Array, list[str]]] = [(np.zeros(0), [])]  # for g = 1..K: values (P,), and their kind
     for size in range(1, num_classes + 1):
         blocks = [simplex_block(size, num_classes, smoothing)]
         if size >= 5:  # a circle of 4 is two pairs

@@ -1,12 +1,12 @@
-"""Where features after a ReLU and one layer with a bias go as all decay vanishes: the labels at the least norm.
+"""The limit of features after a ReLU and one layer with a bias as all decay vanishes: the labels at the least norm.
 
     minimise over X (K x K), b (K)   g(X)   subject to   X + b sqrt(n)^T = D,     D = diag(sqrt n_k),
 with the gauge g of polar.py. Any L with g*(L) <= 1 and L sqrt(n) = 0 bounds it from below by -<L, D>. Derivation, and
-why cross-entropy goes there too: docs/proofs.md.
+why cross-entropy has the same limit: docs/proofs.md.
 
-One direction a class first: b is then the point with the least sum_k sqrt n_k |e_k - b|, the geometric median of the
-labels. It is the optimum if no two labels are seen from there under an acute angle. Else the squared loss at a small
-decay says which classes share which directions, and Newton's method on the conditions of the optimum finds the limit.
+First one direction per class: b is then the point with the least sum_k sqrt n_k |e_k - b|, the geometric median of the
+labels. It is the optimum if no two labels form an acute angle at this point. Otherwise the squared loss at a small
+decay shows which classes share which directions, and Newton's method on the optimality conditions finds the limit.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from ncrun.theory.polar import polar
 from ncrun.theory.prediction import Array
 
 TOLERANCE = 1e-9  # of the least norm, between value and bound
-STARTS = (1e-1, 1e-2, 1e-3)  # decays, of that at which the smallest class alone would be lost
+STARTS = (1e-1, 1e-2, 1e-3)  # decays, relative to that at which the smallest class alone would be lost
 MOST_STEPS = 30
-ROUNDING = 1e-12  # of sqrt n: what is left of the conditions
+ROUNDING = 1e-12  # relative to sqrt n: residual of the conditions
 
 
 def least_norm(counts: Array, with_sharing: bool = True) -> GaugeSolution:
-    """The optimum, with L as its slopes, or what was nearest to it: see `is_found`.
+    """The optimum, with L as its slopes, or the nearest point found: see `is_found`.
 
-    counts: (K,). with_sharing: without it only one direction a class is tried, at K^3 operations a step.
+    counts: (K,). with_sharing: if false, only one direction per class is tried, with K^3 operations per step.
     """
     solution = _own_directions(counts)
     for start in STARTS if with_sharing else ():
@@ -45,7 +45,7 @@ def is_found(solution: GaugeSolution) -> bool:
 
 def _solution(counts: Array, atoms: Atoms, multipliers: Array) -> GaugeSolution:
     root = np.sqrt(counts)
-    feasible = multipliers - multipliers.mean(axis=0)  # which no optimum minds, and cross-entropy asks for
+    feasible = multipliers - multipliers.mean(axis=0)  # which changes no optimum, and cross-entropy requires it
     feasible = feasible - np.outer(feasible @ root, root) / counts.sum()
     feasible = feasible / max(polar(feasible).bound, 1.0)
     value = float(np.linalg.norm(atoms.weights, axis=0).sum())
@@ -79,7 +79,7 @@ def _median(root: Array) -> Array:
         slope = -unit @ root
         step = np.linalg.solve(pulls.sum() * np.eye(len(root)) - (unit * pulls) @ unit.T, -slope)
         value, decrement = float(root @ distances), -float(slope @ step)
-        if decrement > 1e-9 * value:  # nearer than that the value cannot tell steps apart
+        if decrement > 1e-9 * value:  # nearer than that the value cannot distinguish steps
             while root @ np.linalg.norm(np.eye(len(root)) - (b + step)[:, None], axis=0) > value:
                 step = step / 2
         b = b + step
@@ -127,7 +127,7 @@ class _Point:
 
 
 def _shared_directions(counts: Array, start: float) -> GaugeSolution:
-    """The optimum if the directions at a small decay have the zeros of those at none."""
+    """The optimum, if the directions at a small decay have the same zeros as in the limit."""
     root = np.sqrt(counts)
     strength = start * float(root.min()) / float(counts.sum())
     near = solve(ConvexProblem(LOSSES["mse"], counts, strength, True))
@@ -141,7 +141,7 @@ def _shared_directions(counts: Array, start: float) -> GaugeSolution:
         if np.abs(slope[free]).max() <= ROUNDING * root.max():
             break
         step = np.zeros_like(slope)
-        # Directions that can be exchanged leave the system singular.
+        # Exchangeable directions make the system singular.
         step[free] = np.linalg.lstsq(at.curvature(root)[np.ix_(free, free)], -slope[free], rcond=1e-12)[0]
         at = at.stepped(step)
     lengths = np.linalg.norm(at.H, axis=1)

@@ -1,9 +1,9 @@
 """The lowest logits that a search finds for cross-entropy with a deep or a narrow linear head.
 
 The objective in the logits is D(X) + c sum_i sigma_i(X)^q, with X of at most the narrowest layer's rank (see
-schatten_bound.py). With a deep head rank is dear, and fewer directions may be lower than a simplex of all classes: so
-descents start at the shapes of the convex programs, at groups of classes, a simplex each, and at points in few
-dimensions, which stay there. The penalty has no slope at a singular value of zero; it is smoothed, ever less.
+schatten_bound.py). With a deep head rank is expensive, and fewer directions may be lower than a simplex of all classes.
+So descents start at the shapes of the convex programs, at groups of classes (a simplex each), and at points in few
+dimensions, which stay there. The decay term has no slope at a singular value of zero; it is smoothed, less and less.
 """
 
 import itertools
@@ -21,11 +21,11 @@ from ncrun.theory.prediction import Array
 from ncrun.theory.quasi_newton import minimise
 from ncrun.theory.spectra import full_svd
 
-MOST_CLASSES = 10  # a descent's steps cost K^6; beyond, the shapes of the convex programs are all that is looked at
+MOST_CLASSES = 10  # a descent's steps cost K^6; with more classes only the shapes of the convex programs are tried
 SMOOTHING = (0.1, 1e-2, 1e-4)  # of a singular value, relative to the largest where the descent starts
 NEGLIGIBLE = 1e-3  # of the largest singular value, at the end of a descent
 ROUNDING = 1e-12  # the same, of the logits of a convex program
-FEW_CLASSES, MOST_STARTS = 6, 4  # of each family so many starts, those of the lowest values; of more classes half
+FEW_CLASSES, MOST_STARTS = 6, 4  # number of starts of each family, those with the lowest values; half with more classes
 POINTS, MOST_DIMENSIONS = 20, 3
 SCALES = np.geomspace(0.25, 4, 17)
 FITTED = 5.0  # a margin at which a class has little loss
@@ -83,27 +83,28 @@ class Search:
 
     @property
     def _is_wide(self) -> bool:
-        """Whether the rank leaves X free: the loss sees no shift of the logits, so that K - 1 is all it needs."""
+        """Whether the rank does not restrict X: the loss does not depend on shifts of the logits, so K - 1 is
+        enough."""
         return self.rank >= self._num_classes - 1
 
     def _found(self, X: Array, bias: Array) -> Found:
         return Found(X, bias, self.value(X, bias))
 
     def _scaled(self, X: Array, bias: Array) -> Found:
-        """A convex program's shape at its best scale: there the penalty was another one."""
+        """A convex program's shape at its best scale, because its decay term was another one."""
         X = self._cut(X, ROUNDING)
         return min((self._found(scale * X, bias) for scale in SCALES), key=lambda each: each.value)
 
     def _cut(self, X: Array, smallest: float) -> Array:
-        """Of at most the rank, and without singular values below a share of the largest."""
+        """Limited to the rank, without singular values below a share of the largest."""
         left, singular, right_t = full_svd(X)
         singular[self.rank :] = 0
         singular[singular < smallest * singular[0]] = 0
         return np.asarray((left * singular) @ right_t)
 
     def _groups(self, silent: Array) -> list[Found]:
-        """Of the largest classes neighbours in the order of their counts, a simplex each, at its best scale; the others
-        have no logits. silent: (K,), the bias where none has."""
+        """Groups of the largest classes, neighbours in the order of counts, each a simplex at its best scale; other
+        classes have zero logits. silent: (K,), the bias if all have."""
         K, order = self._num_classes, np.argsort(-self.problem.shares, kind="stable")
         gain, starts = np.log(K) + FITTED, []
         for kept, size in itertools.product(range(1, K + 1), (1, 2, 3, (K + 1) // 2, K)):
@@ -119,7 +120,8 @@ class Search:
 
     def _points(self) -> list[Found]:
         """Classes as points of as few dimensions as the rank says, a sample with the nearest: logits x_j.x_k and biases
-        -|x_j|^2/2; without a bias on a sphere. In an order of their own: it matters who lies between whom."""
+        -|x_j|^2/2; without a bias on a sphere. Their order is random, because it matters which class is between
+        which."""
         K, rng, starts = self._num_classes, np.random.default_rng(0), []
         for draw in range(POINTS):
             places = rng.standard_normal((K, self.rank))
@@ -134,7 +136,7 @@ class Search:
         return starts
 
     def _descended(self, starts: Sequence[Found]) -> list[Found]:
-        """Where descents from all of them end."""
+        """The ends of descents from all starts."""
         rng = np.random.default_rng(0)
         X, bias = np.stack([each.X for each in starts]), np.stack([each.bias for each in starts])
         X = X + NOISE * np.abs(X).max(axis=(1, 2), keepdims=True) * rng.standard_normal(X.shape)

@@ -1,8 +1,8 @@
-"""Where a claim is refuted: the matrices of the lowest configuration that is known, and a proven lower bound.
+"""For a refuted claim: the matrices of the lowest known configuration, and a proven lower bound.
 
-A prediction names the value only (`Prediction.best_known`); here is what has that value. Which class plays which part
-in it is free: any order of the classes is as good. Every configuration is one with the least penalty for its logits, or
-outputs: all factors then have equal shares of it (docs/proofs.md, Balancing, and sections 5 and 8).
+A prediction holds only the value (`Prediction.best_known`); here are the configurations. Any order of the classes is
+equally good. Every configuration has the least decay term for its logits or outputs, to which all factors contribute
+equally (docs/proofs.md, Balancing, and sections 5 and 8).
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class Configuration:
 
 
 def lowest_known(problem: Problem) -> Configuration | None:
-    """What has the value `best_known` of the problem's prediction, or the claimed one if none is lower; None where no
-    claim is weighed against other configurations."""
+    """The configuration with the value `best_known` of the problem's prediction, or the claimed one if none is lower;
+    None if the claim is not compared with other configurations."""
     weighed = _weighed(problem)
     if weighed is None:
         return None
@@ -45,8 +45,8 @@ def lowest_known(problem: Problem) -> Configuration | None:
 
 
 def lower_bound(problem: Problem, reached: float) -> float | None:
-    """What no network can undercut where `lowest_known` has a configuration; else None. reached: a value that some
-    network has. Proofs: docs/proofs.md, sections 3 and 14."""
+    """A lower bound for all networks if `lowest_known` has a configuration; else None. reached: a value of some
+    network. Proofs: docs/proofs.md, sections 3 and 14."""
     weighed = _weighed(problem)
     if weighed is None:
         return None
@@ -59,7 +59,7 @@ def lower_bound(problem: Problem, reached: float) -> float | None:
 
 
 def _weighed(problem: Problem) -> str | None:
-    """The theorem whose claim for this problem is weighed against other configurations, by its key."""
+    """The key of the theorem whose claim for this problem is compared with other configurations."""
     for theorem in (*cross_entropy.THEOREMS, *relu_head.THEOREMS):
         if theorem.covers(problem):
             if theorem.key == "cross-entropy-balanced" and problem.depth > 1 and problem.num_classes > 2:
@@ -112,7 +112,7 @@ def _of_relu_head(problem: Problem) -> Configuration:
         factors = [each / np.linalg.norm(each) for each in family.factors]
         outputs, signal = _outputs(factors)
         wanted = family.kept(K, mean_decay(problem), count, M) * np.trace(outputs) / np.sum(outputs**2)
-        # Factors of norm 1 are scaled to equal shares of the penalty whose product is what is wanted.
+        # Factors of norm 1 are scaled to equal shares of the decay term with the required product.
         share = (wanted**2 * float(np.prod(decays))) ** (1 / (M + 1))
         above = float(np.sqrt(share / decays[-1]))
         last = factors[-1] * above
@@ -132,7 +132,7 @@ def _outputs(factors: list[Array]) -> tuple[Array, Array]:
 
 
 def _bound_of_relu_head(problem: Problem) -> float:
-    """The least over the norm of the outputs, of which all may be along the labels."""
+    """The minimum over the norm of the outputs, which may all be along the labels."""
     M, N = problem.depth, problem.num_samples
     decay = mean_decay(problem) * N ** (1 / (M + 1))
     kept = float(kept_fraction(np.array(decay), M))

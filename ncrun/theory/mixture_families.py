@@ -1,11 +1,11 @@
-"""Which mixtures of groups (ncrun.theory.mixed_groups) are tried for balanced cross-entropy, and from where.
+"""The mixtures of groups (ncrun.theory.mixed_groups) that are tried for balanced cross-entropy, and their starts.
 
     groups and biases   every partition of the classes into simplexes and circles, each with a gain and a bias of its
                         own, some classes being left to the bias alone                                (with a bias)
     a line              all classes on a line with biases: one singular value                         (with a bias)
     a coupled class     groups of all classes but one, which has logits of rank one with them
-    points              every class a point in r dimensions: configurations that scripts/search_cross_entropy.py found
-With deep heads rank is dear and a bias is free, so few dimensions win.
+    points every class a point in r dimensions: configurations that scripts/search_cross_entropy.py found With deep
+heads rank is expensive and a bias is free, so few dimensions are best.
 """
 
 import json
@@ -41,7 +41,7 @@ STORED = 3  # of the stored configurations of one rank, the lowest ones
 
 @dataclass(frozen=True)
 class Candidate:
-    """A mixture and the points from which its value is descended to."""
+    """A mixture and the starting points of its descents."""
 
     mixture: Mixture
     starts: tuple[Array, ...]
@@ -50,9 +50,9 @@ class Candidate:
 
 
 def was_searched(posed: Posed) -> bool:
-    """Whether the search looked at this number of classes and depth, and at no stronger and no weaker decays only.
+    """Whether the search covered this number of classes and depth, with decays on both sides.
 
-    It looked at the loss without smoothing and an undecayed bias.
+    It used the loss without smoothing and an undecayed bias.
     """
     if posed.smoothing or (posed.bias and posed.bias_decay):
         return False
@@ -63,7 +63,7 @@ def was_searched(posed: Posed) -> bool:
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest value of all mixtures that are tried. point: where, as `Values` takes it."""
+    """The lowest value of all tried mixtures. point: its place, as for `Values`."""
 
     candidate: Candidate
     point: Array
@@ -95,7 +95,7 @@ def best_mixture(posed: Posed) -> Reference:
 
 
 def _shape(candidate: Candidate) -> tuple[int, int]:
-    """What candidates have in common that are descended together."""
+    """Common properties of candidates whose descents run together."""
     return len(candidate.mixture.kinds), candidate.mixture.rank
 
 
@@ -168,7 +168,7 @@ def _spread(mixture: Mixture, posed: Posed) -> tuple[Array, ...]:
 
 
 def _coupled(kinds: tuple[Kind, ...], posed: Posed) -> tuple[Array, ...]:
-    """The one class away from the groups, which stand near zero."""
+    """The coupled class away from the groups, which are near zero."""
     gains = [_gain(kind.block, posed) for kind in kinds if kind.block]
     alone = _gain_of("alone", 1, posed) ** 0.5
     u, v = (np.append(np.full(len(kinds), -share * alone), alone) for share in (0.2, 0.1))
@@ -199,10 +199,10 @@ def stored() -> dict[tuple[int, bool, int], Array]:
 
 
 def _stored(posed: Posed) -> Iterator[Candidate]:
-    """Of each rank those that are lowest here once their logits have been scaled."""
+    """For each rank the lowest ones after scaling of their logits."""
     K = posed.num_classes
     for (classes, bias, rank), points in stored().items():
-        if (classes, bias) != (K, posed.bias) or rank >= K:  # more than the narrowest layers can hold
+        if (classes, bias) != (K, posed.bias) or rank >= K:  # more than the narrowest layer allows
             continue
         mixture = Mixture((Kind(None, 1),) * K, rank)
         scales = np.ones((len(SCALES), points.shape[1]))

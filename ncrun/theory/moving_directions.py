@@ -1,8 +1,8 @@
 """Weights and directions that move together: a local minimum of the factored problem with non-negative features.
 
     minimise over W (K x r), H (r x K) >= 0, b   data term(W H, b) + s/2 (|W|^2 + |H|^2) + lam_b/2 |b|^2.
-Gradient steps first (L-BFGS-B), which find the region and the zeros of H; then Newton's method on what is not held at
-zero, since small decays make the problem stiff and directions that can be exchanged make it flat.
+Gradient steps first (L-BFGS-B), which find the region and the zeros of H; then Newton's method on the entries that are
+not held at zero, because small decays make the problem stiff and exchangeable directions make it flat.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from ncrun.theory.prediction import Array
 
 GRADIENT_STEPS = 300
 NEWTON_STEPS = 40
-FAINT = 1e-8  # a direction with less than this share of the largest is left out
+FAINT = 1e-8  # directions with less than this share of the largest are dropped
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-14, 1e6  # of the system's mean diagonal entry
 
 
 def moved(problem: ConvexProblem, atoms: Atoms) -> Atoms:
     """A local minimum near these weights and directions."""
-    from scipy.optimize import minimize  # a tenth of a second, which most predictions can do without
+    from scipy.optimize import minimize  # this import takes a tenth of a second, and most predictions do not need it
 
     sizes = np.sqrt(np.linalg.norm(atoms.weights, axis=0))
     point = _Factors(problem, len(sizes))
@@ -119,7 +119,7 @@ def _newton(point: _Factors, flat: Array) -> Array:
 
 
 def _tidied(W: Array, H: Array, bias: Array) -> Atoms:
-    """Unit directions without those that have next to no weight."""
+    """Unit directions, without those of almost zero weight."""
     lengths = np.linalg.norm(H, axis=1)
     weights = np.linalg.norm(W, axis=0) * lengths
     kept = weights > FAINT * weights.max()

@@ -1,13 +1,13 @@
-"""How far a matrix stretches a vector without negative entries: g*(A) = max { |A h| : h >= 0, |h| = 1 }.
+"""The largest stretching of non-negative vectors by a matrix: g*(A) = max { |A h| : h >= 0, |h| = 1 }.
 
-It is the polar of the gauge g(X) = min { sum_i |w_i| |h_i| : X = sum_i w_i h_i^T, h_i >= 0 }, which features after a
-ReLU put in the place of the nuclear norm, and what certifies an optimum there.
+It is the polar of the gauge g(X) = min { sum_i |w_i| |h_i| : X = sum_i w_i h_i^T, h_i >= 0 }, which replaces the
+nuclear norm for features after a ReLU, and it certifies an optimum there.
 
-Only the Gram matrix B = A^T A matters. Let two columns be linked where their entry of B is positive. No maximiser needs
-columns of two groups that are not linked to each other: between the groups h^T B h only loses. So each group is
-answered on its own: by its first eigenvector where that has no negative entry (as with positive entries throughout:
-Perron), and else by trying every support of at most LARGEST_TRIED columns: on the support of a maximiser it is an
-eigenvector. Larger groups are bounded: without their negative entries B only grows, and Perron answers that.
+Only the Gram matrix B = A^T A matters. Two columns are linked if their entry of B is positive. No maximiser needs
+columns of two groups that are not linked, because entries between the groups only decrease h^T B h. So each group is
+solved separately: by its first eigenvector if that has no negative entry (as for positive entries: Perron), else by
+trying every support of at most LARGEST_TRIED columns (a maximiser is an eigenvector on its support). Larger groups are
+only bounded: without negative entries B grows, and Perron applies.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ASCENTS = 50  # steps of the local search in a larger group, from each of its co
 
 @dataclass(frozen=True)
 class Polar:
-    """value <= g*(A) <= bound; the two are equal but for large groups with mixed signs.
+    """value <= g*(A) <= bound; the two are equal except for large groups with mixed signs.
 
     directions: (m, K), unit and non-negative, the best of each group: where |A h| is largest.
     lengths: (m,), |A h| of each. groups: the columns of each.
@@ -63,7 +63,7 @@ def linked_groups(B: Array, least: float = 0.0) -> tuple[tuple[int, ...], ...]:
 
 
 def _best(B: Array) -> tuple[Array, float]:
-    """The unit h >= 0 with the largest h^T B h that was found, and an upper bound of that."""
+    """The unit h >= 0 with the largest h^T B h found, and an upper bound on it."""
     values, vectors = np.linalg.eigh(B)
     first = vectors[:, -1] * (1 if vectors[:, -1].sum() >= 0 else -1)
     if first.min() >= 0:

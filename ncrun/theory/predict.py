@@ -37,11 +37,11 @@ THEOREMS: Registry[Theorem] = Registry(
 
 
 def predict(problem: Problem) -> Prediction:
-    """The optimum that theory predicts for a problem; claim "none", with the reason as its note, where no theorem
-    covers it.
+    """The optimum that theory predicts for a problem; claim "none", with the reason as its note, if no theorem covers
+    it.
 
-    The same claim where the numbers themselves cannot be told in floating point. Raises AssertionError if two theorems
-    cover it: then the conditions of one of them are wrong.
+    The claim is also "none" if the numbers leave the range of floats. Raises AssertionError if two theorems cover the
+    problem: then the conditions of one of them are wrong.
     """
     answering = [theorem for theorem in THEOREMS if theorem.covers(problem)]
     if not answering:
@@ -51,16 +51,17 @@ def predict(problem: Problem) -> Prediction:
     geometry = _in_floats(answering[0], problem)
     if geometry.is_lower_bound and not problem.free_features:
         note = (
-            "the features are a linear image of the inputs: the optimum is a lower bound that this model cannot attain"
+            "the features are a linear function of the inputs: the optimum is a lower bound that this model cannot"
+            " attain"
         )
         return replace(geometry, note=note)
     return geometry
 
 
 def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
-    """The theorem's prediction, or claim "none" where one of its numbers is beyond what floating point holds."""
+    """The theorem's prediction, or claim "none" if one of its numbers is outside the range of floats."""
     try:
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is looked at below
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the results are checked below
             geometry = theorem.predict(problem)
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return _beyond_floats(theorem, problem, str(error))
@@ -89,5 +90,5 @@ def _in_floats(theorem: Theorem, problem: Problem) -> Prediction:
 
 
 def _beyond_floats(theorem: Theorem, problem: Problem, reason: str) -> Prediction:
-    note = f"{theorem.key} covers these decays, but its numbers are beyond floating point: {reason}"
+    note = f"{theorem.key} covers these decays, but its numbers are outside the range of floats: {reason}"
     return Prediction(problem, "none", "", note=note)

@@ -1,4 +1,4 @@
-"""The answer of every theorem: what the trained geometry will be, and how far that claim can be trusted."""
+"""The result of a theorem: the predicted geometry, and its claim (grade)."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,26 +15,26 @@ from ncrun.theory.symmetry import kinds_of
 
 Array = NDArray[np.float64]
 
-# A margin that is zero in exact arithmetic comes out as a few rounding errors of the largest score.
+# A margin that is exactly zero has a few rounding errors of the largest logit.
 MARGIN_ROUNDING = 1e-12
-# A value is lower than a claim if it is so by more than the rounding of two sums over the classes.
+# A value is lower than a claim if the difference exceeds the rounding of two sums over the classes.
 STRICTLY = 1e-10
-PIECE = 2**21  # numbers of a K x K matrix that are looked at together
+PIECE = 2**21  # numbers of a K x K matrix that are checked at once
 
-# How far a claim can be trusted, best first.
+# The grades of claims, best first.
 CLAIMS = {
     "proven": "a theorem",
     "certified": "a convex program with a duality gap",
-    "refuted": "the paper claims it, a lower value is shown",
+    "refuted": "the paper claims it, but a lower value is known",
     "open": "claimed, neither proven nor refuted",
-    "transferred": "a theorem about another objective, scale-free",
-    "none": "no theory covers this setting",
+    "transferred": "a theorem about another objective, up to scale",
+    "none": "no theorem covers this problem",
 }
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A value or shape worth knowing beside the claim.
+    """A further known value or shape.
 
     kind: "upper-bound" (a configuration with that objective exists) or "limit" (a shape as decay vanishes: objective
     None, and never a target at finite decay).
@@ -48,10 +48,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Tie:
-    """Directions among which a bottleneck chooses freely: the optimum keeps any `rank`-dimensional part of them.
+    """Directions of equal strength at a bottleneck: the optimum keeps any `rank`-dimensional subspace of them.
 
-    They are the axes of some of the K classes, `classes`; if centred, all that is orthogonal to their sum there. The
-    chosen part adds value * P to a layer's matrix, P being a projection of that rank inside their span; the three
+    They are the axes of some of the K classes, `classes`; if centred, the subspace orthogonal to their sum. The kept
+    subspace adds value * P to a layer's matrix, where P is a projection of this rank inside their span; the three
     values are per layer, in the order of `Prediction.layers`.
     """
 
@@ -92,7 +92,7 @@ class Tie:
 class LayerTarget:
     """One suffix of the head, W_M..W_m, and its input, all K x K.
 
-    With a `Tie` in the geometry these hold only the part that the optimum determines.
+    With a `Tie` these hold only the part that the optimum determines.
     weights: (W_M..W_m)(W_M..W_m)^T; weight_gram: the same as a whole array.
     features: Gram matrix of the class means of the suffix' input; feature_gram: the same as a whole array.
     """
@@ -111,7 +111,7 @@ class LayerTarget:
 
 @dataclass(frozen=True, eq=False)
 class OnMeans:
-    """What the class means cost at the optimum, by class. margins, costs: (K,). largest: of all scores."""
+    """The loss of the class means at the optimum, by class. margins, costs: (K,). largest: of all logits."""
 
     margins: Array
     costs: Array
@@ -123,27 +123,21 @@ class Prediction:
     """The predicted global optimum of a `Problem`. Norms and Gram matrices are in the units of the objective, not
     normalised; Gram matrices of class means are not centred.
 
-    claim: how far to trust it, a key of CLAIMS. source: the paper and its theorem, or "".
-    layers: one target per head layer m = 1..M; layers[0] is the whole head. Empty where claim is "none". A ReLU head
-    has one target only: W_L and its input relu(H_L).
-    input_grams: of a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU; None for
-    l = 1, which the optimum does not determine.
-    class_logits: (K, K), column k = W_M..W_1 times the mean feature of class k, without the bias; logits: the same as a
-    whole array.
-    bias: (K,), zero in a bias-free setting.
-    objective: the optimum's value, a lower bound for every network in the setting if proven or certified (also with
-    claim "none", where the note says so); the claimed value if refuted or open; None where nothing is known.
-    duality_gap: of a certified optimum, objective minus its certified lower bound.
-    lower_bound: proven, where the objective itself is not; None where the objective says all, or nothing is known.
-    best_known: the lowest value known where that is below the claim; references: all of them.
-    scale_free: only the directions of the matrices mean something (claim "transferred").
-    decay_to_collapse: (K,), the factor on all decays at which a class' margin reaches zero; nan where undetermined.
-    decay_to_vanish: (K,), the factor up to which a local minimum with the class remains, beyond its collapse at the
-    optimum; None where there is no such minimum, or none is known.
-    mean_rank: rank of the class means after subtracting their sample-weighted mean; None where undetermined.
-    directions: of a problem with targets, the optimum along their principal directions; layers, logits and all that is
-    by class are then empty.
-    note: one sentence that a reader of the numbers must know, or "".
+    claim: its grade, a key of CLAIMS. source: the paper and its theorem, or "". layers: one target per head layer m =
+    1..M; layers[0] is the whole head. Empty if claim is "none". A ReLU head has only one target: W_L and its input
+    relu(H_L). input_grams: for a ReLU head, Gram matrices of the class means that layer l = 1..L reads, after the ReLU;
+    None for l = 1, which the optimum does not determine. class_logits: (K, K), column k = W_M..W_1 times the mean
+    feature of class k, without the bias; logits: the same as a whole array. bias: (K,), zero without a bias. objective:
+    the optimum's value, a lower bound for every network if proven or certified (also with claim "none", if the note
+    says so); the claimed value if refuted or open; None if nothing is known. duality_gap: for a certified optimum,
+    objective minus its certified lower bound. lower_bound: a proven one, if the objective itself is not proven; else
+    None. best_known: the lowest known value if it is below the claim; references: all known values. scale_free: whether
+    the matrices are determined only up to scale (claim "transferred"). decay_to_collapse: (K,), the factor on all
+    decays at which a class' margin reaches zero; nan if undetermined. decay_to_vanish: (K,), the factor up to which a
+    local minimum keeps the class after it is lost at the optimum; None if there is no such minimum, or none is known.
+    mean_rank: rank of the class means minus their sample-weighted mean; None if undetermined. directions: for a problem
+    with targets, the optimum along their principal directions; then all entries by class are empty. note: one important
+    sentence about the numbers, or "".
     """
 
     problem: Problem
@@ -173,11 +167,11 @@ class Prediction:
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether no network in this setting can have a lower objective."""
+        """Whether the objective is a lower bound for all networks."""
         return self.claim in ("proven", "certified") and self.objective is not None
 
     def data_term(self) -> float | None:
-        """The loss' data term at the optimum, or None where the optimum does not determine it."""
+        """The data term at the optimum, or None if the optimum does not determine it."""
         if self.directions is not None and not self.scale_free:
             return self.directions.squared_error() / (2 * self.problem.num_samples)
         if self._on_means is None:
@@ -186,12 +180,12 @@ class Prediction:
         return float(counts @ self._on_means.costs / counts.sum())
 
     def margins(self) -> Array | None:
-        """(K,): z_kk - max_j z_jk with the bias, or None where the optimum does not determine them."""
+        """(K,): z_kk - max_j z_jk with the bias, or None if the optimum does not determine them."""
         return None if self._on_means is None else self._on_means.margins
 
     def collapsed(self) -> list[bool | None]:
-        """Per class, whether its margin is zero or below: the network cannot tell it from another class. None where the
-        optimum does not determine it."""
+        """Per class, whether its margin is zero or below, so that the class is lost. None if the optimum does not
+        determine it."""
         found = self._on_means
         if found is None:
             return [None] * self.problem.num_classes
@@ -199,7 +193,7 @@ class Prediction:
 
     @cached_property
     def _on_means(self) -> OnMeans | None:
-        """From one class of each kind, some kinds at a time."""
+        """Computed from one class of each kind, some kinds at a time."""
         if not self.determined or self.class_logits is None or self.bias is None:
             return None
         logits, bias, loss = self.class_logits, self.bias, loss_of(self.problem)
@@ -239,7 +233,7 @@ def against_known(
 ) -> Prediction:
     """A claimed optimum without a proof: refuted by a lower value if one is known, else open.
 
-    shape: what the claim predicts, for the note on a refuted one. open_note: the note on an open one.
+    shape: the claimed shape, for the note on a refuted claim. open_note: the note on an open one.
     """
     assert geometry.objective is not None
     if best.objective is None or best.objective >= geometry.objective * (1 - STRICTLY):
@@ -254,8 +248,8 @@ def without_margin(scores: Array) -> NDArray[np.bool_]:
 
 
 def class_margins(scores: Array, classes: NDArray[np.int64] | None = None) -> Array:
-    """(B,): each class' own score minus the largest other one. scores: (K, B), a column the scores of the mean of each
-    of these classes, of all K if left out."""
+    """(B,): each class' own logit minus its largest other one. scores: (K, B), a column of logits for the mean of each
+    of these classes (default: all K)."""
     own = np.arange(len(scores)) if classes is None else classes, np.arange(scores.shape[1])
     others = scores.copy()
     others[own] = -np.inf

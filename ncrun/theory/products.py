@@ -1,7 +1,7 @@
-"""Products of many decays, which leave the range of floats long before what is made of them does.
+"""Products of many decays, which may leave the range of floats although the results do not.
 
-Mantissas and exponents are multiplied apart, so every result that a float can hold is right to a rounding for each
-factor; one that it cannot hold is infinite or zero.
+Mantissas and exponents are multiplied separately, so a result in the range of floats has one rounding for each factor;
+any other is infinite or zero.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ def geometric_mean(*factors: float) -> float:
 
 
 def mean_decay(problem: Problem) -> float:
-    """Lambda^(1/(M+1)), the geometric mean of all decays of a setting with decay.mode=features."""
+    """Lambda^(1/(M+1)), the geometric mean of all decays with decay.mode=features."""
     assert problem.feature_decay is not None
     return geometric_mean(problem.feature_decay, *problem.weight_decays)
 

@@ -1,4 +1,4 @@
-"""Many small smooth problems of one shape minimised at once: BFGS over a batch, for each has few parameters."""
+"""Minimises many small smooth problems of one shape at once: BFGS over a batch, because each has few parameters."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ Objective = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
 
 STEPS = 300
 HALVINGS = 20
-SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo)
+SUFFICIENT = 1e-4  # share of the decrease that the slope predicts (Armijo)
 LONGEST = 3.0  # of a step, in any parameter
-TOLERANCE = 1e-11  # of the value: a descent ends once its slope promises less
+TOLERANCE = 1e-11  # share of the value: a descent ends when its slope predicts less decrease
 
 
 def minimise(objective: Objective, start: Array) -> Array:
-    """Where each descent ends, after at most STEPS steps: no higher than its start.
+    """The end of each descent, after at most STEPS steps; never higher than its start.
 
     objective: points (b, n) and, for each, the number of its problem (b,) -> values (b,), gradients (b, n).
     start: (B, n), one for each problem.
@@ -57,7 +57,7 @@ def minimise(objective: Objective, start: Array) -> Array:
 
 
 def _updated(inverse: Array, fresh: Flags, steps: Array, changes: Array, failed: Flags) -> tuple[Array, Flags]:
-    """The BFGS update where the curvature along the step is positive, and a new beginning where no step was found."""
+    """The BFGS update if the curvature along the step is positive; a reset if no step was found."""
     identity = np.eye(steps.shape[1])
     curvature = np.einsum("bi,bi->b", steps, changes)
     size = np.einsum("bi,bi->b", changes, changes)

@@ -1,8 +1,8 @@
-"""Cross-entropy, one linear layer without bias, features that are never negative, any class counts and weights.
+"""Cross-entropy, one linear layer without bias, non-negative features, any class counts and weights.
 
 Source: Dang et al. 2024 (arXiv 2401.02058), the theorem on the unconstrained ReLU features model; with class weights
 w_k and label smoothing d the same computation (docs/proofs.md). The problem splits into one scalar problem for each
-class. With lam = sqrt(lam_W lam_H) a sample of class k gives away the probability
+class. With lam = sqrt(lam_W lam_H) a sample of class k leaves to the other classes the probability
     a_k = N lam sqrt((K-1)/K) / (w_k sqrt(n_k)) + d (K-1)/K;
     margin M_k = log((K-1) (1/a_k - 1)), zero once a_k >= (K-1)/K;
     logits of class k: M_k (e_k - 1/K); features orthogonal, ||h_k||^2 = sqrt((K-1)/K lam_W/lam_H / n_k) M_k;
@@ -44,7 +44,7 @@ def _optimum(problem: Problem) -> Prediction:
     K, N = problem.num_classes, counts.sum()
     strength = mean_decay(problem)
     weights, smoothing = np.array(problem.class_weights or 1.0), problem.label_smoothing
-    # The factor on all decays at which a class collapses.
+    # The factor on all decays at which a class is lost.
     border = (1 - smoothing) * weights * np.sqrt(counts * (K - 1) / K) / (N * strength)
     given_away = (K - 1) / K * ((1 - smoothing) / border + smoothing)
     margins = np.log(np.maximum((K - 1) * (1 / given_away - 1), 1.0))
@@ -56,7 +56,7 @@ def _optimum(problem: Problem) -> Prediction:
 
 
 def _limit(problem: Problem) -> Prediction:
-    """The shape at vanishing decay, where all margins are alike, carried over to plain weight decay."""
+    """The limit at vanishing decay, where all margins are equal, carried over to plain weight decay."""
     note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
     note += at_vanishing_decay(problem)
     geometry = _geometry(problem, np.ones(problem.num_classes), 1.0, 1.0)
@@ -86,7 +86,7 @@ def _geometry(problem: Problem, margins: Array, weight_decay: float, feature_dec
 
 # Orthogonal features need a dimension for each class.
 WHERE = (ONE_LAYER, NO_BIAS, WIDE)
-# Both together leave scores at vanishing decay that are not those of a simplex.
+# Both together give logits at vanishing decay that are not those of a simplex.
 NOT_BOTH = Condition(
     "no smoothing beside an adjustment of unequal counts", lambda p: NOT_SMOOTHED.holds(p) or UNADJUSTED.holds(p)
 )

@@ -1,4 +1,4 @@
-"""One linear layer with a bias on features that are never negative, any class counts: what everybody trains.
+"""One linear layer with a bias on non-negative features, any class counts: the standard network.
 
 Squared loss, or cross-entropy with weights, smoothing and adjustment (the latter also without a bias, where no closed
 form is known then); the bias may decay. The optimum is that of the convex program of gauge_program.py, certified by its
@@ -29,11 +29,11 @@ from ncrun.theory.theorem import (
 )
 
 SOURCE = "convex program over non-negative features, solved with a duality gap: docs/proofs.md"
-LARGEST_GAP = 1e-6  # of the objective: what is further from its bound is no certificate
+LARGEST_GAP = 1e-6  # relative to the objective: a larger gap is not a certificate
 MOST_CLASSES = 16  # with shared directions; beyond it the systems have many thousands of unknowns
 MOST_AT_ALL = 128  # the curvatures of K classes are K^3 numbers
-NEARLY = 1e-6  # relative: an angle or a length that an optimum solved to TOLERANCE cannot tell from zero
-FURTHEST = 4.0  # the largest power of the counts at which sharing is looked for
+NEARLY = 1e-6  # relative: angles and lengths below this are zero, for an optimum solved to TOLERANCE
+FURTHEST = 4.0  # the largest power of the counts at which sharing is searched
 BISECTED = 1e-3
 
 
@@ -49,12 +49,12 @@ def _optimum(problem: Problem) -> Prediction:
     if needed > width:
         solution = narrowed(posed, solution, width)
         if not _is_certified(solution, LARGEST_GAP):
-            note = f"the optimum found needs {needed} features: the objective is that of wider layers, a lower bound"
+            note = f"the optimum needs {needed} features: the objective is that of wider layers, a lower bound"
             return _bound(problem, solution, note)
     if not _is_certified(solution, LARGEST_GAP):
-        note = "features after a ReLU: the objective is a lower bound; the program was not solved"
+        note = "features after a ReLU: the program was not solved; the objective is a lower bound"
         if not few:
-            note += f" (rare classes share directions, which is sought for up to {MOST_CLASSES} classes)"
+            note += f" (rare classes share directions, which is computed for up to {MOST_CLASSES} classes)"
         return _bound(problem, solution, note)
     certified = Prediction(
         problem, "certified", SOURCE, objective=solution.objective, duality_gap=max(solution.duality_gap, 0.0)
@@ -73,8 +73,8 @@ def _is_certified(solution: GaugeSolution, tolerance: float) -> bool:
 
 
 def shaped(found: Prediction, solution: GaugeSolution, ratio: float) -> Prediction:
-    """With the matrices that follow from the directions: balanced, |w_i|^2 = ratio |h_i|^2, ratio = sqrt(lam_H/lam_W)
-    where they decay."""
+    """Adds the matrices from the directions: balanced, |w_i|^2 = ratio |h_i|^2, with ratio = sqrt(lam_H/lam_W) for
+    decayed factors."""
     problem = found.problem
     counts, atoms = np.asarray(problem.counts, dtype=float), solution.atoms
     sizes = np.linalg.norm(atoms.weights, axis=0)
@@ -111,7 +111,7 @@ def is_unique(posed: ConvexProblem, solution: GaugeSolution) -> bool:
 
 
 def _rank(matrix: Array) -> int:
-    """Of columns that are scaled to one first; the zero ones do not count."""
+    """The rank of columns scaled to norm one; zero columns do not count."""
     norms = np.linalg.norm(matrix, axis=0)
     columns = matrix[:, norms > NEARLY * norms.max(initial=1e-300)]
     if not columns.size:
@@ -131,7 +131,7 @@ def _sharing_in_words(solution: GaugeSolution) -> str:
     if not sharing:
         return ""
     named = ", ".join(map(str, sharing[:-1])) if len(sharing) <= 6 else f"{sharing[0]}, {sharing[1]}, .."
-    return f"classes {named} and {sharing[-1]} share feature directions: theirs are not orthogonal to each other"
+    return f"classes {named} and {sharing[-1]} share feature directions, which are not orthogonal to each other"
 
 
 def with_imbalance(problem: Problem, power: float) -> Problem:
@@ -163,15 +163,16 @@ def imbalance_of_sharing(problem: Problem) -> float | None:
 
 
 def sharing_in_words(problem: Problem) -> str:
-    """From which imbalance on classes share feature directions; "" where that does not apply or never begins."""
+    """The imbalance from which on classes share feature directions, in words; "" if that does not apply or never
+    happens."""
     if not any(theorem.covers(problem) for theorem in THEOREMS) or problem.num_classes > MOST_CLASSES:
         return ""
     border = imbalance_of_sharing(problem)
     if border is None:
         return ""
     return (
-        f"Classes with counts of this shape have orthogonal features down to an imbalance of {border:.3g}, and share"
-        " directions below."
+        f"Classes with counts of this shape have orthogonal features for an imbalance down to {border:.3g}, and share"
+        " directions below it."
     )
 
 

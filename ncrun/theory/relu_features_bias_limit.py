@@ -1,8 +1,8 @@
-"""Plain weight decay, one linear layer with a bias on features that are never negative: the shape at vanishing decay.
+"""Plain weight decay, one linear layer with a bias on non-negative features: the limit at vanishing decay.
 
 Squared loss: the labels interpolated at the least norm (least_norm.py). Cross-entropy: all margins at least one at the
-least norm, which is the same where every multiplier of a margin is positive. It was in all settings that were tried,
-and is looked at in each. Derivation: docs/proofs.md.
+least norm, which is the same if every multiplier of a margin is positive. This held in all tried problems, and is
+checked in each. Derivation: docs/proofs.md.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from ncrun.theory.theorem import (
 )
 
 SOURCE = "least norm over non-negative features, solved with a duality gap: docs/proofs.md"
-NOTE = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+NOTE = "plain weight decay has no exact theorem: the target is the limit at vanishing decay, up to scale"
 
 
 def _limit(problem: Problem) -> Prediction:
@@ -41,10 +41,10 @@ def _limit(problem: Problem) -> Prediction:
 
 
 def _missing(problem: Problem, solution: GaugeSolution, counts: Array, few: bool) -> str:
-    """Why the solution is no target, or ""."""
+    """The reason why the solution is not a target, or ""."""
     if not is_found(solution):
         return (
-            "not found" if few else f"rare classes share directions, which is sought for up to {MOST_CLASSES} classes"
+            "not found" if few else f"rare classes share directions, which is computed for up to {MOST_CLASSES} classes"
         )
     needed = len(solution.atoms.directions)
     if needed > problem.widths[0]:

@@ -1,11 +1,10 @@
 """The deep unconstrained features model: L weight matrices with a ReLU between them, squared loss, no bias.
 
 Source: Sukenik, Mondelli and Lampert 2023 (arXiv 2305.13165), main theorem. Its optimum for K = 2 balanced classes,
-deep neural collapse, runs each class through a chain of its own; that gives the values and Gram matrices of a linear
-head of the same depth without bias, wherever a Gram matrix is determined: after the ReLU, from the second layer on. For
-K >= 3 chains are a reference value: Sukenik, Mondelli and Lampert 2024 (arXiv 2405.14468) show lower ones built on
-strongly regular graphs, and a search finds more (ncrun.theory.witnesses). docs/proofs.md: zero is optimal at strong
-decay.
+deep neural collapse, has a separate chain for each class; its values and determined Gram matrices (after the ReLU, from
+the second layer on) are those of a linear head of the same depth without bias. For K >= 3 chains are only a reference
+value: Sukenik, Mondelli and Lampert 2024 (arXiv 2405.14468) show lower ones built on strongly regular graphs, and a
+search finds more (ncrun.theory.witnesses). Zero is optimal at strong decay: docs/proofs.md.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ SOURCE_ONE_LAYER = "Dang et al. 2023, Theorems 1 and 3 (one linear layer)"
 SOURCE_ZERO = "zero is optimal at decays this strong: docs/proofs.md"
 SOURCE_GRAPH = "Sukenik, Mondelli and Lampert 2024, strongly regular graphs"
 SOURCE_SEARCH = "a configuration found by scripts/search_relu_heads.py"
-NOT_SEARCHED = "a lower value was not searched for"
+NOT_SEARCHED = "lower values were not searched"
 
 
 def _one_layer(problem: Problem) -> Prediction:
@@ -41,7 +40,7 @@ def _zero(problem: Problem) -> Prediction:
 
 
 def _deep(problem: Problem) -> Prediction:
-    """The claimed optimum, one chain for each class, and what is known to lie below it."""
+    """The claimed optimum, one chain for each class, and known lower values."""
     geometry = replace(_from_chains(problem, _chains(problem)), source=SOURCE_CHAINS)
     if problem.num_classes == 2 and problem.is_balanced:
         return replace(geometry, claim="proven", source=SOURCE)
@@ -49,25 +48,25 @@ def _deep(problem: Problem) -> Prediction:
         note = f"unequal class counts: one chain for each class, without a proof; {NOT_SEARCHED}"
         return replace(geometry, claim="open", note=note)
     if problem.feature_sign == "nonnegative":
-        # What is known to lie below chains has features of both signs.
+        # The known lower configurations have features of both signs.
         note = (
             f"three or more classes on non-negative features: one chain for each class, without a proof; {NOT_SEARCHED}"
         )
         return replace(geometry, claim="open", note=note)
-    looked = "scripts/search_relu_heads.py found none that is lower" if _was_searched(problem) else NOT_SEARCHED
+    looked = "scripts/search_relu_heads.py found no lower value" if _was_searched(problem) else NOT_SEARCHED
     note = f"three or more classes: one chain for each class, without a proof; {looked}"
     return against_known(geometry, *_alternatives(problem), "chains", note)
 
 
 def _was_searched(problem: Problem) -> bool:
-    """Whether the search looked at this number of classes and depth, and at decays between which these lie."""
+    """Whether the search covered this number of classes and depth, with decays on both sides."""
     K, M = problem.num_classes, problem.depth
     ratio = problem.counts[0] * (K * mean_decay(problem) / global_border(M)) ** (M + 1)
     return K in SEARCHED_CLASSES and M in SEARCHED_DEPTHS and SEARCHED_RATIOS[0] <= ratio <= 1
 
 
 def _limit(problem: Problem) -> Prediction:
-    """The scale-free shape at vanishing decay under plain weight decay."""
+    """The limit at vanishing decay, up to scale, for plain weight decay."""
     shape = squared_loss.limit(replace(problem, head="linear"))
     if problem.depth == 1:
         return replace(shape, problem=problem)
@@ -80,13 +79,13 @@ def _chains(problem: Problem) -> Prediction:
 
 
 def _from_chains(problem: Problem, chains: Prediction) -> Prediction:
-    """What a linear head's optimum says of the ReLU head: W_L with its input, and every Gram matrix from layer 2 on."""
+    """The prediction from a linear head's optimum: W_L with its input, and every Gram matrix from layer 2 on."""
     inputs = (None, *(layer.feature_gram for layer in chains.layers[1:]))
     return replace(chains, problem=problem, layers=chains.layers[-1:], input_grams=inputs)
 
 
 def _zero_is_proven(problem: Problem) -> bool:
-    """Whether the penalty outweighs what any outputs can gain: docs/proofs.md."""
+    """Whether decay outweighs the gain of any outputs: docs/proofs.md."""
     if problem.feature_decay is None or not REGULAR.holds(problem):
         return False
     M, N = problem.depth, sum(problem.counts)
@@ -99,7 +98,7 @@ class Family:
 
     mean_cost: P^(1/(L+1)), the geometric mean of all L+1 squared factor norms at a = 1 with one sample for each class;
     at a the product P grows to P a^2.
-    trace: tr O. norm_sq: ||O||_F^2. widths: neurons that it needs, of the features and of each hidden layer.
+    trace: tr O. norm_sq: ||O||_F^2. widths: the least dimension of the features and of each hidden layer.
     factors: H, W_1, .., W_L at some scale, whose outputs are a multiple of O.
     """
 
@@ -177,17 +176,17 @@ def _families(num_classes: int, depth: int) -> list[Family]:
 
 @dataclass(frozen=True)
 class Split:
-    """The classes in blocks side by side. blocks: the family of each, the largest first. value: its objective."""
+    """A split of the classes into blocks. blocks: the family of each, the largest first. value: its objective."""
 
     blocks: tuple[Family, ...]
     value: float
 
 
 def lowest_split(problem: Problem) -> tuple[Split, list[tuple[Family, float]]]:
-    """The one of lowest value; and the families that fit into the head, each with its share of the objective. problem:
-    of equal class counts."""
+    """The split of lowest value; and the families that fit into the head, each with its share of the objective.
+    problem: with equal class counts."""
     K, M = problem.num_classes, problem.depth
-    # Each family gets its classes' share of every layer: enough for any blocks side by side.
+    # Each family gets its classes' share of every layer, which is enough for any split into blocks.
     families = [
         family
         for family in _families(K, M)
@@ -209,7 +208,7 @@ def lowest_split(problem: Problem) -> tuple[Split, list[tuple[Family, float]]]:
 
 
 def _alternatives(problem: Problem) -> tuple[Reference, tuple[Reference, ...]]:
-    """The lowest value of any split of the classes; and it, and every family that takes all classes."""
+    """The lowest value of any split of the classes; and references: this split, and every family for all classes."""
     K = problem.num_classes
     split, families = lowest_split(problem)
     names = [block.name for block in split.blocks if block.size > 1]

@@ -1,8 +1,8 @@
-"""What helps rare classes at given counts and decays: the class weights or the logit adjustment that give all classes
-one margin, and the imbalance from which on the rarest class is lost, with label smoothing and without.
+"""Remedies for rare classes at given counts and decays: the class weights or the logit adjustment that give all classes
+the same margin, and the imbalance from which on the rarest class is lost, with and without label smoothing.
 
-Every number is read off optima that are proven or certified, for cross-entropy with one linear layer; where no theorem
-tells the margins, or too many programs would have to be solved, there is no answer.
+Every number comes from proven or certified optima, for cross-entropy with one linear layer. Without a theorem for the
+margins, or if too many programs would be needed, there is no answer.
 """
 
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ SAME = 1e-5  # relative: margins are known to about 1e-6
 MOST_STEPS = 40
 LARGEST_ADJUSTMENT = 16.0
 CLOSE = 1e-4  # relative, of an adjustment and of the power of the counts
-SAMPLED = 4  # powers of the counts on either side of a border that are looked at
-TYPICAL_SMOOTHING = 0.1  # what a problem without smoothing is compared with
+SAMPLED = 4  # powers of the counts on both sides of a border that are tried
+TYPICAL_SMOOTHING = 0.1  # the smoothing that is compared with a problem without smoothing
 THEOREMS = (
     cross_entropy.ALL_ALIKE,
     cross_entropy.WITHOUT_BORDERS,
@@ -32,7 +32,7 @@ THEOREMS = (
 
 
 class NotTold(Exception):
-    """No theorem tells the margins of some problem on the way to an answer."""
+    """No theorem gives the margins of a problem that is needed for an answer."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class LossOfRarest:
 
 @dataclass(frozen=True)
 class Remedies:
-    """Optima, each with its problem; None where there is no such option, or where it is not known.
+    """Optima, each with its problem; None if the option does not exist or is not known.
 
-    as_it_is: of the problem itself. balanced: with class weights N/(K n_k), scikit-learn's. weights: with those that
-    give all classes one margin. adjustment: with the tau that gives the rarest and the most frequent class one.
-    rarest: where the rarest class is lost, with the problem's smoothing and with another.
+    as_it_is: of the problem itself. balanced: with scikit-learn's class weights N/(K n_k). weights: with weights that
+    give all classes the same margin. adjustment: with the tau that gives the rarest and the most frequent class the
+    same margin. rarest: where the rarest class is lost, with the problem's smoothing and with another one.
     """
 
     as_it_is: Prediction
@@ -61,12 +61,12 @@ class Remedies:
 
 
 def may_help(problem: Problem) -> bool:
-    """Whether the problem is of a kind that remedies are for."""
+    """Whether remedies apply to this kind of problem."""
     return problem.loss == "ce" and problem.depth == 1 and not problem.is_balanced and _is_affordable(problem)
 
 
 def remedies(problem: Problem) -> Remedies | None:
-    """All of it; None for equal counts, and where no theorem tells the margins."""
+    """All remedies; None for equal counts, and if no theorem gives the margins."""
     if not may_help(problem):
         return None
     try:
@@ -81,7 +81,7 @@ def remedies(problem: Problem) -> Remedies | None:
 
 
 def weights_for_equal_margins(problem: Problem) -> Prediction | None:
-    """The optimum with class weights, of mean 1 over the samples, with which all classes have one positive margin.
+    """The optimum with class weights, of mean 1 over the samples, for which all classes have the same positive margin.
 
     With features after a ReLU and no bias they are proportional to 1/sqrt n_k (docs/proofs.md); else they are found by
     Broyden's method on their logarithms, started there: a margin grows by about as much as the logarithm of its weight.
@@ -117,7 +117,7 @@ def weights_for_equal_margins(problem: Problem) -> Prediction | None:
 
 
 def adjustment_for_equal_margins(problem: Problem) -> Prediction | None:
-    """The optimum with the logit adjustment tau that gives the rarest and the most frequent class one margin."""
+    """The optimum with the logit adjustment tau that gives the rarest and the most frequent class the same margin."""
     from scipy.optimize import brentq
 
     if not may_help(problem):
@@ -125,7 +125,7 @@ def adjustment_for_equal_margins(problem: Problem) -> Prediction | None:
     rarest, frequent = int(np.argmin(problem.counts)), int(np.argmax(problem.counts))
 
     def lead(tau: float) -> float:
-        """Of the rarest class over the most frequent one."""
+        """Margin of the rarest class minus that of the most frequent one."""
         margins = _margins(_optimum(replace(problem, logit_adjustment=tau)))
         return float(margins[rarest] - margins[frequent])
 
@@ -144,10 +144,10 @@ def adjustment_for_equal_margins(problem: Problem) -> Prediction | None:
 
 
 def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
-    """Where the rarest class loses its margin as counts grow more unequal, N staying as it is.
+    """The count at which the rarest class is lost as counts become more unequal at the same N.
 
-    The counts go through those of with_imbalance, from equal ones to where the rarest class has one sample; class
-    weights stay as they are. None where it has a margin all the way, or has none with equal counts.
+    Counts follow with_imbalance, from equal ones to one sample in the rarest class; class weights do not change. None
+    if it always has a margin, or has none with equal counts.
     """
     if not may_help(problem):
         return None
@@ -169,7 +169,7 @@ def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
         while high - low > CLOSE * high:
             middle = (low + high) / 2
             low, high = (low, middle) if is_lost(middle) else (middle, high)
-        # With class weights or adjustment a class may come and go: then there is no one border to tell.
+        # With class weights or adjustment a class may be lost and come back; then there is no single border.
         before, after = np.linspace(0, low, SAMPLED + 2)[1:-1], np.linspace(high, last, SAMPLED + 2)[1:-1]
         if any(map(is_lost, before)) or not all(map(is_lost, after)):
             return None
@@ -195,7 +195,7 @@ def _margins(optimum: Prediction) -> Array:
 
 
 def _optimum(problem: Problem) -> Prediction:
-    """Without what else a prediction works out. Raises NotTold where its margins are not proven or certified."""
+    """Only the margins of a prediction. Raises NotTold if they are not proven or certified."""
     for theorem in THEOREMS:
         if theorem.covers(problem) and _is_affordable(problem):
             found = theorem.predict(problem)

@@ -7,11 +7,11 @@ import numpy as np
 from ncrun.theory.prediction import Prediction
 from ncrun.theory.remedies import LossOfRarest, Remedies
 
-MOST_WEIGHTS = 12  # that a line shows
+MOST_WEIGHTS = 12  # class weights shown in a line
 
 
 def remedies_as_json(found: Remedies | None) -> dict[str, Any] | None:
-    """What `ncrun theory --remedies --json` prints under `remedies`; null where there is no answer."""
+    """The entry `remedies` of `ncrun theory --remedies --json`; null if there is no answer."""
     if found is None:
         return None
     return {
@@ -37,27 +37,27 @@ def _as_json(optimum: Prediction | None) -> dict[str, Any] | None:
 
 
 def remedies_in_words(found: Remedies | None) -> str:
-    """A line each, with the keys that `ncrun train` takes."""
+    """One line for each, with the keys of `ncrun train`."""
     if found is None:
         return (
-            "remedies: none are known here (they are for cross-entropy, decay.mode=features, one linear layer, unequal"
-            " counts and not too many classes)"
+            "remedies: none are known for this problem (they need cross-entropy, decay.mode=features, one linear"
+            " layer, unequal counts and not too many classes)"
         )
-    lines = [f"as it is: {_margins(found.as_it_is)}", f"class_weights=balanced: {_margins(found.balanced)}"]
-    one = "one margin for all classes"
+    lines = [f"without changes: {_margins(found.as_it_is)}", f"class_weights=balanced: {_margins(found.balanced)}"]
+    one = "the same margin for all classes"
     if found.weights is None:
-        lines.append(f"{one}: no class weights are known that give it")
+        lines.append(f"{one}: no such class weights are known")
     else:
         lines.append(f"{one}: {_weights(found.weights)}: {_margins(found.weights)}")
-    one = "one margin for the rarest and the most frequent class"
+    one = "the same margin for the rarest and the most frequent class"
     if found.adjustment is None:
-        lines.append(f"{one}: no logit_adjustment is known that gives it")
+        lines.append(f"{one}: no such logit_adjustment is known")
     else:
         tau = found.adjustment.problem.logit_adjustment
         lines.append(f"{one}: logit_adjustment={tau:.4g}: {_margins(found.adjustment)}")
     lines += [_lost(each) for each in found.rarest]
     if not found.rarest:
-        lines.append("the rarest class keeps its margin down to one sample, or has none with equal counts")
+        lines.append("the rarest class is kept down to one sample, or is lost even with equal counts")
     return "\n".join(["remedies", *(f"  {line}" for line in lines)])
 
 

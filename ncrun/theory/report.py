@@ -16,11 +16,11 @@ MOST_CLASSES = 2000
 
 
 def as_json(geometry: Prediction) -> dict[str, Any]:
-    """What `ncrun theory --json` prints and `theory.json` holds: plain numbers, null where nothing is determined.
+    """The content of theory.json and of `ncrun theory --json`: plain numbers, null if not determined.
 
-    The K x K matrices and merged_with are null, too, of more than MOST_CLASSES classes, where they would be gigabytes
-    of text: the prediction itself has them. In its keys a class that is lost (minority collapse) is called collapsed,
-    as records have it from the first on.
+    The K x K matrices and merged_with are also null with more than MOST_CLASSES classes, where they would be gigabytes
+    of text; the prediction itself has them. The keys call a lost class (minority collapse) collapsed, as in all
+    records.
     """
     classes = []
     margins = geometry.margins()
@@ -73,8 +73,8 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
 
 
 def never_collapses(geometry: Prediction) -> list[bool | None]:
-    """Per class, whether it keeps its margin at any decay; None where its border was not sought or is not determined.
-    It tells apart what is null in decay_to_collapse, for JSON knows no infinity."""
+    """Per class, whether it keeps its margin at any decay; None if its border was not searched or is not determined. It
+    explains nulls in decay_to_collapse, because JSON has no infinity."""
     factors = geometry.decay_to_collapse
     if factors is None:
         return [None] * geometry.problem.num_classes
@@ -90,7 +90,7 @@ def metastable(geometry: Prediction) -> list[int]:
 
 
 def nearest_threshold(geometry: Prediction) -> str:
-    """The decay at which the next class is lost or comes back, in plain words; "" where that is not known."""
+    """The decay at which the next class is lost or comes back, in words; "" if not known."""
     problem, factors, collapsed = geometry.problem, geometry.decay_to_collapse, geometry.collapsed()
     if factors is None or geometry.scale_free or problem.decay_mode == "parameters":
         return ""
@@ -120,13 +120,13 @@ def _classes(which: NDArray[np.int64], num_classes: int, one: str, many: str) ->
 
 
 def _decay_in_words(geometry: Prediction, factor: float, verb: str) -> str:
-    """Every margin depends on the product of the M+1 decays only: `factor` on all of them is factor^((M+1)/M) on the
-    weights' alone."""
+    """Every margin depends only on the product of the M+1 decays: `factor` on all of them equals factor^((M+1)/M) on
+    the weights' decays alone."""
     problem = geometry.problem
     depth = problem.depth
     if problem.bias and problem.bias_decay:
         change = f"grow {factor:.3g}" if factor >= 1 else f"shrink {1 / factor:.3g}"
-        return f"all decays, that of the bias among them, {change}-fold"
+        return f"all decays, including the bias', {change}-fold"
     decays = [_power_in_words(factor, (depth + 1) / depth, decay) for decay in problem.weight_decays]
     both = f"the product of all decays grows {_power_in_words(factor, depth + 1)}-fold"
     if factor < 1:
@@ -137,7 +137,7 @@ def _decay_in_words(geometry: Prediction, factor: float, verb: str) -> str:
 
 
 def _power_in_words(base: float, exponent: float, times: float = 1.0) -> str:
-    """times * base^exponent to three digits, also where a float cannot hold it."""
+    """times * base^exponent to three digits, also outside the range of floats."""
     digits = math.log10(base) * exponent + math.log10(times)
     if abs(digits) < 300:
         return f"{base**exponent * times:.3g}" if abs(math.log10(base) * exponent) < 300 else f"{10**digits:.3g}"
@@ -146,7 +146,7 @@ def _power_in_words(base: float, exponent: float, times: float = 1.0) -> str:
 
 
 def as_line(geometry: Prediction) -> str:
-    """The claim, the objective that it is about, and how many classes are lost; of what is not predicted, why."""
+    """The claim, its objective, and the number of lost classes; or the reason why nothing is predicted."""
     words: list[str] = [geometry.claim]
     if geometry.objective is not None:
         at = {"none": "a lower bound", "refuted": "at the claim", "open": "at the claim"}.get(
@@ -165,7 +165,7 @@ def as_line(geometry: Prediction) -> str:
 
 
 def as_table(geometry: Prediction) -> str:
-    """The same for people: class by class, then the nearest threshold in plain words."""
+    """The text of a prediction: a row for each class, then the nearest threshold in words."""
     problem = geometry.problem
     bias = "last-layer bias" if problem.bias else "no bias"
     kind = "ReLU head" if problem.head == "relu" else f"{problem.head} head"
@@ -192,7 +192,7 @@ def as_table(geometry: Prediction) -> str:
         lines.append(f"lower value known: {geometry.best_known.objective:.8g} ({geometry.best_known.name})")
     for reference in geometry.references:
         if geometry.best_known is None or reference.name != geometry.best_known.name:
-            value = f"{reference.objective:.8g}" if reference.objective is not None else "a direction only"
+            value = f"{reference.objective:.8g}" if reference.objective is not None else "only a direction"
             lines.append(f"reference: {value} ({reference.name}; {reference.source})")
     if geometry.directions is not None:
         return "\n".join([*lines, "", *directions_table(geometry)])
@@ -239,7 +239,7 @@ def _distance_in_words(geometry: Prediction, k: int, collapsed: bool | None) -> 
     if geometry.decay_to_collapse is None:
         return state
     if math.isnan(geometry.decay_to_collapse[k]):
-        return f"{state}; the border was not sought"
+        return f"{state}; the threshold was not searched"
     factor = float(geometry.decay_to_collapse[k])
     vanish = geometry.decay_to_vanish
     if collapsed:
@@ -264,7 +264,7 @@ def _lost_in_words(geometry: Prediction, collapsed: list[bool | None]) -> str:
     if geometry.scale_free:
         return "relative norms only: the limit fixes shapes, not scales"
     if geometry.tie is not None:
-        return "more classes of one size than the narrowest layer can hold: which of them survive is not determined"
+        return "more classes of one count than the narrowest layer can hold: which of them are kept is not determined"
     count, K = sum(bool(c) for c in collapsed), geometry.problem.num_classes
     if count == K:
         return "all classes are lost: the optimum is zero"

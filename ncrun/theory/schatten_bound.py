@@ -1,9 +1,9 @@
-"""A proven lower bound of cross-entropy with a deep linear head, from convex programs.
+"""A proven lower bound for cross-entropy with a deep linear head, from convex programs.
 
 With M layers on free features the objective is
     D(X) + c sum_i sigma_i(X)^q,    q = 2/(M+1),    c = (M+1)/2 Lambda^(1/(M+1)),
-D(X) being the data term with its best bias (spectrum.py). Two facts bound the penalty from below by the nuclear norm t:
-    sum_i sigma_i^q >= t^q                    (q <= 1)
+D(X) being the data term with its best bias (spectrum.py). Two facts bound the decay term from below by the nuclear norm
+    t: sum_i sigma_i^q >= t^q (q <= 1)
     sum_i sigma_i^q >= t B^(q-1)              where no singular value is above B,
 and with any value U that some X reaches, no singular value of an optimum is above B = (U/c)^(1/q). The data term is
 bounded by the lines  D >= d(s) - s t  that the convex program of one layer certifies at any strength s. What is left is
@@ -23,8 +23,8 @@ from ncrun.theory.convex_program import Solution
 from ncrun.theory.prediction import Array
 
 FIRST = np.geomspace(1, 1e-8, 17)  # of the strength from which on zero is optimal
-REFINED = 10  # strengths that are added about the corner where the bound lies
-ENOUGH = 1e-12  # of the bound: a refinement that gains less is the last
+REFINED = 10  # strengths added around the corner at which the bound is attained
+ENOUGH = 1e-12  # share of the bound: a refinement that gains less is the last
 TOLERANCE = 1e-10
 
 
@@ -48,7 +48,7 @@ class LowerBound:
         self._add(largest * FIRST)
 
     def value(self, reached: float) -> float:
-        """The bound, refined where it lies. reached: U, a value that some logits have."""
+        """The bound, refined around its corner. reached: U, a value of some logits."""
         before = -math.inf
         for _ in range(REFINED):
             bound, strength = self._least(reached)
@@ -68,8 +68,8 @@ class LowerBound:
             start = self.solved[strength].logits
 
     def _least(self, reached: float) -> tuple[float, float | None]:
-        """The bound from the lines that are known, and the strength whose line would raise it: the penalty's slope
-        where it lies. None where it does not lie at a corner."""
+        """The bound from the known lines, and the strength whose line would raise it: the slope of the decay term at
+        the bound's corner. None if it is not at a corner."""
         slopes = np.array([0.0, *sorted(self.solved)])
         heights = np.array([0.0, *(self.solved[s].lower_bound for s in sorted(self.solved))])
         corners = _corners(slopes, heights)

@@ -1,6 +1,7 @@
-"""Simplex-encoded-labels interpolation: where cross-entropy with one bias-free linear layer points as decay vanishes.
+"""Simplex-encoded-labels interpolation: the direction of cross-entropy with one bias-free linear layer as decay
+vanishes.
 
-Source: Thrampoulidis et al. 2022 (arXiv 2208.05512), for step imbalance. A direction only, and one that is approached
+Source: Thrampoulidis et al. 2022 (arXiv 2208.05512), for step imbalance. It is only a direction, and is approached
 logarithmically slowly: never a target at finite decay.
 """
 
@@ -29,7 +30,7 @@ SOURCE = "Thrampoulidis et al. 2022"
 
 @dataclass(frozen=True)
 class Seli:
-    """Shapes without a scale, all (K, K): W W^T, Gram matrix of the class means, and their product."""
+    """Shapes up to scale, all (K, K): W W^T, Gram matrix of the class means, and their product."""
 
     weight_gram: Array
     feature_gram: Array
@@ -46,19 +47,19 @@ def seli(counts: Array) -> Seli:
 
 
 TWO_SIZES = Condition("two class counts", lambda problem: len(set(problem.counts)) == 2)
-# Beside the kind of problem (cross-entropy, a linear head, free features).
+# Besides the kind of problem (cross-entropy, a linear head, free features).
 WHERE_IT_IS_THE_LIMIT = (ONE_LAYER, NO_BIAS, TWO_SIZES, WIDE_FOR_SIMPLEX, NOT_SMOOTHED, UNDECAYED_BIAS)
 
 
 def seli_reference(problem: Problem) -> tuple[Reference, ...]:
-    """SELI where it is the limit, for a problem of cross-entropy with a linear head on free features."""
+    """SELI, if it is the limit, for cross-entropy with a linear head on free features."""
     if not all(condition.holds(problem) for condition in WHERE_IT_IS_THE_LIMIT):
         return ()
     return (Reference("SELI, the direction as decay vanishes", None, SOURCE, "limit"),)
 
 
 def _direction(problem: Problem) -> Prediction:
-    note = "plain weight decay with unequal class counts: a direction is known, and no target"
+    note = "plain weight decay with unequal class counts: only a direction is known, not a target"
     note += at_vanishing_decay(problem)
     return Prediction(problem, "none", "", references=seli_reference(problem), note=note)
 

@@ -1,5 +1,5 @@
-"""Along which directions a problem of K classes splits: any of them, the classes themselves, or those of kinds of
-classes, where no K x K matrix is needed.
+"""The directions along which a problem of K classes splits: general ones, the classes themselves, or those of kinds of
+classes, which need no K x K matrix.
 
 left diag(values) right^T is the matrix of the logits times sqrt(n_k), or of the labels; the values are in descending
 order. Powers of them along the same directions are the Gram matrices of the classifier, left diag(w) left^T, and of the
@@ -30,7 +30,7 @@ class Axes(Protocol):
 
 
 class AnySpectrum(Protocol):
-    """values: (r,). classes_along: the classes in which the marked directions, (r,), lie."""
+    """values: (r,). classes_along: the classes of the marked directions, (r,)."""
 
     @property
     def values(self) -> Array: ...
@@ -50,7 +50,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, matrix: Array) -> "Spectrum":
-        """Of a (K, K) matrix, without the directions that are rounding beside the largest."""
+        """From a (K, K) matrix, without directions that are rounding relative to the largest."""
         left, values, right_t = full_svd(matrix)
         alive = values > 1e-12 * max(float(values[0]), 1e-300)
         return cls(left[:, alive], values[alive], right_t[alive].T)
@@ -92,7 +92,7 @@ class ClassSpectrum:
     values: Array
 
     def by_class(self, powers: Array) -> Array:
-        """(K,): what stands along each class."""
+        """(K,): the number along each class."""
         found = np.empty_like(powers)
         found[self.order] = powers
         return found
@@ -121,7 +121,7 @@ class _ClassAxes:
 
 @dataclass(frozen=True, eq=False)
 class KindSpectrum:
-    """Of a matrix that treats classes of one kind alike (ncrun.theory.exchangeable).
+    """From a matrix that treats classes of one kind equally (ncrun.theory.exchangeable).
 
     left, right: (G, r), of the block of the kinds. order: where each of the values stands among those of the block and,
     of each kind, the one that its differences share, once for each of g - 1.
@@ -198,7 +198,7 @@ def full_svd(matrix: Array) -> tuple[Array, Array, Array]:
     try:
         left, values, right_t = np.linalg.svd(matrix)
     except np.linalg.LinAlgError:
-        # LAPACK's divide and conquer gives up on rare matrices with many equal singular values; it takes the transpose.
+        # LAPACK's divide and conquer fails for rare matrices with many equal singular values; then the transpose works.
         right, values, left_t = np.linalg.svd(matrix.T)
         return left_t.T, values, right.T
     return left, values, right_t

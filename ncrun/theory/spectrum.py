@@ -1,6 +1,6 @@
 """From the singular values of a linear head's optimal logits to the Gram matrices of its layers.
 
-Every optimum of a deep linear head shares its penalty equally between the head's M layers and the features: with
+At every optimum of a deep linear head the M layers and the features have equal decay terms: with
 z the singular values of the logits times sqrt(n_k), Lambda = lam_H * prod_m lam_W_m and
     e = (Lambda z^2)^(1/(M+1)),
 the squared singular values of W_m are e / lam_W_m and those of the class means times sqrt(n_k) are e / lam_H.
@@ -47,9 +47,9 @@ def assemble(
     feature_powers: list[Array],
     rank: int,
 ) -> Prediction:
-    """Turn values along the spectrum's directions into K x K matrices, with what a bottleneck leaves open set apart.
+    """Turns values along the spectrum's directions into K x K matrices, with a separate entry for ties at a bottleneck.
 
-    The result has claim "none", for the caller to replace.
+    The result has claim "none"; the caller replaces it.
     """
     counts = np.asarray(problem.counts, dtype=float)
     open_directions, open_rank = _open_directions(spectrum.values, kept, rank)
@@ -102,7 +102,7 @@ def ties(values: Array, rank: int) -> bool:
 
 
 def _open_directions(values: Array, kept: Array, rank: int) -> tuple[NDArray[np.bool_], int]:
-    """Which directions tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
+    """The directions that tie for the last places of a bottleneck, and how many of them it keeps (0: no tie)."""
     if not ties(values, rank) or kept[rank - 1] == 0:
         return np.zeros(len(values), dtype=bool), 0
     tied = np.isclose(values, values[rank - 1], rtol=1e-9, atol=0)

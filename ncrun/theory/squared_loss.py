@@ -1,14 +1,14 @@
 """The global optimum of the squared loss with a linear head of M layers: one spectral formula for every case.
 
 Source: Dang et al. 2023, Theorems 1, 3 and 4 (balanced with and without bias; imbalanced without bias, M = 1 and M >=
-2). The imbalanced case with an unregularised last-layer bias, which the paper leaves open, follows from the same
-reduction: eliminating the bias replaces the label matrix D by D (I - q q^T), and the rest of the proof reads its
-singular values only.
+2). The imbalanced case with an undecayed last-layer bias, which is open in the paper, follows from the same reduction:
+eliminating the bias replaces the label matrix D by D (I - q q^T), and the rest of the proof only uses its singular
+values.
 
 With D = diag(sqrt n_k) and q = sqrt(n / N), the problem splits along the singular values t of
     Yhat = D               without bias,
     Yhat = D (I - q q^T)   with bias,
-each of which is shrunk on its own:  z = argmin (z - t)^2 / (2N) + (M+1)/2 * Lambda^(1/(M+1)) z^(2/(M+1)),
+each of which is shrunk separately: z = argmin (z - t)^2 / (2N) + (M+1)/2 * Lambda^(1/(M+1)) z^(2/(M+1)),
 Lambda = lam_H * prod_m lam_W_m. Only the min(K, all widths) largest survive.
 """
 
@@ -44,7 +44,7 @@ def label_spectrum(counts: Array, bias: bool) -> ClassSpectrum | KindSpectrum:
 
 
 def shrinkage_strength(values: Array, num_samples: float, depth: int, decay: float) -> Array:
-    """kappa, the dimensionless pull towards zero on each singular value: kept fraction a solves (1-a) a^p = kappa.
+    """kappa, the dimensionless shrinkage of each singular value: the kept share a solves (1-a) a^p = kappa.
 
     decay: Lambda^(1/(M+1)), the geometric mean of all decays.
     """
@@ -57,7 +57,7 @@ def global_border(depth: int) -> float:
 
 
 def existence_border(depth: int) -> float:
-    """kappa above which no nonzero stationary point is left; between the two borders a run can be metastable."""
+    """kappa above which there is no nonzero stationary point; between the two borders a run can be metastable."""
     return float((depth + 1) / (2 * depth) * ((depth - 1) / (2 * depth)) ** ((depth - 1) / (depth + 1)))
 
 
@@ -93,7 +93,10 @@ def optimum(problem: Problem) -> Prediction:
 
     geometry = assemble(problem, spectrum, optimal, *balanced_powers(problem, optimal), rank)
     if problem.feature_sign == "nonnegative" and geometry.tie is not None:
-        note = "which classes share the bottleneck is open, and features after a ReLU restrict the choice further"
+        note = (
+            "which classes share the bottleneck is not determined, and features after a ReLU restrict the choice"
+            " further"
+        )
         return Prediction(problem, "proven", SOURCE, objective=objective, note=note)
     collapse = None if ties(spectrum.values, rank) else _decay_to_collapse(problem, spectrum, kappa, rank)
     vanish = None
@@ -111,23 +114,26 @@ def optimum(problem: Problem) -> Prediction:
 
 
 def _bound_with_bias(problem: Problem) -> Prediction:
-    """Features after a ReLU with a bias: the value that free features could reach."""
+    """Features after a ReLU with a bias: the optimum of free features, as a bound."""
     free = optimum(replace(problem, feature_sign="free"))
-    note = "a deep head with a bias on features after a ReLU: no theorem; the objective of free features is a bound"
+    note = (
+        "a deep head with a bias on features after a ReLU: no theorem; the objective is the optimum of free features,"
+        " a lower bound"
+    )
     return Prediction(problem, "none", SOURCE_BIAS, objective=free.objective, note=note)
 
 
 def limit(problem: Problem) -> Prediction:
-    """The scale-free limit of vanishing decay: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
+    """The limit at vanishing decay, up to scale: W W^T ~ diag(n^(M/(M+1))) and H^T H ~ diag(n^(-M/(M+1))) without
     bias."""
     counts = np.asarray(problem.counts, dtype=float)
     spectrum = label_spectrum(counts, problem.bias)
     rank = min(problem.num_classes, *problem.widths)
     kept = np.where(np.arange(len(spectrum.values)) < rank, spectrum.values, 0.0)
     kept = kept / kept.max()
-    note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    note = "plain weight decay has no exact theorem: the target is the limit at vanishing decay, up to scale"
     if problem.bias:
-        note += "; that of a bias without decay, while here the bias decays as all else does (docs/proofs.md)"
+        note += "; it assumes a bias without decay, but here the bias decays like all parameters (docs/proofs.md)"
     return replace(
         assemble(problem, spectrum, kept, *limit_powers(kept, problem.depth), rank),
         claim="transferred",
@@ -149,7 +155,7 @@ def _decay_to_collapse(problem: Problem, spectrum: ClassSpectrum | KindSpectrum,
     """(K,): the factor on all decays at which each class' margin reaches zero; 0 where a bottleneck has removed it.
 
     Multiplying all M+1 decays by f multiplies kappa by f. Without bias a direction is a class, so the factor is a
-    quotient. With bias the margin mixes directions and is followed by bisection, once for each distinct class size.
+    quotient. With bias the margin mixes directions and is followed by bisection, once for each distinct class count.
     """
     counts = np.asarray(problem.counts, dtype=float)
     border = global_border(problem.depth)
@@ -163,7 +169,7 @@ def _decay_to_collapse(problem: Problem, spectrum: ClassSpectrum | KindSpectrum,
     roots, each = np.sqrt(np.outer(kinds.sizes, kinds.sizes)), np.arange(len(root))
 
     def margins(factors: Array) -> Array:
-        """(G,): the margin of each kind's classes with all decays times that kind's factor, relative to its scores."""
+        """(G,): the margin of each kind's classes with all decays times that kind's factor, relative to its logits."""
         z = kept_fraction(pulls * factors[:, None], problem.depth) * block
         own = kept_fraction(pull_apart * factors, problem.depth) * apart  # less the entry of another of its kind
         others = (z * spectrum.right) @ spectrum.left.T / roots
@@ -180,12 +186,12 @@ def _decay_to_collapse(problem: Problem, spectrum: ClassSpectrum | KindSpectrum,
         middle = (low + high) / 2
         alive = margins(middle) > MARGIN_ROUNDING
         low, high = np.where(alive, middle, low), np.where(alive, high, middle)
-    # At `high` every direction is zero; only the bias is left, and it favours a class that is alone at the top.
+    # At `high` every direction is zero; only the bias is left, and it favours a single largest class.
     result = np.where(never_alive, 0.0, np.where(always_alive, np.inf, (low + high) / 2))
     return np.asarray(result[kinds.of_class])
 
 
-# A frame fits into the orthant; the simplex that a bias asks for does not.
+# A frame fits into the orthant; the simplex, which a bias requires, does not.
 FITS = Condition("no bias, or free features", lambda problem: problem.feature_sign == "free" or not problem.bias)
 
 THEOREMS = (

@@ -1,7 +1,7 @@
-"""Classes of equal counts and weights are alike at every optimum that is unique: no two of them may differ in a bit.
+"""Classes of equal counts and weights are equal at every unique optimum: they must not differ in any bit.
 
-A problem does not change when such classes change places; so a unique optimum does not either. What floating
-point computes does by a rounding, which a comparison with zero turns into different answers for identical classes.
+A problem does not change when such classes change places, so a unique optimum does not either. Floating-point results
+do, by rounding, and a comparison with zero would then give different answers for identical classes.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def kinds_of(problem: Problem) -> Array:
-    """(K,): a number that classes have in common if and only if they have count and weight in common."""
+    """(K,): numbers that are equal for two classes if and only if their counts and weights are equal."""
     if not problem.class_weights:
         return np.asarray(problem.counts, dtype=float)
     pairs = np.column_stack((problem.counts, problem.class_weights))

@@ -1,4 +1,4 @@
-"""What is predicted of targets, direction by direction: as JSON for programs and as a table for people."""
+"""The prediction for targets along each direction: as JSON for programs and as a table for people."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ def directions_json(geometry: Prediction) -> list[dict[str, Any]] | None:
 
     axis: (q,), of length 1. deviation: of the targets along it. kept: the share of it that the outputs have.
     weight_norm_sq: the squared singular value of the classifier W_M..W_1 along it, feature_norm_sq: that of the
-    features, over all samples. Of a shape without a scale these two are ratios.
+    features, over all samples. If only a shape is predicted, these two are ratios.
     """
     found = geometry.directions
     if found is None:
@@ -36,7 +36,7 @@ def directions_json(geometry: Prediction) -> list[dict[str, Any]] | None:
 
 
 def directions_table(geometry: Prediction) -> list[str]:
-    """Lines: a row for each direction, then what is lost in plain words."""
+    """Lines: a row for each direction, then the lost directions in words."""
     found, scale_free = geometry.directions, geometry.scale_free
     assert found is not None
     shares = found.values**2 / (found.values**2).sum()

@@ -1,4 +1,4 @@
-"""What a theorem says: for which problems it holds, each condition in plain words, and what it predicts for them."""
+"""A theorem: its conditions on a problem, each in plain words, and its prediction."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ from ncrun.theory.prediction import Prediction
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that a theorem asks of a problem.
+    """A condition of a theorem on a problem.
 
     words: what the problem must have, such as "equal class counts". holds: may rely on the problem being `POSED`.
-    kind: whether a problem without it is of another kind (another loss, another head), so that a reader of "none" is
-    not told of the theorem.
+    kind: whether a problem without it is of another kind (another loss, another head); then the message for "none" does
+    not mention the theorem.
     """
 
     words: str
@@ -44,8 +44,8 @@ POSED_ON_TARGETS = Condition(
 class Theorem:
     """Covers the problems that are `POSED` and meet all of its conditions. No other theorem may cover one of them.
 
-    key: its name in messages. prediction: of a problem that is covered. bound_only: whether that is a bound or a
-    direction under claim "none". posed: `POSED`, or POSED_ON_TARGETS of a theorem about targets in place of classes.
+    key: its name in messages. prediction: for a covered problem. bound_only: whether it is only a bound or a direction,
+    with claim "none". posed: `POSED`, or POSED_ON_TARGETS for a theorem about targets.
     """
 
     key: str
@@ -72,7 +72,7 @@ class Theorem:
 
 
 def uncovered(problem: Problem, theorems: Iterable[Theorem]) -> Prediction:
-    """Claim "none": the problem in words, and what the theorems that miss it by one condition would have needed."""
+    """Claim "none": the problem in words, and the missing condition of the theorems that lack only one."""
     posed = POSED if problem.targets is None else POSED_ON_TARGETS
     if not posed.holds(problem):
         return Prediction(problem, "none", "", note=f"no theorem covers a problem without {posed.words}")
@@ -137,7 +137,7 @@ EITHER_SIGN = Condition("features of a known sign", lambda p: p.feature_sign in 
 BIAS = Condition("a bias", lambda problem: problem.bias)
 UNDECAYED_BIAS = Condition("a bias without decay", lambda problem: not problem.bias_decay)
 PLAIN_LOSS = Condition("a loss without weights, smoothing and adjustment", lambda problem: problem.has_plain_loss)
-# Adjustment of equal counts adds one number to all scores, which changes nothing.
+# Adjustment of equal counts adds one number to all logits, which changes nothing.
 UNADJUSTED = Condition(
     "a loss without adjustment, or equal class counts", lambda p: not p.logit_adjustment or p.is_balanced
 )
@@ -152,19 +152,19 @@ WIDE_FOR_SIMPLEX = Condition("layers of width K - 1 or more", lambda p: min(p.wi
 
 
 def at_vanishing_decay(problem: Problem) -> str:
-    """What a note on the shape at vanishing decay adds where options that do not change it are in use."""
+    """An addition to notes on the limit at vanishing decay, if options are set that do not change it."""
     if not problem.class_weights and not problem.logit_adjustment:
         return ""
-    return "; class weights and adjustment do not change it, but the way there"
+    return "; class weights and adjustment change only the path to it"
 
 
 def kind(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
-    """What a theorem has to say of its problems, those of the three papers: no options."""
+    """The conditions of theorems of the three papers: no options."""
     return (*kind_with_options(loss, head, decay_mode, sign), PLAIN_LOSS, UNDECAYED_BIAS)
 
 
 def kind_with_options(loss: str, head: str, decay_mode: str, sign: Condition) -> tuple[Condition, ...]:
-    """The same of a theorem that says itself which options of loss and bias it covers."""
+    """The conditions of a theorem with its own conditions on options of loss and bias."""
     return (
         Condition(words_of(loss), lambda problem: problem.loss == loss, kind=True),
         Condition(f"a {head} head", lambda problem: problem.head == head, kind=True),

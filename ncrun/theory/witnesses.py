@@ -1,8 +1,8 @@
 """Explicit heads of ReLU layers whose value is lower than that of deep neural collapse.
 
-Found by scripts/search_relu_heads.py; stored are the factors only, everything else is computed from them. The problem
+Found by scripts/search_relu_heads.py; only the factors are stored, everything else is computed from them. The problem
 is that of Súkeník, Mondelli and Lampert 2023 (arXiv 2305.13165): K balanced classes of n samples, N = K n, no bias,
-    1/(2N) || W_L relu(W_{L-1} .. relu(W_1 H)) - Y ||^2 + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H||^2.
+1/(2N) || W_L relu(W_{L-1} .. relu(W_1 H)) - Y ||^2 + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H||^2.
 It is positively homogeneous in every factor. With O = W_L relu(.. relu(W_1 H)) on the K class means and P = ||H||^2
 prod_l ||W_l||^2, factors rescaled to be balanced and to the output a O, a >= 0, therefore have the value
     || a O - I ||^2 / (2K) + (L+1)/2 * (Lam P)^(1/(L+1)) a^(2/(L+1)),    Lam = n lam_H prod_l lam_l,
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Where the search looks: classes, layers, and Lam / Lam_glob, Lam_glob being where deep neural collapse is as good as
+# The range of the search: classes, layers, and Lam / Lam_glob, Lam_glob being where deep neural collapse is as good as
 # zero.
 SEARCHED_CLASSES = (3, 4, 5, 6, 7, 10)
 SEARCHED_DEPTHS = (2, 3, 4, 5, 6)
@@ -29,7 +29,7 @@ FILE = "relu_head_witnesses.json"
 
 @dataclass(frozen=True)
 class Witness:
-    """What the value of one explicit configuration depends on, at the scale at which its factors are stored.
+    """The parameters of one explicit configuration's value, at the scale of its stored factors.
 
     cost: P, the product of all factors' squared Frobenius norms, the class means H included.
     trace, norm_sq: tr(O) and ||O||^2 of the class outputs O, (K, K).
@@ -49,7 +49,7 @@ class Witness:
 
 @cache
 def witnesses(depth: int) -> tuple[Witness, ...]:
-    """All stored heads of `depth` weight matrices, for any number of classes; none where none is known."""
+    """All stored heads of `depth` weight matrices, for any number of classes; empty if none is known."""
     return tuple(_evaluated(entry) for entry in _stored() if entry["depth"] == depth)
 
 

@@ -71,7 +71,7 @@ def test_theory_of_a_grid_is_a_document_a_line(ncrun: Command, workdir: Path) ->
 def test_theory_tells_remedies_where_they_are_asked_for(ncrun: Command, workdir: Path) -> None:
     posed = ["theory", "model=ufm", "loss=ce", "counts=[60,20,4]", "decay.weight=4e-2", "decay.feature=4e-2"]
     assert ncrun(*posed).out.endswith("Class weights that keep them: ncrun theory --remedies\n")
-    assert "one margin for all classes: class_weights=[" in ncrun(*posed, "--remedies").out
+    assert "the same margin for all classes: class_weights=[" in ncrun(*posed, "--remedies").out
     found = json.loads(ncrun(*posed, "--remedies", "--json").out)["remedies"]
     margins = found["equal_margin_weights"]["margins"]
     assert max(margins) - min(margins) <= 1e-5 * max(margins)  # what is promised

@@ -66,7 +66,7 @@ def test_ranks_agree_with_the_text_of_a_refutation() -> None:
         (predicted,) = (line for line in curves_of(panel(figure, title)) if line.is_dashed())
         assert list(predicted.get_ydata()) == [9, 9]
     assert {"predicted rank", "rank by today's rule"} <= set(legend_of(figure))
-    assert "today's rule ends the count at the first gap of 30, these records did not" in caption_of(figure)
+    assert "the current rule stops at the first gap of 30, these records did not" in caption_of(figure)
     assert to_hex(dots[0].get_color()) == to_hex(layer_looks(["head.1", "head.2", "head.3"])["head.1"]["color"])
     plt.close(figure)
 
@@ -96,5 +96,7 @@ def test_restarts_that_lost_a_class_count_in_every_panel() -> None:
     assert list(kept_share.get_ydata()) == [0.2, 0.8]
     words = caption_of(figure)
     assert "No restart is at the optimum." in words
-    assert "Not converged at the end (a gradient that promises more than 1e-05 of the loss): 18 of 20 runs" in words
+    assert (
+        "Not converged at the end (an expected further decrease of more than 1e-05 of the loss): 18 of 20 runs" in words
+    )
     assert "restarts that lost a class, and how many" in legend_of(figure)

@@ -80,7 +80,7 @@ def test_what_it_does_not_cover_is_none() -> None:
     for changes in ({"head": "relu"}, {"bias": False}, {"decay_mode": "half"}):
         assert predict(replace(posed(RARE, 2, 0.3), **changes)).claim == "none"
     plain = replace(posed(RARE, 2, 0.0), feature_decay=None, decay_mode="parameters")
-    assert "here the bias decays as all else does" in predict(plain).note
+    assert "here the bias decays like all parameters" in predict(plain).note
 
 
 def test_many_classes_of_few_sizes_are_quick() -> None:

@@ -177,7 +177,7 @@ def test_weights_and_adjustment_change_the_way_to_vanishing_decay_but_not_the_sh
     base = free("ce", [60.0, 25.0, 7.0, 3.0], 1e-2, feature_sign="nonnegative", class_weights=(4.0, 1.0, 1.0, 0.2))
     limit = predict(replace(base, decay_mode="parameters", feature_decay=None))
     assert limit.claim == "transferred"
-    assert limit.note.endswith("; class weights and adjustment do not change it, but the way there")
+    assert limit.note.endswith("; class weights and adjustment change only the path to it")
 
     def distance(decay: float) -> float:
         found, target = (each.layers[0].weight_gram for each in (predict(base.scaled(100 * decay)), limit))
@@ -226,5 +226,5 @@ def test_deep_heads_are_graded_as_without_smoothing(K: int) -> None:
     found = predict(problem)
     assert found.claim == ("proven" if K == 2 else "refuted" if K == 6 else "open")
     if found.claim == "open":
-        assert found.note.endswith("but a lower value was not searched for")
+        assert found.note.endswith("other configurations were not searched")
     assert predict(problem.scaled(200)).claim == "proven"

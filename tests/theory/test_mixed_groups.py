@@ -162,7 +162,7 @@ def test_open_says_whether_it_was_searched(problem: Problem, searched: bool) -> 
     prediction = predict(problem)
     assert prediction.claim == "open"
     assert ("scripts/search_" in prediction.note) == searched
-    assert ("not searched for" in prediction.note) != searched
+    assert ("not searched" in prediction.note) != searched
 
 
 def test_of_many_classes_only_equal_groups_are_tried() -> None:

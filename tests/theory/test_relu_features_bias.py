@@ -96,7 +96,7 @@ def test_rare_classes_share_directions_from_the_border_on(loss: str) -> None:
         note = predict(standard(loss, through.tolist())).note
         assert ("share feature directions" in note) == shared
     words = as_table(predict(standard(loss, counts.tolist())))
-    assert f"down to an imbalance of {border:.3g}" in words
+    assert f"for an imbalance down to {border:.3g}" in words
 
 
 def test_frequent_classes_stay_orthogonal() -> None:
@@ -105,7 +105,7 @@ def test_frequent_classes_stay_orthogonal() -> None:
     assert np.abs(gram[:2] - np.diag(np.diag(gram))[:2]).max() == 0
     cosine = gram[2, 3] / gram[2, 2]
     assert 0.1 < cosine < 0.9
-    assert prediction.note == "classes 2 and 3 share feature directions: theirs are not orthogonal to each other"
+    assert prediction.note == "classes 2 and 3 share feature directions, which are not orthogonal to each other"
 
 
 def test_two_equal_classes_leave_the_split_between_feature_and_bias_open() -> None:

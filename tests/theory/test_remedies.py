@@ -105,8 +105,8 @@ def test_the_rarest_class_is_lost_just_there(changes: dict[str, object]) -> None
 def test_what_is_told() -> None:
     found = remedies(free("ce", LONG_TAILED, 5e-3))
     words = remedies_in_words(found)
-    assert words.startswith("remedies\n  as it is: margins 0.")
-    assert "one margin for all classes: class_weights=[0." in words
+    assert words.startswith("remedies\n  without changes: margins 0.")
+    assert "the same margin for all classes: class_weights=[0." in words
     assert "the rarest class, label_smoothing=0.1: lost below" in words
     content = remedies_as_json(found)
     assert content is not None
@@ -128,5 +128,5 @@ def test_what_is_told() -> None:
 )
 def test_no_remedies_where_no_theorem_tells_the_margins(problem: Problem) -> None:
     assert remedies(problem) is None
-    assert "none are known here" in remedies_in_words(remedies(problem))
+    assert "none are known for this problem" in remedies_in_words(remedies(problem))
     assert remedies_as_json(remedies(problem)) is None

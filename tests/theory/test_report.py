@@ -97,7 +97,7 @@ def test_never_is_told_from_not_sought() -> None:
     assert not_sought
     assert all(entry["decay_to_collapse"] is None for entry in not_sought)
     table = as_table(many)
-    assert table.count("the border was not sought") == len(not_sought)
+    assert table.count("the threshold was not searched") == len(not_sought)
     assert table.count("  never") == 1
     limit = as_json(predict(free("mse", [40, 4], 1e-3, decay_mode="parameters")))["classes"]
     assert all(entry["never_collapses"] is None for entry in limit)

@@ -129,13 +129,13 @@ def test_threshold_in_words_is_the_threshold() -> None:
 def test_a_threshold_with_a_decayed_bias_is_one_of_all_decays() -> None:
     problem = free("ce", [60, 30, 4], (1e-3, 2e-3), bias=True, bias_decay=5e-3, label_smoothing=0.1)
     words = str(as_json(predict(problem))["threshold"])
-    assert words.startswith("class 2 is lost if all decays, that of the bias among them, grow ")
+    assert words.startswith("class 2 is lost if all decays, including the bias', grow ")
     printed = float(words.split("grow ")[1].removesuffix("-fold"))
     kept = [not predict(problem.scaled(printed * side)).collapsed()[2] for side in (0.99, 1.01)]
     assert kept == [True, False]  # three digits are printed
     strong = problem.scaled(20 * printed)
     words = str(as_json(predict(strong))["threshold"])
-    assert words.startswith("class 1 stays lost unless all decays, that of the bias among them, shrink ")
+    assert words.startswith("class 1 stays lost unless all decays, including the bias', shrink ")
     printed = float(words.split("shrink ")[1].removesuffix("-fold"))
     kept = [not predict(strong.scaled(side / printed)).collapsed()[1] for side in (0.99, 1.01)]
     assert kept == [True, False]
