@@ -1,5 +1,6 @@
 """Pictures of experiments, drawn in as many processes as there are cores for them."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,8 +52,9 @@ def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
     files = [str(path) for path in extensions.loaded()]
     pool = ProcessPoolExecutor(processes, env={"OMP_NUM_THREADS": "1"}, initializer=_settle_in, initargs=(page, files))
     try:
-        for said in pool.map(_drawn, wanted, [page] * len(wanted)):
-            print(said, flush=True)
+        told = [pool.submit(_drawn, each, page) for each in wanted]  # not map: futures that it cancels break loky's end
+        for each in told:
+            print(each.result(), flush=True)
     except BrokenProcessPool as error:
         raise UserError(
             "a process that draws was killed, perhaps because memory ran out; --jobs=1 draws one picture at a time"
@@ -62,7 +64,8 @@ def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
 
 
 def _settle_in(page: Page, files: Sequence[str]) -> None:
-    """In a process that draws. files: the user's own, which drawings may come from."""
+    """In a process that draws, which its parent ends. files: the user's own, which drawings may come from."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     extensions.load(files)
     panels.use_style(page.rc)
 
