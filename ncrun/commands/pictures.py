@@ -1,5 +1,6 @@
 """Pictures of experiments, drawn in as many processes as there are cores for them."""
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ncrun.config import extensions
 from ncrun.config.experiments import recipe
+from ncrun.engines.workers import end_with
 from ncrun.errors import UserError
 from ncrun.figures import DRAWINGS, FROM_THEORY, panels, saving
 from ncrun.figures.page import Page
@@ -50,7 +52,9 @@ def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
             print(_drawn(each, page), flush=True)
         return
     files = [str(path) for path in extensions.loaded()]
-    pool = ProcessPoolExecutor(processes, env={"OMP_NUM_THREADS": "1"}, initializer=_settle_in, initargs=(page, files))
+    pool = ProcessPoolExecutor(
+        processes, env={"OMP_NUM_THREADS": "1"}, initializer=_settle_in, initargs=(os.getpid(), page, files)
+    )
     try:
         told = [pool.submit(_drawn, each, page) for each in wanted]  # not map: futures that it cancels break loky's end
         for each in told:
@@ -63,9 +67,10 @@ def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _settle_in(page: Page, files: Sequence[str]) -> None:
+def _settle_in(parent: int, page: Page, files: Sequence[str]) -> None:
     """In a process that draws, which its parent ends. files: the user's own, which drawings may come from."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
     extensions.load(files)
     panels.use_style(page.rc)
 

@@ -198,13 +198,19 @@ def _settle_in(parent: int) -> None:
         _STOPPED.set()
         sys.exit(128 + number)
 
+    for each in STOPS:
+        signal.signal(each, stop)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Sends this process SIGTERM when its parent is gone."""
+
     def look() -> None:
         while os.getppid() == parent:
             time.sleep(LOOK_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    for each in STOPS:
-        signal.signal(each, stop)
     threading.Thread(target=look, daemon=True).start()
 
 
