@@ -35,7 +35,7 @@ PREDICTION: dict[str, Any] = {"color": "0.25", "linestyle": "--", "linewidth": 1
 BASELINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0, "markerfacecolor": "white"}
 ALONE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.7}
 DASHED = Line2D([], [], color="0.4", linestyle="--", linewidth=1.0, label="predicted")
-DOT = Line2D([], [], color="0.4", marker="o", markersize=6, linestyle="", alpha=0.75, label="measured")
+DOT = Line2D([], [], color="0.4", marker="o", markersize=4.5, linestyle="", alpha=0.75, label="measured")
 # The papers' depths, so that a depth keeps its colour while others are still missing.
 DEPTHS = (1, 3, 6, 9, 2, 4)
 # All in inches, including tick labels and title: the narrowest panel with room for its type, the height of a journal's
