@@ -50,6 +50,8 @@ NARROWEST = 4.0
 START_SPAN = 0.5
 # Ticks within a decade of a log axis; as many as fit are used.
 SUBS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+# Of which every range that is no narrower than NARROWEST holds two.
+FINE = (1.0, 2.0, 3.0, 5.0)
 # Of the page, so that at another resolution, of which letters have other widths, the words do not stand out.
 LEGEND_WIDTH = 0.97
 # Where what a caption says first ends: a sentence or its part, but not at "et al." or "vs.".
@@ -195,9 +197,18 @@ def tidy_log(axis: Axis) -> None:
         most = _ticks_of(axis)
         # Matplotlib skips decades, but not these ticks between them.
         subs = next((each for each in SUBS if len(each) * np.log10(high / low) + 1 <= most), SUBS[-1])
+        if _ticks_within(subs, low, high) < 2:  # for which it would have ticks of its own
+            subs = FINE
         axis.set_major_locator(LogLocator(subs=subs, numticks=most))
         axis.set_major_formatter(one_kind([low, high]))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _ticks_within(subs: Sequence[float], low: float, high: float) -> int:
+    """How many multiples of powers of ten a range holds."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, subs)
+    return int(((ticks >= low) & (ticks <= high)).sum())
 
 
 def _ticks_of(axis: Axis) -> int:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from legibility import flaws, has_type_3
 from matplotlib import pyplot as plt
@@ -145,3 +146,16 @@ def test_what_a_picture_says_by_itself_is_a_whole_sentence() -> None:
         panels.caption(figure, text)
         assert panels.short_caption_of(figure) == short
     plt.close("all")
+
+
+def test_a_narrow_log_axis_has_at_least_two_round_numbers() -> None:
+    """Wherever it lies: where matplotlib finds a single one, it would write all from 2 to 9."""
+    drawn()
+    for low in np.geomspace(1, 10, 30):
+        _, ((ax,),) = panels.grid(1, 1)
+        ax.set(xscale="log", xlim=(low, low * panels.NARROWEST))
+        panels.tidy_log(ax.xaxis)
+        shown = [tick for tick in ax.get_xticks() if low <= tick <= low * panels.NARROWEST]
+        assert len(shown) >= 2
+        assert {f"{tick:e}"[0] for tick in shown} <= set("1235")
+        plt.close("all")
