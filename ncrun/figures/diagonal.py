@@ -22,8 +22,8 @@ ABSCISSAE = {"norms": "predicted / r.m.s.", "margins": "predicted / largest", "c
 LINES: dict[str, Any] = {"reached": "-", "above": "--", "below": ":", "unknown": "-."}
 STATE_WORDS = {
     "reached": f"at the claimed loss (to {100 * endings.NEAR:g} %)",
-    "above": "above it",
-    "below": "below it",
+    "above": "above the claimed loss",
+    "below": "below the claimed loss",
     "unknown": "no loss claimed",
 }
 CLOSE = (0.01, 0.1)

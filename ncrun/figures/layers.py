@@ -26,7 +26,7 @@ MARKERS = ("o", "s", "^")
 # The loss is a wide line, so that an almost equal part does not hide it.
 PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("loss", {"color": "0.7", "linewidth": 3.5}),
-    ("regulariser", {"color": "C4", "marker": "P"}),
+    ("regulariser", {"color": "0.15", "marker": "P"}),
     ("data_term", {"color": "C3", "marker": "X"}),
 )
 
