@@ -49,8 +49,8 @@ NARROWEST = 4.0
 # From the start to the first measured time, in decades.
 START_SPAN = 0.5
 # Ticks within a decade of a log axis; as many as fit are used.
-SUBS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
-# Of which every range that is no narrower than NARROWEST holds two.
+SUBS: tuple[tuple[float, ...], ...] = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+# Every range of NARROWEST or more holds two of these.
 FINE = (1.0, 2.0, 3.0, 5.0)
 # Of the page, so that at another resolution, of which letters have other widths, the words do not stand out.
 LEGEND_WIDTH = 0.97
