@@ -146,7 +146,7 @@ BAD = [
     ("head.relu=some", "head.relu", "some"),
     ("dataset.channels=2", "dataset.channels=2:", "the images of digits are grey; must be 1 or 3, or null"),
     ("dataset.channels=0", "dataset.channels=0:", "digits are grey"),
-    ("dataset=cifar10 dataset.channels=1", "dataset.channels=1:", "cifar10 are coloured; it can be 3, or null"),
+    ("dataset=cifar10 dataset.channels=1", "dataset.channels=1:", "cifar10 are coloured; must be 3, or null"),
     ("dataset.size=0", "dataset.size=0:", "from 1 to "),
     ("dataset.size=8.5", "dataset.size", "8.5"),
     ("classes=5", "classes=5:", "must be a list"),

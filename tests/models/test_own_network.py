@@ -173,7 +173,7 @@ def plain() -> Run:
         ("PairInTraining", {}, "model.path=FILE:PairInTraining: must return one tensor in training mode, not a tuple"),
         ("Spare", {}, "model.path=FILE:Spare: no gradient reaches spare.weight, spare.bias, so they would not be"),
         ("Detached", {}, "model.path=FILE:Detached: no gradient reaches first.weight, first.bias, second.weight and"),
-        ("Plain", {"feature_sign": "nonnegative"}, "model.feature_sign=nonnegative: the features are free, read off"),
+        ("Plain", {"feature_sign": "nonnegative"}, "model.feature_sign=nonnegative: the features are free, from"),
         ("FunctionalReLU", {}, "model.feature_sign=free: the features are nonnegative, from its features on 16"),
         ("Ensemble", {"taps": ("pair",)}, "taps: pair of Ensemble does not return one tensor"),
         ("Ensemble", {"taps": ("unused",)}, "taps: unused of Ensemble is not used in a forward pass"),
