@@ -124,7 +124,7 @@ def test_paths_that_are_refused(path: str | None, line: str) -> None:
         ("Plian", {}, "model.path=FILE:Plian: has no such class; strangers.py has Plain, LastReLU, LastNorm,"),
         ("number", {}, "model.path=FILE:number: is no class; strangers.py has Plain,"),
         ("network", {}, "model.path=FILE:network: is an object; name its class, or a function that makes a new one"),
-        ("nothing", {}, "model.path=FILE:nothing: makes a int, not a torch.nn.Module"),
+        ("nothing", {}, "model.path=FILE:nothing: returns a int, not a torch.nn.Module"),
         ("Breaks", {}, "model.path=FILE:Breaks: its constructor raised KeyError: 'nothing' (strangers.py, line "),
         ("asks", {"args": {"heads": 2}}, "model.args.dim: is missing; the constructor of asks needs it"),
         (

@@ -95,5 +95,5 @@ def test_damaged_row_is_named(change: dict[str, Any], words: str, run: Path) -> 
 
 def test_done_without_a_measured_epoch(run: Path) -> None:
     (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text().splitlines()[0] + "\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl: .*no epoch of it is measured"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl: .*no epoch is measured"):
         load_record(run)

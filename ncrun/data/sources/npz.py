@@ -285,7 +285,7 @@ def _as_planes(images: NDArray[Any], path: Path, split: str, numbers: NDArray[np
         finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
         if not finite.all():
             which = int(numbers[np.argmin(finite)])
-            refuse(path, f"{split}_images: sample {which} holds a number that is not finite")
+            refuse(path, f"{split}_images: sample {which} has a number that is not finite")
         images = images.astype(images.dtype.newbyteorder("="), copy=False)  # torch has no other byte order
     planes = _planes(images.shape)
     if images.ndim == 4:
