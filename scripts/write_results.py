@@ -59,7 +59,7 @@ For cross-entropy with deep linear heads the map shows where a configuration wit
 
 - Scale `paper` of the network experiments, except two runs of mlp-imbalanced. With more time on a GPU `scripts/gpu_hour.py` runs them (docs/gpu.md). The tests compose their configurations and
   train one step.
-- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), M = 6 at any of them, and `beyond/standard-convolutional` on CIFAR-10, and
+- Scale `real` of `mlp-imbalanced-emnist` (there is no EMNIST), of mlp-balanced and cross-entropy-balanced with M = 6, and of
   `beyond/bias-decay-network`.
 - CIFAR-100, SVHN and EMNIST were not available. Their loaders are tested on small files in the original formats. Experiments on these data sets have their class proportions at scale `cpu`, on
   digits.
