@@ -46,6 +46,7 @@ def of_recipe(name: str, words: str, *typed: str, scale: str = "cpu", more: tupl
 
 
 DIGITS = "dataset=digits"
+USUAL_ADAM = ("optimizer.betas=[0.9,0.999]", "schedule.drops=[0.6,0.85]")
 NEAR, LOW = 0.01, 0.001
 INTRODUCTION = f"""# Arriving at the prediction
 
@@ -93,6 +94,8 @@ CASES = (
         "batch_size=128",
         "epochs=600",
         "measure=10",
+        *USUAL_ADAM,
+        more=(*FREEZE, "finish_iterations=500"),
     ),
     of_recipe(
         "dang2023/mlp-balanced",
@@ -103,6 +106,7 @@ CASES = (
         "batch_size=128",
         "epochs=150",
         "measure=10",
+        *USUAL_ADAM,
         more=(*FREEZE, "finish_iterations=1000"),
     ),
     of_recipe("dang2024/convolutional-cifar10", "DenseNet, digits", "model=densenet", DIGITS, "dataset.size=16"),
@@ -144,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case in () if options.table else chosen:
         for arriving in (True, False):
             typed, directory = case.run(options.folder, arriving)
-            if not arriving and directory.name in stored:
+            if directory.name in stored:
                 continue
             status = cli.run(["train", *typed, "threads=1", "progress=false", f"run_dir={directory}"])
             if status:
@@ -162,7 +166,7 @@ def table(cases: Sequence[Case], folder: Path, stored: dict[str, Record]) -> Ite
         _, directory = case.run(folder, arriving=True)
         _, plain = case.run(folder, arriving=False)
         trained = {path.name: record for path in (directory, plain) for record in find_records(path)}
-        record, before = trained.get(directory.name), trained.get(plain.name, stored.get(plain.name))
+        record, before = (trained.get(path.name, stored.get(path.name)) for path in (directory, plain))
         if record is None or before is None:
             continue
         rows = record.metrics
