@@ -80,7 +80,7 @@ def test_bundled_sets_are_standardised_by_their_training_split(name: str, load: 
             "train_targets: sample 7 has a number that",
         ),
         ({"train_targets": np.where(np.arange(20) == 3, np.inf, TWENTY)}, "sample 3 has a number that is not finite"),
-        ({"train_targets": TWENTY * 1e101}, "beyond 1e+100"),
+        ({"train_targets": TWENTY * 1e101}, "larger than 1e+100"),
         ({"train_targets": TWENTY[:19]}, "expected the shape (20,) or (20, q), a row for each image, found (19,)"),
         ({"train_targets": TWENTY.reshape(20, 1, 1)}, "a row for each image, found (20, 1, 1)"),
         ({"train_targets": np.zeros((20, 501))}, "1 to 500 numbers for each image, found 501"),

@@ -165,7 +165,7 @@ def test_an_unfinished_run_has_its_distance_to_the_balanced_prediction(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("other", "band", "words"), [((0, 1, 10, 50), [0, 1, 10], "over the 3 common ones"), ((0, 2, 4), None, "by itself")]
+    ("other", "band", "words"), [((0, 1, 10, 50), [0, 1, 10], "covers the 3 common ones"), ((0, 2, 4), None, "is drawn alone")]
 )
 def test_seeds_measured_at_different_epochs(
     tmp_path: Path, other: tuple[int, ...], band: list[int] | None, words: str
@@ -229,7 +229,7 @@ def test_help(ncrun: Command) -> None:
         (["runs"], ["y= is missing", "kind=classes"]),
         (["runs", "kind=clases"], ["kind=clases", "'classes'", "ledger"]),
         (["runs", "kind=classes", "y=nc1"], ["y=nc1", "has no effect", "kind=classes"]),
-        (["runs", "kind=ledger"], ["kind=ledger", "ledger.within_class", "squared loss on a linear head"]),
+        (["runs", "kind=ledger"], ["kind=ledger", "ledger.within_class", "squared loss, a linear head"]),
         (["runs/b", "kind=classes"], ["kind=classes", "none of these runs is finished"]),
         (["y=nc1"], ["no run is given"]),
         (["nowhere", "y=nc1"], ["nowhere", "no such folder"]),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_nc1_of_classes_of_one_size(seeds: list[Record]) -> None:
-    """Line: the median over classes and seeds, of an even number the geometric mean of the middle two; band: their
+    """Line: the median over seeds and classes and seeds, of an even number the geometric mean of the middle two; band: their
     extremes; dotted: NC1 of all samples, which is the mean of the classes' by their samples (1e-10: sums of sums)."""
     figure = DRAWINGS["class-nc1"].draw(seeds)
     ax = panel(figure, "NC1 of the classes")
@@ -37,7 +37,7 @@ def test_nc1_of_classes_of_one_size(seeds: list[Record]) -> None:
     dots = panel(figure, "at the end").get_lines()
     drawn = sorted((float(x), float(y)) for dot in dots for x, y in np.transpose(dot.get_data()))
     assert drawn == sorted((float(n), float(v)) for run in values for n, v in zip(COUNTS, run[-1], strict=True))
-    assert "median over classes" in caption_of(figure)
+    assert "median over seeds and classes" in caption_of(figure)
 
 
 def test_many_sizes_make_five_groups_and_single_samples_none() -> None:

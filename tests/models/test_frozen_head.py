@@ -49,10 +49,10 @@ def test_refusals(head: str, refused: Refused, ncrun: Command, workdir: Path) ->
     def line(*overrides: str) -> str:
         return refused("train", *NET, head, *overrides)
 
-    assert line("model.width=9") == "head.frozen=head: does not fit: features of dimension 9 here, 8 there"
-    assert "classes 3 here, 2 there" in line("classes=[0,1,2]", "counts=[5,5,5]")
-    assert "head.depth 2 here, 3 there" in line("head.depth=2")
-    assert "head.relu False here" in line("head.relu=false")
+    assert line("model.width=9") == "head.frozen=head: does not fit: features of dimension 9 in this run, 8 in that one"
+    assert "classes 3 in this run, 2 in that one" in line("classes=[0,1,2]", "counts=[5,5,5]")
+    assert "head.depth 2 in this run, 3 in that one" in line("head.depth=2")
+    assert "head.relu False in this run" in line("head.relu=false")
     assert line("head.frozen=nowhere") == (
         "head.frozen=nowhere: is not a run directory; train one: experiment=sukenik2023/head"
     )
