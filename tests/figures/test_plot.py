@@ -165,7 +165,8 @@ def test_an_unfinished_run_has_its_distance_to_the_balanced_prediction(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("other", "band", "words"), [((0, 1, 10, 50), [0, 1, 10], "covers the 3 common ones"), ((0, 2, 4), None, "is drawn alone")]
+    ("other", "band", "words"),
+    [((0, 1, 10, 50), [0, 1, 10], "covers the 3 common ones"), ((0, 2, 4), None, "is drawn alone")],
 )
 def test_seeds_measured_at_different_epochs(
     tmp_path: Path, other: tuple[int, ...], band: list[int] | None, words: str

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_nc1_of_classes_of_one_size(seeds: list[Record]) -> None:
-    """Line: the median over seeds and classes and seeds, of an even number the geometric mean of the middle two; band: their
+    """Line: the median over classes and seeds, of an even number the geometric mean of the middle two; band: their
     extremes; dotted: NC1 of all samples, which is the mean of the classes' by their samples (1e-10: sums of sums)."""
     figure = DRAWINGS["class-nc1"].draw(seeds)
     ax = panel(figure, "NC1 of the classes")

@@ -106,10 +106,10 @@ def test_constant_targets_predict_nothing() -> None:
         ({"bias_decay": 1e-3}, "none", "a bias without decay"),
         ({"label_smoothing": 0.1}, "none", "a loss without weights"),
         ({"class_weights": (1.0, 2.0)}, "none", "a loss without weights"),
-        ({"feature_sign": "nonnegative"}, "none", "is a bound"),
+        ({"feature_sign": "nonnegative"}, "none", "a lower bound"),
         ({"feature_decay": None, "decay_mode": "parameters"}, "transferred", "vanishing decay"),
         ({"feature_decay": 0.0}, "none", "a decay of zero"),
-        ({"counts": (20.0, 20.0)}, "none", "a run on targets"),
+        ({"counts": (20.0, 20.0)}, "none", "without targets in place of classes"),
         ({"widths": ()}, "none", "a width for each layer"),
     ],
 )

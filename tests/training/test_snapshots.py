@@ -73,7 +73,9 @@ def test_free_features_end_with_a_snapshot_and_targets_have_none(ncrun: Command,
 def test_bad_values(refused: Refused) -> None:
     assert "auto, false or a whole number" in refused("train", "snapshots=some")
     assert "snapshots=1" in refused("train", "snapshots=1")
-    assert "along a path" in refused("train", "model=ufm", "counts=[4,2]", "path=[1,2]", "snapshots=8")
+    assert "runs with path=[...] store none" in refused(
+        "train", "model=ufm", "counts=[4,2]", "path=[1,2]", "snapshots=8"
+    )
 
 
 def test_samples_are_balanced_and_small_classes_whole() -> None:

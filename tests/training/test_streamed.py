@@ -235,7 +235,7 @@ def test_auto_streams_what_would_take_half_of_the_memory(
         ("dataset=digits stream=true", "stream=true: dataset=digits can only be read as a whole"),
         ("DATA stream=true batch_size=full", "stream=true: batch_size=full needs all images at once"),
         ("DATA stream=true taps=[linear1]", "stream=true: taps=[linear1] need all images in memory"),
-        ("DATA stream=true head.relu=true head.depth=2", "stream=true: the layers of a ReLU head"),
+        ("DATA stream=true head.relu=true head.depth=2", "stream=true: a ReLU head needs all images in memory"),
         ("DATA stream=maybe", "stream=maybe: must be auto, true or false"),
         ("DATA stream=false stream_cache=1", "stream_cache: has no effect: stream=false"),
         ("model=ufm counts=[3,3] stream=true", "stream: has no effect: model=ufm has no images"),
