@@ -176,7 +176,7 @@ def collapse(
     found = {"nc1": (torch.trace(within @ inverse) / num_classes).item()}
     measured = (weight @ weight.T, means @ means.T, weight @ means.T)
     for name, matrix, target in zip(("nc2_w", "nc2_h", "nc3"), measured, targets, strict=True):
-        wanted = torch.as_tensor(target).to(matrix)
+        wanted = torch.tensor(target).to(matrix)
         found[name] = (matrix / matrix.norm() - wanted / wanted.norm()).norm().item()
     return found
 

@@ -185,7 +185,7 @@ def tidy_log(axis: Axis) -> None:
     """Ticks of a log axis: powers of ten, or where the range holds fewer than two of them 1, 2 and 5 as well. A range
     too narrow for these is widened, of all axes that share it."""
     low, high = sorted(axis.get_view_interval())
-    if 0 < low and high / low < NARROWEST:
+    if low > 0 and high / low < NARROWEST:
         widen = np.sqrt(NARROWEST * low / high)
         low, high = low / widen, high * widen
         set_limits = axis.axes.set_xlim if isinstance(axis, XAxis) else axis.axes.set_ylim

@@ -197,7 +197,12 @@ def test_figures_stop_if_the_head_fails(
 @pytest.mark.parametrize(
     ("archive", "name", "scale", "start"),
     [
-        ("dang2024-cpu", "dang2024/mlp", "cpu", "A small version of the setting of Dang et al. 2024, MLP."),
+        (
+            "dang2023-cpu",
+            "dang2023/convolutional-balanced",
+            "cpu",
+            "A small version of the setting of Dang et al.",
+        ),
         ("dang2024-paper", "dang2024/direct", "paper", "The problem of Dang et al. 2024 itself; our run."),
         ("sukenik2023-real", "sukenik2023/frozen-head", "real", "On real images, with changes that keep it"),
     ],

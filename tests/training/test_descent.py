@@ -89,7 +89,7 @@ def test_features_of_ufm_relu_are_never_negative(
         project(self)
 
     def seeing(self: FreeGradient) -> None:
-        after.append(float(self.model.points.detach().min()))
+        after.append(float(self.points.detach().min()))
         gradient(self)
 
     def at_zero(run: Run) -> FreeFeatures:
