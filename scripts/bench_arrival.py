@@ -3,9 +3,9 @@
     python scripts/bench_arrival.py [FOLDER] [--only WORD] [--pairs N] [--table]
 
 Trains what is not there yet in FOLDER (runs/arrival), one run after the other with one thread, each continued where it
-was stopped, and writes results/bench/arrival.md. What a recipe without the two keys comes to is taken from the stored
-records, where it is there; else it is trained as well. --pairs: L-BFGS keeps so many; in a folder of its own. --table:
-trains nothing and writes the table of what is there.
+was stopped, and writes results/bench/arrival.md. A run that is in the stored records is taken from there. --pairs:
+L-BFGS keeps so many; the table, of runs in FOLDER alone, is printed. --table: trains nothing, and writes or prints the
+table of what is there.
 """
 
 import argparse
@@ -141,9 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.pairs:
         lbfgs.FEWEST_PAIRS = lbfgs.MOST_PAIRS = options.pairs
-    stored = {
-        record.path.name: record for path in sorted((ROOT / "results").glob("*.zip")) for record in find_records(path)
-    }
+    archives = () if options.pairs else sorted((ROOT / "results").glob("*.zip"))  # those have the usual pairs
+    stored = {record.path.name: record for path in archives for record in find_records(path)}
     chosen = [case for case in CASES if options.only in " ".join((case.words, *case.typed))]
     for case in () if options.table else chosen:
         for arriving in (True, False):
@@ -153,7 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = cli.run(["train", *typed, "threads=1", "progress=false", f"run_dir={directory}"])
             if status:
                 return status
-    TABLE.write_text("\n".join(table(CASES, options.folder, stored)) + "\n")
+    rows = "\n".join(table(CASES, options.folder, stored)) + "\n"
+    if options.pairs:
+        print(rows)
+    else:
+        TABLE.write_text(rows)
     return 0
 
 

@@ -15,15 +15,6 @@ def cache_file(kind: str, name: str) -> Path:
     return user_cache_path("ncrun") / kind / f"{name}.json"
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Empty where there is no such file, or it is not what was written."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def write(file: Path, content: dict[str, Any]) -> None:
     """Aside and renamed: others may read it, or write it, at this moment. JSON has all digits of a float. Where nothing
     can be written, what it is about is found anew the next time."""

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ncrun import json_object
 from ncrun.data import cache
 
 # Longer than any clock's tick (FAT has the coarsest, 2 s) and than Linux leaves changed pages in memory (35 s).
@@ -66,7 +67,7 @@ def digest_of(
 
 def _known(file: Path, stamps: str, asked: int) -> _Record | None:
     """What is remembered of files that nothing has changed about since. None where the clock was set back since."""
-    match cache.read(file):
+    match json_object.read(file):
         case {"stamps": str(then), "seen": int(seen), "host": str(host), "digest": None | str() as digest}:
             sound = digest is None or re.fullmatch("[0-9a-f]{64}", digest)
             return _Record(then, seen, host, digest) if sound and then == stamps and seen <= asked else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncrun import json_object
 from ncrun.data import cache
 from ncrun.data.moments import Moments, channel_moments
 from ncrun.data.reader import Reader
@@ -40,7 +41,7 @@ def _blocks(reader: Reader, split: int) -> Iterator[NDArray[Any]]:
 
 def _read(file: Path, channels: int) -> Moments | None:
     """None if there is no such file, or it was changed."""
-    content = cache.read(file)
+    content = json_object.read(file)
     try:
         mean, std = (tuple(map(float, content[key])) for key in ("mean", "std"))
     except (ValueError, LookupError, TypeError):

@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ncrun.loggers import notes
+from ncrun import json_object
 from ncrun.loggers.logger import Logged, Outcome, Row, Session
+from ncrun.records.files import write_json
 from ncrun.records.groups import words
 
 NOTE = "mlflow.json"
@@ -28,7 +29,7 @@ class MLflow(Session):
         for chatty in ("mlflow", "alembic"):  # of the tables that they make
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self._run, self._client = run, MlflowClient()
-        self._id = self._continued(notes.read(run.path / NOTE).get("run_id"))
+        self._id = self._continued(json_object.read(run.path / NOTE).get("run_id"))
         if self._id is None:
             self._id = self._begun()
 
@@ -45,7 +46,7 @@ class MLflow(Session):
     def _begun(self) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         made: str = self._client.create_run(_experiment(self._client, name), run_name=self._run.path.name).info.run_id
-        notes.write(self._run.path / NOTE, {"run_id": made})
+        write_json(self._run.path / NOTE, {"run_id": made})
         params = [Param(key, words(value)[:LONGEST]) for key, value in self._run.settings.items()]
         for first in range(0, len(params), MOST):
             self._client.log_batch(made, params=params[first : first + MOST])

@@ -7,8 +7,9 @@ from typing import Any
 
 import wandb
 
-from ncrun.loggers import notes
+from ncrun import json_object
 from ncrun.loggers.logger import Logged, Outcome, Row, Session
+from ncrun.records.files import write_json
 
 NOTE = "wandb.json"
 PROJECT = "ncrun"
@@ -19,7 +20,7 @@ class WeightsAndBiases(Session):
 
     def __init__(self, run: Logged) -> None:
         self._run, self._path = run, run.path / NOTE
-        self._note: dict[str, Any] = notes.read(self._path) or {"id": secrets.token_hex(4)}
+        self._note: dict[str, Any] = json_object.read(self._path) or {"id": secrets.token_hex(4)}
         self._there = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=self._note["id"],
@@ -39,7 +40,7 @@ class WeightsAndBiases(Session):
     def row(self, row: Row) -> None:
         self._there.log(self._run.scalars(row))
         self._note["epoch"] = row["epoch"]
-        notes.write(self._path, self._note)
+        write_json(self._path, self._note)
 
     def end(self, outcome: Outcome) -> None:
         header, lines = self._run.class_table(outcome.row)

@@ -57,7 +57,7 @@ class Ranks:
                 each.copy_(part.view_as(each))
 
     def smallest(self, number: float) -> float:
-        """The largest of all ranks' numbers, without waiting for a GPU. Raises PeerLost."""
+        """The smallest of all ranks' numbers, without waiting for a GPU. Raises PeerLost."""
         if self.number == 1:
             return number
         whole = torch.tensor(number, dtype=torch.float64)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from own_files import write_images
 
+from ncrun import json_object
 from ncrun.data import cache, remembered_digest
 from ncrun.data.remembered_digest import SETTLED_NS, digest_of
 from ncrun.data.sources.image_folder import FolderOfImages
@@ -225,7 +226,7 @@ def test_no_history_of_writes_within_a_tick_of_the_clock_is_told_wrongly(
 ) -> None:
     """Of 400 histories none; without the minute, some: the histories could show it."""
     draw, kept = random.Random(0), {}
-    monkeypatch.setattr(cache, "read", lambda file: kept.get(file, {}))
+    monkeypatch.setattr(json_object, "read", lambda file: kept.get(file, {}))
     monkeypatch.setattr(cache, "write", kept.__setitem__)
     assert sum(false_answers(clock, monkeypatch, draw) for _ in range(400)) == 0
     monkeypatch.setattr(remembered_digest, "SETTLED_NS", 0)
@@ -239,7 +240,7 @@ def test_what_many_write_at_once_is_read_whole(tmp_path: Path) -> None:
         content = {"number": number, "long": "x" * 10_000 * number}
         for _ in range(50):
             cache.write(file, content)
-            found = cache.read(file)
+            found = json_object.read(file)
             if len(found.get("long", "")) != 10_000 * found["number"]:
                 return False
         return True

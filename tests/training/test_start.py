@@ -13,12 +13,12 @@ CODE = """
 import sys
 from ncrun.cli import run
 from ncrun.training import ending
-draw, early = ending.draw, []
+draw, there = ending.draw, []
 def drawing(records):
-    early.extend({"torch._dynamo", "matplotlib"} & set(sys.modules))
+    there.append({"torch._dynamo", "matplotlib"} & set(sys.modules))
     return draw(records)
 ending.draw = drawing
-sys.exit(run(["train", "epochs=1", "run_dir=run"]) or early != [] or "matplotlib" not in sys.modules)
+sys.exit(run(["train", "epochs=1", "run_dir=run"]) or there != [set()] or "torch._dynamo" in sys.modules)
 """
 
 
