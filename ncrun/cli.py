@@ -67,6 +67,7 @@ def run(arguments: list[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     # numpy and scipy see small matrices only. Their threads compete with torch's, and made L-BFGS 8 times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _spin_briefly()
     try:
         _refuse_other_text(arguments)
         if command in ("-sc", "--shell_completion", "--shell-completion"):
@@ -92,6 +93,13 @@ def run(arguments: list[str]) -> int:
         return _refuse(f"{error.filename}: {error.strerror}")
     except Exception:
         return _bug()
+
+
+def _spin_briefly() -> None:
+    """Threads of GNU's OpenMP, which PyTorch computes with, spin long before they sleep. On a busy machine that takes
+    the time from the thread they wait for (docs/speed.md). Read when PyTorch is imported."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _refuse_other_text(arguments: Sequence[str]) -> None:

@@ -76,7 +76,9 @@ class NetworkGradient:
 
 
 def _compiled(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Fused. precision=tf32 selects TF32, so PyTorch's advice to use it is suppressed."""
+    """Fused. precision=tf32 selects TF32, so PyTorch's advice to use it is suppressed. What was compiled for an earlier
+    run of this process is dropped: PyTorch would compile for other shapes too, and the numbers differ in rounding."""
+    torch.compiler.reset()
     fused = torch.compile(forward)
 
     def call(images: Tensor) -> tuple[Tensor, Tensor]:

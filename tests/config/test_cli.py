@@ -289,6 +289,19 @@ def test_answers_at_once_because_nothing_heavy_is_imported(
     assert contents(workdir) == {}
 
 
+@pytest.mark.parametrize(
+    ("said", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+)
+def test_threads_spin_briefly_unless_the_user_says_how_long(said: dict[str, str], spins: str, workdir: Path) -> None:
+    """PyTorch's threads read this when it is imported, so it has to be there before."""
+    shown = "print(os.getenv('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    code = f"import os, sys; from ncrun.cli import run; run(['x']); {shown}"
+    unsaid = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=unsaid | said)
+    assert result.stdout == f"{spins} False\n"
+
+
 def test_installed_command(workdir: Path) -> None:
     """The entry point itself: its exit status, and an error on the error stream only."""
     result = subprocess.run([NCRUN, "train", "imbalance=0"], capture_output=True, text=True, timeout=PATIENCE_S)
