@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, looks, panels, wording
+from ncrun.figures import arrangement, changes, convergence, looks, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.figures.intervals import FEWEST_SEEDS, RESAMPLES, Interval, of_logarithms
 from ncrun.records.read import Record
@@ -66,8 +66,8 @@ def aggregates(records: Sequence[Record]) -> Figure:
     if coloured:
         for ax, key in zip(axes[1], keys, strict=True):
             over_training(ax, coloured, key)
-        drops.mark(axes[1], records)
-    handles = [CENTRE_HANDLE, SEED_HANDLE, *drops.handles(records)] if coloured else [SEED_HANDLE]
+        changes.mark(axes[1], records)
+    handles = [CENTRE_HANDLE, SEED_HANDLE, *changes.handles(records)] if coloured else [SEED_HANDLE]
     panels.legend_above(figure, [*arrangement.handles(rows), *handles])
     rule = RULE if coloured else f"Fewer than {FEWEST_SEEDS} seeds have no interval."
     words = f"{rule} {convergence.words_of_nc1(records)}".strip()

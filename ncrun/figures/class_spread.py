@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, looks, needs, panels, wording
+from ncrun.figures import arrangement, changes, convergence, looks, needs, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import MEASURED, WIDE_RATIO
 from ncrun.records.read import Record
@@ -56,7 +56,7 @@ def class_spread(records: Sequence[Record]) -> Figure:
     figure, axes = panels.grid(len(networks), 2)
     for (label, curve), (over_training, at_end) in zip(networks, axes, strict=True):
         _over_training(over_training, curve)
-        drops.mark([over_training], curve.records)
+        changes.mark([over_training], curve.records)
         _at_end(at_end, curve)
         panels.label_row([over_training, at_end], arrangement.broken(label))
     for ax in axes[1:].flat:
@@ -64,7 +64,7 @@ def class_spread(records: Sequence[Record]) -> Figure:
     groups = {group.label: group for _, curve in networks for group in groups_of(_counts(curve.records[0]))}
     handles = [Line2D([], [], markersize=looks.SIZE, label=label, **group.look) for label, group in groups.items()]
     marks = convergence.zero_error_handles([curve for _, curve in networks])
-    panels.legend_above(figure, [*handles, ALL_HANDLE, *marks, *drops.handles(records)])
+    panels.legend_above(figure, [*handles, ALL_HANDLE, *marks, *changes.handles(records)])
     panels.caption(figure, convergence.caption(records, _words(records), bands=False))
     return figure
 

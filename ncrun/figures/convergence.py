@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, beside_claim, drops, endings, panels, wording
+from ncrun.figures import arrangement, beside_claim, changes, endings, panels, wording
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.metrics import METRICS, heading_of
 from ncrun.records.read import Record
@@ -49,7 +49,7 @@ def convergence(records: Sequence[Record]) -> Figure:
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
             curves(ax, row.curves, key)
-        drops.mark(line, row.records)
+        changes.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     beside = beside_claim.handles([curve for row in rows for curve in row.curves])
     panels.legend_above(figure, [*legend(rows), *beside])
@@ -161,7 +161,7 @@ def legend(rows: Sequence[Row]) -> list[Line2D]:
     if any(has_baseline(curve) for curve in every):
         found.append(DOTTED)
     records = [record for curve in every for record in curve.records]
-    return [*found, *zero_error_handles(every), *endings.handles(records), *drops.handles(records)]
+    return [*found, *zero_error_handles(every), *endings.handles(records), *changes.handles(records)]
 
 
 def zero_error_handles(curves: Sequence[Curve]) -> list[Line2D]:

@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import beside_claim, drops, endings, fitting, looks, panels, saving, wording
+from ncrun.figures import beside_claim, changes, endings, fitting, looks, panels, saving, wording
 from ncrun.figures.run_panels import Line, Panel, abscissa, is_path, panels_of
 from ncrun.records.files import write_aside
 from ncrun.records.read import Record, load_record
@@ -45,8 +45,8 @@ def run_curves(record: Record) -> Figure:
     figure, axes = panels.grid(1, len(shown), height=HEIGHT, narrowest=NARROWEST)
     for ax, panel in zip(axes[0], shown, strict=True):
         _panel(ax, record, panel)
-    drops.mark(axes.flat, [record])
-    beside = (beside_claim.words_of([record]), drops.words_of(record), endings.words_of([record]))
+    changes.mark(axes.flat, [record])
+    beside = (beside_claim.words_of([record]), changes.words_of(record), endings.words_of([record]))
     panels.caption(figure, " ".join(filter(None, (wording.setting_words(record), *beside))))
     return figure
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, classes, convergence, drops, endings, needs, panels
+from ncrun.figures import arrangement, changes, classes, convergence, endings, needs, panels
 from ncrun.figures.arrangement import Curve, Row
 from ncrun.records.read import Record
 
@@ -32,7 +32,7 @@ def imbalanced(records: Sequence[Record]) -> Figure:
     for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
         classes.against_class_size(ax, row.curves, *panel)
     convergence.curves(axes[1, 3], row.curves, "gap")
-    drops.mark([*axes[0], axes[1, 3]], records)
+    changes.mark([*axes[0], axes[1, 3]], records)
     panels.legend_above(figure, [*convergence.legend([row]), panels.DOT, panels.DASHED])
     words = "Norms and margins: each class and seed at the last epoch."
     panels.caption(figure, convergence.caption(records, words))
@@ -48,7 +48,7 @@ def direct_imbalanced(records: Sequence[Record]) -> Figure:
     for ax, key in zip(axes[0], ("nc1", "nc2_w", "nc2_h", "nc3"), strict=True):
         _with_and_without_momentum(ax, row.curves, key)
     _with_and_without_momentum(axes[1, 3], row.curves, "gap")
-    drops.mark([*axes[0], axes[1, 3]], records)
+    changes.mark([*axes[0], axes[1, 3]], records)
     fastest = max(map(_momentum, records))
     dotted = [curve for curve in row.curves if _momentum(curve.records[0]) == fastest]
     for ax, panel in zip(axes[1], classes.PER_CLASS, strict=False):
@@ -69,7 +69,7 @@ def direct_balanced(records: Sequence[Record]) -> Figure:
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):
             _with_and_without_momentum(ax, row.curves, key)
-        drops.mark(line, row.records)
+        changes.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, _handles(rows))
     panels.caption(figure, _direct_words(records))
@@ -95,7 +95,7 @@ def _handles(rows: Sequence[Row]) -> list[Line2D]:
         Line2D([], [], color="0.4", label=f"momentum {momentum:g}", **(WITH_MOMENTUM if momentum else PLAIN))
         for momentum in sorted(momenta, reverse=True)
     ]
-    return found + endings.handles(records) + drops.handles(records)
+    return found + endings.handles(records) + changes.handles(records)
 
 
 def _direct_words(records: Sequence[Record], more: str = "") -> str:

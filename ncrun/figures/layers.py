@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, drops, endings, looks, panels, wording
+from ncrun.figures import arrangement, changes, convergence, endings, looks, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -41,7 +41,7 @@ def deep_collapse(records: Sequence[Record]) -> Figure:
         loss_and_parts(line[0], curve)
         for ax, (key, title, first) in zip(line[1:4], DNC, strict=True):
             layers_over_epochs(ax, curve, key, title, first)
-        drops.mark(line[:4], curve.records)
+        changes.mark(line[:4], curve.records)
         at_the_end(line[4], curve)
         panels.label_row(line[:5], arrangement.broken("\n".join(filter(None, (row.label, curve.label)))))
         panels.legend_panel(line[5], layer_handles(layer_looks(layer_names(curve.records[0]))))
@@ -170,7 +170,7 @@ def _handles(first: Record, curves: Sequence[Curve]) -> list[Line2D]:
         for i, (_, title, _) in enumerate(DNC)
     ]
     records = [record for curve in curves for record in curve.records]
-    return [*found, *convergence.zero_error_handles(curves), *endings.handles(records), *drops.handles(records)]
+    return [*found, *convergence.zero_error_handles(curves), *endings.handles(records), *changes.handles(records)]
 
 
 def _words(curves: Sequence[Curve]) -> str:

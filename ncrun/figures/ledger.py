@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, convergence, drops, looks, needs, panels, regions, wording
+from ncrun.figures import arrangement, changes, convergence, looks, needs, panels, regions, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -54,10 +54,10 @@ def ledger(records: Sequence[Record]) -> Figure:
         _parts(above, curve, shown)
         _areas(below, curve, shown)
         above.set_title(curve.label)
-        drops.mark((above, below), curve.records)
+        changes.mark((above, below), curve.records)
     panels.label_row(axes[0], "gap and parts / optimum")
     panels.label_row(axes[1], "share of the gap")
-    panels.legend_above(figure, [*_handles(shown), *drops.handles(records)])
+    panels.legend_above(figure, [*_handles(shown), *changes.handles(records)])
     figure.draw_without_rendering()  # the words need the size of the panels
     for below, curve in zip(axes[1], curves, strict=True):
         _words(below, curve, shown)

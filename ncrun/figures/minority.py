@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, convergence, drops, needs, panels
+from ncrun.figures import arrangement, changes, convergence, needs, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.classes import MEASURED, PREDICTED_PAIR
 from ncrun.metrics import words_of
@@ -35,7 +35,7 @@ def collapse(records: Sequence[Record]) -> Figure:
         for ax, key in zip(line, keys, strict=False):
             convergence.curves(ax, row.curves, key)
         rarest_margin(line[2], row.curves)
-        drops.mark(line[:3], row.records)
+        changes.mark(line[:3], row.records)
         margins_over_decay(line[3], row.curves)
     arrangement.label_rows(axes, rows)
     panels.legend_above(figure, [*convergence.legend(rows), panels.DOT, panels.DASHED])

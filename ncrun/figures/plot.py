@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ncrun.errors import UserError
-from ncrun.figures import convergence, drops, looks, panels, wording
+from ncrun.figures import changes, convergence, looks, panels, wording
 from ncrun.figures.plot_lines import TIMES, Array, Curve, Lines, Request, Say, Values, is_finished
 from ncrun.figures.plot_predictions import bound_of
 from ncrun.metrics import heading_of
@@ -44,9 +44,9 @@ def plot_runs(records: Sequence[Record], request: Request, say: Say) -> Figure:
     for ax, (metric, hue) in zip(axes[0], drawings, strict=True):
         beside |= _panel(ax, lines, request, metric, hue)
         if lines.over_time:
-            drops.mark([ax], [r for r in lines.records if hue in (None, *split([r], lines.hue))], lines.x)
+            changes.mark([ax], [r for r in lines.records if hue in (None, *split([r], lines.hue))], lines.x)
     handles = [*_handles(lines, coloured=any(hue is None for _, hue in drawings)), *beside.values()]
-    handles += drops.handles(lines.records) if lines.over_time else []
+    handles += changes.handles(lines.records) if lines.over_time else []
     panels.legend_above(figure, handles)
     words = _caption(lines)
     panels.caption(figure, words, short=". ".join(words.split(". ")[:2]))

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, looks, panels, wording
+from ncrun.figures import arrangement, changes, convergence, looks, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.figures.layers import layer_handles, layer_looks, layer_names
 from ncrun.metrics.effective import GAP, SMALLEST_SHARE, num_effective
@@ -45,7 +45,7 @@ def ranks(records: Sequence[Record]) -> Figure:
     known = _looks(every)
     for (label, curve), column in zip(shown, axes.T, strict=True):
         _rank_over_epochs(column[0], curve, known)
-        drops.mark(column[:1], curve.records)
+        changes.mark(column[:1], curve.records)
         column[0].set_title(arrangement.broken(label))
         if complete:
             _singular_values(column[1], curve, known)
@@ -156,7 +156,7 @@ def _handles(records: Sequence[Record], complete: bool) -> list[Line2D]:
         found.append(Line2D([], [], color="0.4", label="rank by today's rule", **AGAIN))
     if complete and any(_predicted_singular(record) is not None for record in records):
         found.append(Line2D([], [], label="predicted at the head's input", **SINGULAR_MARK))
-    return found + drops.handles(records)
+    return found + changes.handles(records)
 
 
 def _words(records: Sequence[Record], complete: bool) -> str:

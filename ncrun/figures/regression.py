@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import arrangement, convergence, directions, drops, needs, panels
+from ncrun.figures import arrangement, changes, convergence, directions, needs, panels
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -35,7 +35,7 @@ def regression(records: Sequence[Record]) -> Figure:
         for ax, (key, title) in zip(line, OVER_TIME.items(), strict=False):
             convergence.curves(ax, row.curves, key)
             ax.set_title(title)
-        drops.mark(line[:-1], row.records)
+        changes.mark(line[:-1], row.records)
         _measured_over_predicted(line[-1], row.curves)
     arrangement.label_rows(axes, rows)
     diagonal = Line2D([], [], label="as predicted", **panels.PREDICTION)

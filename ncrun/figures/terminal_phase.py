@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ncrun.errors import UserError
-from ncrun.figures import arrangement, convergence, drops, looks, panels, usual_set
+from ncrun.figures import arrangement, changes, convergence, looks, panels, usual_set
 from ncrun.figures.arrangement import Curve
 from ncrun.metrics import words_of
 from ncrun.records.read import Record
@@ -49,7 +49,7 @@ def terminal_phase(records: Sequence[Record]) -> Figure:
         end = max(float(record.metrics["epoch"].iloc[-1]) for record in row.records)
         for ax in line:
             _linear_epochs(ax, end, start)
-        drops.mark(line, row.records)
+        changes.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     is_shaded = any(start is not None for start in starts)
     found = [handle for handle in convergence.legend(rows) if handle is not convergence.DOTTED]

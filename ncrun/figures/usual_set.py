@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ncrun.figures import arrangement, convergence, drops, panels, wording
+from ncrun.figures import arrangement, changes, convergence, panels, wording
 from ncrun.figures.arrangement import Curve
 from ncrun.records.read import Record
 
@@ -88,7 +88,7 @@ def usual_set(records: Sequence[Record]) -> Figure:
         error(line[0], row.curves)
         for ax, panel in zip(line[1:], shown, strict=True):
             _over_epochs(ax, row.curves, panel)
-        drops.mark(line, row.records)
+        changes.mark(line, row.records)
     arrangement.label_rows(axes, rows)
     found = [handle for handle in convergence.legend(rows) if handle is not convergence.DOTTED]
     frames = any(len(panel.keys) > 1 for panel in shown)

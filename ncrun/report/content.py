@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ncrun.errors import printable
-from ncrun.figures import beside_claim, drops, endings, wording
+from ncrun.figures import beside_claim, changes, endings, wording
 from ncrun.figures.run_panels import OPTIMUM_WORDS
 from ncrun.records.glance import Glance
 from ncrun.records.groups import settings_of, words
@@ -45,7 +45,7 @@ def content_of(record: Record, glance: Glance, name: str, numbers: int) -> dict[
         wording.setting_words(record),
         beside_claim.words_of([record]),
         endings.words_of([record]) if glance.state == "done" else "",
-        drops.words_of(record),
+        changes.words_of(record),
         wording.source_words(record),
     )
     return {

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib import style
 from matplotlib.colors import to_hex
 
-from ncrun.figures import drops, looks, panels, wording
+from ncrun.figures import changes, looks, panels, wording
 from ncrun.figures.ledger import PARTS
 from ncrun.figures.plot_lines import TIMES
 from ncrun.figures.plot_predictions import prediction_of
@@ -24,6 +24,7 @@ NO_CURVES: dict[str, Any] = {
     "undefined": [],
     "predicted": {},
     "drops": [],
+    "finishes": [],
     "rows": [0, 0],
     "x": "epoch",
     "xlabel": "",
@@ -35,8 +36,8 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
     too few, only the last value of each class. The page says so.
 
     columns: by name, a value for each row, or a list of them for each class. x: the column on the abscissa. drops: its
-    values where the learning rate falls. panels: as in figures.run_panels; undefined: the titles of panels without a
-    line. predicted: by column, a number or one for each class.
+    values where the learning rate falls; finishes: where L-BFGS takes over. panels: as in figures.run_panels;
+    undefined: the titles of panels without a line. predicted: by column, a number or one for each class.
     """
     frame = record.metrics
     if frame.empty:
@@ -56,7 +57,8 @@ def curves_of(record: Record, numbers: int) -> dict[str, Any]:
         "columns": columns,
         "x": abscissa(record),
         "xlabel": xlabel,
-        "drops": drops.marked([record]),
+        "drops": changes.marked([record]),
+        "finishes": changes.finishes([record]),
         "rows": [len(kept), len(frame)],
         "without_classes": not over_time,
         "panels": [_panel(panel) for panel in every if panel.lines],

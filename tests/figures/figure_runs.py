@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ncrun.figures import drops, endings, panels
+from ncrun.figures import changes, endings, panels
 from ncrun.records.places import runs_below
 from ncrun.records.read import Record, find_records, load_record
 
@@ -79,9 +79,13 @@ def legend_of(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+MARKS = (changes.MARK["gid"], changes.FINISH_MARK["gid"], endings.MARK["gid"])
+
+
 def curves_of(ax: Axes) -> list[Line2D]:
-    """Its lines, but for the marks of what happens in a run: where the learning rate falls, where it did not arrive."""
-    return [line for line in ax.get_lines() if line.get_gid() not in (drops.MARK["gid"], endings.MARK["gid"])]
+    """Its lines, but for the marks of what happens in a run: where the learning rate falls, where L-BFGS
+    takes over, where it did not arrive."""
+    return [line for line in ax.get_lines() if line.get_gid() not in MARKS]
 
 
 def caption_of(figure: Figure) -> str:

@@ -1,6 +1,7 @@
-"""What is marked in a panel so that nobody is misled: drops of the learning rate, runs that did not arrive, and claims
-that a run refutes."""
+"""What is marked in a panel so that nobody is misled: drops of the learning rate, where L-BFGS takes over, runs that
+did not arrive, and claims that a run refutes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from conftest import write_run
 from figure_runs import Runs, caption_of, curves_of, legend_of, panel, panels_in, stored, with_metrics
 from matplotlib import pyplot as plt
 
-from ncrun.figures import beside_claim, convergence, drops, endings, panels, usual_set
+from ncrun.figures import beside_claim, changes, convergence, endings, panels, usual_set
 from ncrun.figures.curves import run_curves
 from ncrun.figures.plot import plot_runs
 from ncrun.figures.plot_lines import Request
@@ -51,30 +52,30 @@ def test_marks_are_where_training_changes_its_rate(tmp_path: Path, schedule: dic
         learning_rate(1.0, epoch, epochs, schedule["drops"], schedule["step"] or 0, schedule["gamma"])
         for epoch in range(epochs)
     ]
-    changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
-    assert drops.epochs_of(record) == changes
-    assert drops.times_of(record, "step") == [3.0 * epoch for epoch in changes]
-    assert bool(drops.handles([record])) == bool(changes)
+    falls = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
+    assert changes.epochs_of(record) == falls
+    assert changes.times_of(record, "step") == [3.0 * epoch for epoch in falls]
+    assert bool(changes.handles([record])) == bool(falls)
 
 
 def test_a_ramp_is_told_and_not_marked(tmp_path: Path) -> None:
     schedule = {"drops": [], "step": 1, "gamma": 0.97}
     record = load_record(write_run(tmp_path / "a", [{"epoch": e} for e in (0, 40)], epochs=40, schedule=schedule))
-    assert drops.marked([record]) == []
-    (handle,) = drops.handles([record])
+    assert changes.marked([record]) == []
+    (handle,) = changes.handles([record])
     assert handle.get_label() == "learning rate × 0.97 every 1 epochs"
 
 
 def test_drops_are_marked_on_every_axis_of_time(seeds: list[Record]) -> None:
     """Once in a legend; the axes stay as the curves have them."""
-    (epoch,) = drops.epochs_of(seeds[0])
+    (epoch,) = changes.epochs_of(seeds[0])
     assert epoch == 4  # 0.6 of 6 epochs
     figures = [convergence.convergence(seeds), usual_set.usual_set(seeds), run_curves(seeds[0])]
     figures.append(plot_runs(seeds, Request(y=("nc1", "class.margin"), x="step"), lambda line: None))
     for figure in figures:
         steps = seeds[0].metrics["step"][4]
         for ax in panels_in(figure):
-            assert [list(mark.get_xdata()) for mark in marks_in(ax, drops.MARK)] == [
+            assert [list(mark.get_xdata()) for mark in marks_in(ax, changes.MARK)] == [
                 [steps if figure is figures[-1] else 4] * 2
             ]
             others = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in curves_of(ax)])
@@ -83,7 +84,20 @@ def test_drops_are_marked_on_every_axis_of_time(seeds: list[Record]) -> None:
             assert legend_of(figure).count("learning rate × 0.1") == 1
     assert "Learning rate × 0.1 after epoch 4 (marked in the curves)." in caption_of(figures[2])
     (over_key,) = plot_runs(seeds, Request(y=("nc1",), x="seed"), lambda line: None).axes
-    assert not marks_in(over_key, drops.MARK)
+    assert not marks_in(over_key, changes.MARK)
+
+
+def test_it_is_marked_where_lbfgs_takes_over() -> None:
+    """In a stored experiment, whose schedule has 500 epochs; not in a run that ends with them."""
+    records = stored("dang2023-cpu", "mlp-imbalanced")
+    figure = convergence.convergence(records)
+    for ax in panels_in(figure):
+        assert [list(mark.get_xdata()) for mark in marks_in(ax, changes.FINISH_MARK)] == [[500, 500]]
+    assert legend_of(figure).count("L-BFGS from here") == 1
+    assert caption_of(run_curves(records[0])).count("L-BFGS from epoch 500 on.") == 1
+    early = replace(records[0], metrics=records[0].metrics[records[0].metrics["epoch"] <= 500])
+    assert changes.finishes([early]) == []
+    assert "L-BFGS" not in changes.words_of(early)
 
 
 def test_a_run_that_did_not_arrive_is_called_so(seeds: list[Record]) -> None:

@@ -28,11 +28,12 @@ function className(run, k) {
   return name === String(k) ? `class ${k} (${count})` : `${k}: ${name} (${count})`;
 }
 
-// Hairlines where the learning rate falls, in the runs' own plots and in those beside each other.
-function dropShapes(runs) {
-  const times = new Set(runs.flatMap((run) => run.curves.drops));
-  const line = { color: "#8b949e", width: 0.8 };
-  return [...times].map((x) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, layer: "below", line }));
+// Hairlines where the learning rate falls, and dashed ones where L-BFGS takes over, in the runs' own plots and in those
+// beside each other.
+function changeShapes(runs) {
+  const at = (key) => [...new Set(runs.flatMap((run) => run.curves[key]))];
+  const shape = (x, dash) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, layer: "below", line: { color: "#8b949e", width: 0.8, dash } });
+  return [...at("drops").map((x) => shape(x, "solid")), ...at("finishes").map((x) => shape(x, "dash"))];
 }
 
 function panelPlot(run, panel) {
@@ -59,7 +60,7 @@ function panelPlot(run, panel) {
     }
     return drawn;
   };
-  return new Plot({ title: panel.title, log: panel.log, xlog: isWide(columns[x]), xlabel, traces, layout: { shapes: dropShapes([run]) } });
+  return new Plot({ title: panel.title, log: panel.log, xlog: isWide(columns[x]), xlabel, traces, layout: { shapes: changeShapes([run]) } });
 }
 
 // A prediction reaches from the first to the last x that the axis shows.

@@ -36,7 +36,7 @@ function columnPlot(run) {
     if (plot) plots.splice(plots.indexOf(plot), 1);
     plot?.remove();
     const [name, { columns, x, xlabel }] = [select.value, run.curves];
-    plot = new Plot({ title: name, words: content.words[name] || "", log: isPositive(columns[name]), xlog: isWide(columns[x]), xlabel, layout: { shapes: dropShapes([run]) }, traces: (xlog) => columnTraces(run, name, xlog, { label: name, colour: colourOf(0) }) });
+    plot = new Plot({ title: name, words: content.words[name] || "", log: isPositive(columns[name]), xlog: isWide(columns[x]), xlabel, layout: { shapes: changeShapes([run]) }, traces: (xlog) => columnTraces(run, name, xlog, { label: name, colour: colourOf(0) }) });
     plots.push(plot);
     box.replaceChildren(plot.figure);
     await plot.draw();
@@ -104,7 +104,7 @@ async function drawComparison() {
     log: isPositive(values),
     xlog: isWide(xs),
     xlabel: labels.join(" or "),
-    layout: { shapes: dropShapes(measured) },
+    layout: { shapes: changeShapes(measured) },
     traces: (xlog) => measured.flatMap((run, n) => columnTraces(run, name, xlog, { label: label[n], colour: colourOf(n) })),
   });
   box.replaceChildren(comparison.figure);
