@@ -33,7 +33,7 @@ class Bounds:
             raise UserError(f"{key}={_short(value)}: must be {self.words()}")
 
 
-# For decays. Products of a thousand of them are computed by logarithms, since no float could hold them.
+# For decays. Products of a thousand of them may leave the range of floats; see ncrun.theory.products.
 DECAYS = Bounds(1e-30, 1e30, "0, or ")
 LAYERS = Bounds(1, 1000)
 WIDTH = Bounds(1, 10**6)

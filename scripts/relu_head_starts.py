@@ -35,7 +35,8 @@ def random_start(rng: np.random.Generator, head: Head, widest: int) -> Factors:
 
 
 def random_code(rng: np.random.Generator, classes: int) -> Array:
-    """A code of few nonnegative numbers for each class, (r, K), columns of sum 1: edges of a graph, a circle, noise."""
+    """A code of few non-negative numbers for each class, (r, K), columns of sum 1: edges of a graph, a circle,
+    noise."""
     kind = rng.choice(["edges", "circle", "noise"])
     code: Array
     if kind == "edges":

@@ -26,7 +26,7 @@ from ncrun.theory.directions import Directions
 LARGEST_ERROR = 1e-6  # the search stops at a small gradient, not at the exact optimum
 LARGEST_UNDERCUT = 1e-8  # rounding only: a claimed minimum cannot be undercut
 LARGEST_DISTANCE = 1e-3  # the root of LARGEST_ERROR: near an optimum matrices are known to the root of its value
-NEAR_COLLAPSE = 0.05  # so close to a border in decay the optimum is flat, or two optima are as good as equal
+NEAR_COLLAPSE = 0.05  # so close to a threshold the optimum is flat, or two optima are almost equal
 
 
 @dataclass
@@ -66,7 +66,7 @@ def gram(matrix: Array) -> Array:
 
 
 def matrix_distances(geometry: Prediction, best: Point, targets: Array | None) -> list[float]:
-    """Of the logits and of every Gram matrix that the claim determines; none near a border, none of zeros."""
+    """Of the logits and of every Gram matrix that the claim determines; none near a threshold, none of zeros."""
     if geometry.directions is not None and targets is not None:
         return direction_distances(geometry, geometry.directions, best, targets)
     borders = geometry.decay_to_collapse

@@ -70,7 +70,7 @@ def relu_starts(K: int, widths: tuple[int, ...], rng: np.random.Generator) -> li
         ]
 
     def low_rank(hidden: Array) -> list[Array]:
-        """hidden: (r, K), nonnegative; its affine image is the last hidden layer, where every class has a neuron."""
+        """hidden: (r, K), non-negative; its affine image is the last hidden layer, where every class has a neuron."""
         last = hidden.T @ hidden
         last = last - np.sort(last, axis=1)[:, -2:-1]  # every other class just below its neuron's threshold
         expand = last @ np.linalg.pinv(hidden)

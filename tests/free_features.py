@@ -163,7 +163,7 @@ class Instance:
         return [s * unit for s, unit in zip(scales, split(product, list(self.problem.widths), rng), strict=True)]
 
     def descend(self, factors: list[Array], bias: Array, iterations: int = 20000) -> Point:
-        """L-BFGS from here until the gradient is gone; bounds keep nonnegative features so."""
+        """L-BFGS from here until the gradient is gone; bounds keep non-negative features so."""
         shapes, scales = self.shapes(), self.scales()
         ends = np.cumsum([rows * columns for rows, columns in shapes])
 
@@ -216,7 +216,8 @@ class Instance:
         return [s * unit / max(float(np.linalg.norm(unit)), 1e-9) for s, unit in zip(self.scales(), units, strict=True)]
 
     def on_axes(self, logits: Array, rng: np.random.Generator) -> list[Array]:
-        """Factors with these logits (K, J), equal within a class, and nonnegative features: one axis for each class."""
+        """Factors with these logits (K, J), equal within a class, and non-negative features: one axis for each
+        class."""
         K, M, counts = self.problem.num_classes, self.problem.depth, np.array(self.problem.counts)
         axes = np.eye(self.problem.widths[0])[:, rng.permutation(self.problem.widths[0])[:K]]
         lengths = counts ** (-M / (2 * M + 2))

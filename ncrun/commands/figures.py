@@ -141,7 +141,7 @@ def drawn_experiments() -> dict[str, int | None]:
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Out, jobs: int) -> int:
     if not source.is_dir() and not is_archive(source):
-        raise UserError(f"--from={source}: no such folder, nor a .zip archive")
+        raise UserError(f"--from={source}: no such folder or .zip archive")
     places = {name: [name, scale if name in FROM_THEORY else recipe(name).scale(scale)] for name in names}
     records = find_records(source, wanted=lambda manifest: _place_of(manifest) in places.values())
     warn_of_changed(records)

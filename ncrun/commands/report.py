@@ -61,7 +61,7 @@ def _refuse_unwritable(out: Path) -> None:
         raise UserError(f"--out={out}: is a folder; name a file")
     there = next(parent for parent in out.absolute().parents if parent.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise UserError(f"--out={out}: cannot be written ({there} is no folder that you may write to)")
+        raise UserError(f"--out={out}: cannot be written ({there} is not a folder that you may write to)")
 
 
 def _serve(folders: Sequence[Path], title: str, port: int | None) -> int:

@@ -26,7 +26,7 @@ def verify(arguments: Sequence[str]) -> int:
     data = _Data()
     for root in options.runs:
         if not root.is_dir() and not is_archive(root):
-            raise UserError(f"{root}: no such folder, nor a .zip archive")
+            raise UserError(f"{root}: no such folder or .zip archive")
         found = False
         for place in runs_below(root):
             found, (words, is_right) = True, _checked(place)

@@ -87,7 +87,7 @@ def _below(file: Path, key: str, value: Any) -> Iterator[str]:
         return
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, str) and "${" in each:
-            raise UserError(f"{file}: was not written by a run: {key} refers to another key")
+            raise UserError(f"{file}: is not what a run writes: {key} refers to another key")
     yield override(key, value)
 
 

@@ -9,8 +9,9 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ncrun.checks import choice
+from ncrun.config.mistakes import no_such_key, wrong_type
 from ncrun.data import SOURCES, Source
-from ncrun.errors import UserError, nearest
+from ncrun.errors import UserError
 from ncrun.models import MODELS, ModelSpec
 from ncrun.run import OPTIMIZERS, Optimizer
 
@@ -196,7 +197,7 @@ def settings_of(composed: DictConfig) -> Settings:
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
-        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise UserError(wrong_type(key, error, OmegaConf.select(composed, key.partition("[")[0]))) from error
     assert isinstance(settings, Settings)
     return settings
 
@@ -248,10 +249,10 @@ def _check_keys(given: dict[str, Any], composed: DictConfig, known: list[str]) -
         raise UserError(f"classes={given['classes']}: must be a list of two or more classes, such as [0,1]")
     for key in _dotted_keys({k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in given.items()}):
         if key not in known and not any(key.startswith(f"{k}.") for k in known):
-            raise UserError(f"{key}: no such key{nearest(key, known)}")
+            raise UserError(no_such_key(key, known))
     for key in known:
         if key != "experiment" and OmegaConf.select(composed, key, default=MISSING) == MISSING:
-            raise UserError(f"{key}: is missing; a key can be set, not deleted")
+            raise UserError(f"{key}: a key can be set, not deleted")
 
 
 def _check_plain(key: str, value: Any) -> None:

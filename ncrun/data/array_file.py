@@ -32,10 +32,10 @@ PART = 1 << 20
 # The header before a member of a zip archive: its bytes, and the positions of the lengths of the name and of the extra
 # field.
 LOCAL_HEADER, LOCAL_LENGTHS = 30, 26
-# A member that is larger than this and compressed 10,000-fold is refused.
+# A member that is larger than this and compressed more than LARGEST_RATIO-fold is refused.
 SMALL = 1 << 28
 LARGEST_RATIO = 100
-DAMAGED = "is damaged, or no .npz file as numpy.savez writes it"
+DAMAGED = "is damaged, or not an .npz file of numpy.savez"
 # Exceptions of zipfile and numpy for damaged files.
 UNREADABLE = (EOFError, ValueError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error)
 NO_LITERAL = (SyntaxError, ValueError, TypeError, OverflowError, MemoryError, RecursionError)

@@ -47,7 +47,8 @@ def sizes(labels: NDArray[np.int64]) -> tuple[int, ...]:
 
 
 def refuse_too_few(request: DataRequest, train_sizes: Sequence[int], test_sizes: Sequence[int]) -> None:
-    """Raises UserError if the files hold fewer samples of a class than the run uses, or no test sample."""
+    """Raises UserError if the files hold fewer samples of a class than the run uses, or no test sample of
+    it."""
     name = request.source.name
     for k, count in zip(request.chosen, request.counts, strict=True):
         train_size, test_size = (sizes[k] if k < len(sizes) else 0 for sizes in (train_sizes, test_sizes))

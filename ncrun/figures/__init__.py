@@ -51,8 +51,8 @@ class Drawing:
     def _ordered(self, records: "Sequence[Record]") -> "list[Record]":
         for record in records:
             if self.on_targets not in (None, record.on_targets):
-                lacks = "no targets, which are" if self.on_targets else "no classes, which are"
-                raise UserError(f"{record.path}: has {lacks} drawn here")
+                lacks = "targets" if self.on_targets else "classes"
+                raise UserError(f"{record.path}: has no {lacks}, which this drawing needs")
         return sorted(records, key=lambda r: (r.config["head"]["bias"], r.config["head"]["depth"], r.config["seed"]))
 
     def file_name(self, stem: str, first: bool) -> str:

@@ -44,7 +44,7 @@ def convergence(records: Sequence[Record]) -> Figure:
     rows = arrangement.arrange(records)
     keys = [telling(key, records) for key in SHOWN if any(is_shown(record, key) for record in records)]
     if not keys:
-        raise UserError(f"no run has one of {', '.join(SHOWN)}, which are drawn here")
+        raise UserError(f"no run has any of {', '.join(SHOWN)}, which this drawing needs")
     figure, axes = panels.grid(len(rows), len(keys), sharex=True)
     for row, line in zip(rows, axes, strict=True):
         for ax, key in zip(line, keys, strict=True):

@@ -1,6 +1,6 @@
 """curves.png of one run: loss beside the optimum, errors or margins, and the collapse metrics against its prediction.
 
-As a PDF it is drawn when it is asked for (`ncrun plot RUN kind=curves`), for that takes as long again.
+`ncrun plot RUN kind=curves` draws them as a PDF, too. Training does not, because that takes as long again.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 # Height of a panel with its legend below, in inches.
 HEIGHT, NARROWEST = 2.3, 2.5
 
-# Of an axis' numbers and words, in inches.
+# Height of an axis' numbers and label, in inches.
 BELOW = 0.31
 
 # The part of a path of decays where they fall again.
@@ -52,7 +52,7 @@ def run_curves(record: Record) -> Figure:
 
 
 def write_curves(directory: Path) -> None:
-    """curves.png of a run, in the project's style whatever this program's own is. Raises UserError, OSError."""
+    """curves.png of a run, in the project's style, independent of the program's style. Raises UserError, OSError."""
     with style.context(panels.STYLE, after_reset=True):
         figure = run_curves(load_record(directory))
         fitting.lay_out(figure)
@@ -162,7 +162,7 @@ def _within_training(ax: Axes) -> None:
 
 
 def _legend(ax: Axes, handles: list[Line2D] | None = None) -> None:
-    """Below the panel, where no curve is."""
+    """A legend below the panel, where it hides no curve."""
     figure = ax.get_figure(root=True)
     assert figure is not None
     place = ax.transAxes + ScaledTranslation(0, -BELOW, figure.dpi_scale_trans)

@@ -1,5 +1,5 @@
-"""Where panels and words stand. Words that are too long for their panel are broken into lines, and the ticks of its
-axes are as many as it has room for."""
+"""Fits words and ticks to their panels: words that are too long are broken into lines, and an axis gets only as many
+ticks as it has room for."""
 
 import re
 from typing import Any
@@ -18,9 +18,9 @@ WORD = re.compile(r"(?:[−+×/=<>] )*(?:\$[^$]*\$|[^\s$])+")
 OVERHANG = 0.2
 # In inches, because panels move a little when words are broken.
 EDGE = 0.06
-# In inches, of a number beside a logarithmic axis.
+# Height of a number beside a logarithmic axis, in inches.
 TICK_HEIGHT = 0.13
-# Of an axis with ticks at round numbers, as matplotlib has it.
+# The most ticks of an axis with round numbers, as in matplotlib.
 MOST_TICKS = 9
 
 
@@ -32,8 +32,8 @@ def extent(artist: Artist) -> Bbox:
 
 
 def fit(figure: Figure) -> None:
-    """Break titles and labels of axes where their panel, as it is laid out, ends; the figure grows by the lines that
-    are added, so that panels keep their height. Drawings are fitted once, when all is said."""
+    """Breaks titles and axis labels into lines that fit their panel as it is laid out. The figure grows by the added
+    lines, so that panels keep their height. Call it once, when the drawing is complete."""
     _place(figure)
     _keep_ticks(figure)
     # The most lines needed, by row of the page and kind of words.
@@ -54,8 +54,8 @@ def fit(figure: Figure) -> None:
 
 
 def lay_out(figure: Figure) -> None:
-    """Panels where a PNG needs them, for good. Every format that is saved would lay out anew, which takes longer than
-    drawing, and draw once more for nothing."""
+    """Fixes the layout at the resolution of a PNG. Otherwise each saved format would compute it again, which takes
+    longer than drawing."""
     dpi, figure.dpi = figure.dpi, mpl.rcParams["savefig.dpi"]
     _place(figure)
     figure.dpi = dpi
@@ -63,31 +63,32 @@ def lay_out(figure: Figure) -> None:
 
 
 def _place(figure: Figure) -> None:
-    """Put panels where the layout has them, without drawing anything."""
+    """Moves panels to their places in the layout, without drawing."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-    for ax in figure.axes:  # of a fixed aspect, within their places, as drawing them does
+    for ax in figure.axes:  # a fixed aspect is applied within the place, as in drawing
         place: Any = ax.get_axes_locator()
         ax.apply_aspect(place(ax, None) if place else None)
 
 
 def _keep_ticks(figure: Figure) -> None:
-    """Matplotlib chooses round numbers anew for every length of an axis. Where the last one stands out of the panel
-    only at the longer of two lengths, the layout would go from one to the other and end with a number cut off."""
+    """Fixes the number of ticks. Matplotlib chooses round numbers for every length of an axis. If the last number
+    exceeds the panel only at the longer of two lengths, the layout would alternate between the two and cut a number
+    off."""
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             locator = axis.get_major_locator()
             if isinstance(locator, AutoLocator):
                 locator.set_params(nbins=max(1, min(axis.get_tick_space(), MOST_TICKS)))
         locator = ax.yaxis.get_major_locator()
-        if isinstance(locator, LogLocator) and isinstance(locator.numticks, int):  # left out, it is a word
+        if isinstance(locator, LogLocator) and isinstance(locator.numticks, int):  # by default it is a string
             most = int(extent(ax).height / figure.dpi / TICK_HEIGHT)
             locator.set_params(numticks=max(2, min(locator.numticks, most)))
 
 
 def _break(text: Text, room: float, along: str) -> None:
-    """along: the side of the text's box in the direction of the words."""
+    """Breaks a text into lines. along: the side of the text's box in the direction of the words."""
 
     def fits(words: str) -> bool:
         text.set_text(words)

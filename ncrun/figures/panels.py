@@ -52,9 +52,9 @@ START_SPAN = 0.5
 SUBS: tuple[tuple[float, ...], ...] = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 # Every range of NARROWEST or more holds two of these.
 FINE = (1.0, 2.0, 3.0, 5.0)
-# Of the page, so that at another resolution, of which letters have other widths, the words do not stand out.
+# Share of the page for a legend, because letters have other widths at other resolutions.
 LEGEND_WIDTH = 0.97
-# Where what a caption says first ends: a sentence or its part, but not at "et al." or "vs.".
+# The end of a caption's first part, which is a sentence or a part of it; not at "et al." or "vs.".
 FIRST_PART = re.compile(r"; |(?<!\bet al)(?<!\bvs)\. ")
 # Inches of a panel for each tick on an axis of time.
 TICK_ROOM = 0.4
@@ -72,7 +72,7 @@ def use_style(more: Mapping[str, Any] = MappingProxyType({})) -> None:
 
 
 def detached(draw: Callable[..., Figure], *arguments: object) -> Figure:
-    """draw(*arguments) in the project's style, in a program that has its own: that stays."""
+    """draw(*arguments) in the project's style, without changing the style of the user's program."""
     with style.context(STYLE):
         figure = draw(*arguments)
         fit(figure)
@@ -182,8 +182,8 @@ def widen(ax: Axes, least: float) -> None:
 
 
 def tidy_log(axis: Axis) -> None:
-    """Ticks of a log axis: powers of ten, or where the range holds fewer than two of them 1, 2 and 5 as well. A range
-    too narrow for these is widened, of all axes that share it."""
+    """Sets the ticks of a log axis: powers of ten, and in a range below two decades multiples of them, too. A range too
+    narrow for two ticks is widened, for all axes that share it."""
     low, high = sorted(axis.get_view_interval())
     if low > 0 and high / low < NARROWEST:
         widen = np.sqrt(NARROWEST * low / high)
@@ -197,7 +197,7 @@ def tidy_log(axis: Axis) -> None:
         most = _ticks_of(axis)
         # Matplotlib skips decades, but not these ticks between them.
         subs = next((each for each in SUBS if len(each) * np.log10(high / low) + 1 <= most), SUBS[-1])
-        if _ticks_within(subs, low, high) < 2:  # for which it would have ticks of its own
+        if _ticks_within(subs, low, high) < 2:  # matplotlib would then choose its own ticks
             subs = FINE
         axis.set_major_locator(LogLocator(subs=subs, numticks=most))
         axis.set_major_formatter(one_kind([low, high]))
@@ -205,7 +205,7 @@ def tidy_log(axis: Axis) -> None:
 
 
 def _ticks_within(subs: Sequence[float], low: float, high: float) -> int:
-    """How many multiples of powers of ten a range holds."""
+    """The number of ticks at multiples (subs) of powers of ten in a range."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = np.outer(powers, subs)
     return int(((ticks >= low) & (ticks <= high)).sum())
@@ -238,7 +238,7 @@ def grid(
     wanted = height or min(max(ASPECT * width / across, LOW_PANEL), HIGHEST_PANEL)
     fits = max(PAGE_HEIGHT / (rows * blocks), LOWEST_PANEL)
     figure = Figure(figsize=(width, min(wanted, fits) * rows * blocks), layout="constrained")
-    FigureCanvasAgg(figure)  # without pyplot, which would keep it, and may have a screen
+    FigureCanvasAgg(figure)  # without pyplot, which would keep the figure and may open a window
     places = figure.add_gridspec(rows * blocks, across)
     axes = np.empty((rows, columns), dtype=object)
     for row, column in np.ndindex(rows, columns):

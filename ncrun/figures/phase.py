@@ -45,10 +45,10 @@ def relu_features(records: Sequence[Record]) -> Figure:
 
 
 def relu_head(records: Sequence[Record]) -> Figure:
-    """Squared loss with ReLUs between the layers; the borders for unequal counts are not proven."""
+    """Squared loss with ReLUs between the layers; the boundaries for unequal counts are not proven."""
     depth = records[0].config["head"]["depth"]
     words = "Free features, squared loss, ReLU between the layers; one large and one small class"
-    return _diagrams({f"ReLU head, L = {depth} (borders proven at ratio 1 only)": list(records)}, words)
+    return _diagrams({f"ReLU head, L = {depth} (boundaries proven at ratio 1 only)": list(records)}, words)
 
 
 def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
@@ -60,10 +60,10 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
         for kind, count in _panel(ax, records).items():
             found[kind] += count
         ax.set_title(title)
-    handles = [Line2D([], [], color="0.2", label="border of the optimum")]
+    handles = [Line2D([], [], color="0.2", label="threshold of the optimum")]
     panels.label_row(axes[0], "decay on weights and features")
     if any(record.problem.depth > 1 for records in groups.values() for record in records):
-        handles.append(Line2D([], [], color="0.2", linestyle=":", label="border of existence"))
+        handles.append(Line2D([], [], color="0.2", linestyle=":", label="threshold of existence"))
     handles += [
         Line2D([], [], linestyle="", label=f"trained: {kind} ({found[kind]})", **style)
         for kind, style in KINDS.items()
@@ -79,7 +79,7 @@ def _diagrams(groups: dict[str, list[Record]], words: str) -> Figure:
 
 
 def _panel(ax: Axes, records: Sequence[Record]) -> dict[str, int]:
-    """Draws regions, borders and dots; returns the number of dots of each kind."""
+    """Draws regions, boundaries and dots; returns the number of dots of each kind."""
     problem = records[0].problem
     ratios, decays = (np.array(values) for values in zip(*map(_place, records), strict=True))
     grid = np.geomspace(ratios.min() * 0.8, ratios.max() * 1.4, 200)

@@ -156,7 +156,7 @@ def _draw(ax: Axes, curve: Curve, over_time: bool, logx: bool, logy: bool, **sty
 
 
 def _darker(colour: Any) -> tuple[float, ...]:
-    """Style of a prediction, which is visible on top of the measured line, too."""
+    """A prediction's colour, which is visible on top of the measured line, too."""
     return tuple(DARKER * part for part in to_rgb(colour))
 
 

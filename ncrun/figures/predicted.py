@@ -23,7 +23,7 @@ def predicted(prediction: Prediction) -> Figure:
     if prediction.problem.targets is not None:
         raise UserError("targets have no classes to draw; table() shows the prediction's directions")
     if not prediction.layers or prediction.tie is not None or prediction.logits is None:
-        reason = prediction.note or "more classes of one size than the narrowest layer can hold"
+        reason = prediction.note or "more classes of one count than the narrowest layer can hold"
         raise UserError(f"no matrices to draw (claim {prediction.claim}): {reason}")
     first, margins = prediction.layers[0], prediction.margins()
     shown = (first.weight_gram, first.feature_gram, prediction.logits)

@@ -23,7 +23,7 @@ DOT, STEPS = 0.02, 30
 
 
 def named(ax: Axes, region: Places, names: Sequence[str], dots: tuple[Array, Array] | None = None) -> None:
-    """Writes each region's name into it, in one line or one word per line, as far as possible from dots and borders;
+    """Writes each region's name into it, in one line or one word per line, as far as possible from dots and boundaries;
     not at all if it does not fit. The figure must be laid out (draw_without_rendering).
 
     region: (rows, columns) of places in names, evenly over the panel from its lower left corner. dots: two (n,), places

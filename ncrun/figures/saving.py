@@ -60,23 +60,23 @@ def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
     if words:
         text = as_latex(words) + "\n"
         write_aside(path.with_name(path.name + ".caption.tex"), lambda file: file.write(text.encode()))
-    if pyplot := sys.modules.get("matplotlib.pyplot"):  # which a user's own drawing may have made it with
+    if pyplot := sys.modules.get("matplotlib.pyplot"):  # a user's own drawing may have used it
         pyplot.close(figure)
     return list(written.values())
 
 
 def _as_pgf(figure: Figure, file: Path) -> None:
-    """LaTeX says how large words are, and so where the panels are. Raises UserError for what it does not set."""
+    """Writes a PGF, in which LaTeX measures the words and so decides the layout. Raises UserError if LaTeX fails."""
     from matplotlib.backends.backend_pgf import LatexError
 
     try:
         figure.savefig(file)
     except LatexError as error:
-        raise UserError(f"{file}: LaTeX does not set it: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{file}: LaTeX cannot typeset it: {str(error).splitlines()[0]}") from error
 
 
 def _properties(kind: str, words: str) -> dict[str, str | None]:
-    """Of a file of this kind. Without a date, redrawing the same records gives the same bytes."""
+    """The metadata of a file. They have no date, so that the same records give the same bytes."""
     own: dict[str, dict[str, str | None]] = {
         "png": {"Description": words},
         "pdf": {"CreationDate": None, "Subject": words},
@@ -92,15 +92,15 @@ def as_latex(text: str) -> str:
 
 @contextmanager
 def words_below(figure: Figure, words: str) -> Iterator[Bbox | None]:
-    """Words below the panels of a figure that is laid out. Gives the area that holds both, in inches, as of savefig's
-    bbox_inches: the panels stay where they are. Without words None, the figure's own."""
+    """Writes words below the panels of a laid-out figure, without moving them. Yields the area of both in inches, for
+    savefig's bbox_inches; without words None, for the figure's own area."""
     if not words:
         yield None
         return
     below = figure.text(0.01, 0, words, size=mpl.rcParams["legend.fontsize"], color="0.3", in_layout=False)
-    room = 0.95 * figure.bbox.width  # at the resolution of the file, letters are wider than here by up to a few percent
+    room = 0.95 * figure.bbox.width  # in the file, letters are up to a few percent wider than here
     letters = int(room * len(words) / fitting.extent(below).width)
-    while letters:  # some letters are wider than the mean of all
+    while letters:  # some lines have wider letters than the mean
         below.set_text("\n".join(textwrap.wrap(words, letters, break_on_hyphens=False)))
         if fitting.extent(below).width <= room:
             break

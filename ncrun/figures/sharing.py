@@ -1,5 +1,5 @@
 """Which classes have orthogonal features, share directions, or are lost, over imbalance ratio and decay, with a bias
-and nonnegative features: predicted regions, trained runs as dots."""
+and non-negative features: predicted regions, trained runs as dots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
     few, large = _small_classes(records[0].problem), max(records[0].problem.counts)
     panels.caption(
         figure,
-        f"Nonnegative free features, one linear layer with a bias; {records[0].problem.num_classes - few}"
+        f"Non-negative free features, one linear layer with a bias; {records[0].problem.num_classes - few}"
         f" classes of {large:g} samples and {few} of {large:g} / ratio. {len(records)} runs of L-BFGS, one start each.",
     )
     return figure

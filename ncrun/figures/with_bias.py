@@ -1,4 +1,4 @@
-"""A network with a bias and nonnegative features, beside its prediction and the prediction without a bias."""
+"""A network with a bias and non-negative features, beside its prediction and the prediction without a bias."""
 
 from collections.abc import Sequence
 from dataclasses import replace

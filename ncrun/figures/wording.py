@@ -115,7 +115,7 @@ def setting_words(*records: Record) -> str:
     scale = f"Scale {' or '.join(scales)}: " if scales else ""
     sizes = each(records, _sizes)
     data = f"{each(records, dataset_words)}, {sizes}"
-    if " or " in sizes:  # each data set has its own classes classes
+    if " or " in sizes:  # each data set has its own classes
         data = each(records, lambda r: f"{dataset_words(r)}, {_sizes(r)}")
     network = (each(records, _network_words), _head_words(records), each(records, loss_words))
     return f"{scale}{data}; {', '.join(network)}, {each(records, _decay_words)}; {descent_words(records)}."

@@ -133,7 +133,7 @@ def _image_shape(record: Record, data_dir: str | Path | None) -> tuple[int, int,
     if recorded is None:
         return source_of(record, data_dir).image_shape
     if not (isinstance(recorded, list) and len(recorded) == 3 and all(isinstance(n, int) and n > 0 for n in recorded)):
-        raise UserError(f"{record.path / 'manifest.json'}: was not written by a run: image_shape")
+        raise UserError(f"{record.path / 'manifest.json'}: is not what a run writes: image_shape")
     channels, height, width = recorded
     return channels, height, width
 

@@ -43,7 +43,7 @@ class UFM(FreeFeatureSpec):
 @dataclass(frozen=True)
 class UFMReLU(FreeFeatureSpec):
     """Unconstrained features that are never negative (like those after a ReLU): one linear layer, cross-entropy by
-    default. Projection after each step, or bounds (lbfgs), keep them nonnegative; a ReLU on H would trap a feature at
+    default. Projection after each step, or bounds (lbfgs), keep them non-negative; a ReLU on H would trap a feature at
     zero.
 
     feature_std: the initial features are absolute values of normal numbers with this standard deviation.

@@ -54,7 +54,7 @@ class RunDirectory:
         Raises UserError if the path is a file, or the directory holds other files.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"run_dir={self.path}: is a file")
+            raise UserError(f"run_dir={self.path}: is a file, not a folder")
         if not self.path.is_dir() or not any(_counts(file) for file in self.path.iterdir()):
             return None
         try:

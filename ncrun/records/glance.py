@@ -118,7 +118,7 @@ class Overview:
         found: dict[Path, Glance] = {}
         for root in roots:
             if not root.is_dir() and not is_archive(root):
-                raise UserError(f"{root}: no such folder, nor a .zip archive")
+                raise UserError(f"{root}: no such folder or .zip archive")
             for glance in self._below(root):
                 found.setdefault(glance.path.resolve() if len(roots) > 1 else glance.path, glance)
         return list(found.values())
@@ -216,7 +216,7 @@ def _claim(place: Place) -> str | None:
     found = re.match(rb'\s*\{\s*"claim":\s*"(\w+)"', begin)
     claim = found[1].decode() if found else (read_manifest(place, "theory.json") or {}).get("claim")
     if claim not in CLAIMS:
-        raise UserError("theory.json: is not what a run writes: claim is missing, or of another kind")
+        raise UserError("theory.json: is not what a run writes: claim is missing, or has another type")
     return str(claim)
 
 

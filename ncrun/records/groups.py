@@ -73,7 +73,7 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
     found: dict[Path, Record] = {}
     for folder in folders:
         if not folder.is_dir() and not is_archive(folder):
-            raise UserError(f"{folder}: no such folder, nor a .zip archive")
+            raise UserError(f"{folder}: no such folder or .zip archive")
         here = find_records(folder, states)
         if not here:
             which = "finished run" if tuple(states) == ("done",) else "run"

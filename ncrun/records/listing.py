@@ -93,8 +93,9 @@ def ordered(runs: Sequence[Glance], by: str, reverse: bool = False) -> list[Glan
     else:
         settings = [run.settings for run in runs]
         known = {column_of(key) for each in settings for key in each}
+        columns = f"; the columns are {', '.join(FACTS)}, and configuration keys"
         if known and by not in known and f"{by}.name" not in known:
-            raise UserError(f"--sort={by}: no such column{nearest(by, [*FACTS, *sorted(known)])}")
+            raise UserError(f"--sort={by}: no such column{nearest(by, [*FACTS, *sorted(known)]) or columns}")
         key = known_key(by.removeprefix("config."), "--sort", settings) if known else by
 
         def of(run: Glance) -> Any:

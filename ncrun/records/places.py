@@ -217,7 +217,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UNREADABLE as error:
-        raise UserError(f"{path}: is damaged, or no .zip archive ({error})") from error
+        raise UserError(f"{path}: is damaged, or not a .zip archive ({error})") from error
     with archive:
         yield archive
 

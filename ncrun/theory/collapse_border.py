@@ -1,8 +1,8 @@
 """Cross-entropy with one linear layer, any class counts: the factor on all decays at which each class' margin vanishes.
 
-Classes of one size are one from N s >= (1 - d) sqrt(n) on, d being the label smoothing (Hong and Ling 2023 for d = 0;
-docs/proofs.md). With a bias their margin to larger classes may vanish earlier, and for a class with a unique count its
-own margin decides: these are followed through the convex program, to three digits.
+Classes of equal count n are merged if N s >= (1 - d) sqrt(n), d being the label smoothing (Hong and Ling 2023 for d =
+0; docs/proofs.md). With a bias their margin to larger classes may vanish earlier, and for a class with a unique count
+its own margin decides: these are followed through the convex program, to three digits.
 """
 
 import math
@@ -29,7 +29,7 @@ def decay_to_collapse(problem: ConvexProblem, alive: NDArray[np.bool_]) -> Array
 
     problem: without class weights and adjustment, with which a class may be lost and come back. alive: (K,), whether
     the class' margin is positive at these decays.
-    With up to MOST_CLASSES classes the border of the next class to be lost, and of the next one to come back, are
+    With up to MOST_CLASSES classes the thresholds of the next class to be lost, and of the next one to come back, are
     searched.
     """
     counts, strength = problem.counts, problem.strength
@@ -82,7 +82,8 @@ class _Path:
 
 
 def _follow(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Array, low: float) -> None:
-    """Fills in the borders of the counts that are alive at the factor `low`, beginning with the next one to be lost."""
+    """Fills in the thresholds of the counts that are alive at the factor `low`, beginning with the next one to be
+    lost."""
     path.left = max(path.left, 1)
     while sought.any() and path.left > 0:
         among = np.flatnonzero(sought)
@@ -93,7 +94,7 @@ def _follow(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Arra
 
 
 def _follow_back(path: _Path, borders: Array, sought: NDArray[np.bool_], latest: Array) -> None:
-    """Fills in the borders of the lost counts, beginning with the next one to come back."""
+    """Fills in the thresholds of the lost counts, beginning with the next one to come back."""
     high = 1.0
     path.left = max(path.left, 1)
     while sought.any() and path.left > 0:

@@ -86,8 +86,8 @@ def best_gain(block: Block, num_classes: int, count: float, penalties: Array, de
         return np.asarray(share * block.data_term(beta) + price * beta**power)
 
     on_grid = value(GRID, price[:, None])
-    # Zero is compared at the end; near the border it would be lower than the grid although a minimum lies between two
-    # points.
+    # Zero is compared at the end; near the threshold it would be lower than the grid although a minimum lies between
+    # two points.
     inner = on_grid[:, 1:-1]
     dip = (inner <= on_grid[:, :-2]) & (inner <= on_grid[:, 2:])
     lowest = np.where(dip, inner, np.inf).argmin(axis=1) + 1

@@ -120,8 +120,8 @@ class Search:
 
     def _points(self) -> list[Found]:
         """Classes as points of as few dimensions as the rank says, a sample with the nearest: logits x_j.x_k and biases
-        -|x_j|^2/2; without a bias on a sphere. Their order is random, because it matters which class is between
-        which."""
+        -|x_j|^2/2; without a bias on a sphere. On a line their order is random, because it matters which class is
+        between which."""
         K, rng, starts = self._num_classes, np.random.default_rng(0), []
         for draw in range(POINTS):
             places = rng.standard_normal((K, self.rank))

@@ -49,7 +49,7 @@ def _optimum(problem: Problem) -> Prediction:
     if needed > width:
         solution = narrowed(posed, solution, width)
         if not _is_certified(solution, LARGEST_GAP):
-            note = f"the optimum needs {needed} features: the objective is that of wider layers, a lower bound"
+            note = f"the optimum found needs {needed} features: the objective is that of wider layers, a lower bound"
             return _bound(problem, solution, note)
     if not _is_certified(solution, LARGEST_GAP):
         note = "features after a ReLU: the program was not solved; the objective is a lower bound"

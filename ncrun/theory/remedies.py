@@ -21,7 +21,7 @@ SAME = 1e-5  # relative: margins are known to about 1e-6
 MOST_STEPS = 40
 LARGEST_ADJUSTMENT = 16.0
 CLOSE = 1e-4  # relative, of an adjustment and of the power of the counts
-SAMPLED = 4  # powers of the counts on both sides of a border that are tried
+SAMPLED = 4  # powers of the counts on both sides of a threshold that are tried
 TYPICAL_SMOOTHING = 0.1  # the smoothing that is compared with a problem without smoothing
 THEOREMS = (
     cross_entropy.ALL_ALIKE,
@@ -147,7 +147,7 @@ def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
     """The count at which the rarest class is lost as counts become more unequal at the same N.
 
     Counts follow with_imbalance, from equal ones to one sample in the rarest class; class weights do not change. None
-    if it always has a margin, or has none with equal counts.
+    if it always has a margin, or has none even with equal counts.
     """
     if not may_help(problem):
         return None
@@ -169,7 +169,7 @@ def loss_of_rarest(problem: Problem) -> LossOfRarest | None:
         while high - low > CLOSE * high:
             middle = (low + high) / 2
             low, high = (low, middle) if is_lost(middle) else (middle, high)
-        # With class weights or adjustment a class may be lost and come back; then there is no single border.
+        # With class weights or adjustment a class may be lost and come back; then there is no single threshold.
         before, after = np.linspace(0, low, SAMPLED + 2)[1:-1], np.linspace(high, last, SAMPLED + 2)[1:-1]
         if any(map(is_lost, before)) or not all(map(is_lost, after)):
             return None

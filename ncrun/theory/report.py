@@ -73,8 +73,8 @@ def as_json(geometry: Prediction) -> dict[str, Any]:
 
 
 def never_collapses(geometry: Prediction) -> list[bool | None]:
-    """Per class, whether it keeps its margin at any decay; None if its border was not searched or is not determined. It
-    explains nulls in decay_to_collapse, because JSON has no infinity."""
+    """Per class, whether it keeps its margin at any decay; None if its threshold was not searched or is not determined.
+    It explains nulls in decay_to_collapse, because JSON has no infinity."""
     factors = geometry.decay_to_collapse
     if factors is None:
         return [None] * geometry.problem.num_classes

@@ -57,12 +57,13 @@ def global_border(depth: int) -> float:
 
 
 def existence_border(depth: int) -> float:
-    """kappa above which there is no nonzero stationary point; between the two borders a run can be metastable."""
+    """kappa above which there is no nonzero stationary point; between the two thresholds a run can be metastable."""
     return float((depth + 1) / (2 * depth) * ((depth - 1) / (2 * depth)) ** ((depth - 1) / (depth + 1)))
 
 
 def kept_fraction(kappa: Array, depth: int) -> Array:
-    """a in [0, 1]: the share z/t of a singular value that survives the shrinkage; zero at and beyond the global border.
+    """a in [0, 1]: the share z/t of a singular value that survives the shrinkage; zero at and above the global
+    threshold.
 
     kappa: any shape. The largest root of (1-a) a^p = kappa, p = (M-1)/(M+1), is sought as the lost share l = 1-a: there
     l (1-l)^p is increasing and concave up to l = 1/M, and l = kappa lies below its root, so Newton's steps from kappa

@@ -28,7 +28,7 @@ WHOLE = 2**62  # bytes: features of images in memory are always held
 
 
 class NegativeFeatures(Exception):
-    """Features are negative, although theory was asked for nonnegative ones: its prediction does not hold for them."""
+    """Features are negative, although theory was asked for non-negative ones: its prediction does not hold for them."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Evaluator:
         if self.target.problem.feature_sign == "nonnegative" and bool(features.amin() < 0):
             raise NegativeFeatures(
                 f"features have become negative (down to {float(features.amin()):.3g}), but the prediction is for"
-                " nonnegative ones; set model.feature_sign=free, which makes another run with its own prediction"
+                " non-negative ones; set model.feature_sign=free, which makes another run with its own prediction"
             )
 
     @torch.no_grad()

@@ -95,7 +95,7 @@ class LBFGS:
         if not slope < 0:
             return False
         rounding = ROUNDINGS * torch.finfo(direction.dtype).eps * abs(self.value)
-        # Brackets: from a point with negative slope to one with positive slope or a value above the first.
+        # Brackets the point: at `near` the value is low enough and the slope negative; at `far` one of the two fails.
         near, far = (0.0, self.value, slope), None
         length, best = 1.0, None
         for _ in range(MOST_EVALUATIONS):

@@ -44,7 +44,7 @@ class Restarts:
                 raise UserError(f"run_dir={self.path}: holds other runs; give another folder")
             return str(summary.get("state"))
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"run_dir={self.path}: is a file")
+            raise UserError(f"run_dir={self.path}: is a file, not a folder")
         for file in self.path.iterdir() if self.path.is_dir() else ():
             if not (file.name.startswith("seed-") or is_lock(file) or TEMPORARY.fullmatch(file.name)):
                 raise UserError(

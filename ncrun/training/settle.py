@@ -1,7 +1,7 @@
 """Free features to an optimum: scipy's L-BFGS-B until the gradient vanishes, at one decay or along a path of decays.
 
 Such a run takes seconds, so an interrupted one keeps no checkpoint: it starts again and ends with the same bits. The
-bounds of L-BFGS-B keep the features of ufm_relu nonnegative.
+bounds of L-BFGS-B keep the features of ufm_relu non-negative.
 """
 
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def settle(
 def _with_fresh_dimensions(x: Array, model: FreeFeatures, rng: np.random.Generator) -> Array:
     """A point whose K weakest feature dimensions are drawn again, small. x: points, a weight, optionally a bias.
 
-    Nonnegative features of different classes cannot share a dimension, but one class may use many at no cost. If all
+    Non-negative features of different classes cannot share a dimension, but one class may use many at no cost. If all
     are used, a class without one cannot get one, even if that would decrease the loss.
     """
     (weight,) = model.head.weights

@@ -99,4 +99,4 @@ def test_refusals(ncrun: Command, refused: Refused, workdir: Path, undrawn: None
         "model.path=lab.py:Net; a record never imports code: give model.path= again"
     )
     config.write_text(text.replace("name: null", "name: ${oc.env:HOME}"))
-    assert refused("rerun", "run") == "run/config.yaml: was not written by a run: name refers to another key"
+    assert refused("rerun", "run") == "run/config.yaml: is not what a run writes: name refers to another key"

@@ -53,7 +53,7 @@ class FunctionalReLU(Plain):
 
 
 class Drifting(Plain):
-    """Nonnegative features until the offset is trained."""
+    """Non-negative features until the offset is trained."""
 
     def __init__(self, input_shape):
         super().__init__(input_shape)

@@ -57,7 +57,7 @@ def test_table_and_plot_of_an_archive(runs: Path, workdir: Path, ncrun: Command)
 def test_what_is_no_archive(workdir: Path, refused: Refused) -> None:
     (workdir / "a.zip").write_bytes(b"PK" + bytes(100))
     (workdir / "empty.zip").write_bytes(b"PK\5\6" + bytes(18))
-    assert refused("table", "a.zip").startswith("a.zip: is damaged, or no .zip archive")
+    assert refused("table", "a.zip").startswith("a.zip: is damaged, or not a .zip archive")
     assert refused("table", "empty.zip") == "empty.zip: holds no run"
 
 

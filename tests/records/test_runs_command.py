@@ -196,7 +196,7 @@ def test_what_is_damaged_is_a_row_that_says_so(five: Path, ncrun: Command, monke
     assert {run: each for run, each in found.items() if "x" not in run} == whole
     damaged = {run.removeprefix("runs/"): each["summary"] for run, each in found.items() if "x" in run}
     assert {each["state"] for run, each in found.items() if "x" in run} == {"damaged"}
-    assert damaged.pop("x.zip").startswith("is damaged, or no .zip archive")
+    assert damaged.pop("x.zip").startswith("is damaged, or not a .zip archive")
     assert damaged == {
         "x-alias": "config.yaml: is damaged",
         "x-config": "config.yaml: is damaged",
@@ -228,7 +228,7 @@ def test_empty_folders_and_refusals(five: Path, ncrun: Command, monkeypatch: pyt
     (five.parent / "empty").mkdir()
     assert ncrun("runs", "empty").out == "no runs\n"
     assert ncrun("runs", "empty", "--json", "--sort", "gap", "--where", "head.depth=3").out == "[]\n"
-    assert refused("runs", "nowhere") == "nowhere: no such folder, nor a .zip archive"
+    assert refused("runs", "nowhere") == "nowhere: no such folder or .zip archive"
     assert refused("runs", "--state", "dead").endswith(
         "not one of running, interrupted, failed, damaged, not begun, done"
     )

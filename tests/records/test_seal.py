@@ -157,7 +157,7 @@ def test_damaged_manifest_and_no_run_at_all(run: Path, ncrun: Command, refused: 
     assert (result.status, result.out) == (1, "run: manifest.json: is not JSON\n")
     (workdir / "empty").mkdir()
     assert refused("verify", "empty") == "empty: holds no run"
-    assert refused("verify", "nowhere") == "nowhere: no such folder, nor a .zip archive"
+    assert refused("verify", "nowhere") == "nowhere: no such folder or .zip archive"
 
 
 def test_seal_is_of_what_was_written_and_not_of_what_lies_there(tmp_path: Path) -> None:

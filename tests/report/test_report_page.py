@@ -134,13 +134,13 @@ def test_what_cannot_be_read_is_named_beside_the_others(ncrun: Command, workdir:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nowhere: no such folder, nor a .zip archive"),
+        (["nowhere"], "nowhere: no such folder or .zip archive"),
         (["empty"], "empty: holds no run"),
         ([], "report: the following arguments are required: RUN"),
         (["runs", "--out", "empty"], "--out=empty: is a folder; name a file"),
         (
             ["runs", "--out", "file/page.html"],
-            "--out=file/page.html: cannot be written ({}/file is no folder that you may write to)",
+            "--out=file/page.html: cannot be written ({}/file is not a folder that you may write to)",
         ),
         (["runs", "--out", "/proc/page.html"], "--out=/proc/page.html: cannot be written (No such file or directory)"),
         (["runs", "--serve", "--out", "page.html"], "--out: has no effect with --serve, which writes nothing"),
