@@ -126,7 +126,7 @@ def _bug() -> int:
 
     traceback.print_exc()
     own = any(name.startswith(PREFIX) for name in sys.modules)
-    whose = "ncrun, or of your own file" if own else "ncrun, not of what you typed"
+    whose = "ncrun or in your own file" if own else "ncrun, not a mistake of yours"
     print(f"ncrun: this is a bug in {whose}; please report it with the lines above", file=sys.stderr)
     return BUG
 

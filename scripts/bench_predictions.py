@@ -21,7 +21,7 @@ PROBLEMS = {
     "squared loss with a bias, a hundred classes": (
         f"model=ufm counts=[{','.join(map(str, range(10, 110)))}] head.bias=true model.width=128"
     ),
-    "cross-entropy, one layer, ten class sizes": f"model=ufm loss=ce {TEN}",
+    "cross-entropy, one layer, ten class counts": f"model=ufm loss=ce {TEN}",
     "the same with a bias": f"model=ufm loss=ce {TEN} head.bias=true",
     "the same, a thousand classes of two sizes": (
         f"model=ufm loss=ce counts=[{','.join(['500'] * 500 + ['50'] * 500)}] head.bias=true model.width=1000"

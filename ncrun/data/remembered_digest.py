@@ -32,7 +32,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class _Record:
-    """stamps: what the file system said of all files. seen: when it had first said so, by the clock of host. digest:
+    """stamps: the file system's entries of all files. seen: when they were first seen, by the clock of host. digest:
     None where the bytes have not been read long enough after that."""
 
     stamps: str

@@ -172,7 +172,7 @@ DRAWINGS = Registry(
         _built_in(
             "direct-imbalanced",
             "dang2023.direct_imbalanced",
-            "free features with and without momentum, unequal classes",
+            "free features with and without momentum, imbalanced classes",
         ),
         _built_in(
             "direct-balanced", "dang2023.direct_balanced", "free features with and without momentum, equal classes"

@@ -1,4 +1,4 @@
-"""Cosines of all pairs of classes as histograms: at the start, when the training error is gone, and at the end."""
+"""Cosines of all pairs of classes as histograms: at the start, at zero training error, and at the end."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -72,7 +72,8 @@ def optimum(problem: Problem) -> Prediction:
 
 
 def limit(problem: Problem) -> Prediction:
-    """The shape at vanishing decay, all directions kept: W W^T ~ Sigma^(M/(M+1)), Sigma the targets' covariance."""
+    """The limit at vanishing decay, up to scale, with all directions kept: W W^T ~ Sigma^(M/(M+1)), Sigma the targets'
+    covariance."""
     axes, values = target_spectrum(problem)
     rank = min(problem.num_outputs, *problem.widths)
     inside = np.arange(len(values)) < rank

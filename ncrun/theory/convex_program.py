@@ -56,7 +56,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Problem:
-    """The problem of G kinds of classes. loss: with the offsets of the kinds, its weights left out. shares, root: (G,),
+    """The problem of G kinds of classes. loss: with the offsets of the kinds, without its weights. shares, root: (G,),
     w_k n_k/N and sqrt n_k of one class. step: any positive number; the conditioning of the systems rests on it."""
 
     loss: CrossEntropy
@@ -82,7 +82,7 @@ class _Problem:
 
     @property
     def pulls(self) -> Array:
-        """(G,): about the probability that a class gives away at the optimum."""
+        """(G,): about the probability that a class leaves to the others at the optimum."""
         return np.asarray(self.strength * self.root / self.shares + self.loss.label_smoothing)
 
     def losses(self, logits: Entries, bias: Array) -> tuple[Array, Entries]:

@@ -57,7 +57,7 @@ def _optimum(problem: Problem) -> Prediction:
 
 def _limit(problem: Problem) -> Prediction:
     """The limit at vanishing decay, where all margins are equal, carried over to plain weight decay."""
-    note = "plain weight decay has no exact theorem: the target is the shape at vanishing decay, without a scale"
+    note = "plain weight decay has no exact theorem: the target is the limit at vanishing decay, up to scale"
     note += at_vanishing_decay(problem)
     geometry = _geometry(problem, np.ones(problem.num_classes), 1.0, 1.0)
     return replace(geometry, claim="transferred", source=SOURCE, scale_free=True, note=note)

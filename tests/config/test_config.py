@@ -148,7 +148,7 @@ def test_theory_knows_the_sign_of_features_and_the_kind_of_head(
 @pytest.mark.parametrize(
     ("typed", "claim"),
     [
-        ("classes=[0,1] counts=[9,9]", "proven"),  # the theorem: two classes of equal size
+        ("classes=[0,1] counts=[9,9]", "proven"),  # the theorem: two classes of equal count
         ("classes=[0,1] counts=[9,9] model.features=relu", "proven"),  # its chains can be built from features >= 0
         ("classes=[0,1]", "open"),  # 143 and 146 samples
         ("classes=[0,1,2] counts=[9,9,9]", "open"),

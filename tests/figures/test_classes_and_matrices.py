@@ -110,7 +110,7 @@ def test_scale_free_norms_are_relative_to_their_mean(runs: Runs) -> None:
     dashed, dots = panel(figure, "squared norm of classifier rows / mean").get_lines()
     measured = np.array(record.metrics["class.weight_norm_sq"].iloc[-1])
     assert dots.get_ydata() == pytest.approx(measured / measured.mean())
-    # The shape at vanishing decay: with one layer the squared norms go with the root of the class size.
+    # The limit at vanishing decay: with one layer the squared norms go with the root of the class count.
     roots = np.sqrt(np.array(COUNTS))
     assert dashed.get_ydata() == pytest.approx(roots / roots.mean())
     assert "Relative to the mean" in caption_of(figure)

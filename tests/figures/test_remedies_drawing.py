@@ -20,7 +20,7 @@ def records(runs: Runs) -> list[Record]:
 
 
 def test_margins_and_accuracies_are_the_recorded_ones(records: list[Record]) -> None:
-    """Ordered by class size: symbols measured, lines from theory.json; and the difference to the plain loss."""
+    """Ordered by class count: symbols measured, lines from theory.json; and the difference to the plain loss."""
     figure = DRAWINGS["remedies"].draw(records)
     lines = panel(figure, "margin").get_lines()
     accuracies = panel(figure, "test accuracy").get_lines()

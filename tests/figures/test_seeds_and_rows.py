@@ -96,7 +96,7 @@ def test_depth_colours_and_everything_else_makes_rows(all_imbalanced: list[Recor
     ]
     both = [*all_imbalanced, *runs("parameters")]
     assert [row.label for row in arrangement.arrange(both)] == ["decay of features", "decay of parameters"]
-    # A data set with its own class sizes differs in one thing, not in two.
+    # A data set with its own class counts differs in one thing, not in two.
     other = [
         replace(run, manifest=run.manifest | {"dataset": "svhn", "words": {}, "class_counts": [9, 1]})
         for run in all_imbalanced

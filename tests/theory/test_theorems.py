@@ -282,6 +282,6 @@ def test_two_theorems_for_one_problem_are_an_error() -> None:
 
 
 def test_a_bound_is_not_what_a_reader_is_pointed_to() -> None:
-    """Two class sizes would give SELI, a direction; equal counts give a target."""
+    """Two class counts would give SELI, a direction; equal counts give a target."""
     problem = Problem("ce", (40.0, 20.0, 10.0), (6,), False, (1e-3,), None, decay_mode="parameters")
     assert predict(problem).note.endswith("; the nearest needs equal class counts")
