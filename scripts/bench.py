@@ -1,11 +1,11 @@
-"""`make bench`: ncrun against the released procedure, side by side in one run, and against the machine's own limit.
+"""`make bench`: compares ncrun with the released procedure, in one run, and with the limit of the machine.
 
     .venv/bin/python scripts/bench.py [WORKLOAD ...] [--quick] [--threads N] [--out FOLDER]   # 5 minutes
 
 Both sides of a workload are timed in turn, and medians are compared. Before that, the benchmark asserts on a smaller
-problem that they compute the same: losses, NC1, NC2 and NC3. The limit beside a time is what its matrix products alone
-take, measured at their own shapes in the same run. CIFAR-10 is read from $NCRUN_DATA; where it is not, random images of
-its shape take its place, and the table says so.
+problem that both compute the same losses, NC1, NC2 and NC3. The limit is the time of the matrix products alone,
+measured at their own shapes in the same run. CIFAR-10 is read from $NCRUN_DATA. Without it random images of its shape
+are used, and the table says so.
 
 Prints a Markdown table; writes it, and a JSON object per line, to FOLDER/speed.md and FOLDER/speed.jsonl.
 """
@@ -30,16 +30,16 @@ WORKLOADS: dict[str, Callable[[bool], list[Row]]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print, write; returns the exit status."""
-    parser = argparse.ArgumentParser(description="ncrun against the released procedure, side by side")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="small problems: whether it runs, not how fast")
+    """Runs, prints and writes; returns the exit status."""
+    parser = argparse.ArgumentParser(description="compare ncrun with the released procedure")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"any of {', '.join(WORKLOADS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="small problems, to see whether it runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for both sides")
     parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for speed.md and speed.jsonl")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.workloads if name not in WORKLOADS]
     if unknown:
-        parser.error(f"no workload {unknown[0]}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"{unknown[0]}: not one of {', '.join(WORKLOADS)}")
     torch.set_num_threads(chosen.threads)
     began = time.perf_counter()
     rows: list[Row] = []

@@ -1,8 +1,7 @@
-"""The other side of `make bench`: the same work in plain PyTorch, done the way the released research code does it.
+"""The baseline of `make bench`: the same work in plain PyTorch, as the released research code does it.
 
-Written for this comparison, from the description of that code; it takes nothing from ncrun. What it has in common with
-the released procedure:
-- images come out of a DataLoader, and every sample is converted and normalised by itself, each time it is read;
+Written for this comparison, from the description of that code; it uses nothing of ncrun. Like the released code:
+- images come out of a DataLoader, and every sample is converted and normalised separately, each time it is read;
 - every batch is then copied to the device;
 - a training step is followed by a second forward pass over its batch, for the accuracy, and ends with `.item()`;
 - measuring reads the whole split once for each quantity: class means, within-class scatter, accuracy;
@@ -10,7 +9,7 @@ the released procedure:
   one matrix product per batch (`product`, the best that can be done with d x d matrices);
 - NC1 takes the pseudo-inverse of the d x d between-class scatter;
 - free features are measured after every iteration.
-The loss is ncrun's objective, so that both sides solve one problem. Networks: float32 throughout, as released.
+The loss is ncrun's objective, so that both sides solve the same problem. Networks: float32 throughout, as released.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +29,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """(N, C, H, W) uint8 images, made into normalised tensors one at a time."""
+    """(N, C, H, W) uint8 images, converted into normalised tensors one at a time."""
 
     def __init__(
         self, images: NDArray[np.uint8], labels: Sequence[int], mean: Sequence[float], std: Sequence[float]
@@ -47,7 +46,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def batches(pictures: Pictures, batch_size: int, order: Sequence[int] | None = None) -> DataLoader[tuple[Tensor, int]]:
-    """A loader in this order of samples (None: as they lie)."""
+    """A loader in this order of samples (None: their own order)."""
     return DataLoader(pictures, batch_size, sampler=SequentialSampler(pictures) if order is None else order)
 
 
@@ -86,7 +85,7 @@ def objective(
 
 
 def on_device(loader: Batches, network: PlainMLP) -> Batches:
-    """The loader's batches where the network is."""
+    """The loader's batches on the network's device."""
     device = network.head_weights()[0].device
     return ((images.to(device), labels.to(device)) for images, labels in loader)
 
@@ -124,7 +123,7 @@ def product(deviation: Tensor) -> Tensor:
 def measure_network(
     network: PlainMLP, loader: Batches, num_classes: int, scatter: Scatter, targets: tuple[Array, Array, Array]
 ) -> dict[str, float]:
-    """NC1, NC2, NC3 and accuracy of a split, in evaluation mode, from one pass for each quantity."""
+    """NC1, NC2, NC3 and accuracy of a split, in evaluation mode, with one pass for each quantity."""
     network.eval()
 
     def features() -> Iterator[tuple[Tensor, Tensor]]:
@@ -154,7 +153,7 @@ def collapse(
     weight: Tensor,
     targets: tuple[Array, Array, Array],
 ) -> dict[str, float]:
-    """NC1, NC2_W, NC2_H and NC3 in two passes over batches of features, whose precision everything is computed in.
+    """NC1, NC2_W, NC2_H and NC3 in two passes over batches of features, computed in their precision.
 
     targets: predicted W W^T, Gram matrix of the class means, and W H, K x K each.
     """
@@ -194,7 +193,7 @@ class FreeDescent:
         self.optimiser = torch.optim.SGD([self.points, *self.weights], lr=lr, momentum=momentum)
 
     def iterate(self, targets: tuple[Array, Array, Array]) -> dict[str, float]:
-        """One step, and the metrics after it; the loss is that before it."""
+        """One step, and the metrics after it; the loss is the one before it."""
         signal: Tensor = self.points
         for weight in self.weights:
             signal = signal @ weight.T

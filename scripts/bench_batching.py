@@ -1,11 +1,12 @@
-"""Does batching pay? The same free-feature runs one after the other, in processes side by side, and in one program.
+"""Does batching pay? Times the same free-feature runs one after the other, in two processes at once, and in one
+program.
 
     .venv/bin/python scripts/bench_batching.py [--runs 16] [--epochs 10000] [--repeats 3]
 
-Gradient descent with momentum, seeds 0, 1, ..., measured every 1000 iterations, since measuring is not batched. One
-after the other and together train on one thread inside this process, which has imported everything; processes pay for
-their starts and imports, as a user's `jobs=2` does. Printed: seconds of each way, the median of the repeats, and its
-ratio to one after the other. The ways alternate within each repeat, so that a busy machine slows them alike. After each
+Gradient descent with momentum, seeds 0, 1, ..., measured every 1000 iterations, because measuring is not batched.
+Single and batched runs train on one thread of this process, which has imported everything. The processes include their
+starts and imports, as with `jobs=2`. Prints the median seconds of each way, and how many times as fast it is as one
+after the other. The ways alternate within each repeat, so that a busy machine slows all of them. After each
 repeat the losses of the single and the batched runs are compared (1e-9 of the value).
 """
 
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--without-processes", action="store_true", help="they take longest")
     options = parser.parse_args()
-    ending.draw = lambda records: True  # pictures take the same time whatever the way
+    ending.draw = lambda records: True  # drawing takes the same time in each way
     ways = {name: way for name, way in WAYS.items() if way is not processes or not options.without_processes}
     print(f"{options.runs} runs of {options.epochs} iterations; median of {options.repeats}")
     for title, problem in PROBLEMS.items():

@@ -1,8 +1,8 @@
-"""Time and memory with a thousand classes and more: predictions, and what is measured of a file of features.
+"""Time and memory with a thousand classes and more: of predictions, and of measuring a file of features.
 
-Into results/bench/classes.md, a line for each case, replacing the line of an earlier run of it. Every case runs in a
-process of its own. Memory is the peak of RssAnon, read from /proc/self/status every few milliseconds: what the process
-itself has taken, imports included, without the pages of the mapped file.
+Writes results/bench/classes.md with a line for each case; a new measurement replaces the old line. Every case runs in a
+separate process. Memory is the peak of RssAnon, read from /proc/self/status every few milliseconds: the memory of the
+process including imports, without the pages of the mapped file.
 
     .venv/bin/python scripts/bench_classes.py                     # all but the file of a million samples
     .venv/bin/python scripts/bench_classes.py --only million --scratch /somewhere   # 3 GB, removed at the end
@@ -115,7 +115,7 @@ LONG = ("million",)
 
 
 class Watched:
-    """Prints the seconds that its body took, and the peak of RssAnon in it."""
+    """A context that prints its seconds, and its peak of RssAnon."""
 
     def __enter__(self) -> None:
         self.peak, self.done = anonymous(), threading.Event()
@@ -135,7 +135,7 @@ class Watched:
 
 
 def anonymous() -> float:
-    """GB of this process that belong to no file."""
+    """GB of this process without mapped files."""
     line = next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("RssAnon"))
     return int(line.split()[1]) * 1024 / 1e9
 
@@ -151,7 +151,7 @@ def write(name: str, numbers: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=CASES, help="these cases alone")
-    parser.add_argument("--scratch", type=Path, help="where the file of features is written; a temporary folder if not")
+    parser.add_argument("--scratch", type=Path, help="folder of the file of features; default: a temporary folder")
     parser.add_argument("--inside", choices=CASES, help=argparse.SUPPRESS)  # the process of a case
     arguments = parser.parse_args()
     if arguments.inside:

@@ -1,5 +1,5 @@
-"""The workloads of `make bench` without a network: free features, trained by `ncrun train`'s own function, and the
-metrics by themselves."""
+"""The workloads of `make bench` without a network: free features, trained by the function of `ncrun train`, and the
+metrics alone."""
 
 import contextlib
 import io
@@ -39,7 +39,7 @@ PLAIN_BATCH = 4096  # of the best d x d way: the larger the better
 
 
 def free(M: int, *overrides: str) -> list[str]:
-    """What a user types for the released direct optimisation: four classes of COUNTS samples, M linear layers."""
+    """The overrides for the released direct optimisation: four classes of COUNTS samples, M linear layers."""
     numbers = ",".join(map(str, COUNTS))
     problem = ["model=ufm", f"counts=[{numbers}]", f"model.width={WIDTH}", f"head.depth={M}", "device=cpu"]
     return [*problem, f"decay.weight={DECAY}", f"decay.feature={DECAY}", *overrides]
@@ -52,7 +52,7 @@ def descent(M: int, iterations: int, *overrides: str) -> list[str]:
 
 
 def trained(typed: Sequence[str]) -> tuple[float, list[dict[str, Any]]]:
-    """The seconds that `ncrun train` takes for a run, from its first measurement to its last, and its rows."""
+    """The seconds of a run by `ncrun train`, from its first measurement to its last, and its rows."""
     threads = torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -77,14 +77,14 @@ def plain_descent(run: Run, device: torch.device = torch.device("cpu")) -> FreeD
 
 
 def assert_descents_agree(M: int, iterations: int) -> None:
-    """Loss and metrics after so many iterations from one start. Raises AssertionError."""
+    """Compares loss and metrics after some iterations from the same start. Raises AssertionError."""
     typed = descent(M, iterations)
     _, (*_, row) = trained(typed)
     run = job_of(typed).runs[0]
     plain, matrices = plain_descent(run), target_matrices(predict(run.problem))
     for _ in range(iterations):
         found = plain.iterate(matrices)
-    loss = plain.iterate(matrices)["loss"]  # the plain side knows a loss one iteration later
+    loss = plain.iterate(matrices)["loss"]  # the plain side has a loss one iteration later
     agree(f"loss at M = {M}", row["loss"], loss, FREE_TOLERANCE * loss)
     agree(f"NC1 at M = {M}", row["nc1"], found["nc1"], FREE_TOLERANCE * found["nc1"])
     for name in ("nc2_w", "nc2_h", "nc3"):
@@ -92,7 +92,7 @@ def assert_descents_agree(M: int, iterations: int) -> None:
 
 
 def free_features(quick: bool) -> list[Row]:
-    """Gradient descent, and the optimum. Both sides on one thread, which is the fastest for either at this size."""
+    """Gradient descent, and the optimum. Both sides use one thread, the fastest for both at this size."""
     iterations, plain_iterations = (300, 20) if quick else (30_000, 300)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -126,8 +126,8 @@ def descent_row(M: int, iterations: int, plain_iterations: int) -> Row:
 
 
 def optimum_row(M: int) -> Row:
-    """The default optimiser: until a measured row is within GAP of the optimum. The released procedure has nothing like
-    it."""
+    """The time of the default optimiser until a measured row is within GAP of the optimum. The released procedure has
+    no such optimiser."""
     tries = [trained(free(M)) for _ in range(3)]
     arrived = [next((row["seconds"] for row in rows if row["gap"] < GAP), math.inf) for _, rows in tries]
     seconds = statistics.median(arrived)
@@ -155,7 +155,7 @@ def measure_plainly(
     dtype: torch.dtype,
     samples: int | None = None,
 ) -> dict[str, float]:
-    """NC1 to NC3 by d x d matrices; of the first so many samples alone."""
+    """NC1 to NC3 by d x d matrices, from the first samples only."""
 
     def features() -> Iterator[tuple[Tensor, Tensor]]:
         points, labels = torch.split(problem.features[:samples], batch), torch.split(problem.labels[:samples], batch)
@@ -166,7 +166,7 @@ def measure_plainly(
 
 
 def assert_metrics_agree(problem: FeatureProblem) -> None:
-    """ncrun's metrics and both d x d ways. Raises AssertionError."""
+    """Compares ncrun's metrics with both d x d ways. Raises AssertionError."""
     own = measure_features(problem)
     for way in (product, outer):
         plain = measure_plainly(problem, way, 128, torch.float64)
@@ -175,7 +175,7 @@ def assert_metrics_agree(problem: FeatureProblem) -> None:
 
 
 def metrics(quick: bool) -> list[Row]:
-    """The metrics alone, of features that lie in memory."""
+    """The metrics alone, for features in memory."""
     assert_metrics_agree(feature_problem(640, 40))
     rows = []
     N, repeats = (2000, 1) if quick else (50_000, 3)
@@ -220,7 +220,7 @@ def metrics(quick: bool) -> list[Row]:
 
 
 def scatter_of(problem: FeatureProblem, way: Callable[[Tensor], Tensor], batch: int, samples: int) -> None:
-    """The within-class scatter alone, of so many samples, about means that are known."""
+    """The within-class scatter alone, of some samples, about known means."""
     d, K = problem.features.shape[1], len(problem.head.bias)
     means, within = torch.zeros(K, d), torch.zeros(d, d)
     for points, labels in zip(

@@ -1,10 +1,10 @@
-"""The meter at a size that no memory wants whole, and near collapse: equality, memory and time, as Markdown tables.
+"""The meter with more features than fit into memory, and near collapse: accuracy, memory and time, as Markdown tables.
 
     python scripts/bench_meter.py [--samples 1000000]
 
-Features are drawn batch by batch, so that N x d numbers never exist. The reference knows nothing of ncrun: NumPy, two
-passes, a d x d covariance and its pseudo-inverse; near collapse, 64-bit mantissas and 50 digits. About 5 minutes with
-one thread at a million samples.
+Features are drawn batch by batch, so that N x d numbers are never in memory. The reference does not use ncrun: it is
+NumPy with two passes, a d x d covariance and its pseudo-inverse; near collapse it has 64-bit mantissas and 50 digits.
+About 5 minutes with one thread at a million samples.
 """
 
 import argparse
@@ -88,8 +88,8 @@ def reference(samples: int) -> dict[str, float]:
 
 
 def measured_alone(way: str, samples: int) -> dict[str, Any]:
-    """In a process of its own: the columns, seconds, and by how many MiB it raised the largest memory that drawing a
-    few batches needs (Linux)."""
+    """In a separate process: the columns, the seconds, and the MiB of peak memory beyond those of drawing a few batches
+    (Linux)."""
     command = [sys.executable, __file__, "--samples", str(samples), "--way", way]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
@@ -101,7 +101,7 @@ def in_this_process(way: str, samples: int) -> dict[str, Any]:
         return int(next(line for line in lines if line.startswith(name)).split()[1])
 
     WAYS["drawing alone"](5 * BATCH)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = entry("VmRSS"), time.perf_counter()
     columns = WAYS[way](samples)
     return {"columns": columns, "seconds": time.perf_counter() - start, "MiB": (entry("VmHWM") - before) / 1024}
@@ -147,7 +147,7 @@ def large(samples: int) -> None:
         values = [found[way]["columns"][key] for way in ("one pass", "two passes")]
         errors = ["null" if value is None else f"{abs(value / expected[key] - 1):.1e}" for value in values]
         print(f"| {key} | {expected[key]:.10g} | {errors[0]} | {errors[1]} |")
-    print(f"\nThe features as they are: {samples * WIDTH * 4 / 2**20:.0f} MiB.\n")
+    print(f"\nThe features themselves: {samples * WIDTH * 4 / 2**20:.0f} MiB.\n")
     print("| | peak memory beyond drawing a batch | per sample, without drawing it |\n|---|---|---|")
     for way, each in found.items():
         drawn = found["drawing alone"]["seconds"] * (2 if way == "two passes" else 1)
@@ -215,7 +215,7 @@ def inverse(matrix: Array) -> Array:
 
 
 def near_collapse() -> None:
-    """Ten classes in 64 dimensions, means of norm 8 that lie 24 from the origin; 4000 samples."""
+    """Ten classes in 64 dimensions, with means of norm 8 at a distance of 24 from the origin; 4000 samples."""
     print("\n| spread within / size of the means | nc1 | one pass | two passes | float32 sums of squares |")
     print("|---|---|---|---|---|")
     for spread in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
@@ -236,8 +236,8 @@ def spread_everywhere(spread: float) -> tuple[Tensor, Tensor]:
 
 def spread_outside(ratio: float) -> tuple[Tensor, Tensor]:
     """Ten means at right angles, a spread of 1e-3 of their size in their span, and `ratio` times as much outside.
-    float64, because float32 rounds 1e-7 of the one into the other. Samples come in pairs about their mean, so that the
-    class means are not moved; everything is turned at random, so that no axis is special."""
+    float64, because float32 rounds 1e-7 of the one into the other. Samples come in pairs about their mean, which
+    keeps the class means; a random rotation makes all axes equal."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -273,7 +273,7 @@ def print_errors(name: str, features: Tensor, labels: Tensor) -> None:
 
 
 def usual(features: Tensor, labels: Tensor) -> float:
-    """What sums of h and h h^T in float32 give, as a running metric is often written; means and pinv in float64."""
+    """The result of sums of h and h h^T in float32, as in many running metrics; means and pinv in float64."""
     features, counts = features.float(), torch.bincount(labels).float()
     sums = torch.zeros(10, 64).index_add_(0, labels, features)
     means = (sums / counts[:, None]).double()

@@ -1,5 +1,5 @@
-"""The network workloads of `make bench`: ncrun's training loop and evaluator as they are, and the released procedure,
-an epoch of each in turn."""
+"""The network workloads of `make bench`: ncrun's own training loop and evaluator, and the released procedure, in turn
+for one epoch each."""
 
 import math
 import statistics
@@ -28,12 +28,12 @@ LR = 1e-4
 # float32 on both sides, in another order of summation. Most numbers agree to 1e-7; but the shift of the BatchNorm
 # before the last one, which that one takes out again, has a gradient of rounding alone, of which Adam makes steps of
 # full length, and evaluation mode shows them until the running means have followed.
-TOLERANCE = 5e-4  # of losses and NC1 relative, of distances, which are of order 1, absolute
-ACCURACY_TOLERANCE = 0.02  # samples whose two best logits are a rounding apart
+TOLERANCE = 5e-4  # relative for losses and NC1, absolute for distances, which are of order 1
+ACCURACY_TOLERANCE = 0.02  # samples whose two best logits differ by rounding
 
 
 class TimedEvaluator(Evaluator):
-    """ncrun's evaluator with a watch."""
+    """ncrun's evaluator, timed."""
 
     seconds = 0.0
 
@@ -48,7 +48,8 @@ class TimedEvaluator(Evaluator):
 
 @contextmanager
 def no_checkpoints() -> Iterator[None]:
-    """A run saves every half minute; where other work lies between its epochs that would be after each of them."""
+    """Saves nothing: a run saves every half minute, which with other work between its epochs would be after each
+    one."""
     usual = loop.CHECKPOINT_SECONDS
     loop.CHECKPOINT_SECONDS = math.inf
     try:
@@ -58,8 +59,8 @@ def no_checkpoints() -> Iterator[None]:
 
 
 def fit(problem: NetworkProblem, network: Network, between: Callable[[float, float], None]) -> list[dict[str, Any]]:
-    """Train by ncrun's own loop; after every epoch between(seconds of training, seconds of measuring), whose own time
-    does not count. Returns the rows that were recorded."""
+    """Trains by ncrun's own loop. After every epoch it calls between(seconds of training, seconds of measuring), whose
+    own time does not count. Returns the recorded rows."""
     evaluator = TimedEvaluator(problem.data, problem.objective(), problem.target)
     found: list[dict[str, Any]] = []
     began = now()
@@ -115,7 +116,8 @@ class Released:
 
 
 def assert_agreement(problem: NetworkProblem) -> None:
-    """One epoch on both sides from the same weights leads to the same losses and metrics. Raises AssertionError."""
+    """Checks that one epoch on both sides, from the same weights, gives the same losses and metrics. Raises
+    AssertionError."""
     rows = fit(problem, problem.network(), lambda training, measuring: None)
     plain = Released(problem)
     plain.measure(product)
@@ -133,7 +135,7 @@ def assert_agreement(problem: NetworkProblem) -> None:
 
 
 def agree(name: str, own: float, plain: float, tolerance: float) -> None:
-    """Raises AssertionError with both numbers if they are further apart than the tolerance."""
+    """Raises AssertionError with both numbers if they differ by more than the tolerance."""
     assert abs(own - plain) <= tolerance, f"{name}: ncrun {own:.8g}, plain {plain:.8g}, tolerance {tolerance:.2g}"
 
 

@@ -1,7 +1,7 @@
-"""How long `ncrun theory` takes, from the shell to the prompt, for a problem of every kind.
+"""Times `ncrun theory` as a whole command, for a problem of every kind.
 
-Into results/bench/predictions.md.
-The best of REPEATS calls; processor time beside wall time, because other work on the machine lengthens the latter only.
+Writes results/bench/predictions.md. Each number is the best of REPEATS calls. Processor time is beside wall time,
+because other work on the machine lengthens only the wall time.
 
     .venv/bin/python scripts/bench_predictions.py
 """
@@ -23,10 +23,10 @@ PROBLEMS = {
     ),
     "cross-entropy, one layer, ten class counts": f"model=ufm loss=ce {TEN}",
     "the same with a bias": f"model=ufm loss=ce {TEN} head.bias=true",
-    "the same, a thousand classes of two sizes": (
+    "the same, a thousand classes of two counts": (
         f"model=ufm loss=ce counts=[{','.join(['500'] * 500 + ['50'] * 500)}] head.bias=true model.width=1000"
     ),
-    "the same, a thousand classes of a thousand sizes": (
+    "the same, a thousand classes of a thousand counts": (
         f"model=ufm loss=ce counts=[{','.join(map(str, range(1000, 2000)))}] head.bias=true model.width=1000"
     ),
     "cross-entropy, three layers, seven classes": "model=ufm loss=ce counts=[20,20,20,20,20,20,20] head.depth=3",

@@ -1,4 +1,4 @@
-"""The problems that `make bench` poses to both sides, with the real CIFAR-10 or random images of its shape."""
+"""The problems of `make bench` for both sides, with the real CIFAR-10 or random images of its shape."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class NetworkProblem:
-    """One run's configuration, data on its device and prediction, and the same images as the plain side reads them."""
+    """One run's configuration, data on its device and prediction, and the same images for the plain side."""
 
     run: Run
     device: torch.device
@@ -40,13 +40,13 @@ class NetworkProblem:
     target: Prediction
 
     def network(self) -> Network:
-        """ncrun's network at its first weights."""
+        """ncrun's network with its initial weights."""
         network = network_of(self.run)
         assert isinstance(network, Network)
         return placed(network, self.device, torch.float32, self.run.descent.precision)
 
     def plain(self) -> PlainMLP:
-        """The plain one at the same weights."""
+        """The plain network with the same weights."""
         run, model = self.run, self.run.model
         assert isinstance(model, MLP)
         inputs = self.data.train_images[0].numel()
@@ -84,8 +84,8 @@ def network_problem(
     model: str = "mlp",
     device: torch.device = torch.device("cpu"),  # noqa: B008 (a constant)
 ) -> NetworkProblem:
-    """A network, such as an MLP of the released kind, on so many CIFAR-10 images of each class, and `num_test` test
-    images of each."""
+    """A network, such as the released MLP, on some CIFAR-10 images of each class, and `num_test` test images of
+    each."""
     numbers = ",".join(map(str, counts))
     here = ["dataset=cifar10", f"model={model}", f"device={device.type}", f"counts=[{numbers}]"]
     run = job_of([*here, *overrides]).runs[0]
@@ -114,7 +114,7 @@ def random_images(counts: Sequence[int], seed: int) -> LabelledImages:
 
 
 def chosen(split: LabelledImages, counts: Sequence[int]) -> LabelledImages:
-    """The first so many samples of each class."""
+    """The first samples of each class."""
     kept = choose_indices(split.labels, counts, "first", 0)
     return LabelledImages(split.images[kept], split.labels[kept])
 
@@ -127,9 +127,9 @@ def target_matrices(target: Prediction) -> tuple[NDArray[np.float64], NDArray[np
 
 @dataclass(frozen=True)
 class FeatureProblem:
-    """Features by themselves, and a head that reads them: what a metric needs.
+    """Features and a head that reads them, the inputs of a metric.
 
-    features: (N, d) float32 about K means, as far into collapse as a network halfway there.
+    features: (N, d) float32 about K means, collapsed as in the middle of a training.
     """
 
     features: Tensor
@@ -141,7 +141,7 @@ class FeatureProblem:
 
     @property
     def products(self) -> list[Shape]:
-        """Of float64 matrices that ncrun cannot do without: the directions of the class means at each layer and the
+        """The products of float64 matrices that ncrun needs: the directions of the class means at each layer and the
         classifier, (C, d), with a block's deviations."""
         N, d = self.features.shape
         K, M = len(self.head.bias), len(self.head.weights)

@@ -1,8 +1,8 @@
-"""How long `ncrun runs` takes over a thousand runs: copies of recorded ones, each with a seed of its own.
+"""Times `ncrun runs` on a thousand runs: copies of recorded ones, each with its own seed.
 
     .venv/bin/python scripts/bench_runs.py [--runs 1000] [--repeat 3]
 
-Prints, of each way to list them, the least of some repetitions: seconds of computing, and by the clock.
+Prints the best of some repetitions for each way to list them: processor seconds and wall seconds.
 """
 
 import argparse
@@ -17,13 +17,13 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What `ncrun runs` never reads is not copied either.
+# `ncrun runs` never reads these files, so they are not copied.
 LEFT_OUT = ("checkpoint.pt", "curves.png")
 WAYS: tuple[list[str], ...] = ([], ["--json"], ["--csv"], ["--sort", "gap"], ["--where", "head.depth=3"])
 
 
 def copies(folder: Path, number: int) -> None:
-    """Write so many runs into a folder, of those in results/*-cpu.zip in turn."""
+    """Writes runs into a folder, copies of those in results/*-cpu.zip in turn."""
     with tempfile.TemporaryDirectory() as unpacked:
         for archive in sorted((ROOT / "results").glob("*-cpu.zip")):
             zipfile.ZipFile(archive).extractall(Path(unpacked) / archive.stem)
@@ -37,7 +37,7 @@ def copies(folder: Path, number: int) -> None:
 
 
 def measured(arguments: list[str]) -> tuple[float, float]:
-    """Seconds of computing, and by the clock, of one command."""
+    """Processor seconds and wall seconds of one command."""
     before, began = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "ncrun.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
     after, ended = os.times(), time.perf_counter()
@@ -46,7 +46,7 @@ def measured(arguments: list[str]) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="how long `ncrun runs` takes")
+    parser = argparse.ArgumentParser(description="time `ncrun runs`")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-"""How time and memory grow: measuring against samples, width, classes, head layers and tapped layers, and predicting
-against classes.
+"""How time and memory grow: of measuring with samples, width, classes, head layers and tapped layers, and of predicting
+with classes.
 
     .venv/bin/python scripts/bench_scaling.py [--quick] [--threads N] [--out FOLDER] [--redraw]
 
-One quantity varies at a time, around N = 20,000 samples of d = 512, K = 10 and M = 1. Beside the times stands the slope
-between the last two points, in powers: 1 where time is proportional. Writes FOLDER/scaling.jsonl, .png and .pdf.
+One quantity varies at a time, around N = 20,000 samples of d = 512, K = 10 and M = 1. Beside the times is the exponent
+between the last two points: 1 if time is proportional. Writes FOLDER/scaling.jsonl, .png and .pdf.
 """
 
 import argparse
@@ -36,8 +36,8 @@ Prepared = Callable[[], object]
 
 @dataclass(frozen=True)
 class Point:
-    """One problem. seconds: of the fastest try. memory: bytes at the peak beyond the start. features: bytes of these
-    alone."""
+    """One problem. seconds: of the fastest try. memory: peak bytes minus those at the start. features: their own
+    bytes."""
 
     varied: str
     value: int
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Study:
-    """varied: what is on the axis. prepare(value) returns the work to time; size(value): bytes of its features."""
+    """varied: the quantity on the axis. prepare(value) returns the work to time; size(value): bytes of its features."""
 
     varied: str
     values: Sequence[int]
@@ -63,7 +63,7 @@ def measuring(samples: int = N, d: int = WIDTH, K: int = CLASSES, M: int = 1) ->
 
 
 def tapping(taps: int) -> Prepared:
-    """The metrics of so many tapped layers, each read by a linear layer."""
+    """The metrics of some tapped layers, each read by a linear layer."""
     problem = feature_problem(N, WIDTH)
     reader = torch.randn(WIDTH, WIDTH, dtype=torch.float64)
 
@@ -75,7 +75,7 @@ def tapping(taps: int) -> Prepared:
 
 
 def predicting(loss: str, K: int) -> Prepared:
-    """What `ncrun theory` computes, of K classes of ten sizes."""
+    """The prediction for K classes with ten different counts."""
     counts = ",".join(str(20 + 20 * (k % 10)) for k in range(K))
     overrides = ["model=ufm", f"counts=[{counts}]", f"model.width={max(K, 64)}", f"loss={loss}", "decay.weight=5e-5"]
     problem = job_of([*overrides, "decay.feature=5e-6"]).runs[0].problem
@@ -154,7 +154,7 @@ def draw(found: Sequence[Sequence[Point]], where: Mapping[str, object], path: Pa
 
 
 def _proportional(ax: "Axes") -> None:
-    """A dotted line as slow as what is proportional, through the first point."""
+    """A dotted line for proportional growth, through the first point."""
     found = [np.asarray(line.get_data(), dtype=float) for line in ax.get_lines()]
     x, y = found[0]
     ends = np.array([x.min(), max(each[0].max() for each in found)])
@@ -171,13 +171,13 @@ def _words(where: Mapping[str, object]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print, draw; returns the exit status."""
-    parser = argparse.ArgumentParser(description="time and memory against the size of the problem")
-    parser.add_argument("--quick", action="store_true", help="the two smallest points of each curve")
+    """Runs, prints and draws; returns the exit status."""
+    parser = argparse.ArgumentParser(description="time and memory over the size of the problem")
+    parser.add_argument("--quick", action="store_true", help="only the two smallest points of each curve")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for scaling.jsonl, .png, .pdf")
     parser.add_argument(
-        "--redraw", action="store_true", help="of what scaling.jsonl in that folder holds; measures nothing"
+        "--redraw", action="store_true", help="draw scaling.jsonl of that folder again, without measuring"
     )
     chosen = parser.parse_args(arguments)
     file = chosen.out / "scaling.jsonl"

@@ -1,10 +1,10 @@
-"""How long a user waits for the first step: `ncrun train` in a process of its own, beside what no run can do without.
+"""Times the start of `ncrun train` in a new process until the first step, beside `import torch`, which every run needs.
 
     python scripts/bench_start.py [--repeats 5]
 
-Rows: `import torch` alone (the limit); `ncrun train` from Enter to its first step, of an MLP on digits, which
-scikit-learn reads, and of free features, which need no data; a second run in the same process, from the call to its
-first step. Pictures are drawn after all of this. The best of the repeats, which alternate between the rows.
+Rows: `import torch` alone (the limit); `ncrun train` from Enter to its first step, for an MLP on digits, which
+scikit-learn reads, and for free features, which need no data; and a second run in the same process, from the call to
+its first step. Figures are drawn later. Each number is the best of the repeats, which alternate between the rows.
 """
 
 import argparse
@@ -22,7 +22,7 @@ RUNS = {
     "an MLP on digits": ["train", "epochs=1", "progress=false"],
     "free features": ["train", "model=ufm", "counts=[20,10,10]", "optimizer=sgd", "epochs=2", "progress=false"],
 }
-# Arguments: when the command was typed, and its words. Prints when the first step of either run began.
+# Arguments: the time of the command, and its overrides. Prints the times of the first step of both runs.
 CHILD = """
 import json, sys, time
 from ncrun.training import optimisers
@@ -45,7 +45,7 @@ print(json.dumps([told[0] - typed, told[1] - again]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How long a user waits for the first step")
+    parser = argparse.ArgumentParser(description="Time the first step of a run")
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     found: dict[str, list[float]] = defaultdict(list)

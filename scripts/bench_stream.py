@@ -1,13 +1,13 @@
-"""Images that stay on the disk: what decoding, hashing and reading them takes, and the memory of a streamed run beside
-that of the same run in memory, whose bits it has to have.
+"""Images that stay on the disk: times of decoding, hashing and reading them, and the memory of a streamed run beside
+that of the same run in memory, which must give the same bits.
 
-Into results/bench/stream.jsonl and stream.md; docs/scale.md is written from the former by scripts/write_docs.py.
+Writes results/bench/stream.jsonl and stream.md; scripts/write_docs.py writes docs/scale.md from the former.
 
     .venv/bin/python scripts/bench_stream.py [--scratch DIR]    # 5 minutes and 0.5 GB there, removed at the end
-    .venv/bin/python scripts/bench_stream.py --digests    # the digests alone, the rest being kept: 1 minute, 2 GB
+    .venv/bin/python scripts/bench_stream.py --digests    # only the digests, the rest is kept: 1 minute, 2 GB
 
-The images are parts of scikit-learn's two photographs, 500 x 375 as most of ImageNet, in JPEG. Memory is the largest
-sum of Pss of a training's processes, read twice 50 ms apart: what they have in memory together, shared pages once.
+The images are parts of scikit-learn's two photographs, 500 x 375 like most of ImageNet, in JPEG. Memory is the largest
+sum of Pss over a training's processes, read twice 50 ms apart. Pss counts shared pages once.
 """
 
 import argparse
@@ -38,9 +38,9 @@ CASES = {
     "streamed, nothing kept": ("stream=true", "stream_workers=1", "stream_cache=0"),
     "streamed, 50 MB kept": ("stream=true", "stream_workers=1", "stream_cache=0.05"),
 }
-# Of which a digest is made: a folder of so many files as large as a small JPEG, and one array.
+# The data for digests: a folder of this many files, each as large as a small JPEG, and one array.
 MANY_FILES, FILE_BYTES, ARRAY_BYTES = 20_000, 20_000, 10**9
-# What `ncrun train dry_run=true` counts, of ImageNet's network.
+# The network for ImageNet, counted as by `ncrun train dry_run=true`.
 NETWORK = ("model=module", "model.path=torchvision:resnet50", "precision=full")
 
 
@@ -64,7 +64,7 @@ def write_images(root: Path, number: int) -> None:
 
 
 def rate_of(work: Callable[[], float]) -> float:
-    """Units a second of processor time, the best of three. work: returns how many it did."""
+    """Units per second of processor time, the best of three. work: returns the number of units."""
     rates = []
     for _ in range(3):
         began = time.process_time()
@@ -109,13 +109,13 @@ def rates(folder: Path) -> dict[str, float]:
 
 
 def digests(scratch: Path) -> list[dict[str, Any]]:
-    """Of data on the disk: seconds of processor time until their digest is known, when their bytes are read, and when
-    it is remembered; finding the files included. The best of three each."""
+    """Processor seconds until the digest of data on the disk is known, from their bytes and if it is remembered,
+    including finding the files. The best of three each."""
     from ncrun.data import remembered_digest
     from ncrun.data.sources.image_folder import ImageFolder
     from ncrun.data.sources.npz import Npz
 
-    remembered_digest.SETTLED_NS = 0  # in place of waiting for a minute
+    remembered_digest.SETTLED_NS = 0  # instead of waiting for a minute
     rng, images, array = np.random.default_rng(0), scratch / "many", scratch / "large.npz"
     for i in range(MANY_FILES):
         file = images / f"class-{i % CLASSES}" / f"{i}.jpg"
@@ -149,8 +149,8 @@ def digest_table(found: dict[str, Any]) -> str:
 
 
 def counted(root: Path) -> dict[str, float]:
-    """Of ResNet50 on images of this size in 1,000 classes: parameters, FLOP of training on one, and bytes that a
-    forward pass keeps of one."""
+    """For ResNet50 on images of this size in 1,000 classes: parameters, FLOP of training on one image, and bytes that a
+    forward pass stores for one image."""
     from PIL import Image
 
     from ncrun.config.planning import job_of
@@ -169,7 +169,7 @@ def counted(root: Path) -> dict[str, float]:
 
 
 def trained(folder: Path, more: tuple[str, ...], into: Path) -> dict[str, Any]:
-    """Peak memory, and seconds, of one run in processes of its own."""
+    """Peak memory and seconds of one run in separate processes."""
     data = ("dataset=image_folder", f"dataset.path={folder}", f"dataset.size={SIZE}")
     command = [sys.executable, "-m", "ncrun.cli", "train", *data, *SHORT, *more, f"run_dir={into}"]
     process = subprocess.Popen(
@@ -178,7 +178,7 @@ def trained(folder: Path, more: tuple[str, ...], into: Path) -> dict[str, Any]:
     peak = before = 0
     while process.poll() is None:
         now = sum(_pss(number) for number in _family(process.pid))
-        # Of two readings the smaller: a process that begins while they are read is counted with what it shares.
+        # The smaller of two readings: a process that starts during a reading is counted with its shared pages.
         peak, before = max(peak, min(before, now)), now
         time.sleep(0.05)
     assert process.returncode == 0
@@ -232,8 +232,8 @@ def folder_of(given: str | None) -> Iterator[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", help="where images and runs lie meanwhile")
-    parser.add_argument("--digests", action="store_true", help="measure the digests alone")
+    parser.add_argument("--scratch", help="temporary folder of images and runs")
+    parser.add_argument("--digests", action="store_true", help="measure only the digests")
     given = parser.parse_args()
     with folder_of(given.scratch) as scratch:
         os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")

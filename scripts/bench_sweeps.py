@@ -1,12 +1,12 @@
-"""Sweeps of short runs: one after the other, side by side in workers that stay alive, and with a process for each.
+"""Times sweeps of short runs: one after the other, in workers that stay alive, and with a process for each run.
 
     .venv/bin/python scripts/bench_sweeps.py [--runs 8] [--repeats 3] [--memory 200]
 
-Whole command lines, as users type them, each from its start to its end with its checks, imports and pictures: free
-features of 3 classes, 8000 iterations with momentum, seeds 0, 1, .... The ways alternate within each repeat, so that a
-busy machine slows them alike; printed are the medians. `a process for each` is one `ncrun train` for each seed, two at
-a time, as jobs=2 was until processes stayed alive. With --memory N, sweeps of N shorter runs: the memory of the process
-that trains (in workers: the largest) when so many runs have ended.
+Times whole command lines, including checks, imports and figures: free features of 3 classes, 8000 iterations with
+momentum, seeds 0, 1, .... The ways alternate within each repeat, so that a busy machine slows all of them; medians are
+printed. `a process for each` is one `ncrun train` for each seed, two at
+a time, as jobs=2 worked before workers stayed alive. With --memory N it trains sweeps of N shorter runs, and prints the
+memory of the training process (with workers: of the largest one) after some of the runs.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _resident(pid: int) -> float:
-    """Megabytes; 0 of a process that is gone."""
+    """Megabytes; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -101,7 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--memory", type=int, default=0, metavar="N", help="the memory of sweeps of N runs instead")
+    parser.add_argument(
+        "--memory", type=int, default=0, metavar="N", help="measure the memory of sweeps of N runs instead"
+    )
     options = parser.parse_args()
     if options.memory:
         for more in ([], ["jobs=2"]):

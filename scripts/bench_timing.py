@@ -1,4 +1,4 @@
-"""What every benchmark needs: sides timed in turn, the machine's own rate, memory, and results as rows."""
+"""Common parts of the benchmarks: timing in turn, the machine's own rate, memory, and results as rows."""
 
 import ctypes
 import json
@@ -19,9 +19,9 @@ Shape = tuple[int, int, int]  # (m, k) @ (k, n)
 class Row:
     """One line of the table. Times in seconds, medians.
 
-    what: of the workload was timed; slice: of which part of it, the same on both sides unless it says otherwise.
-    limit: the time that the matrix products of ncrun's side alone would take. memory: peak extra memory of ncrun and of
-    the baseline, in bytes. target: the ratio (with `at_most`: of ncrun's time to the baseline's) that is aimed at.
+    what: the timed part of the workload; slice: its data, the same on both sides unless it says otherwise. limit: the
+    time of the matrix products of ncrun's side alone. memory: peak extra memory of ncrun and of the baseline, in bytes.
+    target: the ratio to aim at (with `at_most`: of ncrun's time to the baseline's).
     """
 
     workload: str
@@ -36,26 +36,26 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster ncrun is."""
+        """Baseline over ncrun: how many times as fast ncrun is."""
         return None if self.baseline is None else self.baseline / self.ncrun
 
 
 def now() -> float:
-    """Seconds on a clock, once a GPU that is in use has done all that it was asked."""
+    """Wall time in seconds, after a GPU in use has finished its work."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Seconds of the work."""
     began = now()
     work()
     return now() - began
 
 
 def alternate(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each side, timed in turn, so that what else the machine does falls on all of them."""
+    """Median seconds of each side, timed in turn, so that other work on the machine affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
@@ -64,7 +64,7 @@ def alternate(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[s
 
 
 def gemm_seconds(shapes: Iterable[Shape], dtype: torch.dtype, repeats: int = 15) -> float:
-    """How long these matrix products take by themselves, one after the other, on operands that lie in memory."""
+    """Seconds of these matrix products alone, one after the other, on operands in memory."""
     total, known = 0.0, dict[Shape, float]()
     for shape in shapes:
         if shape not in known:
@@ -83,16 +83,17 @@ def linear_forward(layers: Sequence[tuple[int, int]], B: int) -> list[Shape]:
 
 
 def linear_step(layers: Sequence[tuple[int, int]], B: int) -> list[Shape]:
-    """The products of a training step: forward, gradients of the weights, and of the inputs but the first layer's."""
+    """The products of a training step: forward, gradients of the weights, and of all inputs except the first
+    layer's."""
     weights = [(outputs, B, inputs) for inputs, outputs in layers]
     inputs = [(B, outputs, inputs) for inputs, outputs in layers[1:]]
     return [*linear_forward(layers, B), *weights, *inputs]
 
 
 def peak_memory(work: Callable[[], object]) -> int | None:
-    """Bytes by which the process' resident memory rose above what it was; None where Linux' /proc cannot say."""
+    """Bytes by which the process' resident memory rose; None without Linux' /proc."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # or memory that was freed before would be used again and not be seen
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would be used again, unnoticed
         Path("/proc/self/clear_refs").write_text("5")  # the peak is now the current size
         before = _peak_resident()
         work()
@@ -108,7 +109,7 @@ def _peak_resident() -> int:
 
 
 def machine() -> dict[str, str | int]:
-    """What the times belong to."""
+    """The machine and the versions."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     return {

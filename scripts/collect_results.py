@@ -1,10 +1,10 @@
-"""Pack experiments' finished runs from runs/ into results/, one archive for each paper and scale, and redraw figures.
+"""Packs experiments' finished runs from runs/ into results/, one archive for each paper and scale, and redraws figures.
 
-An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. What it held of these
-experiments is replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
-The same runs give the same bytes. Each run is sealed with the checksums of what the archive holds of it. Figures and
-tables of the papers at these scales are drawn again, and the picture of all runs; those that a README shows are kept.
-Then scripts/write_results.py writes the page about them.
+An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. Older runs of these
+experiments are replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
+The same runs give the same bytes. Each run is sealed with the checksums of its files in the archive. Figures and tables
+of the papers at these scales are drawn again, and the figure of all runs; those that a README shows are kept. Then
+scripts/write_results.py writes the page about them.
 
 .venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
 .venv/bin/python scripts/collect_results.py --seal ARCHIVE...    only seal finished runs that have no seal
@@ -33,12 +33,12 @@ from ncrun.records.read import Record, find_records
 KEPT = ("config.yaml", "manifest.json", "problem.json", "theory.json")
 MEASURED = ("geometry.json", "metrics.jsonl")
 DIGITS = 7
-# The earliest that a zip file can say: when an archive was packed is of no interest.
+# The earliest time in a zip file, because the time of packing does not matter.
 DATE = (1980, 1, 1, 0, 0, 0)
 READABLE_BY_ALL = 0o100644 << 16
-# A picture on the page of results has its whole caption below, and nobody prints it.
+# A figure on the page of results has its whole caption below, and is not printed.
 PICTURE = ("--caption", "--format", "png")
-# What a README shows or links to, relative to itself.
+# Files that a README shows or links to, relative to it.
 SHOWN = re.compile(r"\]\(([\w./-]+\.(?:png|md))\)")
 
 
@@ -61,14 +61,14 @@ def main(runs: Path, results: Path) -> int:
         write_archive(archive, kept)
     status = draw(results, sorted(collected))
 
-    import results_claim  # matplotlib comes with it, and others that take from this file draw nothing
+    import results_claim  # imports matplotlib, which other users of this file do not need
 
     results_claim.draw(results)
     return status
 
 
 def files_of(folder: Path, name: str, is_seen: bool = False) -> dict[str, bytes]:
-    """A run's records by their names in an archive. is_seen: with its snapshots, which are large, for they are drawn."""
+    """A run's records by their names in an archive. is_seen: with its snapshots, which are large, because they are drawn."""
     wanted = (*KEPT, snapshots.NAME) if is_seen else KEPT
     found = {file: (folder / file).read_bytes() for file in wanted if (folder / file).is_file()}
     found |= {file: rounded(folder / file) for file in MEASURED if (folder / file).is_file()}
@@ -76,14 +76,14 @@ def files_of(folder: Path, name: str, is_seen: bool = False) -> dict[str, bytes]
 
 
 def sealed(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """A finished run's files with a manifest that seals them as they are here."""
+    """A finished run's files with a manifest that seals them."""
     manifest = json.loads(files["manifest.json"])
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in seal.FILES if name in files}
     return {**files, "manifest.json": as_json({**manifest, "seal": seal.made_of(manifest, digests)}).encode()}
 
 
 def seal_archive(path: Path) -> None:
-    """Seal the finished runs of an archive that have no seal yet; whatever else is in it stays as it is."""
+    """Seals the finished runs of an archive that have no seal yet; all other files stay unchanged."""
     files = unpacked(path)
     for name in [name for name in files if PurePosixPath(name).name == "manifest.json"]:
         manifest, folder = json.loads(files[name]), PurePosixPath(name).parent
@@ -109,7 +109,7 @@ def unpacked(path: Path) -> dict[str, bytes]:
 
 
 def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
-    """The same files give the same bytes. LZMA, which `unzip` does not know but Python does, saves a quarter."""
+    """The same files give the same bytes. LZMA, which Python can read but `unzip` cannot, saves a quarter."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
@@ -138,7 +138,7 @@ def draw(results: Path, touched: Sequence[tuple[str, str]]) -> int:
 
 
 def shown(results: Path) -> set[Path]:
-    """What the README beside the results, the one above and the pages of docs/ show of them, relative to the results."""
+    """The files that the README beside the results, the one above and the pages of docs/ show, relative to the results."""
     root = results.absolute().parent
     found = set()
     for page in (root / results.name / "README.md", root / "README.md", *root.glob("docs/**/*.md")):
