@@ -101,7 +101,7 @@ def test_unknown_workload_is_answered_with_the_choices(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as stop:
         bench.main(["walk"])
     assert stop.value.code == 2
-    assert "no workload walk; there are mlp, imbalanced, free_features, metrics" in capsys.readouterr().err
+    assert "walk: not one of mlp, imbalanced, free_features, metrics" in capsys.readouterr().err
 
 
 def test_scaling_draws_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
