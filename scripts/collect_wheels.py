@@ -2,10 +2,10 @@
 
     python scripts/collect_wheels.py [--has FILE] [--out dist/wheels] [--tests]
 
-FILE is what `pip list` or `pip freeze` prints on that machine; left out: a list of what the usual images for PyTorch
-hold (HAS below). What ncrun needs, directly or through something else, and is not on the list, is collected in the
-versions that are installed here. Wheels that are not for every platform are refused: of those the machine has to have
-its own. Where FILE states versions, those that ncrun's ranges exclude are named. --tests: also what the tests need.
+FILE is the output of `pip list` or `pip freeze` on that machine; default: the packages of the usual images for PyTorch
+(HAS below). All direct and indirect requirements of ncrun that are not on the list are collected, in the versions that
+are installed here. Wheels for a single platform are refused: the machine must have these already. Versions in FILE that
+ncrun's ranges exclude are named. --tests: also the requirements of the tests.
 
 There, in the checkout:
 
@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-# What an image with PyTorch for a GPU brings along (a machine of that kind was asked); None: in a version not known.
+# The packages of an image with PyTorch for a GPU, from such a machine; None: the version is not known.
 HAS = """
     numpy torch torchvision scipy pandas matplotlib scikit-learn pillow jinja2 markupsafe rich markdown-it-py mdurl
     pygments pyyaml packaging joblib threadpoolctl narwhals contourpy cycler fonttools kiwisolver pyparsing
@@ -36,15 +36,15 @@ HAS = """
 TESTS = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.150")
 # Every line of `pip list` and `pip freeze`: a name, and after spaces or == a version.
 LINE = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\s+|==)(\d\S*)")
-NVIDIA = ("nvidia-", "cuda-", "pytorch-triton")  # of PyTorch's own
+NVIDIA = ("nvidia-", "cuda-", "pytorch-triton")  # part of PyTorch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 1 for a version there that is out of range, or a wheel that is for one platform."""
+    """Returns the exit status: 1 if a version there is out of range, or a wheel is for one platform."""
     parser = argparse.ArgumentParser(description="Collect the wheels that a machine without a network lacks")
-    parser.add_argument("--has", type=Path, metavar="FILE", help="its `pip list`; left out: the usual image")
+    parser.add_argument("--has", type=Path, metavar="FILE", help="its `pip list`; default: the usual image")
     parser.add_argument("--out", type=Path, default=Path("dist/wheels"), metavar="FOLDER")
-    parser.add_argument("--tests", action="store_true", help="also what the tests need")
+    parser.add_argument("--tests", action="store_true", help="also the requirements of the tests")
     options = parser.parse_args(arguments)
     if options.has is not None and not options.has.is_file():
         parser.error(f"--has={options.has}: no such file")
@@ -70,7 +70,7 @@ def listed(text: str) -> dict[str, str | None]:
 
 
 def missing(wanted: Iterable[Requirement], has: Mapping[str, str | None]) -> list[str]:
-    """NAME==VERSION of everything that these need here and a machine has not, in the order of the names."""
+    """NAME==VERSION of all requirements of these packages that a machine lacks, sorted by name."""
     lacking: set[str] = set()
     waiting = list(wanted)
     while waiting:
@@ -89,7 +89,8 @@ def missing(wanted: Iterable[Requirement], has: Mapping[str, str | None]) -> lis
 
 
 def collect(lacking: Sequence[str], out: Path) -> int:
-    """Write the wheels, built where there is only source; returns how many are not for every platform."""
+    """Writes the wheels, which are built if there is only source; returns the number that are not for every
+    platform."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.whl"):
         old.unlink()

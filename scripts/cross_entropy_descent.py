@@ -1,10 +1,9 @@
-"""Deep linear heads under cross-entropy as one problem in the logits: its value, its descent, and where that starts.
+"""Deep linear heads under cross-entropy as one problem in the logits: its value, its descent, and the starts.
 
-Balanced classes with one sample each (other counts n change the penalty's factor only), features and layers as wide as
-there are classes. Over all factors of the logits Z (K, K) and an unregularised bias b the objective is
-    mean_k log sum_j exp(Z_jk + b_j - Z_kk - b_k) + C sum_i sigma_i(Z)^p,    p = 2/(M+1),
-written out here on its own: nothing of it comes from ncrun.theory. C is given in units of the C beyond which zero
-logits are proven optimal (docs/proofs.md, section 3).
+Balanced classes with one sample each (other counts n only change the factor of the decay term), features and layers as
+wide as there are classes. Over all factors of the logits Z (K, K) and an undecayed bias b the objective is mean_k log
+sum_j exp(Z_jk + b_j - Z_kk - b_k) + C sum_i sigma_i(Z)^p,    p = 2/(M+1), This code is independent of ncrun.theory. C
+is given in units of the C above which zero logits are proven optimal (docs/proofs.md, section 3).
 """
 
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ Array = NDArray[np.float64]
 
 LARGEST_SMOOTHING = (2.0, 0.7, 0.2, 0.05)
 SMOOTHING = (2.0, 0.7, 0.2, 0.05, 3e-3, 1e-4)  # of a singular value: sigma^p has no slope at zero
-NEGLIGIBLE = 2e-4  # of the largest singular value
+NEGLIGIBLE = 2e-4  # share of the largest singular value
 
 
 @dataclass(frozen=True)
 class Setting:
-    """num_classes: K. depth: M. ratio: C in units of the one beyond which zero is optimal."""
+    """num_classes: K. depth: M. ratio: C in units of the one above which zero is optimal."""
 
     num_classes: int
     depth: int
@@ -60,7 +59,8 @@ def value_of(setting: Setting, point: Point) -> float:
 
 
 def descend(setting: Setting, start: Point, smoothing: float) -> Point:
-    """L-BFGS with ever less smoothing of the penalty, beginning at `smoothing`; then small singular values are zero."""
+    """L-BFGS with decreasing smoothing of the decay term, from `smoothing` on; then small singular values are set to
+    zero."""
     K = setting.num_classes
     flat = np.concatenate([start.logits.ravel(), start.biases if setting.bias else np.zeros(0)])
     options = {"maxiter": 300, "maxfun": 400, "maxcor": 15, "ftol": 1e-11, "gtol": 1e-9}
@@ -98,14 +98,14 @@ def random_start(rng: np.random.Generator, setting: Setting) -> Point:
 
 
 def noisy(rng: np.random.Generator, setting: Setting, point: Point, noise: float) -> Point:
-    """With independent normal numbers added."""
+    """Adds independent normal numbers."""
     K = setting.num_classes
     biases = point.biases + noise * rng.standard_normal(K) if setting.bias else np.zeros(K)
     return Point(point.logits + noise * rng.standard_normal((K, K)), biases)
 
 
 def groups(rng: np.random.Generator, setting: Setting) -> Point:
-    """A random partition into simplexes and circles with gains and biases of their own."""
+    """A random partition into simplexes and circles, each with its own scale and bias."""
     K = setting.num_classes
     logits, biases, order, at = np.zeros((K, K)), np.zeros(K), rng.permutation(K), 0
     common = rng.uniform(3, 25)

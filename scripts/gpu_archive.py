@@ -1,5 +1,4 @@
-"""What a GPU hour leaves behind, in one archive that travels: records of finished runs, and what was measured beside
-them. Another machine continues from it."""
+"""The archive of a GPU hour: records of finished runs and measured speeds. Another machine can continue from it."""
 
 import io
 import zipfile
@@ -19,15 +18,15 @@ RUNS = "runs"
 
 
 def pack(folder: Path, in_order: Sequence[Path], largest: int = LARGEST) -> tuple[Path, list[Path]]:
-    """Write FOLDER/records.zip of at most so many bytes from the finished runs, given by directory, the most worthy
-    first. Returns the archive and the runs that stayed out, those of least worth."""
+    """Writes FOLDER/records.zip of limited size from the finished runs, given by directory, the most valuable first.
+    Returns the archive and the runs that did not fit, the least valuable ones."""
     target = folder / "records.zip"
     files = {name: (folder / name).read_bytes() for name in BESIDE if (folder / name).is_file()}
     size, left_out = _packed(files), list[Path]()
     for directory in in_order:
         own = files_of(directory, directory.relative_to(folder).as_posix())
         more = _packed(own)
-        if left_out or size + more > largest:  # none of less worth in place of one of more
+        if left_out or size + more > largest:  # no less valuable run instead of a more valuable one
             left_out.append(directory)
             continue
         files |= own
@@ -37,7 +36,7 @@ def pack(folder: Path, in_order: Sequence[Path], largest: int = LARGEST) -> tupl
 
 
 def _packed(files: dict[str, bytes]) -> int:
-    """The bytes that these files take in an archive, and a little more."""
+    """An upper estimate of the bytes of these files in an archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
         for name, content in files.items():
@@ -46,8 +45,8 @@ def _packed(files: dict[str, bytes]) -> int:
 
 
 def take_up(archive: Path, folder: Path) -> int:
-    """Lay out what an archive holds, so that it is done here, too; what is there already stays. Returns how many runs
-    it holds. Raises UserError for what is no such archive."""
+    """Unpacks an archive, so that its runs are finished here, too; existing files stay. Returns the number of its runs.
+    Raises UserError for any other archive."""
     try:
         with zipfile.ZipFile(archive) as packed:
             names = [name for name in packed.namelist() if name in BESIDE or name.startswith(f"{RUNS}/")]
@@ -58,11 +57,12 @@ def take_up(archive: Path, folder: Path) -> int:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (folder / name).write_bytes(packed.read(name))
     except UNREADABLE as error:
-        raise UserError(f"--from={archive}: is damaged, or no .zip archive ({error})") from error
+        raise UserError(f"--from={archive}: is damaged, or not a .zip archive ({error})") from error
     return sum(name.endswith("/manifest.json") for name in names)
 
 
 def draw(scale: str) -> int:
-    """Figures and tables of the experiments with finished runs in runs/, into figures/; returns the exit status."""
+    """Draws figures and tables of the experiments with finished runs in runs/ into figures/; returns the exit
+    status."""
     names = sorted({str(record.manifest["experiment"]) for record in find_records(Path(RUNS))})
     return run(["figures", *names, "--scale", scale, "--from", RUNS, "--out", "figures"]) if names else 0

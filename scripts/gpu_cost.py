@@ -1,6 +1,6 @@
-"""What a run costs, counted before it has begun, and how long that takes a device whose peaks are measured.
+"""The cost of a run, counted beforehand, and its time on a device with measured peaks.
 
-One training step and one forward pass are carried out on tensors without content (PyTorch's FakeTensorMode), so that
+One training step and one forward pass are executed on tensors without content (PyTorch's FakeTensorMode), so that
 counting a network of any size takes a second and no memory. Products of matrices and convolutions count as operations
 on floats, by PyTorch's own formulas; all other kernels as bytes that they read and write.
 """
@@ -26,15 +26,15 @@ from ncrun.training.gradients import NetworkGradient
 from ncrun.training.program import network_of
 from ncrun.training.schedule import measured_epochs
 
-# Adam reads and writes parameter and two moments and reads the gradient; SGD with momentum has one moment.
+# Adam reads and writes the parameter and two moments, and reads the gradient; SGD with momentum has one moment.
 TRAFFIC = {True: 7, False: 5}
-# The data sets of the papers keep one test image for five or six of training.
+# The papers' data sets have one test image for five or six training images.
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a device reaches. full, tf32, bfloat16: FLOP/s of a large product at that precision; copy: bytes/s read and
+    """The peaks of a device. full, tf32, bfloat16: FLOP/s of a large product at that precision; copy: bytes/s read and
     written by a large copy; launch: seconds for an operation on almost nothing."""
 
     device: str
@@ -45,13 +45,13 @@ class Peaks:
     launch: float
 
     def flops(self, precision: str) -> float:
-        """FLOP/s at the precision that a run asks for."""
+        """FLOP/s at the precision of a run."""
         return {"full": self.full, "tf32": self.tf32, "bfloat16": self.bfloat16}[precision]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """flops: of products and convolutions. bytes: that all other operations move. launches: operations."""
+    """flops: of products and convolutions. bytes: moved by all other operations. launches: number of operations."""
 
     flops: float
     bytes: float
@@ -65,20 +65,20 @@ class Cost:
         return Cost(self.flops * factor, self.bytes * factor, self.launches * factor)
 
     def computing(self, peaks: Peaks, precision: str) -> float:
-        """Seconds at the device's peaks, were there nothing to launch."""
+        """Seconds at the device's peaks, without launching."""
         return self.flops / peaks.flops(precision) + self.bytes / peaks.copy
 
     def seconds(self, peaks: Peaks, precision: str) -> float:
-        """At best: computing, or starting all the operations one by one, whichever takes longer."""
+        """A lower bound: the longer of computing and of launching all operations one by one."""
         return max(self.computing(peaks, precision), self.launches * peaks.launch)
 
     def is_small(self, peaks: Peaks, precision: str) -> bool:
-        """Whether the device would wait for launches more than half of the time."""
+        """Whether the device would wait for launches for more than half of the time."""
         return self.computing(peaks, precision) < self.launches * peaks.launch
 
 
 class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what is done while it is on."""
+    """A context that counts the operations inside."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def step_cost(run: Run, batch: int) -> Cost:
-    """Of one training step on so many samples. The run is a network's."""
+    """The work of one training step on a number of samples, for a network's run."""
     with FakeTensorMode():
         network, images, labels = _network(run), _images(run, batch), torch.zeros(batch, dtype=torch.int64)
         gradient = NetworkGradient(network, Objective.of(run.problem))
@@ -109,7 +109,7 @@ def step_cost(run: Run, batch: int) -> Cost:
 
 
 def forward_cost(run: Run, batch: int) -> Cost:
-    """Of one pass of so many samples through the backbone, as for measuring."""
+    """The work of one pass of a number of samples through the backbone, as for measuring."""
     with FakeTensorMode(), torch.no_grad():
         network, images = _network(run).eval(), _images(run, batch)
         with Tally() as tally:
@@ -119,8 +119,8 @@ def forward_cost(run: Run, batch: int) -> Cost:
 
 
 def run_cost(run: Run) -> Cost:
-    """Of the whole run: every step, and one pass over both splits for each measurement (the metrics themselves are
-    left out: a few operations beside a network's)."""
+    """The work of the whole run: every step, and one pass over both splits for each measurement, without the metrics
+    themselves, which are a few operations."""
     request, descent = run.data, run.descent
     assert isinstance(request, DataRequest)
     N = request.num_samples
@@ -144,7 +144,7 @@ def _images(run: Run, batch: int) -> torch.Tensor:
 
 
 def measure_peaks(device: torch.device) -> Peaks:
-    """Take a second or two to find them."""
+    """Measures the peaks in one or two seconds."""
     gpu = device.type == "cuda"
     size, copied, repeats = (8192, 1 << 30, 10) if gpu else (768, 1 << 25, 3)
     name = torch.cuda.get_device_name() if gpu else "cpu"
@@ -162,7 +162,7 @@ def measure_peaks(device: torch.device) -> Peaks:
 
 
 def _product_rate(size: int, precision: str, device: torch.device, repeats: int) -> float:
-    """FLOP/s of a square product. Random factors: zeros need less power, which lets the clock rise."""
+    """FLOP/s of a square product. The factors are random, because zeros need less power, so the clock would rise."""
     from ncrun.training.gradients import tf32
 
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -191,7 +191,7 @@ def readable(seconds: float) -> str:
 
 
 def peaks_lines(peaks: Peaks) -> Sequence[str]:
-    """The peaks, a line each."""
+    """The peaks in words."""
     rates = [f"{name} {peaks.flops(name) / 1e12:.3g} TFLOP/s" for name in ("full", "tf32", "bfloat16")]
     moved = f"copies {peaks.copy / 1e9:.4g} GB/s read and written, an operation started in {1e6 * peaks.launch:.2g} us"
     return [f"{peaks.device}: products {', '.join(rates)}", moved]

@@ -1,13 +1,13 @@
-"""`make gpu`: an hour on a GPU, used in order of worth. It tests, measures, trains at the papers' own scale, and packs.
+"""`make gpu`: uses an hour on a GPU, the most valuable work first: tests, speeds, the papers' runs, and an archive.
 
     python scripts/gpu_hour.py [--minutes 60] [--parts tests,speed,runs,archive] [--out gpu-hour]
-    python scripts/gpu_hour.py --plan            what it would do, and how long each run takes at least
-    python scripts/gpu_hour.py --from records.zip    continues what another machine has begun
-    python scripts/gpu_hour.py --rehearse        all of it at tiny sizes on a CPU
+    python scripts/gpu_hour.py --plan            the plan, and the least time of each run
+    python scripts/gpu_hour.py --from records.zip    continue the work of another machine
+    python scripts/gpu_hour.py --rehearse        everything at tiny sizes on a CPU
 
-Nothing is fetched: data come from $NCRUN_DATA (scripts/pack_data.py brings them along), and a run without data is left
-out. Every part has a share of the minutes as its limit and the same command continues what a limit stopped: tests from
-the beginning, speed at the next row, runs at their checkpoints. docs/gpu.md says more.
+Nothing is downloaded: data come from $NCRUN_DATA (scripts/pack_data.py packs them), and a run without data is skipped.
+Every part is limited to a share of the minutes. The same command continues what a limit stopped: tests from the
+beginning, speed at the next row, runs at their checkpoints. See docs/gpu.md.
 """
 
 import argparse
@@ -32,16 +32,17 @@ from ncrun.errors import UserError
 from ncrun.records.files import write_aside
 
 ROOT = Path(__file__).resolve().parents[1]
-# The most that a part may take of the minutes; runs get what the others leave.
+# The largest share of the minutes for a part; runs get the rest.
 SHARES = {"tests": 0.15, "speed": 0.25, "runs": 1.0, "archive": 0.05}
-# Parts that are not taken up again once they are finished; of the runs each one knows that itself.
+# Parts that are not repeated once they are finished; each run knows by itself whether it is finished.
 ONCE = ("tests", "speed")
-# How long small runs are tried side by side; in a rehearsal as short as can be.
+# Seconds for trying small runs at once; in a rehearsal as short as possible.
 TRIAL_SECONDS = 8.0
 
 
 class Hour:
-    """One sitting. Its folder is the current one while it lasts: run directories are relative to it."""
+    """One call of the script. Its folder is the working directory meanwhile, because run directories are relative to
+    it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -56,11 +57,11 @@ class Hour:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, with enough kept back to pack."""
+        """The remaining seconds, without those reserved for packing."""
         return self.minutes * 60 * (1 - SHARES["archive"]) - (time.monotonic() - self.began)
 
     def _peaks(self) -> Peaks:
-        """As measured before, if on this device."""
+        """The peaks, from an earlier measurement on this device if there is one."""
         known = _read("peaks.json")
         here = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
         if known.get("device") != here:
@@ -69,16 +70,16 @@ class Hour:
         return Peaks(**known)
 
     def keep(self, **changes: Any) -> None:
-        """Remember for the next sitting."""
+        """Stores the state for the next call."""
         self.state |= changes
         _write("state.json", self.state)
 
     def limit(self, part: str) -> float:
-        """Seconds that a part may take."""
+        """The seconds for a part."""
         return min(self.left, self.minutes * 60 * SHARES[part])
 
     def show_plan(self) -> None:
-        """What will be done, and how long each run should take."""
+        """Prints the planned parts, and the expected time of each run."""
         for line in peaks_lines(self.peaks):
             tell(line)
         for part in self.options.parts:
@@ -94,7 +95,7 @@ class Hour:
     def tests(self) -> bool:
         """pytest -m gpu."""
         command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--durations=10"]
-        command += ["--continue-on-collection-errors"]  # one file that cannot be read leaves the others alone
+        command += ["--continue-on-collection-errors"]  # an unreadable file does not affect the others
         command += ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(ROOT / "tests")]
         with Path("tests.txt").open("w") as file:
             status = _within(self.limit("tests"), command, file)
@@ -104,7 +105,7 @@ class Hour:
         return status is not None
 
     def speed(self) -> bool:
-        """Every workload in a process of its own: one that breaks leaves the others alone."""
+        """Every workload in a separate process, so that a failing one does not affect the others."""
         until, ended = time.monotonic() + self.limit("speed"), True
         tiny = ["--device", "cpu", "--tiny"] if self.rehearse else []
         for name in WORKLOADS:
@@ -119,7 +120,7 @@ class Hour:
         return ended
 
     def runs(self) -> bool:
-        """Train what fits, in order of worth."""
+        """Trains the runs that fit, the most valuable first."""
         waiting = [each for each in self.found if not each.done and not each.reason]
         if waiting and "at_once" not in self.state:
             trial = 0.0 if self.rehearse else TRIAL_SECONDS
@@ -133,7 +134,7 @@ class Hour:
         return all(each.done or each.reason for each in self.found)
 
     def archive(self) -> bool:
-        """Records and pictures. Every sitting packs anew."""
+        """Packs records and draws figures; every call packs again."""
         done = [each.job.job.directory for each in self.found if each.done]
         archive, left_out = gpu_archive.pack(Path(), done)
         tell(f"{archive}: {len(done) - len(left_out)} runs, {archive.stat().st_size / 2**20:.2f} MiB")
@@ -193,21 +194,23 @@ def _sit(hour: Hour) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="An hour on a GPU, used in order of worth")
-    parser.add_argument("--minutes", type=float, default=60, help="for everything (60)")
-    parser.add_argument("--parts", default=",".join(SHARES), help=f"of {','.join(SHARES)}; all by default")
+    parser = argparse.ArgumentParser(description="Use an hour on a GPU, the most valuable work first")
+    parser.add_argument("--minutes", type=float, default=60, help="time for everything; default: 60")
+    parser.add_argument("--parts", default=",".join(SHARES), help=f"any of {','.join(SHARES)}; default: all")
     parser.add_argument("--out", type=Path, default=Path("gpu-hour"), metavar="FOLDER", help="what it leaves")
     parser.add_argument("--from", dest="source", type=Path, metavar="ARCHIVE", help="records.zip of another machine")
     parser.add_argument("--plan", action="store_true", help="measure the peaks, print the plan, and stop")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU")
-    parser.add_argument("--at-once", type=int, default=0, metavar="N", help="small runs (left out: as tried)")
+    parser.add_argument(
+        "--at-once", type=int, default=0, metavar="N", help="number of small runs at once; default: found by trial"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="EXPERIMENT", help="of the runs")
     parser.add_argument("more", nargs="*", metavar="KEY=VALUE", help="for every run, such as precision=tf32")
     options = parser.parse_args(arguments)
     options.parts = options.parts.split(",")
     for part in options.parts:
         if part not in SHARES:
-            parser.error(f"--parts: no part {part}; there are {', '.join(SHARES)}")
+            parser.error(f"--parts={part}: not one of {', '.join(SHARES)}")
     if not options.minutes > 0:
         parser.error(f"--minutes={options.minutes:g}: must be more than 0")
     if options.source is not None and not options.source.is_file():
@@ -216,7 +219,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _within(seconds: float, command: Sequence[str], output: IO[str] | None = None) -> int | None:
-    """The exit status of a command; None if its time ran out. Leaves none of its processes behind."""
+    """The exit status of a command; None if its time ran out. None of its processes is left."""
     if seconds <= 0:
         return None
     errors = None if output is None else subprocess.STDOUT
@@ -232,8 +235,8 @@ def _within(seconds: float, command: Sequence[str], output: IO[str] | None = Non
 
 
 def _make_absolute() -> None:
-    """What the environment says of folders, for programs that start in another one; and ncrun is found there, also
-    where it is not installed."""
+    """The environment with absolute folders, for programs that start in another one; ncrun is found there even if it is
+    not installed."""
     here = [str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *here])
     if "NCRUN_DATA" in os.environ:

@@ -1,5 +1,5 @@
-"""The papers' own runs, in order of worth, as a GPU takes them up: what each costs, which fit into the time that is
-left, and how many small ones side by side."""
+"""The papers' runs on a GPU, the most valuable first: the cost of each, those that fit into the remaining time, and the
+number of small ones at once."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from ncrun.errors import UserError
 from ncrun.records.read import read_manifest
 from ncrun.run import Run
 
-# The first is worth most. Of a grid, only the jobs that have this among their overrides.
+# The most valuable first. From a grid, only the jobs with this override.
 WORTH = (
     ("dang2023/mlp-imbalanced", ""),
     ("dang2024/mlp", ""),
@@ -33,22 +33,22 @@ WORTH = (
     ("dang2023/convolutional-balanced", "model=resnet18"),
     ("sukenik2023/end-to-end", ""),
 )
-# What makes each of them a matter of seconds on a CPU; they are the experiments' runs at scale cpu.
+# Overrides with which each run takes seconds on a CPU; the runs are those of scale cpu.
 TINY = ("epochs=4", "finish=null", "measure=every", "threads=1", "device=cpu")
 AT_ONCE = (1, 2, 4)
-# A process starts, reads its data and draws for so long.
+# Seconds for which a process starts, reads its data and draws.
 AROUND = 12.0
-# Side by side is worth its disorder from here on.
+# The least gain for which runs are trained at once.
 GAIN = 1.15
 
 
 class TimeIsUp(Exception):
-    """Raised in the middle of whatever is done when its time is over."""
+    """Raised when the time is over, at any place."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeIsUp inside. Trainings that run side by side are told to checkpoint, and waited for."""
+    """A context that raises TimeIsUp inside after some seconds. Trainings that run at once write checkpoints first."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise TimeIsUp
@@ -64,7 +64,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run that may be trained. reason: why it cannot be here, or ""."""
+    """A run to train. reason: why it cannot be trained here, or ""."""
 
     job: PlannedJob
     cost: Cost
@@ -80,18 +80,18 @@ class Candidate:
         return self.job.summary is not None
 
     def seconds(self, peaks: Peaks) -> float:
-        """At the device's peaks, and what lies around a training."""
+        """Seconds at the device's peaks, plus those of starting and drawing."""
         return self.cost.seconds(peaks, self.run.descent.precision) + AROUND
 
     def is_small(self, peaks: Peaks) -> bool:
-        """Whether others fit beside it."""
+        """Whether other runs can be trained at the same time."""
         return self.cost.is_small(peaks, self.run.descent.precision)
 
 
 def candidates(more: Sequence[str], rehearse: bool, only: Sequence[str] = ()) -> list[Candidate]:
-    """All runs, those of most worth first. more: overrides of each. only: of these experiments alone.
+    """All runs, the most valuable first. more: overrides of each. only: experiments to which they are limited.
 
-    Raises UserError for overrides that do not go with a run.
+    Raises UserError for overrides that a run refuses.
     """
     missing: dict[str, str] = {}
     found = []
@@ -111,7 +111,7 @@ def candidates(more: Sequence[str], rehearse: bool, only: Sequence[str] = ()) ->
 
 
 def _missing(run: Run) -> str:
-    """Why its data cannot be read, or ""."""
+    """The reason why its data cannot be read, or ""."""
     try:
         tensors.check(run.data)
     except UserError as error:
@@ -120,7 +120,7 @@ def _missing(run: Run) -> str:
 
 
 def table(found: Sequence[Candidate], peaks: Peaks, slower: float) -> list[str]:
-    """What will be trained, a line each, in order. slower: than predicted, as far as runs have shown."""
+    """The runs to train, a line each, in order. slower: factor on predicted times, from earlier runs."""
     lines = [f"{'run':<62} {'FLOP':>8} {'bytes':>8} {'starts':>8} {'at least':>9} {'expected':>9}"]
     for each in found:
         least = each.seconds(peaks)
@@ -133,8 +133,9 @@ def table(found: Sequence[Candidate], peaks: Peaks, slower: float) -> list[str]:
 
 @dataclass
 class Trainer:
-    """Trains as much of a list as a time allows. slower: how many times longer than predicted runs took, learnt as they
-    end. tell: prints."""
+    """Trains as many runs of a list as a time allows. slower: how many times longer than predicted runs took, updated
+    as
+    they end. tell: prints a line."""
 
     peaks: Peaks
     at_once: int
@@ -142,8 +143,8 @@ class Trainer:
     tell: Callable[[str], None]
 
     def train(self, found: Sequence[Candidate], seconds: float) -> int:
-        """In order of worth, what fits; then, if time is left, the beginning of what does not, which a later call
-        continues. Returns how many failed."""
+        """Trains the runs that fit, the most valuable first; then, if time is left, begins one that does not fit, which
+        a later call continues. Returns the number of failures."""
         until, failed = time.monotonic() + seconds, 0
         waiting = [each for each in found if not each.done and not each.reason]
         try:
@@ -157,13 +158,13 @@ class Trainer:
         return failed
 
     def _next(self, waiting: Sequence[Candidate], left: float) -> list[Candidate]:
-        """The most worthy that fits, with the small ones that follow it if it is small; if none fits, the most
-        worthy."""
+        """The most valuable run that fits, with the small ones that follow it if it is small; if none fits, the most
+        valuable one."""
         fitting = [each for each in waiting if self.slower * each.seconds(self.peaks) < left] or list(waiting[:1])
         return list(takewhile(lambda each: each.is_small(self.peaks), fitting)) or fitting[:1]
 
     def _wave(self, wave: Sequence[Candidate]) -> int:
-        """Side by side; returns how many failed."""
+        """Trains runs at once; returns the number of failures."""
         failed = 0
 
         def ended(index: int, how: Ended) -> None:
@@ -174,7 +175,7 @@ class Trainer:
                 self.tell(f"{each.label}: {how.message or f'failed with exit status {how.status}'}")
                 return
             predicted = each.seconds(self.peaks)
-            self.slower = (self.slower + how.seconds / predicted) / 2  # the latest count most
+            self.slower = (self.slower + how.seconds / predicted) / 2  # recent runs count most
             self.tell(f"{each.label}: {readable(how.seconds)} ({readable(predicted)} at least): {each.job.summary}")
 
         jobs = [each.job.job for each in wave]
@@ -183,8 +184,8 @@ class Trainer:
 
 
 def best_at_once(found: Sequence[Candidate], peaks: Peaks, seconds: float, tell: Callable[[str], None]) -> int:
-    """How many small runs side by side get most done, tried with so many seconds (at least) of the first of them. 1 if
-    there is none."""
+    """The fastest number of small runs at once, tried with at least some seconds of the first one; 1 if there is
+    none."""
     small = [each for each in found if each.is_small(peaks) and not each.reason]
     if not small:
         return 1
@@ -204,7 +205,7 @@ def best_at_once(found: Sequence[Candidate], peaks: Peaks, seconds: float, tell:
 
 
 def _side_by_side(typed: Sequence[str], number: int) -> float:
-    """Seconds that the longest of so many trainings took, without their starts."""
+    """Seconds of the longest of some trainings at once, without their starts."""
     with tempfile.TemporaryDirectory() as folder:
         jobs = [job_of([*typed, f"seed={n}", f"run_dir={Path(folder) / str(n)}"]) for n in range(number)]
         train_in_workers(jobs, places(jobs, number), lambda index, how: None)

@@ -1,12 +1,12 @@
-"""How fast ncrun is on a GPU: each option against the plain baseline of bench_baseline.py and against the peaks of the
-device, all in one process.
+"""The speed of ncrun on a GPU: each option compared with the plain baseline of bench_baseline.py and with the peaks of
+the device, all in one process.
 
     python scripts/gpu_speed.py WORKLOAD --out FOLDER [--device cuda] [--tiny]
 
-Workloads: imbalanced, balanced, resnet, metrics, free. Results are appended to FOLDER/speed.jsonl as they come, and
-what is there already is left out, so that the same command continues. FOLDER/peaks.json holds the peaks (`gpu_hour.py`
-writes it). `limit` is what the work takes at those peaks at the option's precision; `share` is the part of it that was
-reached. An option that fails is recorded with its error, and the others go on.
+Workloads: imbalanced, balanced, resnet, metrics, free. Results are appended to FOLDER/speed.jsonl one by one,
+and existing ones are skipped, so that the same command continues. FOLDER/peaks.json holds the peaks (`gpu_hour.py`
+writes it). `limit` is the time of the work at those peaks and the option's precision; `share` is limit / time. A
+failing option is recorded with its error, and the others go on.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from ncrun.training.optimisers import StepRule, build_optimiser
 
 @dataclass(frozen=True)
 class Option:
-    """What a user may ask of a GPU."""
+    """A combination of the keys for a GPU."""
 
     precision: str = "full"
     compile: bool = False
@@ -54,7 +54,7 @@ class Option:
         return self.precision == "tf32" or self.compile or self.cuda_graphs
 
     def on(self, problem: NetworkProblem) -> NetworkProblem:
-        """The same problem, trained so."""
+        """The same problem with this option."""
         descent = replace(problem.run.descent, precision=self.precision)
         machine = replace(problem.run.machine, compile=self.compile, cuda_graphs=self.cuda_graphs)
         return replace(problem, run=replace(problem.run, descent=descent, machine=machine))
@@ -67,7 +67,7 @@ ALL = (FULL, TF32, BFLOAT16, GRAPHS, Option("tf32", cuda_graphs=True), COMPILE, 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how large. tiny: to see whether it runs."""
+    """Device and size. tiny: only to see whether it runs."""
 
     device: torch.device
     peaks: Peaks
@@ -81,7 +81,7 @@ Measured = Iterator[tuple[str, Callable[[], Row]]]
 
 
 def _epochs(problem: NetworkProblem) -> list[tuple[float, float]]:
-    """Train by ncrun's own loop; the seconds that each epoch trained and measured."""
+    """Trains by ncrun's own loop; returns the seconds of training and of measuring in each epoch."""
     times: list[tuple[float, float]] = []
     fit(problem, problem.network(), lambda training, measuring: times.append((training, measuring)))
     return times
@@ -113,7 +113,7 @@ def imbalanced(bench: Bench) -> Measured:
 
 
 def balanced(bench: Bench) -> Measured:
-    """A measured epoch of their balanced MLP, of a part of CIFAR-10."""
+    """A measured epoch of their balanced MLP on a part of CIFAR-10."""
     width, per_class, repeats = (16, 26, 2) if bench.tiny else (512, 1024, 4)
     typed = [f"model.width={width}", "model.depth=6", "model.batch_norm=true", "head.depth=3", "batch_size=128"]
     typed += ["decay.weight=5e-4", "decay.feature=1.28e-6", "measure=every", f"epochs={repeats}", "optimizer.lr=1e-4"]
@@ -142,7 +142,7 @@ def balanced(bench: Bench) -> Measured:
 
 
 def resnet(bench: Bench) -> Measured:
-    """An epoch of ResNet18 on a part of CIFAR-10, against a bare loop in the format that suits tensor cores."""
+    """An epoch of ResNet18 on a part of CIFAR-10, compared with a bare loop in the format for tensor cores."""
     width, per_class, repeats = (0.0625, 13, 2) if bench.tiny else (1, 512, 3)
     typed = ["batch_size=128", "decay.mode=parameters", "decay.weight=5e-4", "optimizer=sgd", "optimizer.lr=1e-3"]
     typed += [f"model.width={width}", f"measure={repeats}", f"epochs={repeats}", "loss=mse"]
@@ -171,8 +171,8 @@ def resnet(bench: Bench) -> Measured:
 
 
 def bare_step(problem: NetworkProblem, B: int) -> float:
-    """Seconds of a step that does no more than it must: forward, backward, SGD, on images that lie ready, in
-    channels_last and bfloat16; on a GPU with the fastest convolutions that cuDNN finds, as a CUDA graph."""
+    """Seconds of a minimal step: forward, backward and SGD on prepared images, in channels_last and bfloat16; on a GPU
+    with the fastest convolutions of cuDNN, as a CUDA graph."""
     network = problem.network().to(memory_format=torch.channels_last)
     assert isinstance(network, Network)
     optimiser = build_optimiser([StepRule.of(problem.run.descent.optimizer)], network)
@@ -198,7 +198,7 @@ def bare_step(problem: NetworkProblem, B: int) -> float:
 
 
 def metrics(bench: Bench) -> Measured:
-    """Every metric of features that lie on the device."""
+    """Every metric of features on the device."""
     N, d = (400, 32) if bench.tiny else (50_000, 512)
     on_cpu = feature_problem(N, d)
     head = Head([each.to(bench.device) for each in on_cpu.head.weights], on_cpu.head.bias.to(bench.device))
@@ -260,7 +260,7 @@ WORKLOADS: dict[str, Callable[[Bench], Measured]] = {
 
 
 def run_workload(name: str, bench: Bench, out: Path) -> None:
-    """Append what is not there yet, option by option."""
+    """Measures and appends missing results, option by option."""
     file = out / "speed.jsonl"
     for option, measured in WORKLOADS[name](bench):
         key = f"{name}: {option}"
@@ -268,7 +268,7 @@ def run_workload(name: str, bench: Bench, out: Path) -> None:
             continue
         try:
             entry = {"key": key, **asdict(measured())}
-        except Exception as error:  # of an option that nobody has tried on this device: the others are still of worth
+        except Exception as error:  # an option may be untested on this device; the others still count
             entry = {"key": key, "failed": f"{type(error).__name__}: {error}"}
         print(f"{key}: {entry.get('failed') or _seconds(entry)}", flush=True)
         with file.open("a") as lines:
@@ -282,7 +282,7 @@ def entries(out: Path) -> list[dict[str, Any]]:
 
 
 def as_table(found: Sequence[dict[str, Any]], peaks: Peaks) -> str:
-    """Markdown: what was measured, what failed, and on what."""
+    """Markdown: the results, the failures, and the machine."""
     measured = [each for each in found if "failed" not in each]
     rows = [Row(**{key: value for key, value in each.items() if key != "key"}) for each in measured]
     failed = [f"- {each['key']} failed: {each['failed'].splitlines()[0]}" for each in found if "failed" in each]
@@ -301,7 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="holds peaks.json")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="small problems: whether it runs, not how fast")
+    parser.add_argument("--tiny", action="store_true", help="small problems, to see whether it runs")
     chosen = parser.parse_args(arguments)
     peaks = Peaks(**json.loads((chosen.out / "peaks.json").read_text()))
     run_workload(chosen.workload, Bench(torch.device(chosen.device), peaks, chosen.tiny), chosen.out)

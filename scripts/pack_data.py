@@ -1,15 +1,15 @@
-"""Make the papers' data sets small enough to travel, and lay them out again, byte for byte.
+"""Packs the papers' data sets for transport, and unpacks them again, byte for byte.
 
     python scripts/pack_data.py pack FOLDER [NAME ...] [--from DATA] [--load MIB]
     python scripts/pack_data.py unpack FOLDER DATA
 
-`pack` reads files as torchvision lays them out under DATA (left out: $NCRUN_DATA) and writes FOLDER/1, FOLDER/2, ...
-each of at most so many MiB (40), since CIFAR-10 is too large for one. Names: cifar10 mnist fashion_mnist cifar100; left
-out: those that are there. `unpack` lays out whatever it finds below FOLDER, so that loads may come one after the
-other. Every file is held against the MD5 that ncrun checks when it reads it.
+`pack` reads files in torchvision's layout under DATA (default: $NCRUN_DATA) and writes FOLDER/1, FOLDER/2, ... of at
+most --load MiB each (default: 40), because CIFAR-10 is too large for one. Names: cifar10 mnist fashion_mnist cifar100;
+default: those that are there. `unpack` unpacks all packed files below FOLDER, so that loads may come one after the
+other. Every file is compared with the MD5 that ncrun checks when it reads it.
 
-The images of a file become one picture of all of them, packed without loss as WebP; whatever else the file holds is
-packed by LZMA.
+The images of a file become one large image, compressed without loss as WebP; the rest of the file is compressed by
+LZMA.
 """
 
 import argparse
@@ -39,24 +39,24 @@ LOAD_MIB = 40.0
 IDX_HEADER = 16
 IDX_SIDE = 28
 Pixels = NDArray[np.uint8]
-Image.MAX_IMAGE_PIXELS = None  # a mosaic of 60,000 images is no attack
+Image.MAX_IMAGE_PIXELS = None  # a mosaic of 60,000 images is expected
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Make data sets small enough to travel")
+    parser = argparse.ArgumentParser(description="Pack data sets for transport")
     parser.add_argument("do", choices=["pack", "unpack"])
     parser.add_argument("folder", type=Path, help="of the packed files")
     parser.add_argument(
         "more", nargs="*", metavar="NAME or DATA", help=f"pack: of {', '.join(NAMES)}; unpack: where to"
     )
     parser.add_argument("--from", dest="data", type=Path, default=os.environ.get("NCRUN_DATA"), metavar="DATA")
-    parser.add_argument("--load", type=float, default=LOAD_MIB, metavar="MIB", help="that travel at once (40)")
+    parser.add_argument("--load", type=float, default=LOAD_MIB, metavar="MIB", help="size of a load; default: 40")
     options = parser.parse_args(arguments)
     try:
         if options.do == "unpack":
             if len(options.more) != 1:
-                parser.error("unpack: needs the folder of packed files and the one to lay them out in")
+                parser.error("unpack: needs the folder of packed files and the folder to unpack them in")
             unpack(options.folder, Path(options.more[0]))
         elif options.data is None:
             parser.error("pack: needs --from=DATA or $NCRUN_DATA")
@@ -79,7 +79,7 @@ def files_of(name: str, data: Path) -> dict[Path, str]:
 
 
 def pack(data: Path, folder: Path, names: Sequence[str], load: int) -> None:
-    """Write the loads. Raises UserError for a file that is missing or damaged, or larger than a load."""
+    """Writes the loads. Raises UserError for a file that is missing or damaged, or larger than a load."""
     wanted = {name: files_of(name, data) for name in names or NAMES}
     if not names:
         wanted = {name: files for name, files in wanted.items() if all(file.is_file() for file in files)}
@@ -101,9 +101,9 @@ def pack(data: Path, folder: Path, names: Sequence[str], load: int) -> None:
 
 
 def checked(file: Path, md5: str) -> bytes:
-    """Its bytes. Raises UserError."""
+    """The bytes of a checked file. Raises UserError."""
     if not file.is_file():
-        raise UserError(f"{file}: is not there")
+        raise UserError(f"{file}: no such file")
     content = file.read_bytes()
     if hashlib.md5(content).hexdigest() != md5:
         raise UserError(f"{file}: is damaged (its MD5 is not {md5})")
@@ -111,7 +111,7 @@ def checked(file: Path, md5: str) -> bytes:
 
 
 def pack_file(content: bytes, place: Path, md5: str) -> bytes:
-    """A file as a zip of its picture, if it holds images, and the rest."""
+    """A file as a zip of its mosaic, if it holds images, and the rest."""
     pixels = images_in(content, place)
     start = content.index(pixels.tobytes()) if pixels is not None else len(content)
     size = 0 if pixels is None else pixels.nbytes
@@ -138,7 +138,7 @@ def images_in(content: bytes, place: Path) -> Pixels | None:
 
 
 def mosaic(pixels: Pixels) -> Image.Image:
-    """All images in one, in rows that are about as long as there are rows."""
+    """A mosaic of all images, about as many in a row as there are rows."""
     N, C, H, W = pixels.shape
     columns = _columns(N)
     rows = -(-N // columns)
@@ -162,7 +162,7 @@ def _columns(N: int) -> int:
 
 
 def unpack(folder: Path, data: Path) -> None:
-    """Lay out every packed file below a folder. Raises UserError for one that is damaged."""
+    """Unpacks every packed file below a folder. Raises UserError for a damaged one."""
     packed = sorted(folder.rglob("*.zip"))
     if not packed:
         raise UserError(f"{folder}: holds no packed files")
@@ -175,7 +175,7 @@ def unpack(folder: Path, data: Path) -> None:
 
 
 def unpack_file(file: Path) -> tuple[Path, bytes]:
-    """Where it belongs, and its bytes. Raises UserError."""
+    """The path and the bytes of an unpacked file. Raises UserError."""
     try:
         with zipfile.ZipFile(file) as archive:
             about = json.loads(archive.read("about.json"))
@@ -185,7 +185,7 @@ def unpack_file(file: Path) -> tuple[Path, bytes]:
                 with Image.open(io.BytesIO(archive.read("pixels.webp"))) as picture:
                     pixels = tiles_of(picture, about["shape"]).tobytes()
     except (*UNREADABLE, KeyError, lzma.LZMAError) as error:
-        raise UserError(f"{file}: is damaged, or no packed file ({error})") from error
+        raise UserError(f"{file}: is damaged, or not a packed file ({error})") from error
     content = rest[:start] + pixels + rest[start:]
     if hashlib.md5(content).hexdigest() != about["md5"] or place.is_absolute() or ".." in place.parts:
         raise UserError(f"{file}: is damaged (its content's MD5 is not {about['md5']})")

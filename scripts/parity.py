@@ -1,9 +1,9 @@
-"""ncrun's numbers beside those of other people's code on the same features: relative differences, as a Markdown table.
+"""Compares ncrun's numbers with those of other people's code on the same features; prints Markdown tables.
 
     PYTHONPATH=FOLDER python scripts/parity.py
 
-FOLDER is a copy of one of these, unmodified; what cannot be imported is skipped and said. One at a time, because two of
-them have modules of the same names:
+FOLDER is an unmodified copy of one of these; modules that cannot be imported are skipped and named. Use one at a time,
+because two of them have modules of the same names:
 
 neural_collapse         github.com/rhubarbwu/neural-collapse (a package; may be installed instead)
 validate_NC             github.com/tding1/Neural-Collapse (Zhu et al. 2021)
@@ -13,8 +13,8 @@ validate_NC_unbalanced  github.com/Fsoft-AIC/Cross-Entropy-Imbalanced (Dang et a
 nc_analysis             the cell `analysis` of github.com/neuralcollapse/neuralcollapse, saved as nc_analysis.py
                         (Papyan, Han and Donoho 2020; Han, Papyan and Donoho 2022)
 
-Their functions run as they are, on the CPU: `.cuda()` gives the tensor itself where there is no GPU, and constants that
-hold a data set's class counts are set to those of the features.
+Their functions run unchanged on the CPU: without a GPU `.cuda()` returns the tensor itself, and constants with a data
+set's class counts are set to those of the features.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ Pairs = dict[str, tuple[Any, Any]]  # what is compared -> ncrun's number, theirs
 
 @dataclass(frozen=True)
 class Case:
-    """Features, labels and a classifier that is near dual to the class means."""
+    """Features, labels and a classifier near the duals of the class means."""
 
     name: str
     features: Tensor
@@ -88,7 +88,7 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
 
 
 def exact(case: Case) -> Pairs:
-    """NC1 with 64-bit mantissas and 50 digits, to see who is right where numbers differ."""
+    """NC1 with 64-bit mantissas and 50 digits, to decide which number is right if two differ."""
     found = exact_nc1(case.features.numpy(), case.labels.numpy(), K)
     return {"nc1 : exact": (case.measured(True)["nc1"], found)}
 
@@ -102,7 +102,7 @@ def rhubarbwu(case: Case, nc: Any) -> Pairs:
         means.accumulate(features, labels)
     M, unweighted = means.compute()
     counts = torch.tensor(case.counts).to(M.dtype)
-    weighted = counts @ M / counts.sum()  # compute(weighted=True) raises, for means, an error about shapes
+    weighted = counts @ M / counts.sum()  # for means, compute(weighted=True) raises an error about shapes
     covariance = accumulate.CovarAccumulator(*given, M=M)
     variances = accumulate.VarNormAccumulator(*given, M=M)
     decisions = accumulate.DecAccumulator(*given, M=M, W=case.weight)
@@ -154,7 +154,7 @@ class Released(nn.Module):
         self.last, self.fc = last, nn.ModuleList([last]) if layers else last
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        return [self.last(inputs.clone())]  # they add up means in the features' own memory
+        return [self.last(inputs.clone())]  # they sum means in the memory of the features
 
 
 def released_sums(case: Case, theirs: Any, layers: bool, data: str) -> tuple[Any, Any, Any]:
@@ -226,7 +226,7 @@ def dang_imbalanced(case: Case, theirs: Any) -> Pairs:
 
 def dang_cross_entropy(case: Case, theirs: Any) -> Pairs:
     """The validate_NC_unbalanced of Dang et al. 2024: features of a ReLU, cross-entropy, no bias. Its M_k has lam_W / 2
-    in the place of the theorem's sqrt(lam_W lam_H): the same where lam_W = 4 lam_H, and not as released."""
+    instead of the theorem's sqrt(lam_W lam_H): equal if lam_W = 4 lam_H, but not with the released decays."""
     features, counts, pairs = case.features.relu(), case.counts, Pairs()
     network, kept = Released(case, layers=True).eval(), theirs.FCFeatures()
     network.last.register_forward_pre_hook(kept)
@@ -291,7 +291,7 @@ GRAPHS = (
     *("accuracy", "loss", "reg_loss", "Sw_invSb", "norm_M_CoV", "norm_W_CoV", "cos_M", "cos_W", "W_M_dist"),
     *("NCC_mismatch", "MSE_wd_features", "LNC1", "LNC23", "Lperp"),
 )
-# Module, something that only the right one has, and what compares with it.
+# Module, a name that only the right module has, and the comparison.
 OTHERS: tuple[tuple[str, str, Callable[[Case, Any], Pairs]], ...] = (
     ("neural_collapse", "measure", rhubarbwu),
     ("validate_NC", "compute_ETF", zhu),
@@ -307,7 +307,7 @@ def compared(compare: Callable[..., Pairs], *theirs: Any) -> None:
     columns: list[str] = []
     rows: dict[str, list[str]] = {}
     for dtype in (torch.float64, torch.float32):
-        torch.set_default_dtype(dtype)  # of the tensors that they make by themselves
+        torch.set_default_dtype(dtype)  # the dtype of tensors that they create
         for case in cases(dtype):
             columns.append(f"{case.name}, {str(dtype).removeprefix('torch.')}")
             for name, (ours, other) in compare(case, *theirs).items():
@@ -318,7 +318,7 @@ def compared(compare: Callable[..., Pairs], *theirs: Any) -> None:
 
 
 def difference(ours: float | None, theirs: float) -> str:
-    """Relative; both numbers where they are not one."""
+    """The relative difference; both numbers if they differ by more than rounding."""
     if ours is None:
         return f"null / {theirs:.4g}"
     if ours == theirs:
@@ -331,7 +331,7 @@ if __name__ == "__main__":
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     if importlib.util.find_spec("wandb") is None:
-        sys.modules["wandb"] = types.ModuleType("wandb")  # one of them imports it, to log what is printed here
+        sys.modules["wandb"] = types.ModuleType("wandb")  # one of them imports it for logging
     compared(exact)
     for module, mark, compare in OTHERS:
         try:
