@@ -318,7 +318,7 @@ def compared(compare: Callable[..., Pairs], *theirs: Any) -> None:
 
 
 def difference(ours: float | None, theirs: float) -> str:
-    """The relative difference; both numbers if they differ by more than rounding."""
+    """The relative difference; both numbers if it is 1e-3 or more."""
     if ours is None:
         return f"null / {theirs:.4g}"
     if ours == theirs:

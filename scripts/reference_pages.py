@@ -1,5 +1,5 @@
-"""The pages of docs/reference/ that say what the code says: commands, keys, metrics, theorems and experiments. Written
-and compared by scripts/write_docs.py."""
+"""The pages of docs/reference/, made from the code: commands, keys, metrics, theorems, experiments, drawings and Python.
+scripts/write_docs.py writes and compares them."""
 
 import contextlib
 import inspect
@@ -29,9 +29,9 @@ from ncrun.problem import Problem
 from ncrun.targets import Targets
 from ncrun.theory import THEOREMS, Theorem
 
-# Columns that a page has room for.
+# Characters in a line of a page.
 WIDTH = "96"
-# Of the problems by which a theorem's claims are shown: nothing is lost, and everything is.
+# Decays of the problems that show a theorem's claims: nothing is lost, and everything is.
 DECAY, STRONG = 1e-3, 1.0
 COUNTS = ((9.0, 9.0), (20.0, 20.0, 20.0), (40.0, 20.0, 20.0))
 TARGETS = Targets.of(np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0], [0.5, 1.0]]))
@@ -39,7 +39,7 @@ GROUPS = {"dataset": "Data sets", "model": "Models", "optimizer": "Optimisers"}
 
 
 def table(*rows: Sequence[str]) -> str:
-    """In Markdown, and a line's end; the first row is its head."""
+    """A Markdown table with a newline at its end; the first row is the header."""
     head, *body = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
     return results_numbers.table(head, body) + "\n"
 
@@ -57,11 +57,11 @@ def commands() -> str:
 
 
 def _help(arguments: list[str]) -> str:
-    """As printed on a page's width, to the configuration that Hydra prints behind its help."""
+    """The help at a page's width, without the configuration that Hydra prints after it."""
     with contextlib.redirect_stdout(io.StringIO()) as printed, mock.patch.dict(os.environ, COLUMNS=WIDTH):
         try:
             status = cli.run(arguments)
-        except SystemExit as end:  # as argparse ends its help
+        except SystemExit as end:  # the end of argparse's help
             status = int(end.code or 0)
     assert not status, arguments
     return printed.getvalue().split("\n== Config ==")[0].strip("\n")
@@ -72,7 +72,7 @@ def _block(text: str) -> str:
 
 
 def keys() -> str:
-    """Of every run, and of each choice of a group."""
+    """The keys of every run, and of each choice of a group."""
     takes = dict(bounds.table())
     head = ("key", "default", "meaning", "takes")
     of_all = [
@@ -107,12 +107,12 @@ def _value(value: Any) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Without Markdown's own signs: a key's meaning is written for a terminal."""
+    """Escapes Markdown's signs, because a key's meaning is written for a terminal."""
     return re.sub(r"([*_<>])", r"\\\1", text)
 
 
 def metrics() -> str:
-    """What each column is, where it is measured, and its words on an axis."""
+    """The definition of each column, its level, and its label on an axis."""
     parts = [
         "# Metrics\n",
         "All columns of `metrics.jsonl`, which has one line for each measured epoch. They are computed in evaluation mode, without augmentation, over all training samples, and summed in float64. A value that is not determined is null.\n",
@@ -146,7 +146,7 @@ def metrics() -> str:
 
 
 def theorems() -> str:
-    """What each asks for, and what it says of some problems that it covers."""
+    """The conditions of each theorem, and its answers for some problems that it covers."""
     parts = [
         "# Theorems\n",
         "All theorems with their conditions. For every problem exactly one theorem answers. If none does, the claim is `none`, with the reasons. [](../trust.md) explains the claims, and [](../proofs.md) has our own proofs. The columns *claims* and *source* show what a theorem answers for some small problems.\n",
@@ -172,7 +172,7 @@ def theorems() -> str:
 
 
 def _claims(theorem: Theorem) -> tuple[list[str], list[str]]:
-    """Its grades and its sources, over the problems below that it covers."""
+    """The grades and the sources of a theorem for those of the problems below that it covers."""
     said = [theorem.predict(problem) for problem in _problems() if theorem.covers(problem)]
     return list(dict.fromkeys(each.claim for each in said)), list(
         dict.fromkeys(each.source for each in said if each.source)
@@ -180,7 +180,7 @@ def _claims(theorem: Theorem) -> tuple[list[str], list[str]]:
 
 
 def _problems() -> Iterator[Problem]:
-    """Small ones of every kind: loss, head, decay mode, feature sign, bias, depth, counts; on targets, too."""
+    """Small problems of every kind: loss, head, decay mode, feature sign, bias, depth, counts; also with targets."""
     options: dict[str, Any]
     for loss, head, mode, sign, bias, depth in product(
         ("mse", "ce"), ("linear", "relu"), ("features", "parameters"), ("free", "nonnegative"), (False, True), (1, 2)
@@ -200,7 +200,7 @@ def _problems() -> Iterator[Problem]:
 
 
 def experiments() -> str:
-    """What each shows, trains, costs and draws."""
+    """What each experiment shows, trains, costs and draws."""
     parts = [
         "# Experiments\n",
         "All experiments, with the first lines of their files: command, cost, what to expect. `ncrun train -m experiment=NAME scale=SCALE` trains one. `ncrun figures NAME --scale SCALE` trains what is missing and draws it.\n",
@@ -251,10 +251,10 @@ def python() -> str:
 
 
 def _signature(name: str, thing: Any) -> str:
-    """As it would be typed, on a line of its own for each argument where it is long."""
+    """A signature as code, with a line for each argument if it is long."""
     try:
         signature = inspect.signature(thing)
-    except (TypeError, ValueError):  # a class that is not made by hand
+    except (TypeError, ValueError):  # a class that users do not construct
         return ""
     arguments = [_argument(str(each)) for key, each in signature.parameters.items() if key != "self"]
     plain = f"{name}({', '.join(arguments)})"
@@ -265,14 +265,14 @@ def _signature(name: str, thing: Any) -> str:
 
 
 def _argument(text: str) -> str:
-    """Without the places of modules and of functions in memory; an object as a default is only named."""
+    """Without module names and addresses; an object as a default is only named."""
     text = re.sub(r"\b(ncrun|typing|collections|torch)(\.\w+)*\.", "", text)
     text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
     return re.sub(r"= (\w+)\(.*\)$", r"= \1(...)", text)
 
 
 def _prose(thing: Any) -> str:
-    """A docstring's paragraphs; what is indented in it is code."""
+    """A docstring's paragraphs; indented ones are code."""
     paragraphs = (inspect.getdoc(thing) or "").split("\n\n")
     blocks = [_block(each) if each.startswith("    ") else _sentence(each) + "\n" for each in paragraphs]
     return "\n".join(blocks)

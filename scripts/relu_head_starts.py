@@ -1,4 +1,4 @@
-"""Where the search starts from: exact configurations of any widths; `widened` then adds spare neurons and noise."""
+"""The starts of the search: exact configurations of any widths; `widened` then adds spare neurons and noise."""
 
 import itertools
 
@@ -71,7 +71,7 @@ def code_start(rng: np.random.Generator, head: Head) -> Factors:
 
 
 def direct_sum(one: Factors, other: Factors) -> Factors:
-    """Both side by side, their classes disjoint."""
+    """Both heads as blocks of one, with disjoint classes."""
     result = []
     for a, b in zip(one, other, strict=True):
         block = np.zeros((a.shape[0] + b.shape[0], a.shape[1] + b.shape[1]))

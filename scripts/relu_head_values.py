@@ -1,8 +1,8 @@
-"""One ReLU head of K classes and depth L as its factors: what it outputs, its value, and the nearest minimum.
+"""A ReLU head of K classes and depth L, given by its factors: its outputs, its value, and the nearest minimum.
 
 The objective, K classes of one sample each (any n follows, see ncrun/theory/witnesses.py), all decays equal to lam:
     || W_L relu(W_{L-1} .. relu(W_1 H)) - I ||^2 / (2K) + lam/2 * (||H||^2 + sum_l ||W_l||^2),    Lam = lam^(L+1).
-Decays are given as Lam / Lam_glob, Lam_glob being where deep neural collapse is as good as the zero solution.
+Decays are given as Lam / Lam_glob, where Lam_glob is the one at which deep neural collapse equals the zero solution.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 Factors = list[Array]  # H (d, K), W_1 (d_1, d), .., W_L (K, d_{L-1})
 Head = tuple[int, int]  # K, L
 
-SIZE_PENALTY = 3e-7  # of the value for every stored number: among equals the smaller configuration is kept
+# share of the value for every stored number, so that of equal configurations the smaller one is kept
+SIZE_PENALTY = 3e-7
 DEAD = 1e-6  # share of a layer's strongest neuron, in weight in times weight out, below which a neuron is dropped
 PARALLEL = 1 - 1e-5  # cosine above which two neurons are one
 
@@ -69,7 +70,7 @@ def value_of(head: Head, ratio: float, factors: Factors) -> float:
 
 
 def score(head: Head, ratio: float, factors: Factors) -> float:
-    """What the search lowers: the value, with a slight preference for few numbers."""
+    """The quantity that the search minimises: the value, with a slight preference for few numbers."""
     return value_of(head, ratio, factors) * (1 + SIZE_PENALTY * sum(factor.size for factor in factors))
 
 
@@ -131,10 +132,10 @@ def minimise(head: Head, ratio: float, start: Factors, iterations: int) -> Facto
 
 
 def compressed(factors: Factors, dead: float = DEAD, parallel: float = PARALLEL) -> Factors:
-    """Without dead neurons, neurons with parallel inputs merged, and H in as many dimensions as it needs.
+    """Removes dead neurons, merges neurons with parallel inputs, and reduces H to the dimensions that it needs.
 
     Merging replaces c_i relu(w x) with outgoing weights v_i by ||c|| relu(w x) with sum_i c_i v_i / ||c||, whose norm
-    is at most that of the v_i together: no norm grows.
+    is at most that of all v_i together, so no norm grows.
     """
     factors = list(factors)
     for layer in range(1, len(factors) - 1):
@@ -150,7 +151,7 @@ def compressed(factors: Factors, dead: float = DEAD, parallel: float = PARALLEL)
 
 
 def merged(inward: Array, outward: Array, parallel: float) -> tuple[Array, Array]:
-    """Neurons with parallel rows of `inward` as one; their columns of `outward` follow."""
+    """Merges neurons with parallel rows of `inward`, and the columns of `outward` accordingly."""
     lengths = np.linalg.norm(inward, axis=1)
     cosines = inward @ inward.T / np.outer(lengths, lengths)
     free = np.ones(len(lengths), dtype=bool)

@@ -1,10 +1,10 @@
-"""What a data set that is larger than memory costs, term by term, from measured rates. Printed, and in docs/scale.md
-(scripts/write_docs.py) for ImageNet.
+"""The cost of a data set that is larger than memory, term by term, from measured rates. scripts/write_docs.py writes it
+for ImageNet into docs/scale.md.
 
     .venv/bin/python scripts/scale_cost.py --cores 8 --tflops 312 --share 0.4 --images 500000
 
-Rates are read from results/bench/stream.jsonl (decoding, hashing, and what the network counts)
-and results/bench/gpu.md (a GPU's peaks); each can be given.
+Rates are read from results/bench/stream.jsonl (decoding, hashing, and the counts of the network) and
+results/bench/gpu.md (a GPU's peaks). Each can be given by an option.
 """
 
 import argparse
@@ -19,7 +19,7 @@ BENCH = Path(__file__).resolve().parents[1] / "results" / "bench"
 HOUR, GIGA, TERA = 3600.0, 1e9, 1e12
 FLOAT, BYTE = 4, 1
 ADAM_COPIES = 4  # parameters, gradient, two moments
-PIECE, AHEAD = 32, 2  # images that a process reads at once, and pieces that it is ahead (ncrun.data)
+PIECE, AHEAD = 32, 2  # images that a process reads at once, and the number of such pieces ahead (ncrun.data)
 
 Line = tuple[str, str, str]
 
@@ -30,7 +30,7 @@ def measured() -> dict[str, Any]:
 
 
 def looks(known: dict[str, Any]) -> float:
-    """Files a second, found in a folder and looked at."""
+    """Files per second, found in a folder and checked."""
     (folder,) = (case for case in known["digests"] if case["data"] == "image_folder")
     return float(folder["files"] / folder["remembered"])
 
@@ -53,24 +53,24 @@ def options(given: Sequence[str] = ()) -> argparse.Namespace:
         ("batch", 256, "B"),
         ("epochs", 90, "E"),
         ("measured", 90, "measured epochs"),
-        ("cores", 16, "c, that read (stream_workers)"),
-        ("cache", 32, "GB of images that are kept (stream_cache)"),
+        ("cores", 16, "c, cores that read (stream_workers)"),
+        ("cache", 32, "GB of images to keep (stream_cache)"),
         ("file-bytes", known["file_bytes"], "of an image's file"),
-        ("decode", known["decode"], "images a second of a core"),
+        ("decode", known["decode"], "images per second on a core"),
         ("hash", known["hash"], "bytes a second"),
-        ("look", looks(known), "files a second that a remembered digest is held against"),
-        ("flop", known["flop"], "of training on an image"),
+        ("look", looks(known), "files per second that are compared with a remembered digest"),
+        ("flop", known["flop"], "FLOP of training on an image"),
         ("parameters", known["parameters"], "P"),
-        ("kept", known["kept"], "bytes that a forward pass keeps of an image"),
+        ("kept", known["kept"], "bytes that a forward pass stores for an image"),
         ("tflops", best, "peak of the device, TFLOP/s"),
-        ("share", 1.0, "of the peak that is reached"),
+        ("share", 1.0, "share of the peak that is reached"),
     ):
         parser.add_argument(f"--{name}", default=default, help=words, type=float, metavar="NUMBER")
     return parser.parse_args(given)
 
 
 def table(o: argparse.Namespace) -> list[Line]:
-    """Term, formula, and its value."""
+    """Term, formula and value."""
     numbers = 3 * o.size**2
     both = o.images + o.test_images
     cached = min(o.images, o.cache * GIGA / (numbers * BYTE))

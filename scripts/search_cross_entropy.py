@@ -1,8 +1,8 @@
-"""Search deep linear heads under cross-entropy for values below what ncrun.theory knows, and store what is found.
+"""Searches deep linear heads under cross-entropy for values below those that ncrun.theory knows, and stores them.
 
-For balanced classes the simplex ETF is claimed for every depth (Dang et al. 2023, Theorem 2); ncrun.theory holds groups
-of classes and other mixtures against it. This search knows nothing of those: it descends from random and structured
-starts on the problem itself (cross_entropy_descent.py), and says how far what is known is undercut. What is
+For balanced classes the simplex ETF is claimed for every depth (Dang et al. 2023, Theorem 2); ncrun.theory compares it
+with groups of classes and other mixtures. This search does not use them: it descends from random and structured starts
+on the problem itself (cross_entropy_descent.py), and reports how far it is below the known values. A point that is
 lower by LEAST_GAIN or more becomes a witness in ncrun/theory/cross_entropy_witnesses.json: classes as points u_k, v_k
 with biases, from which theory descends at any decay. The seed fixes the order of the tasks, and the time decides how
 many are done.
@@ -25,13 +25,13 @@ from ncrun.theory.predict import predict
 from ncrun.theory.prediction import Prediction
 
 OUTPUT = Path(mixture_families.__file__).with_name(mixture_families.FILE)
-LEAST_GAIN = 1e-5  # of the value: a witness must be that much better than what is known without it
-UNDERCUT = 1e-6  # of the value: less is how far descents are from their end
-DIGITS = 5  # significant ones of a stored number
+LEAST_GAIN = 1e-5  # share of the value: a witness must be this much better than the values known without it
+UNDERCUT = 1e-6  # share of the value: descents end with a smaller error
+DIGITS = 5  # significant digits of a stored number
 
 
 def predicted(setting: Setting) -> Prediction:
-    """What theory says; equal decays lam give C = (M+1)/2 lam."""
+    """The prediction; equal decays lam give C = (M+1)/2 lam."""
     K, M = setting.num_classes, setting.depth
     decay = 2 * setting.penalty / (M + 1)
     return predict(Problem("ce", (1.0,) * K, (K,) * M, setting.bias, (decay,) * M, decay))
@@ -55,7 +55,7 @@ class Search:
         self.known = {setting: known_value(setting) for setting in settings}
 
     def task(self) -> None:
-        """One start, at one setting; what becomes best there is handed on to the neighbouring decays and depths."""
+        """One start at one setting; a new best point is also tried at the neighbouring decays and depths."""
         rng = self.rng
         setting = self.settings[rng.integers(len(self.settings))]
         start = self.neighbour(setting) if self.best and rng.random() < 0.3 else random_start(rng, setting)
@@ -67,7 +67,7 @@ class Search:
                     self.offer(other, descend(other, self.best[setting].scaled(float(factor)), 0.05))
 
     def neighbour(self, setting: Setting) -> Point:
-        """The best of another setting of as many classes, or of one class more; with noise."""
+        """The best point of another setting with as many classes or one more, with noise."""
         rng, K = self.rng, setting.num_classes
         likely = [each for each in self.best if each.num_classes in (K, K + 1) and each.bias == setting.bias]
         if not likely:
@@ -85,12 +85,12 @@ class Search:
         return better
 
     def gain(self, setting: Setting) -> float:
-        """How far the best is below what is known, relative."""
+        """The relative difference of the known value and the best one."""
         return 1 - self.values[setting] / self.known[setting]
 
 
 def written(setting: Setting, point: Point) -> str:
-    """A witness as JSON: the logits as u v^T of the rank that they have."""
+    """A witness as JSON: the logits as u v^T of their rank."""
     left, singular, right = np.linalg.svd(point.logits)
     rank = int((singular > 1e-9 * singular[0]).sum())
     root = np.sqrt(singular[:rank])
@@ -106,8 +106,8 @@ def short(numbers: Array) -> list[float]:
 
 
 def save(search: Search) -> int:
-    """Add witnesses, the largest gain first, until theory, which reads them, knows all that was found. Returns how many
-    were added."""
+    """Adds witnesses, the largest gain first, until theory, which reads them, knows all found values. Returns the
+    number of added ones."""
     lines = [json.dumps(entry) for entry in json.loads(OUTPUT.read_text(encoding="utf-8"))]
     before = len(lines)
     for setting in sorted(search.best, key=search.gain, reverse=True):
@@ -122,7 +122,7 @@ def save(search: Search) -> int:
 
 
 def report(search: Search) -> list[str]:
-    """For each setting a line: the claim's grade, the claimed value, the lowest known and the lowest found."""
+    """A line for each setting: grade, claimed value, lowest known and lowest found value."""
     lines = ["K  M  bias  C/C_zero  grade    claimed      known        found        found/known - 1"]
     undercut = {"open": 0, "refuted": 0, "proven": 0}
     number = dict.fromkeys(undercut, 0)
@@ -140,7 +140,7 @@ def report(search: Search) -> list[str]:
 
 
 def main() -> None:
-    """Search for the given time, then write and report."""
+    """Searches for the given time, then writes and reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,12 +1,13 @@
-"""Search heads of ReLU layers for values below deep neural collapse, and store what is found as explicit witnesses.
+"""Searches ReLU heads for values below deep neural collapse, and stores them as explicit witnesses.
 
-The objective stands in relu_head_values.py; Lam is the product of its decays, given in units of Lam_glob, where deep
-neural collapse is as good as the zero solution.
+The objective is in relu_head_values.py. Lam is the product of its decays, in units of Lam_glob, at which deep neural
+collapse equals the zero solution.
 Every task picks K, L, Lam and a start at random: noise, low-rank codes, incidence codes of graphs, deep neural
-collapse, or the best of this, another Lam, depth or number of classes. A rerun starts from the stored witnesses and can
-only improve on them; the seed fixes the order of the tasks and the time decides how many are done. With --narrow no
-layer may be wider than there are classes: such witnesses also speak of heads that wider ones do not fit into. The file
-holds both, and a search replaces those of its own kind.
+collapse, or the best point for this or another Lam, depth or number of classes. A rerun starts from the stored
+witnesses and can only improve them. The seed fixes the order of the tasks, and the time decides how many are done. With
+--narrow
+no layer may be wider than the number of classes: such witnesses also apply to narrow heads. The file holds both kinds,
+and a search replaces those of its own kind.
 """
 
 import argparse
@@ -34,12 +35,12 @@ from ncrun.theory.witnesses import SEARCHED_CLASSES, SEARCHED_DEPTHS, SEARCHED_R
 
 OUTPUT = Path(__file__).resolve().parents[1] / "ncrun" / "theory" / "relu_head_witnesses.json"
 SMALLER = 0.15  # share of the tasks that only try to make a configuration smaller
-LEAST_GAIN = 1.5e-3  # of the value: a witness must be that much better than what is known without it
-DIGITS = 4  # decimals of entries that are about 1
+LEAST_GAIN = 1.5e-3  # share of the value: a witness must be this much better than the values known without it
+DIGITS = 4  # decimals of entries of order 1
 
 
 class Search:
-    """The best configuration known for every K, L and Lam / Lam_glob, at first deep neural collapse."""
+    """The best known configuration for every K, L and Lam / Lam_glob; initially deep neural collapse."""
 
     def __init__(self, rng: np.random.Generator, heads: list[Head], narrow: bool) -> None:
         self.rng, self.heads, self.narrow = rng, heads, narrow
@@ -47,7 +48,7 @@ class Search:
         self.kinds: dict[tuple[Head, float], str] = {}
 
     def offer(self, head: Head, factors: Factors, kind: str) -> None:
-        """Keep a configuration wherever it is the best, if it is narrow enough."""
+        """Keeps a configuration wherever it is the best, if it is narrow enough."""
         if self.narrow and not fits(head, factors):
             return
         for ratio, known in self.best.setdefault(head, dict.fromkeys(SEARCHED_RATIOS, collapsed(head))).items():
@@ -64,7 +65,7 @@ class Search:
         value = value_of(head, ratio, found)
         if value < 0.5 and value < 1.05 * value_of(head, ratio, self.best[head][ratio]):
             found = compressed(minimise(head, ratio, found, 4000))
-            if np.linalg.cond(outputs := outputs_of(found)) < 10:  # the limit of small Lam wants O = I
+            if np.linalg.cond(outputs := outputs_of(found)) < 10:  # in the limit of small Lam, O = I
                 self.offer(head, [*found[:-1], np.linalg.solve(outputs, found[-1]).astype(np.float64)], kind)
         self.offer(head, found, kind)
 
@@ -88,17 +89,17 @@ class Search:
         return kind, widened(rng, exact, int(rng.integers(head[0], widest + 1)), noise)
 
     def smaller(self, head: Head, ratio: float) -> tuple[str, Factors]:
-        """The best with weak neurons dropped and similar ones merged."""
+        """The best one without weak neurons, and with similar ones merged."""
         dead, parallel = 10 ** self.rng.uniform(-4, -0.5), 1 - 10 ** self.rng.uniform(-4, -0.5)
         return "smaller", balanced(head, ratio, compressed(self.best[head][ratio], dead, parallel))
 
     def some(self, head: Head) -> Factors:
-        """The best at a random Lam; deep neural collapse where the head is not searched."""
+        """The best at a random Lam; deep neural collapse if the head is not searched."""
         known = self.best.get(head)
         return known[float(self.rng.choice(SEARCHED_RATIOS))] if known else collapsed(head)
 
     def deeper(self, head: Head) -> Factors:
-        """From the best of depth L-1: a hidden layer twice, which leaves the outputs as they are."""
+        """From the best of depth L-1: repeats a hidden layer, which does not change the outputs."""
         if head[1] < 3:
             return collapsed(head)
         factors = self.some((head[0], head[1] - 1))
@@ -106,13 +107,13 @@ class Search:
         return [*factors[: at + 1], np.eye(len(factors[at])), *factors[at + 1 :]]
 
     def shallower(self, head: Head) -> Factors:
-        """From the best of depth L+1: two neighbouring layers as one."""
+        """From the best of depth L+1: joins two neighbouring layers."""
         factors = self.some((head[0], head[1] + 1))
         at = int(self.rng.integers(1, head[1] + 1))
         return [*factors[:at], factors[at + 1] @ factors[at], *factors[at + 2 :]]
 
     def other_classes(self, head: Head) -> Factors:
-        """From other numbers of classes: random classes left out, or two heads side by side."""
+        """From other numbers of classes: drops random classes, or combines two heads as blocks."""
         classes, depth = head
         other = int(self.rng.choice([k for k, _ in self.best if k != classes] or [classes]))
         factors = self.some((other, depth))
@@ -122,18 +123,18 @@ class Search:
         return direct_sum(factors, self.some((classes - other, depth))) if other < classes else factors
 
 
-# From a numerical optimum to few short numbers.
+# Turns a numerical optimum into a few short numbers.
 
 
 def rounded(head: Head, ratio: float, factors: Factors) -> Factors:
-    """At the best scale, balanced, as the numbers that are written."""
+    """Balanced, at the best scale, rounded as for the file."""
     return [np.round(factor, DIGITS) + 0.0 for factor in balanced(head, ratio, factors)]
 
 
 def selected(head: Head, best: dict[float, Factors], kept: list[Factors]) -> list[tuple[float, Factors]]:
-    """The fewest witnesses that are as good as all, up to LEAST_GAIN, starting with the one of the largest gain.
+    """A small set of witnesses that is as good as all of them up to LEAST_GAIN, beginning with the largest gain.
 
-    kept: what is stored of the head and stays."""
+    kept: the stored witnesses of the head that stay."""
     candidates = {ratio: rounded(head, ratio, factors) for ratio, factors in best.items()}
     values = {at: {ratio: value_of(head, ratio, c) for ratio in best} for at, c in candidates.items()}
     known = {ratio: min([known_value(head, ratio), *(value_of(head, ratio, k) for k in kept)]) for ratio in best}
@@ -165,7 +166,7 @@ def fits(head: Head, factors: Factors) -> bool:
 
 
 def save(path: Path, search: Search) -> None:
-    """Write the selected witnesses, and those stored ones that the search was not for."""
+    """Writes the selected witnesses, and the stored ones of the other kind."""
     others = [each for each in load(path) if fits(each[0], each[2]) != search.narrow]
     entries = [(head, True, written(head, ratio, factors)) for head, ratio, factors in others]
     for head, best in search.best.items():
@@ -176,7 +177,7 @@ def save(path: Path, search: Search) -> None:
 
 
 def load(path: Path) -> list[tuple[Head, float, Factors]]:
-    """The witnesses that a file holds: head, where each was found, and its factors."""
+    """The witnesses in a file: head, the ratio at which each was found, and its factors."""
     return [
         (
             (entry["classes"], entry["depth"]),
@@ -188,7 +189,7 @@ def load(path: Path) -> list[tuple[Head, float, Factors]]:
 
 
 def report(search: Search) -> None:
-    """Print best / deep neural collapse, the same for the strongly regular graph, and what the best came from."""
+    """Prints best / deep neural collapse, the same for the strongly regular graph, and the start of the best."""
     print("K  L  Lam/Lam_glob  best/DNC  known/DNC  widths and start of the best")
     for head in sorted(search.best):
         for ratio, factors in sorted(search.best[head].items()):
@@ -200,7 +201,7 @@ def report(search: Search) -> None:
 
 
 def main() -> None:
-    """Search for the given time, then write and report."""
+    """Searches for the given time, then writes and reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
-"""`make smoke`: one tiny training run through the installed command, its prediction and its picture.
+"""`make smoke`: one tiny training run by the installed command, its prediction and its figure.
 
-Runs in a temporary folder, with no network and no files but the embedded data. Exit status 0 only if every part works.
+Runs in a temporary folder, without a network and with the included data only. Exit status 0 only if every part works.
 """
 
 import json
@@ -22,7 +22,7 @@ RUN = [
 
 
 def main() -> int:
-    """Train, predict, check the records; returns the exit status."""
+    """Trains, predicts and checks the records; returns the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         ncrun = [sys.executable, "-m", "ncrun.cli"]
         subprocess.run([*ncrun, "train", *RUN], cwd=folder, check=True)

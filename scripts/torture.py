@@ -1,14 +1,14 @@
-"""Break runs in every way that a shared machine knows, continue them, and compare them bit by bit with whole ones.
+"""Disturbs runs in every way that happens on a shared machine, continues them, and compares them bit by bit.
 
     [NCRUN_TORTURE=10] python scripts/torture.py [--faults N] [--jobs N] [--seed N] [--only NAME]
 
 Real trainings run as processes, forked from one that has PyTorch loaded. They are killed (SIGKILL) at random moments
-and at random file operations, in the middle of a write too; stopped by signals; their disks fill up; their
+and at random file operations, also in the middle of a write; stopped by signals; their disks fill up; their
 checkpoints and metrics are damaged; two to fifty of them start at once; and they sleep in a file operation while
-another host takes over and finishes the run. After every fault the records must be readable and hold a beginning of
-the undisturbed run's numbers. Continued to the end, all files must equal the undisturbed run's, and its seal must fit:
-metrics and manifest (wall times aside), configuration, theory, and the checkpoint's weights, optimiser and random
-states, of runs that have diverged too. Exit status 1 if anything differs.
+another host takes over and finishes the run. After every fault the records must be readable, and their
+rows must be the first ones of the undisturbed run. After the continued run has finished, its files must equal those of
+the undisturbed run, and its seal must fit: metrics and manifest (without wall times), configuration, theory, and the
+checkpoint's weights, optimiser and random states. This holds for diverged runs, too. Exit status 1 if anything differs.
 """
 
 import os
@@ -29,13 +29,13 @@ from pathlib import Path
 from torture_cycle import Cycle, run_straight
 from torture_processes import SCENARIOS, jobs_of
 
-# Of each cycle, besides its kills.
+# Faults of each cycle, besides its kills.
 OTHERS = ("stop", "full", "broken", "damage", "damage", "at once", "sleep", "sleep")
 KILLS = 4
 
 
 def plan(faults: int, only: str | None, folder: Path, seed: int) -> list[Cycle]:
-    """Cycles of kills and every other fault, one scenario after the other, as many as the number of faults asks for."""
+    """Enough cycles of kills and all other faults for the number of faults, one scenario after the other."""
     names = [name for name in SCENARIOS if only is None or only in name]
     cycles: list[Cycle] = []
     while faults > 0:
@@ -54,7 +54,7 @@ def play(cycle: Cycle) -> Cycle:
 
 
 def warm_up() -> None:
-    """Load what trainings load late, once, before they are forked."""
+    """Imports, before forking, the modules that trainings import late."""
     for name in ("torch._dynamo", "sklearn.datasets", "scipy.optimize", "pandas", "hydra._internal.hydra"):
         import_module(name)
     for scenario in SCENARIOS:
@@ -64,16 +64,18 @@ def warm_up() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     times = int(os.environ.get("NCRUN_TORTURE", "1"))
-    parser.add_argument("--faults", type=int, default=1000 * times, help="about so many (1000 x NCRUN_TORTURE)")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="cycles side by side")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and places of all faults")
-    parser.add_argument("--only", help="scenarios whose name contains this")
+    parser.add_argument(
+        "--faults", type=int, default=1000 * times, help="approximate number of faults; default: 1000 x NCRUN_TORTURE"
+    )
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="cycles at once")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times and places of all faults")
+    parser.add_argument("--only", help="only scenarios whose name contains this")
     arguments = parser.parse_args()
     warm_up()
     began = time.monotonic()
     by_scenario: dict[str, Counter[str]] = {}
     deviations: list[str] = []
-    memory = Path("/dev/shm")  # where flushing costs nothing: it does not matter to a process that is killed
+    memory = Path("/dev/shm")  # flushing is fast there, and a kill of the process does not need it
     with tempfile.TemporaryDirectory(prefix="ncrun-torture-", dir=memory if memory.is_dir() else None) as scratch:
         folder = Path(scratch)
         cycles = plan(arguments.faults, arguments.only, folder, arguments.seed)

@@ -1,4 +1,4 @@
-"""One run that is disturbed in every way, continued, and compared; for torture.py."""
+"""A run that is disturbed in every way, continued and compared; for torture.py."""
 
 import json
 import random
@@ -30,7 +30,7 @@ from ncrun.records.files import DamagedFile
 
 @dataclass
 class Cycle:
-    """A run that is disturbed so many times in each way, and then continued to its end."""
+    """A run that is disturbed several times in each way, and then continued to its end."""
 
     scenario: str
     seed: int
@@ -48,7 +48,7 @@ class Cycle:
         self.complete = COMPLETE.get(self.scenario, 0)
 
     def play(self) -> "Cycle":
-        """Raises nothing: what deviates is noted."""
+        """Never raises: deviations are noted."""
         plan = ["kill"] * self.kills + list(self.others)
         self.random.shuffle(plan)
         try:
@@ -72,12 +72,12 @@ class Cycle:
         return self
 
     def _measure(self) -> tuple[float, int]:
-        """Seconds that a training takes once it holds its folder, and the number of its file operations, about."""
+        """About the seconds of a training while it holds its folder, and the number of its file operations."""
         notes = json.loads((self.straight / "torture.json").read_text())
         return notes["span"], notes["operations"]
 
     def _train(self, fault: Fault | None = None, host: str | None = None) -> Training:
-        # The last good checkpoint of a run that diverges is the same only if it is written at every step.
+        # The last good checkpoint of a diverging run is only the same if it is written at every step.
         every = 0.0 if self.complete else self.random.choice([0.0, 0.0, 0.02, 30.0])
         return Training(self.jobs, self.directory, every, fault, host)
 
@@ -89,7 +89,7 @@ class Cycle:
         return ended.status == self.complete and found == wanted and summarised
 
     def _kill(self, span: float, operations: int) -> None:
-        """Until a kill has really hit a training that ran."""
+        """Repeats until a kill has hit a running training."""
         while True:
             if self.random.random() < 0.5:
                 training = self._train()
@@ -141,7 +141,7 @@ class Cycle:
             self._ended_early(ended)
 
     def _ended_early(self, ended: Ended) -> None:
-        """It was complete before the fault came: compare it and begin anew."""
+        """The run was complete before the fault: compares it and starts again."""
         if self._is_complete(ended):
             self._compare()
             shutil.rmtree(self.directory)
@@ -149,7 +149,7 @@ class Cycle:
             raise Deviation(f"exit status {ended.status}: {ended.said}")
 
     def _damage(self) -> None:
-        """Flip, cut or lose bytes of a file of an interrupted run; it has to be noticed, or to do no harm."""
+        """Flips, cuts or removes bytes of an interrupted run's file; this must be noticed, or do no harm."""
         file = self._file_to_damage()
         content = bytearray(file.read_bytes())
         place = self.random.randrange(len(content))
@@ -173,19 +173,19 @@ class Cycle:
                 raise Deviation(f"a damaged checkpoint ({how}) was not reported: {ended.said}")
             noticed = "damaged" in ended.said or "was changed" in ended.said
             self.counts["  of these reported" if noticed else "  of these without effect"] += 1
-            # Where one of several runs has to go back further than the others can, they share no program any more.
+            # If one of several runs must go back further than the others can, they do not share a program any more.
             self._compare(exact=not noticed or members(self.straight) == [self.straight])
         else:
             raise Deviation(f"exit status {ended.status} with a damaged {file.name}: {ended.said}")
         shutil.rmtree(self.directory)
 
     def _contents(self) -> dict[Path, bytes]:
-        """Of every file but the locks that dead processes left."""
+        """All files except the locks of dead processes."""
         files = [file for file in self.directory.rglob("*") if file.is_file() and ".lock" not in str(file)]
         return {file: file.read_bytes() for file in files}
 
     def _file_to_damage(self) -> Path:
-        """One that a killed run has left, and would read when it continues."""
+        """A file of a killed run that it would read when it continues."""
         names = ["checkpoint.pt", "checkpoint.previous.pt", "metrics.jsonl"]
         while True:
             self._kill(*self._measure())
@@ -198,7 +198,7 @@ class Cycle:
                 return self.random.choice(files)
 
     def _at_once(self, number: int) -> None:
-        """Start it so often in the same instant: one trains, the others are refused, or come when all is done."""
+        """Starts the run several times at once: one process trains, the others are refused or find it finished."""
         ends = [training.end() for training in [self._train() for _ in range(number)]]
         for ended in ends:
             if ended.status not in (self.complete, 2) or (ended.status == 2 and "another process" not in ended.said):
@@ -207,7 +207,7 @@ class Cycle:
             raise Deviation(f"{number} at once: all refused")
         self.counts["several at once"] += 1
         self.counts["  starts of these"] += number
-        # Where one was just before its end, a second one may have been refused at some runs and trained the others.
+        # Shortly before the end of one process, another may be refused at some runs and train the others.
         self._finish_what_was_refused()
         self._compare()
         shutil.rmtree(self.directory)
@@ -218,9 +218,9 @@ class Cycle:
             raise Deviation(f"exit status {ended.status} after several at once: {ended.said}")
 
     def _sleep(self, operations: int) -> None:
-        """A process sleeps in a file operation, its host falls silent, another one finishes the run, and it wakes."""
+        """A process sleeps in a file operation without signs of life, another host finishes the run, and it wakes."""
         while True:
-            fall_silent(self.directory)  # for the hosts here, those killed before are others, too
+            fall_silent(self.directory)  # for these hosts, the killed processes are on other hosts, too
             asleep = self._train(Fault("sleep", self.random.randint(1, operations)), host="first")
             if not asleep.wait_until_it_sleeps():
                 self._ended_early(asleep.end())
@@ -259,7 +259,7 @@ def straight_of(scenario: str, folder: Path) -> Path:
 
 
 def run_straight(scenario: str, folder: Path) -> Path:
-    """The undisturbed run, and beside its records how long it trained and how often it wrote."""
+    """Trains the undisturbed run, and stores its time and its number of file operations beside the record."""
     directory = straight_of(scenario, folder)
     training = Training(jobs_of(scenario, directory), directory, 0.0, Fault("none"))
     training.wait_until_it_holds_its_folder()

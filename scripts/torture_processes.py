@@ -1,4 +1,4 @@
-"""Trainings as processes, and the faults that strike inside them; for torture.py."""
+"""Trainings as processes, and the faults inside them; for torture.py."""
 
 import contextlib
 import errno
@@ -47,7 +47,7 @@ SCENARIOS = {
     "free, L-BFGS": f"{FREE} model=ufm_relu",
     "free, L-BFGS path": f"{FREE} model=ufm path=[1,2,3,2]",
 }
-# The exit status of what is complete, where it is not 0.
+# The exit status of a complete run, if it is not 0.
 COMPLETE = {"free, one diverges": 1}
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 LONGEST_S = 120.0
@@ -57,8 +57,8 @@ Jobs = Sequence[tuple[Sequence[str], Job]]
 
 
 def jobs_of(scenario: str, directory: Path) -> Jobs:
-    """What `ncrun train` makes of a scenario's runs in this folder. Composed once for all trainings of it, which takes
-    longer than most of them, and touches no file."""
+    """The jobs of `ncrun train` for a scenario in this folder. They are composed once for all its trainings, because
+    that takes longer than most trainings; it touches no file."""
     typed = SCENARIOS[scenario].replace("DIRECTORY", str(directory)).split()
     if typed[0] == "-m":
         return [(each, job_of(each)) for each in expand(typed[1:])]
@@ -66,11 +66,11 @@ def jobs_of(scenario: str, directory: Path) -> Jobs:
 
 
 class Deviation(Exception):
-    """Something is not as it has to be; the message says what."""
+    """A result is wrong; the message says which."""
 
 
 def told(jobs: Jobs) -> int:
-    """Train as the command does, and say of a refusal what it says."""
+    """Trains like the command, and prints the same refusals."""
     try:
         return train_sweep(jobs)
     except UserError as error:
@@ -81,7 +81,7 @@ def told(jobs: Jobs) -> int:
 
 
 def live_on(host: str) -> None:
-    """Make this process one of another host."""
+    """Makes this process look like one on another host."""
 
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -92,7 +92,7 @@ def live_on(host: str) -> None:
 
 
 def fall_silent(directory: Path) -> None:
-    """Let the holders of the runs in a folder have given no sign of life for longer than counts."""
+    """Makes the last sign of life of a folder's holders too old to count."""
     then = time.time() - lock.DEAD_AFTER_SECONDS - 1
     for file in directory.rglob(".lock.*/holder"):
         with contextlib.suppress(FileNotFoundError):
@@ -100,8 +100,8 @@ def fall_silent(directory: Path) -> None:
 
 
 class Fault:
-    """At the n-th file operation, in a write after half of it: "kill" dies of SIGKILL; "sleep" is a SIGSTOP; "full" is
-    a disk that is full from then on; "broken" is one error of the device; "none" only counts."""
+    """At the n-th file operation, in a write after half of it: "kill": SIGKILL; "sleep": SIGSTOP; "full": the disk
+    is full from then on; "broken": one error of the device; "none": only counts."""
 
     def __init__(self, kind: str, at: int = 0) -> None:
         self.kind = kind
@@ -126,7 +126,7 @@ class Fault:
 
 
 def install(fault: Fault) -> None:
-    """Route this process's file operations through a fault."""
+    """Routes this process' file operations through a fault."""
     opened = Path.open
 
     class Watched(io.FileIO):
@@ -167,8 +167,8 @@ class Ended:
 
 
 class Training:
-    """`ncrun train` in a process of its own. every: seconds between checkpoints. host: left out, all are of one host;
-    else the name of one that sees the files of others, but not their kernels' locks."""
+    """`ncrun train` in a separate process. every: seconds between checkpoints. host: the name of a host that sees the
+    files of others, but not their kernels' locks; default: all are on one host."""
 
     def __init__(
         self, jobs: Jobs, directory: Path, every: float, fault: Fault | None = None, host: str | None = None
@@ -189,7 +189,7 @@ class Training:
             for each in (*STOPS, signal.SIGCHLD):
                 signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
             loop.CHECKPOINT_SECONDS = every
-            ending.draw = lambda records: True  # a picture takes two seconds and no part in this
+            ending.draw = lambda records: True  # drawing takes two seconds and is not tested here
             if host is not None:
                 live_on(host)
             if fault is not None:
@@ -224,7 +224,7 @@ class Training:
         return False
 
     def wait_until_it_sleeps(self) -> bool:
-        """Of SIGSTOP. False if it ended before."""
+        """Waits for the SIGSTOP. False if it ended before."""
         began = time.monotonic()
         while time.monotonic() - began < LONGEST_S:
             if self._has_ended():
@@ -242,7 +242,7 @@ class Training:
         os.kill(self.pid, number)
 
     def end(self) -> Ended:
-        """Wait for it. Raises Deviation if it hangs or tells its user a traceback."""
+        """Waits for its end. Raises Deviation if it hangs or prints a traceback."""
         began = time.monotonic()
         while not self._has_ended():
             if time.monotonic() - began > LONGEST_S:

@@ -1,4 +1,4 @@
-"""What a training left behind, held against the undisturbed one; for torture.py."""
+"""Compares the record of a training with the undisturbed one; for torture.py."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from ncrun.records.files import read_sealed
 from ncrun.records.places import Folder
 from ncrun.records.read import read_manifest, read_metrics
 
-# Entries of a manifest that say when, how long and with which code, not what.
+# Entries of a manifest about time and code, which may differ.
 OF_THE_SITTING = (
     *("started", "finished", "wall_seconds", "measuring_share", "environment_changes", "code", "seal"),
     *("host", "slurm"),
@@ -23,12 +23,12 @@ OF_THE_SITTING = (
 
 
 def members(directory: Path) -> list[Path]:
-    """The run itself, or the runs that lie in it."""
+    """The run itself, or the runs in the folder."""
     return sorted(directory.glob("seed-*")) or [directory]
 
 
 def state_of(run: Path) -> str | None:
-    """What its manifest says; None where there is none yet."""
+    """The content of its manifest; None if there is none yet."""
     manifest = read_manifest(run)
     return None if manifest is None else str(manifest["state"])
 
@@ -41,14 +41,14 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 
 
 def final_state(directory: Path) -> dict[str, Any]:
-    """The last checkpoint without wall times and without what only vouches for it."""
+    """The last checkpoint without wall times and checksums."""
     state: dict[str, Any] = torch.load(io.BytesIO(read_sealed(directory / "checkpoint.pt")), weights_only=True)
     progress = {key: value for key, value in state["progress"].items() if "seconds" not in key}
     return {**{key: state[key] for key in ("network", "optimiser", "generator", "random")}, "progress": progress}
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality to the bit of nested containers of tensors."""
+    """Equality of nested containers of tensors, to the bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
@@ -59,8 +59,8 @@ def same(a: Any, b: Any) -> bool:
 
 
 def compare(directory: Path, straight: Path, exact: bool = True) -> None:
-    """Raises Deviation unless all that finished runs, or runs that have diverged, consist of equals the undisturbed
-    ones'. exact: to the bit; else rows to 1e-6, of runs that could not be continued together."""
+    """Raises Deviation unless all files of finished or diverged runs equal those of the undisturbed ones. exact: to the
+    bit; else rows to 1e-6, for runs that could not continue together."""
     for ours, theirs in zip(members(directory), members(straight), strict=True):
         if exact and rows(ours) != rows(theirs):
             raise Deviation("other metrics than the undisturbed run")
@@ -99,12 +99,12 @@ def close(a: Any, b: Any) -> bool:
 
 
 def _manifest(run: Path, directory: Path, straight: Path, name: str = "manifest.json") -> Any:
-    """As text without what a sitting makes of it, nor where it lies; None where there is none."""
+    """A file as text, without entries that depend on the process or the folder; None if there is none."""
     manifest = read_manifest(run, name)
     if manifest is None:
         return None
     kept = {key: value for key, value in manifest.items() if key not in OF_THE_SITTING}
-    if "seed-" in str(run):  # its name, and so what is hashed, may hold the folder's
+    if "seed-" in str(run):  # its name, which is hashed, may contain that of the folder
         kept.pop("identity")
     return json.dumps(kept, sort_keys=True).replace(str(directory), str(straight))
 
@@ -115,7 +115,8 @@ def _text(file: Path, directory: Path, straight: Path) -> str | None:
 
 
 def check_remains(directory: Path, straight: Path) -> None:
-    """Raises Deviation unless what a fault left is readable and a beginning of the undisturbed run."""
+    """Raises Deviation unless the record after a fault is readable and its rows are the first of the undisturbed
+    run."""
     for theirs in members(straight):
         ours = directory if theirs == straight else directory / theirs.name
         try:
@@ -126,4 +127,4 @@ def check_remains(directory: Path, straight: Path) -> None:
         if (ours / "metrics.jsonl").is_file():
             found = rows(ours)
             if found != rows(theirs)[: len(found)]:
-                raise Deviation("rows that the undisturbed run has not")
+                raise Deviation("rows that the undisturbed run does not have")

@@ -1,11 +1,10 @@
-"""Hold ncrun.metrics against the slow float64 reference of the tests on random cases, and print how far the two are
-apart.
+"""Compares ncrun.metrics with the slow float64 reference of the tests on random cases, and prints the deviations.
 
     .venv/bin/python scripts/verify_metrics.py [--cases 400]
 
-Per metric: the largest deviation over all cases and head layers, relative, or absolute for distances and ledger
-terms, which are numbers of order 1. Exit status 1 if any exceeds its tolerance (the reasons for the tolerances
-stand in the reference), or if NC1 exceeds its bound.
+For each metric: the largest deviation over all cases and head layers, relative, or absolute for distances and ledger
+terms, which are numbers of order 1. Exit status 1 if one exceeds its tolerance (the reference gives the reasons for the
+tolerances), or if NC1 exceeds its bound.
 """
 
 import argparse
@@ -24,14 +23,14 @@ from metric_cases import deviations, measured, random_case, reference, tolerance
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="metrics against a slow float64 reference, on random cases")
+    parser = argparse.ArgumentParser(description="compare metrics with a slow float64 reference on random cases")
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--seed", type=int, default=10_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are tiny
     started = time.perf_counter()
     worst: dict[str, float] = {}
-    above: dict[str, list[float]] = {"nc1": [], "nc1_trace": []}  # by how much their bounds are higher
+    above: dict[str, list[float]] = {"nc1": [], "nc1_trace": []}  # bound over value
     failures: list[str] = []
     for seed in range(arguments.seed, arguments.seed + arguments.cases):
         case = random_case(np.random.default_rng(seed))

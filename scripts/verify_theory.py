@@ -1,10 +1,9 @@
-"""Hold what theory claims against a numerical search on random settings of every kind, and print the errors.
+"""Compares the predictions of theory with a numerical search on random problems of every kind, and prints the errors.
 
-Where the claim is proven or certified: exit status 1 if the best value found is not the claimed one, if any start went
-below it, or if the matrices differ. Where it is a lower bound: if any start went below it. Where it is refuted: exit
-status 1 unless the value said to be known is lower.
-Where it is open, lower values than the claim's would be discoveries: they are listed; below its proven lower bound, if
-there is one, is exit status 1 again.
+The exit status is 1 in these cases. Proven or certified: the best value found is not the claimed one, a start went
+below it, or the matrices differ. A lower bound: a start went below it. Refuted: the known lower value is not lower.
+Open: a start went below the proven lower bound, if there is one. Values below an open claim would be discoveries, and
+are listed.
 """
 
 import argparse
@@ -24,14 +23,14 @@ from ncrun.theory import Prediction, predict
 from ncrun.theory.directions import Directions
 
 LARGEST_ERROR = 1e-6  # the search stops at a small gradient, not at the exact optimum
-LARGEST_UNDERCUT = 1e-8  # rounding only: a claimed minimum cannot be undercut
-LARGEST_DISTANCE = 1e-3  # the root of LARGEST_ERROR: near an optimum matrices are known to the root of its value
+LARGEST_UNDERCUT = 1e-8  # only rounding: no value is below a claimed minimum
+LARGEST_DISTANCE = 1e-3  # the root of LARGEST_ERROR: near an optimum matrices are determined to the root of its value
 NEAR_COLLAPSE = 0.05  # so close to a threshold the optimum is flat, or two optima are almost equal
 
 
 @dataclass
 class Tally:
-    """What all settings of one kind and one claim have shown. below: settings with a search below the lowest value."""
+    """The results of all settings of one kind and one claim. below: settings with a search below the lowest value."""
 
     settings: int = 0
     collapsed: int = 0
@@ -44,7 +43,7 @@ class Tally:
     below: int = 0
 
     def row(self, kind: str, claim: str) -> str:
-        """One line of the table; what was not compared stays empty."""
+        """One line of the table, empty where nothing was compared."""
         sure = claim in ("proven", "certified", "transferred")
         cells = [f"{kind:19}{claim:11}{self.settings:8}{self.collapsed:10}{self.searches:9}"]
         cells.append(f"{self.error:10.1e}{self.undercut:10.1e}" if claim != "none" else " " * 20)
@@ -84,7 +83,7 @@ def matrix_distances(geometry: Prediction, best: Point, targets: Array | None) -
 
 
 def direction_distances(geometry: Prediction, found: Directions, best: Point, targets: Array) -> list[float]:
-    """The same of a problem with targets, (q, N)."""
+    """The same for a problem with targets, (q, N)."""
     assert geometry.bias is not None
     if not found.kept.any() or np.any(np.abs(found.decay_to_collapse - 1) < NEAR_COLLAPSE):
         return []
@@ -97,7 +96,7 @@ def direction_distances(geometry: Prediction, found: Directions, best: Point, ta
 
 
 def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> list[str]:
-    """Search one random setting and add it to its claim's tally. Returns what has to be told: failures, discoveries."""
+    """Searches one random setting and adds it to its claim's tally. Returns messages: failures and discoveries."""
     problem = random_setting(rng, kind)
     geometry = predict(problem)
     if problem.decay_mode == "parameters":
@@ -140,8 +139,8 @@ def check(kind: str, rng: np.random.Generator, tallies: dict[str, Tally]) -> lis
 
 
 def check_limit(geometry: Prediction, rng: np.random.Generator, tallies: dict[str, Tally]) -> list[str]:
-    """The same of a shape at vanishing decay. It has no objective: the trace of a Gram matrix, which is the least norm,
-    stands in its place."""
+    """The same for a limit at vanishing decay. It has no objective; the trace of a Gram matrix, which is the least
+    norm, replaces it."""
     problem = geometry.problem
     counts = np.array(problem.counts)
     tally = tallies.setdefault(geometry.claim, Tally())
@@ -167,7 +166,7 @@ def check_limit(geometry: Prediction, rng: np.random.Generator, tallies: dict[st
 
 
 def main() -> int:
-    """Search settings one by one; returns the exit status."""
+    """Searches settings one by one; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", type=int, default=40, help="random settings of each kind (default: 40)")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,12 +1,11 @@
-"""`make wheel-test`: ncrun as one who has no checkout gets it, for every Python that it is said to run on.
+"""`make wheel-test`: tests ncrun installed without a checkout, for every supported Python.
 
     python scripts/wheel_test.py [--python 3.11 --python 3.12 --python 3.13] [--keep FOLDER]
 
-Builds the source distribution and the wheel from it, installs the wheel with its extra `report` and the versions of
-constraints.txt into an empty environment for each Python, and there, in a folder that has nothing to do with the
-checkout, does what a user's first day holds: doctor, train, theory, plot, figures of a finished run, report,
-verify, completion, and the Python interface. A Python that is not on this machine is told and left out; exit status 1
-if anything failed, or if no Python was there.
+Builds the source distribution and the wheel from it. For each Python it installs the wheel with its extra `report` and
+the versions of constraints.txt into an empty environment, and runs a user's first commands in a folder outside the
+checkout: doctor, train, theory, plot, figures of a finished run, report, verify, completion, and the Python interface.
+A Python that is not on this machine is named and skipped. Exit status 1 if anything failed, or if there was no Python.
 """
 
 import argparse
@@ -51,17 +50,17 @@ DAY = {
     "python": ["python", "-c", PYTHON_INTERFACE],
 }
 MADE = ("plot.png", "kind.png", "report.html", "runs/a/curves.png", "drawn")
-# What a wheel must hold besides code, and what it must not.
+# Files that a wheel must contain besides code, and files that it must not.
 HELD = ("ncrun/configs/train.yaml", "ncrun/configs/experiment/dang2024/mlp.yaml", "ncrun/figures/ncrun.mplstyle")
 STRANGE = ("tests/", "results/", "scripts/", "docs/")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="ncrun from its wheel, in an environment of its own for each Python")
+    parser = argparse.ArgumentParser(description="test ncrun from its wheel, in a separate environment for each Python")
     parser.add_argument(
-        "--python", action="append", default=[], metavar="VERSION", help=f"left out: {', '.join(PYTHONS)}"
+        "--python", action="append", default=[], metavar="VERSION", help=f"default: {', '.join(PYTHONS)}"
     )
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the two distributions are kept")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder in which the two distributions are kept")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="ncrun-wheel-") as scratch:
         wheel = _build(options.keep or Path(scratch) / "dist")
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(folder: Path) -> Path:
-    """The wheel, built from the source distribution, as an index would have it built."""
+    """The wheel, built from the source distribution like on an index."""
     _run([_uv(), "build", "--quiet", "--out-dir", str(folder.resolve()), str(ROOT)])
     for file in sorted(folder.glob("ncrun-*")):
         print(f"{file.name}: {file.stat().st_size / 2**20:.2f} MiB")
@@ -88,10 +87,10 @@ def _check_content(wheel: Path) -> None:
 
 
 def _try(version: str, wheel: Path, folder: Path) -> bool | None:
-    """Whether all of a day works; None where that Python is not on this machine."""
+    """Whether all commands work; None if that Python is not on this machine."""
     found = subprocess.run([_uv(), "python", "find", "--no-python-downloads", version], capture_output=True, text=True)
     if found.returncode:
-        print(f"Python {version}: not on this machine, left out")
+        print(f"Python {version}: not on this machine, skipped")
         return None
     began = time.monotonic()
     _run([_uv(), "venv", "--quiet", "--python", found.stdout.strip(), str(folder / "venv")])

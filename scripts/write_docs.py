@@ -1,10 +1,10 @@
-"""Write into the documentation what is said elsewhere already: in docs/limits.md the table of bounds, in
-docs/cluster.md that of the keys of Slurm, in docs/class_weights.md that of its runs, in docs/scale.md that of costs.
+"""Writes the generated parts of the documentation: the table of bounds in docs/limits.md, of the keys of Slurm in
+docs/cluster.md, of the runs in docs/class_weights.md, and of costs in docs/scale.md.
 
     .venv/bin/python scripts/write_docs.py [--check]
 
-Replaces what stands between the marks, and the pages of docs/reference/ that are made as a whole (reference_pages.py).
---check writes nothing; exit status 1 if it would have.
+Replaces the text between the marks, and whole pages of docs/reference/ (reference_pages.py). --check writes nothing;
+exit status 1 if a page is out of date.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from ncrun.config.launching import SlurmSettings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-# Help texts and signatures are printed a little differently by each Python.
+# Each version of Python prints help texts and signatures a little differently.
 REFERENCE_PYTHON = (3, 11)
 MADE = "<!-- written by scripts/write_docs.py -->"
 Table = Sequence[tuple[str, ...]]
 
 
 def limits() -> Table:
-    """Of each key that has some."""
+    """The bounds of each key that has any."""
     return [("key", "takes"), *((f"`{key}`", words) for key, words in bounds.table())]
 
 
 def launcher_keys() -> Table:
-    """Of hydra/launcher=slurm."""
+    """The keys of hydra/launcher=slurm."""
     lines = [(f"`{each.name}`", each.metadata["meaning"], _default(each)) for each in fields(SlurmSettings)]
     return [("key of `hydra.launcher`", "meaning", "default"), *lines]
 
@@ -46,11 +46,11 @@ def _default(field: "Field[Any]") -> str:
 
 
 def remedies() -> Table:
-    """Of the recorded runs."""
+    """The table of the recorded runs."""
     return of_archive(RESULTS / "beyond-real.zip")
 
 
-# By file: the marks before and behind its table.
+# By file: the marks before and after its table.
 TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
     "docs/limits.md": (
         "<!-- bounds: written by scripts/write_docs.py from ncrun/config/bounds.py -->",
@@ -76,12 +76,12 @@ TABLES: dict[str, tuple[str, str, Callable[[], Table]]] = {
 
 
 def page(name: str) -> str:
-    """A page of the reference as it should be."""
+    """A page of the reference, made from the code."""
     return f"{MADE}\n\n{PAGES[name]()}"
 
 
 def written(name: str, text: str) -> str:
-    """The text with the table between its marks. Raises ValueError if they are not there, once and in this order."""
+    """The text with a new table between its marks. Raises ValueError unless both marks occur once, in this order."""
     opening, closing, rows = TABLES[name]
     before, begin, rest = text.partition(opening)
     _, end, after = rest.partition(closing)
@@ -91,15 +91,15 @@ def written(name: str, text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="the parts of the documentation that are made from the code")
-    parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    parser = argparse.ArgumentParser(description="write the generated parts of the documentation")
+    parser.add_argument("--check", action="store_true", help="only check whether they are up to date")
     check = parser.parse_args().check
     status = 0
     wanted = {name: written(name, (ROOT / name).read_text(encoding="utf-8")) for name in TABLES}
     if sys.version_info[:2] == REFERENCE_PYTHON:
         wanted |= {f"docs/reference/{name}.md": page(name) for name in PAGES}
     else:
-        print("docs/reference/: is written and compared with Python {}.{} alone".format(*REFERENCE_PYTHON))
+        print("docs/reference/: is only written and compared with Python {}.{}".format(*REFERENCE_PYTHON))
     for name, text in wanted.items():
         path = ROOT / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:

@@ -73,7 +73,7 @@ def sharing_phases(records: Sequence[Record]) -> Figure:
 
 @dataclass(frozen=True)
 class Borders:
-    """Borders of the regions for large and rare classes.
+    """Boundaries of the regions for large and rare classes.
 
     ratios: (n,), with the decays above which the rare (rare_lost) and all classes (all_lost) have no margin. decays:
     (m,), with the ratio above which rare classes share directions; beyond all ratios if they never do.
