@@ -40,6 +40,17 @@ class Objective:
         """The data term for (B, K) logits, summed over samples (divide by B or N). labels: (B,), or (B, q) targets."""
         return self.loss.data_sum(logits, labels)
 
+    def decayed(
+        self, head_weights: Sequence[Tensor], bias: Tensor | None, parameters: Iterable[Tensor]
+    ) -> list[tuple[Tensor, float]]:
+        """The parameters with a decay term, and their decays. bias: of the head's last layer, or None. parameters: all,
+        read only with decay_mode "parameters"."""
+        if self.decay_mode == "parameters":
+            return [(parameter, self.weight_decays[0]) for parameter in parameters]
+        assert self.decay_mode == "features"
+        found = list(zip(head_weights, self.weight_decays, strict=True))
+        return [*found, (bias, self.bias_decay)] if bias is not None and self.bias_decay else found
+
     def penalty(
         self,
         head_weights: Sequence[Tensor],
@@ -47,18 +58,10 @@ class Objective:
         parameters: Iterable[Tensor],
         feature_norm_sq: Tensor | float,
     ) -> Tensor | float:
-        """The decay terms. bias: of the head's last layer, or None. feature_norm_sq: ||H||^2 over the whole training
-        set, or its estimate from a batch."""
-        if self.decay_mode == "parameters":
-            return self.weight_decays[0] / 2 * sum(p.square().sum() for p in parameters)
-        assert self.decay_mode == "features"
-        assert self.feature_decay is not None
-        weights = sum(
-            decay / 2 * weight.square().sum() for decay, weight in zip(self.weight_decays, head_weights, strict=True)
-        )
-        if bias is not None and self.bias_decay:
-            weights = weights + self.bias_decay / 2 * bias.square().sum()
-        return weights + self.feature_decay / 2 * feature_norm_sq
+        """The decay terms, of `decayed` and of the features. feature_norm_sq: ||H||^2 over the whole training set, or
+        its estimate from a batch."""
+        total = sum(decay / 2 * each.square().sum() for each, decay in self.decayed(head_weights, bias, parameters))
+        return total if self.feature_decay is None else total + self.feature_decay / 2 * feature_norm_sq
 
     def scaled(self, factor: float) -> "Objective":
         """The same with all decays times a factor."""

@@ -20,6 +20,7 @@ import torch
 from bench_features import free_features, metrics
 from bench_networks import imbalanced, mlp
 from bench_timing import Row, json_lines, machine, markdown
+from threadpoolctl import threadpool_limits
 
 WORKLOADS: dict[str, Callable[[bool], list[Row]]] = {
     "mlp": mlp,
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"{unknown[0]}: not one of {', '.join(WORKLOADS)}")
     torch.set_num_threads(chosen.threads)
+    # As in every training. NumPy's threads would spin for 50 ms after a product, on the cores that torch needs next.
+    threadpool_limits(1, user_api="blas")
     began = time.perf_counter()
     rows: list[Row] = []
     for name in chosen.workloads or WORKLOADS:

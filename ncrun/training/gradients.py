@@ -42,7 +42,9 @@ def gradients_of(
 
 
 class NetworkGradient:
-    """By autograd. `precision` applies to matrix products; parameters, loss and gradients have the training's dtype."""
+    """Of the data term by autograd. The decay terms' own is added to it in place: autograd would read and write each
+    parameter several times for the same numbers. `precision` applies to matrix products; parameters, loss and gradients
+    have the training's dtype."""
 
     def __init__(
         self,
@@ -56,23 +58,33 @@ class NetworkGradient:
         self.forward = _compiled(network.forward) if compiled else network.forward
         self.objective = objective
         self.precision = precision
-        self.weights, self.bias = list(network.head.weights), network.head.bias
         self.parameters = list(network.parameters())
+        decayed = objective.decayed(network.head.weights, network.head.bias, self.parameters)
+        self.decayed = [(each, decay) for each, decay in decayed if each.requires_grad]  # a frozen head's do not
 
     def __call__(self, images: Tensor, labels: Tensor, share: float = 1.0) -> None:
         with products_in(self.precision, images.device):
             features, logits = self.forward(images)
             # Sums of squares need the digits that autocast drops.
             features, logits = features.to(images.dtype), logits.to(images.dtype)
-            loss = self.objective.on_batch(logits, labels, features, self.weights, self.bias, self.parameters)
-        if share != 1:  # for a mean over the batch, and terms that every rank has
-            loss = loss * share
+            B = len(labels) / share
+            data_term = self.objective.data_sum(logits, labels) / B
         for parameter in self.parameters:
             parameter.grad = None
         with tf32(self.precision == "tf32"):
-            loss.backward()  # type: ignore[no-untyped-call]
+            if self.objective.feature_decay is not None and features.requires_grad:
+                pull = features.detach() * (self.objective.feature_decay * self.objective.num_samples / B)
+                torch.autograd.backward((data_term, features), (None, pull))
+            else:
+                torch.autograd.backward(data_term)
         if self.ranks.number > 1:
             self.ranks.add([each.grad for each in self.parameters if each.grad is not None])
+        with torch.no_grad():
+            for each, decay in self.decayed:
+                if each.grad is None:  # the network does not use it
+                    each.grad = each * decay
+                else:
+                    each.grad.add_(each, alpha=decay)
 
 
 def _compiled(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

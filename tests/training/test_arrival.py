@@ -104,7 +104,7 @@ def test_what_is_trained_is_what_is_measured(name: str, dtype: str, mode: str, r
     def trained() -> float:
         network.train()
         features, logits = network(data.train_images)
-        parameters = step.weights, step.bias, step.parameters
+        parameters = network.head.weights, network.head.bias, step.parameters
         return float(objective.on_batch(logits, data.train_labels, features, *parameters).detach())
 
     assert trained() != pytest.approx(evaluator(network)["loss"], rel=1e-3)

@@ -19,10 +19,10 @@ from conftest import TINY, Command, Refused, rows, state
 from faults import RUN, Patch, a_straight_run, assert_completed, at_call, fill_disk, manifest, weights
 
 from ncrun.models.free_gradient import FreeGradient
-from ncrun.objective import Objective
 from ncrun.records.files import read_sealed
 from ncrun.training.display import Display
 from ncrun.training.evaluate import Evaluator
+from ncrun.training.gradients import NetworkGradient
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 straight = pytest.fixture(a_straight_run)
@@ -141,8 +141,8 @@ def test_out_of_memory(
     monkeypatch: Patch,
 ) -> None:
     """Errors of the real allocators, for half a petabyte, where there is no device to fill."""
-    owner, step = (Objective, "on_batch") if typed is RUN else (FreeGradient, "__call__")
-    at_call(monkeypatch, owner, step, 7, allocate)
+    owner = NetworkGradient if typed is RUN else FreeGradient
+    at_call(monkeypatch, owner, "__call__", 7, allocate)
     result = ncrun("train", *typed, "run_dir=run")
     assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith(f"ncrun: run: out of memory; try a smaller {advice}")
