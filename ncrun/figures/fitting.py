@@ -2,6 +2,7 @@
 ticks as it has room for."""
 
 import re
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
@@ -28,7 +29,13 @@ def extent(artist: Artist) -> Bbox:
     """The box of a text in pixels of the figure, before it is drawn."""
     figure = artist.get_figure(root=True)
     assert figure is not None
-    return artist.get_window_extent(RendererAgg(1, 1, figure.dpi))  # type: ignore[no-untyped-call]
+    return artist.get_window_extent(_measuring(figure.dpi))
+
+
+@cache
+def _measuring(dpi: float) -> RendererAgg:
+    """Matplotlib keeps the extents of words by renderer: with one renderer every word is measured once."""
+    return RendererAgg(1, 1, dpi)  # type: ignore[no-untyped-call]
 
 
 def fit(figure: Figure) -> None:
@@ -59,7 +66,8 @@ def lay_out(figure: Figure) -> None:
     dpi, figure.dpi = figure.dpi, mpl.rcParams["savefig.dpi"]
     _place(figure)
     figure.dpi = dpi
-    figure.set_layout_engine("none")
+    with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)  # "none" leaves an engine that does nothing, for which each file is drawn twice
 
 
 def _place(figure: Figure) -> None:
