@@ -1,7 +1,11 @@
 """Pictures of experiments, drawn in as many processes as there are cores for them."""
 
+import gc
+import multiprocessing
 import os
 import signal
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +21,10 @@ from ncrun.figures import DRAWINGS, FROM_THEORY, panels, saving
 from ncrun.figures.page import Page
 from ncrun.records.read import Record
 
-# Pictures for each process: one takes two seconds to start, as long as a picture or two take.
-FOR_EACH = 4
+# A copy of this process has all imports and records at once. Other systems than Linux have libraries that a copy may
+# not use; there a process takes two seconds to start, as long as a picture or two take, and gets four at least.
+COPIED = sys.platform == "linux"
+FOR_EACH = 1 if COPIED else 4
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,32 @@ def pictures(name: str, scale: str, records: Sequence[Record], folder: Path) -> 
 def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
     """Draw them, and say so of each, in their order. most: so many at once. Raises UserError."""
     processes = min(most, len(wanted) // FOR_EACH)
-    if processes < 2:
-        for each in wanted:
-            print(_drawn(each, page), flush=True)
-        return
-    files = [str(path) for path in extensions.loaded()]
+    gc.freeze()  # figures are collected as circles of objects; without looking through all records each time
+    try:
+        if processes < 2:
+            for each in wanted:
+                print(_drawn(each, page), flush=True)
+        else:
+            _draw_at_once(wanted, page, processes)
+    finally:
+        gc.unfreeze()
+
+
+def _draw_at_once(wanted: Sequence[Picture], page: Page, processes: int) -> None:
     pool = ProcessPoolExecutor(
-        processes, env={"OMP_NUM_THREADS": "1"}, initializer=_settle_in, initargs=(os.getpid(), page, files)
+        processes,
+        context=multiprocessing.get_context("fork") if COPIED else None,
+        env={"OMP_NUM_THREADS": "1"},
+        initializer=_settle_in,
+        initargs=(os.getpid(), wanted, page, [str(path) for path in extensions.loaded()]),
     )
     try:
-        told = [pool.submit(_drawn, each, page) for each in wanted]  # not map: futures that it cancels break loky's end
-        for each in told:
-            print(each.result(), flush=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*use of fork")  # while there are threads: drawing needs none of them
+            # Not map: futures that it cancels break loky's end.
+            told = {place: pool.submit(_drawn_here, place) for place in _longest_first(wanted)}
+        for place in range(len(wanted)):
+            print(told[place].result(), flush=True)
     except BrokenProcessPool as error:
         raise UserError(
             "a process that draws was killed, perhaps because memory ran out; --jobs=1 draws one picture at a time"
@@ -67,12 +87,30 @@ def draw(wanted: Sequence[Picture], page: Page, most: int = 1) -> None:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _settle_in(parent: int, page: Page, files: Sequence[str]) -> None:
-    """In a process that draws, which its parent ends. files: the user's own, which drawings may come from."""
+def _longest_first(wanted: Sequence[Picture]) -> list[int]:
+    """Their places, so that no process waits at the end for a long one: what theory alone gives, which it first has to
+    find, then those of many runs."""
+    return sorted(range(len(wanted)), key=lambda place: (bool(wanted[place].records), -len(wanted[place].records)))
+
+
+# ---------------------------------------------------------------- in a process that draws
+
+_given: tuple[Sequence[Picture], Page] = (), saving.PAGE
+
+
+def _settle_in(parent: int, wanted: Sequence[Picture], page: Page, files: Sequence[str]) -> None:
+    """Its parent ends it. files: the user's own, which drawings may come from."""
+    global _given
+    _given = wanted, page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
     extensions.load(files)
     panels.use_style(page.rc)
+
+
+def _drawn_here(place: int) -> str:
+    wanted, page = _given
+    return _drawn(wanted[place], page)
 
 
 def _drawn(picture: Picture, page: Page) -> str:

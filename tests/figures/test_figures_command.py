@@ -223,7 +223,7 @@ def test_older_records_get_their_experiments_caption(
     held = [r.manifest for r in find_records(source) if r.manifest["experiment"] == name]
     assert held
     assert not any("caption" in manifest for manifest in held)
-    result = ncrun("figures", name, "--scale", scale, "--from", str(source))
+    result = ncrun("figures", name, "--scale", scale, "--from", str(source), "--jobs", "1")
     assert result.status == 0, result
     assert len(given) == len(recipe(name).figures) == result.out.count("skipped figures/")
     for records in given:

@@ -159,3 +159,20 @@ def test_a_narrow_log_axis_has_at_least_two_round_numbers() -> None:
         assert len(shown) >= 2
         assert {f"{tick:e}"[0] for tick in shown} <= set("1235")
         plt.close("all")
+
+
+def test_every_file_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib draws a figure that has a layout engine, even one that does nothing, twice for each file; a user's own
+    settings may ask for one."""
+    figure, found = drawn(columns=1)
+    draws: list[str] = []
+    draw = Figure.draw
+
+    def noted(self: Figure, renderer: object) -> None:
+        draws.append(type(renderer).__name__)
+        draw(self, renderer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "draw", noted)
+    with plt.rc_context({"figure.constrained_layout.use": True}):
+        saving.save(figure, tmp_path / "a", found)
+    assert draws == ["RendererAgg", "MixedModeRenderer"]
