@@ -66,8 +66,7 @@ def lay_out(figure: Figure) -> None:
     dpi, figure.dpi = figure.dpi, mpl.rcParams["savefig.dpi"]
     _place(figure)
     figure.dpi = dpi
-    with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # "none" leaves an engine that does nothing, for which each file is drawn twice
+    figure.set_layout_engine(None)  # "none" leaves an engine that does nothing, for which each file is drawn twice
 
 
 def _place(figure: Figure) -> None:

@@ -33,6 +33,8 @@ LATEX = str.maketrans(
 )
 
 PAGE = Page()
+# Of a user's own settings these would lay out every file anew.
+LAID_OUT = {"figure.autolayout": False, "figure.constrained_layout.use": False}
 # In inches, between the panels and the words below them.
 GAP = 0.06
 
@@ -50,13 +52,14 @@ def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
     written = {each: path.with_name(f"{path.name}.{each}") for each in page.formats}
     if "pgf" in written:
         _as_pgf(figure, written["pgf"])
-    fitting.lay_out(figure)
-    for kind, file in written.items():
-        if kind == "pgf":
-            continue
-        below = (words if page.caption else panels.short_caption_of(figure)) if kind == "png" else ""
-        with words_below(figure, below) as area, mpl.rc_context({"svg.hashsalt": path.name}):
-            figure.savefig(file, bbox_inches=area, metadata=_properties(kind, words))
+    with mpl.rc_context({"svg.hashsalt": path.name, **LAID_OUT}):
+        fitting.lay_out(figure)
+        for kind, file in written.items():
+            if kind == "pgf":
+                continue
+            below = (words if page.caption else panels.short_caption_of(figure)) if kind == "png" else ""
+            with words_below(figure, below) as area:
+                figure.savefig(file, bbox_inches=area, metadata=_properties(kind, words))
     if words:
         text = as_latex(words) + "\n"
         write_aside(path.with_name(path.name + ".caption.tex"), lambda file: file.write(text.encode()))
