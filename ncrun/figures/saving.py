@@ -33,8 +33,6 @@ LATEX = str.maketrans(
 )
 
 PAGE = Page()
-# Of a user's own settings these would lay out every file anew.
-LAID_OUT = {"figure.autolayout": False, "figure.constrained_layout.use": False}
 # In inches, between the panels and the words below them.
 GAP = 0.06
 
@@ -52,7 +50,10 @@ def save(figure: Figure, path: Path, page: Page = PAGE) -> list[Path]:
     written = {each: path.with_name(f"{path.name}.{each}") for each in page.formats}
     if "pgf" in written:
         _as_pgf(figure, written["pgf"])
-    with mpl.rc_context({"svg.hashsalt": path.name, **LAID_OUT}):
+    # A user's own settings could lay out every file anew.
+    with mpl.rc_context(
+        {"svg.hashsalt": path.name, "figure.autolayout": False, "figure.constrained_layout.use": False}
+    ):
         fitting.lay_out(figure)
         for kind, file in written.items():
             if kind == "pgf":
