@@ -1,11 +1,11 @@
-"""How near networks come to their predictions: as their recipes have it, and with freeze_norm and finish=lbfgs.
+"""How near networks come to their predictions, with the settings of their recipes, and with freeze_norm and finish.
 
     python scripts/bench_arrival.py [FOLDER] [--only WORD] [--pairs N] [--table]
 
-Trains what is not there yet in FOLDER (runs/arrival), one run after the other with one thread, each continued where it
-was stopped, and writes results/bench/arrival.md. A run that is in the stored records is taken from there. --pairs:
-L-BFGS keeps so many; the table, of runs in FOLDER alone, is printed. --table: trains nothing, and writes or prints the
-table of what is there.
+Trains the missing runs into FOLDER (default: runs/arrival), one after the other with one thread, continues interrupted
+ones, and writes results/bench/arrival.md. Runs in the stored records are taken from there. --pairs: the
+number of pairs that L-BFGS keeps; then the table, only of runs in FOLDER, is printed. --table: trains nothing, and
+writes or prints the table of the existing runs.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FREEZE, FINISH = ("freeze_norm=0.6",), ("finish=lbfgs",)
 
 @dataclass(frozen=True)
 class Case:
-    """words: what it is. typed: its overrides. more: what is typed besides in the run that is to arrive."""
+    """words: its name. typed: its overrides. more: further overrides of the run with the finish."""
 
     words: str
     typed: tuple[str, ...]

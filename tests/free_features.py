@@ -53,7 +53,7 @@ class Point:
 @dataclass(frozen=True)
 class Instance:
     """A setting with its columns written out. repeats, labels: (J,), samples that a column stands for and its class.
-    targets: (q, J), in place of classes."""
+    targets: (q, J), instead of classes."""
 
     problem: Problem
     repeats: Array

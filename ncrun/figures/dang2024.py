@@ -68,7 +68,7 @@ def _over_ratio(
 
 
 def _legend_above_curves(ax: Axes) -> None:
-    """In the panel, for which its ordinate goes on: one legend for all panels would be as large as they are."""
+    """A legend in the panel, whose ordinate is extended for it: a common legend would be as large as the panels."""
     ax.legend(loc="upper left", borderaxespad=0.2)
     lines = len(ax.get_legend_handles_labels()[1])
     share = LEGEND_LINE * lines / ax.get_window_extent().height * ax.figure.dpi

@@ -35,7 +35,7 @@ def _has_widths(problem: Problem) -> bool:
 
 POSED = Condition("two classes or more, each with samples, and a width for each layer", _is_posed)
 POSED_ON_TARGETS = Condition(
-    "targets in place of classes, and a width for each layer",
+    "targets instead of classes, and a width for each layer",
     lambda problem: problem.targets is not None and not problem.counts and _has_widths(problem),
 )
 

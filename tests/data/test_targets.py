@@ -1,4 +1,4 @@
-"""Targets of numbers in place of classes: a user's own, and scikit-learn's."""
+"""Targets of numbers instead of classes: a user's own, and scikit-learn's."""
 
 from pathlib import Path
 from typing import Any

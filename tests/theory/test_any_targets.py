@@ -109,7 +109,7 @@ def test_constant_targets_predict_nothing() -> None:
         ({"feature_sign": "nonnegative"}, "none", "a lower bound"),
         ({"feature_decay": None, "decay_mode": "parameters"}, "transferred", "vanishing decay"),
         ({"feature_decay": 0.0}, "none", "a decay of zero"),
-        ({"counts": (20.0, 20.0)}, "none", "without targets in place of classes"),
+        ({"counts": (20.0, 20.0)}, "none", "without targets instead of classes"),
         ({"widths": ()}, "none", "a width for each layer"),
     ],
 )
