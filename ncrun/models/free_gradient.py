@@ -30,24 +30,27 @@ class FreeGradient:
     def __init__(self, model: FreeFeatures, objectives: Sequence[Objective], labels: Tensor) -> None:
         first = objectives[0]
         assert all((each.loss, each.num_samples) == (first.loss, first.num_samples) for each in objectives)
-        # Read once: PyTorch's search for a module's parameters would take a tenth of a small step.
-        self.points, self.weights, self.bias = model.points, list(model.head.weights), model.head.bias
+        # Read once: PyTorch's search for a module's parameters would take a tenth of a small step. Detached, so that
+        # autograd records nothing of a step.
+        self.points, self.weights = model.points.detach(), [weight.detach() for weight in model.head.weights]
+        self.bias = None if model.head.bias is None else model.head.bias.detach()
         self.relu = model.head.relu
         self.loss, self.N = first.loss, first.num_samples
         K = self.weights[-1].shape[1]
         if not labels.is_floating_point():
             labels = functional.one_hot(labels, K)
         self.targets = labels.expand(model.num_runs, self.N, K).mT.to(self.points.dtype).contiguous()
-        # lam_H, lam_W_1 .. lam_W_M, and lam_b if the bias decays
-        self.decays = [self._of_runs(decays) for decays in zip(*map(_decays, objectives), strict=True)]
-        self.decayed = [self.points, *self.weights]
-        if self.bias is not None and any(each.bias_decay for each in objectives):
-            bias_decay = self._of_runs([each.bias_decay for each in objectives])
-            self.decays.append(bias_decay[:, :, 0] if isinstance(bias_decay, Tensor) else bias_decay)
-            self.decayed.append(self.bias)
-        for parameter in model.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        self.point_gradient = _gradient_of(model.points)
+        self.weight_gradients = [_gradient_of(weight) for weight in model.head.weights]
+        self.bias_gradient = None if model.head.bias is None else _gradient_of(model.head.bias)
+        # What decays, its gradient, and lam_H, lam_W_1 .. lam_W_M, and lam_b if the bias decays.
+        decays = [self._of_runs(of_all) for of_all in zip(*map(_decays, objectives), strict=True)]
+        gradients = [self.point_gradient, *self.weight_gradients]
+        self.decayed = list(zip([self.points, *self.weights], gradients, decays, strict=True))
+        if self.bias is not None and self.bias_gradient is not None and any(each.bias_decay for each in objectives):
+            decay = self._of_runs([each.bias_decay for each in objectives])
+            self.decayed.append((self.bias, self.bias_gradient, decay[:, :, 0] if isinstance(decay, Tensor) else decay))
+        self.points_t, self.weights_t = self.points.mT, [weight.mT for weight in self.weights]
         # With allocation at every step, signals of a megabyte or more would take twice as long, because of page faults.
         hidden = self.weights[:-1] if self.relu else []
         self._signals = [self.points.new_empty(*weight.shape[:2], self.N) for weight in hidden]
@@ -57,35 +60,37 @@ class FreeGradient:
         """A number if all runs agree, else (R, 1, 1)."""
         return decays[0] if len(set(decays)) == 1 else self.points.new_tensor(decays)[:, None, None]
 
-    @torch.no_grad()
     def __call__(self) -> None:
-        points, weights = self.points, self.weights
+        points, weights, gradients = self.points, self.weights, self.weight_gradients
         if self.relu:
-            signals = [points.mT]  # what each layer reads: (R, width, N)
+            signals = [self.points_t]  # what each layer reads: (R, width, N)
             for weight, room in zip(weights[:-1], self._signals, strict=True):
                 signals.append(torch.bmm(weight, signals[-1], out=room).relu_())
-            back = self._errors(weights[-1] @ signals[-1])
+            back = self._errors(torch.bmm(weights[-1], signals[-1]))
             for m in range(len(weights) - 1, 0, -1):
-                torch.bmm(back, signals[m].mT, out=weights[m].grad)
-                back = torch.bmm(weights[m].mT, back, out=self._backs[m - 1]).mul_(signals[m] > 0)
-            torch.bmm(back, signals[0].mT, out=weights[0].grad)
-            torch.bmm(back.mT, weights[0], out=points.grad)
+                torch.bmm(back, signals[m].mT, out=gradients[m])
+                back = torch.bmm(self.weights_t[m], back, out=self._backs[m - 1]).mul_(signals[m] > 0)
+            torch.bmm(back, points, out=gradients[0])
+            torch.bmm(back.mT, weights[0], out=self.point_gradient)
         else:
             products = [weights[-1]]  # W_M, W_M W_(M-1), ..
-            for weight in reversed(weights[:-1]):
-                products.append(products[-1] @ weight)
-            errors = self._errors(products[-1] @ points.mT)
-            torch.bmm(errors.mT, products[-1], out=points.grad)
-            pull = errors @ points  # (R, K, d): the gradient with respect to the product of all layers
-            for m, weight in enumerate(weights[:-1]):
-                torch.bmm(products[-2 - m].mT, pull, out=weight.grad)
-                pull = pull @ weight.mT
-            assert weights[-1].grad is not None
-            weights[-1].grad.copy_(pull)
-            if self.bias is not None:
-                torch.sum(errors, dim=2, out=self.bias.grad)
-        for parameter, decay in zip(self.decayed, self.decays, strict=True):
-            _add_decay(parameter, decay)
+            for weight in weights[-2::-1]:
+                products.append(torch.bmm(products[-1], weight))
+            errors = self._errors(torch.bmm(products[-1], self.points_t))
+            torch.bmm(errors.mT, products[-1], out=self.point_gradient)
+            pull, of_product = errors, points  # their product: the gradient with respect to the product of the layers
+            for m, above in enumerate(products[-2::-1]):
+                pull = torch.bmm(pull, of_product)
+                torch.bmm(above.mT, pull, out=gradients[m])
+                of_product = self.weights_t[m]
+            torch.bmm(pull, of_product, out=gradients[-1])
+            if self.bias_gradient is not None:
+                torch.sum(errors, dim=2, out=self.bias_gradient)
+        for parameter, gradient, decay in self.decayed:
+            if isinstance(decay, Tensor):
+                gradient.addcmul_(parameter, decay)
+            else:
+                gradient.add_(parameter, alpha=decay)
 
     def _errors(self, logits: Tensor) -> Tensor:
         """The gradient of the data term with respect to the (R, K, N) logits, in their memory; the bias is still to be
@@ -100,7 +105,7 @@ class FreeGradient:
     def values(self) -> Tensor:
         """(R,): each run's objective at the last call."""
         total = self.loss.value(self._fit, self.targets, self.N)
-        for parameter, decay in zip(self.decayed, self.decays, strict=True):
+        for parameter, _, decay in self.decayed:
             total += (parameter.square() * (decay / 2)).flatten(1).sum(dim=1)
         return total
 
@@ -121,9 +126,8 @@ def _decays(objective: Objective) -> list[float]:
     return [objective.feature_decay, *objective.weight_decays]
 
 
-def _add_decay(parameter: Tensor, decay: float | Tensor) -> None:
-    assert parameter.grad is not None
-    if isinstance(decay, Tensor):
-        parameter.grad.addcmul_(parameter, decay)
-    else:
-        parameter.grad.add_(parameter, alpha=decay)
+def _gradient_of(parameter: Tensor) -> Tensor:
+    """The memory of its gradient."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

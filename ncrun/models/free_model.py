@@ -62,11 +62,10 @@ class FreeFeatures(nn.Module):
         """(B, d): the first run's features of the samples with these indices."""
         return self.points[0][samples]
 
-    @torch.no_grad()
     def project(self) -> None:
         """Set features that a step made negative to zero."""
         if self.nonnegative:
-            self.points.clamp_(min=0)
+            self.points.detach().clamp_(min=0)
 
 
 def stacked(models: Sequence[FreeFeatures]) -> FreeFeatures:
