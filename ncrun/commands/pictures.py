@@ -104,6 +104,8 @@ def _settle_in(parent: int, wanted: Sequence[Picture], page: Page, files: Sequen
     _given = wanted, page
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # GNU's OpenMP waits for ever for threads that were not copied
     extensions.load(files)
     panels.use_style(page.rc)
 

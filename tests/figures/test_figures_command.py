@@ -1,5 +1,7 @@
 """`ncrun figures`: which runs a figure is made of, which are trained, and that redrawing gives the same picture."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +96,31 @@ def test_missing_runs_are_trained_and_finished_ones_reused(ncrun: Command, workd
     second = ncrun("figures", "mine/equal", "--extend", str(own / "lab.py"))
     assert second.out.startswith("2 of 2 runs are finished already\n")
     assert {path: path.stat().st_mtime_ns for path in (workdir / "runs").rglob("metrics.jsonl")} == before
+
+
+THREADS_THEN_COPIES = """
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from matplotlib import pyplot as plt
+from ncrun.commands import pictures
+from ncrun.figures import saving
+
+def work(records):
+    torch.ones(2_000_000).exp().sum()
+    return plt.figure()
+
+torch.set_num_threads(2)
+work([])
+pictures.DRAWINGS = {"work": SimpleNamespace(of=work)}
+pictures.draw([pictures.Picture("work", Path(name), []) for name in "ab"], saving.PAGE, 2)
+"""
+
+
+def test_copies_draw_though_threads_of_this_process_computed(workdir: Path) -> None:
+    """A copy has none of the threads that GNU's OpenMP would wait for."""
+    result = subprocess.run([sys.executable, "-c", THREADS_THEN_COPIES], capture_output=True, text=True, timeout=120)
+    assert result.stdout.splitlines() == ["drew a.png", "drew b.png"], result.stderr
 
 
 @pytest.mark.usefixtures("undrawn")
