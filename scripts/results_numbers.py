@@ -1,5 +1,6 @@
 """Numbers of recorded runs in words and tables, for results/README.md: nothing here is typed, all is read."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -155,9 +156,11 @@ def setting(records: Sequence[Record]) -> str:
         return f"{common(f'{name}.name')} ({', '.join(said)})"
 
     counts = list(dict.fromkeys(together(counts_of(record)) for record in records))
-    sizes = " or ".join(counts) + " samples" if len(counts) <= 2 else f"{len(counts)} sets of class sizes"
+    sizes = " or ".join(counts) + " samples" if len(counts) <= 2 else f"{len(counts)} sets of class counts"
     data = f"{common('dataset.name')}, {sizes}" if value_of(records[0], "dataset") else sizes
-    seeds = {value_of(record, "seed") for record in records}
+    every = Counter(repr({**record.config, "seed": None, "threads": None}) for record in records)
+    fewest, most_seeds = min(every.values()), max(every.values())
+    seeds = f"{fewest} to {most_seeds} seeds" if fewest < most_seeds else f"{fewest} seed{'s' if fewest > 1 else ''}"
     return "; ".join(
         [
             data,
@@ -167,7 +170,7 @@ def setting(records: Sequence[Record]) -> str:
             *([f"BatchNorm fixed from {share} of them on"] if (share := common("freeze_norm")) else []),
             *([f"then up to {most} iterations of L-BFGS"] if (most := common("finish_iterations")) else []),
             f"decay {common('decay.weight')}" + (f" and {common('decay.feature')}" if common("decay.feature") else ""),
-            f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}",
+            seeds,
             f"{times(records)} a run",
         ]
     )

@@ -25,6 +25,7 @@ from ncrun.records.read import Record
 
 def networks_2024(runs: Runs) -> str:
     mlps = [("mlp", "cpu"), ("mlp-cifar10", "cpu"), ("mlp-cifar100", "cpu"), ("mlp", "real"), ("mlp-cifar10", "real")]
+    mlps.append(("mlp", "paper"))
     groups: list[tuple[str, list[Record]]] = []
     for name, scale in mlps:
         found = runs.of(f"dang2024/{name}", scale)
@@ -52,7 +53,8 @@ def networks_2024(runs: Runs) -> str:
 *Claim* (Dang et al. 2024; cross-entropy, no bias, non-negative features): class means are orthogonal. Their norms, and the
 norms and angles of the classifier, are functions of the class counts.
 
-*Runs* (scale cpu: digits, with the proportions of each experiment's class counts; scale real: the first images of each class):
+*Runs* (scale cpu: digits, with the proportions of each experiment's class counts; scale real: the first images of each class; scale
+paper: the authors' own setting, on an H200 with other runs beside it, with `cuda_graphs=true`):
 
 {settings}
 
@@ -68,6 +70,7 @@ every image. ReLU features have no gradient there. The betas above avoid this.
 
 ![dang2024/mlp at scale cpu](dang2024/mlp-cpu.png)
 ![dang2024/mlp at scale real](dang2024/mlp-real.png)
+![dang2024/mlp at scale paper](dang2024/mlp-paper.png)
 ![dang2024/mlp-cifar10 at scale real](dang2024/mlp-cifar10-real.png)
 """
 
@@ -115,6 +118,7 @@ def layers(records: Sequence[Record], key: str) -> str:
 
 def relu_heads(runs: Runs) -> str:
     groups = [(name, scale) for name in ("end-to-end", "frozen-head") for scale in ("cpu", "real")]
+    groups.append(("end-to-end", "paper"))
     found = {(name, scale): runs.of(f"sukenik2023/{name}", scale) for name, scale in groups}
     rows = [
         [
@@ -144,10 +148,11 @@ a backbone below a frozen head that was trained on free features.
 
 DNC2 is a condition number. The head of frozen-head was trained by L-BFGS to {over(trained, last("gap"), percent)} above its proven optimum (`sukenik2023/head`, {times(trained)}).
 
-*It held*: end to end, the runs are at the optimum in loss and in geometry. Below a frozen head the backbone produces what the upper layers of the head need; in its
+*It held*: end to end, the runs are at the optimum in loss and in geometry, at scale paper (a ResNet20 with BatchNorm, by gradient descent alone, on an H200 with `cuda_graphs=true`) nearly so. Below a frozen head the backbone produces what the upper layers of the head need; in its
 first layer a difference may remain.
 
 ![end-to-end at scale real](sukenik2023/end-to-end-real.png)
+![end-to-end at scale paper](sukenik2023/end-to-end-paper.png)
 ![frozen-head](sukenik2023/frozen-head-cpu.png)
 ![frozen-head at scale real](sukenik2023/frozen-head-real.png)
 """
