@@ -231,7 +231,7 @@ def test_figures_stop_if_the_head_fails(
             "A small version of the setting of Dang et al.",
         ),
         ("dang2024-paper", "dang2024/direct", "paper", "The problem of Dang et al. 2024 itself; our run."),
-        ("sukenik2023-real", "sukenik2023/frozen-head", "real", "On real images, with changes that keep it"),
+        ("sukenik2023-paper", "sukenik2023/dufm", "paper", "A reconstruction of the deep unconstrained features"),
     ],
 )
 def test_older_records_get_their_experiments_caption(

@@ -147,7 +147,7 @@ def test_refused_places(trained: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=line):
             package.load(place)
-    with pytest.raises(UserError, match=r"nowhere: no such folder, nor a \.zip archive$"):
+    with pytest.raises(UserError, match=r"nowhere: no such folder or \.zip archive$"):
         package.runs(tmp_path / "nowhere")
 
 

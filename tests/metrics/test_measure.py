@@ -303,7 +303,7 @@ def test_refused_files(arrays: dict[str, Any], parts: list[str], refused: Refuse
     [
         ([], ["FILE.npz"]),
         (["nowhere.npz"], ["nowhere.npz", "no such file"]),
-        (["text.npz"], ["text.npz", "no .npz file"]),
+        (["text.npz"], ["text.npz", "not an .npz file"]),
         (["single.npy"], ["single.npy", "single array"]),
         (["net.npz", "--loss", "hinge"], ["'hinge'", "mse"]),
         (["net.npz", "--decay-feature", "1e-3"], ["decay_feature=0.001", "decay_weight"]),

@@ -45,7 +45,7 @@ def test_a_page_holds_the_numbers_of_its_records() -> None:
     gathered = gather(ARCHIVES)
     text = page(gathered, "ours")
     table, runs = table_in(text), runs_in(text)
-    assert len(gathered) == len(runs) == len(table["rows"]) == 19
+    assert len(gathered) == len(runs) == len(table["rows"]) == 27
     keys = [column["key"] for column in table["columns"]]
     for (_, record), run, row in zip(records_of(gathered), runs, table["rows"], strict=True):
         last, columns = last_row(record), run["curves"]["columns"]
