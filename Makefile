@@ -42,7 +42,7 @@ torture: $(READY) ## 1,000 times trainings killed, starved, damaged, doubled, pu
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/cluster
 
 bench: $(READY) ## speed: ncrun against the released procedure and the machine's limit, into results/bench/ (5 minutes on 2 quiet cores)
-	$(BIN)/python scripts/bench.py
+	GOMP_SPINCOUNT=1000 $(BIN)/python scripts/bench.py # as ncrun sets it
 	$(BIN)/python scripts/bench_scaling.py
 
 gpu: $(READY) ## an hour on a GPU in order of worth: its tests, its speed, the papers' own scale, one archive (docs/gpu.md)

@@ -24,8 +24,8 @@ from ncrun.records.read import Record
 
 
 def networks_2024(runs: Runs) -> str:
-    mlps = [("mlp", "cpu"), ("mlp-cifar10", "cpu"), ("mlp-cifar100", "cpu"), ("mlp", "real"), ("mlp-cifar10", "real")]
-    mlps.append(("mlp", "paper"))
+    scales = {"mlp": ("cpu", "real", "paper"), "mlp-cifar10": ("cpu", "real"), "mlp-cifar100": ("cpu",)}
+    mlps = [(name, scale) for name, its in scales.items() for scale in its]
     groups: list[tuple[str, list[Record]]] = []
     for name, scale in mlps:
         found = runs.of(f"dang2024/{name}", scale)
@@ -117,8 +117,8 @@ def layers(records: Sequence[Record], key: str) -> str:
 
 
 def relu_heads(runs: Runs) -> str:
-    groups = [(name, scale) for name in ("end-to-end", "frozen-head") for scale in ("cpu", "real")]
-    groups.append(("end-to-end", "paper"))
+    scales = {"end-to-end": ("cpu", "real", "paper"), "frozen-head": ("cpu", "real")}
+    groups = [(name, scale) for name, its in scales.items() for scale in its]
     found = {(name, scale): runs.of(f"sukenik2023/{name}", scale) for name, scale in groups}
     rows = [
         [

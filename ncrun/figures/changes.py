@@ -32,7 +32,6 @@ FINISH_MARK = MARK | {
     "markevery": [0],
     "gid": "finish",
 }
-FINISH = "L-BFGS from here"
 # A schedule with more drops is not marked; the legend mentions it.
 MOST_MARKS = 8
 
@@ -87,17 +86,25 @@ def mark(axes: Iterable[Axes], records: Sequence[Record], column: str = "epoch")
 
 def handles(records: Sequence[Record]) -> list[Line2D]:
     """For a legend: the marks' meanings, or a note about many drops; empty for a constant rate and no finish."""
-    finish = [_handle(FINISH, FINISH_MARK)] if finishes(records) else []
+    words = _drop_words(records)
+    if words and marked(records):
+        found = [_handle(words, MARK)]
+    else:
+        found = [Line2D([], [], linestyle="", label=words)] if words else []
+    return [*found, _handle("L-BFGS from here", FINISH_MARK)] if finishes(records) else found
+
+
+def _drop_words(records: Sequence[Record]) -> str:
+    """How the learning rate falls, and how often if that is not marked; empty for a constant rate."""
     dropped = [record for record in records if epochs_of(record)]
     if not dropped:
-        return finish
+        return ""
     factors = {record.config["schedule"]["gamma"] for record in dropped}
     words = f"learning rate × {factors.pop():g}" if len(factors) == 1 else "learning rate falls"
-    if not marked(records):
-        every = {record.config["schedule"].get("step") for record in dropped}
-        often = f"every {every.pop()} epochs" if len(every) == 1 else "again and again"
-        return [Line2D([], [], linestyle="", label=f"{words} {often}"), *finish]
-    return [_handle(words, MARK), *finish]
+    if marked(records):
+        return words
+    every = {record.config["schedule"].get("step") for record in dropped}
+    return f"{words} every {every.pop()} epochs" if len(every) == 1 else f"{words} again and again"
 
 
 def _handle(words: str, style: dict[str, Any]) -> Line2D:
@@ -106,12 +113,10 @@ def _handle(words: str, style: dict[str, Any]) -> Line2D:
 
 def words_of(record: Record) -> str:
     """Words about one run: when its learning rate falls, and from when on L-BFGS takes the steps."""
-    times = " and ".join(f"{time:g}" for time in marked([record]))
-    said = []
-    for handle in handles([record]):
-        label = str(handle.get_label())
-        if label == FINISH:
-            said.append(f"L-BFGS from epoch {finish_of(record)} on.")
-        else:
-            said.append(f"{label[0].upper()}{label[1:]}{times and f' after epoch {times} (marked in the curves)'}.")
+    said, finish = [], finish_of(record)
+    if words := _drop_words([record]):
+        times = " and ".join(f"{time:g}" for time in marked([record]))
+        said.append(f"{words[0].upper()}{words[1:]}{times and f' after epoch {times} (marked in the curves)'}.")
+    if finish is not None:
+        said.append(f"L-BFGS from epoch {finish} on.")
     return " ".join(said)
