@@ -124,17 +124,21 @@ def draw(found: Sequence[Sequence[Point]], where: Mapping[str, object], path: Pa
             label = f"{points[0].varied}: {points[0].value:,} to {points[-1].value:,}"
             seconds.plot(over, [point.seconds for point in points], label=label, **look)
             kept = [(x, point.memory / point.features) for x, point in zip(over, points, strict=True) if point.memory]
-            memories.plot(*zip(*kept, strict=True), **look)
+            if kept:  # small work may stay within memory that the process already had
+                memories.plot(*zip(*kept, strict=True), **look)
         for place, points in enumerate(predicted):
             look, over = looks.look(place), [float(point.value) for point in points]
             times.plot(
                 over, [point.seconds for point in points], label=points[0].varied.partition("predicting, ")[2], **look
             )
-            bytes_.plot(over, [(point.memory or 0) / 2**20 for point in points], **look)
+            kept = [(x, point.memory / 2**20) for x, point in zip(over, points, strict=True) if point.memory]
+            if kept:
+                bytes_.plot(*zip(*kept, strict=True), **look)
         if measured:
             seconds.set(title="measuring", ylabel="seconds")
             memories.set(xlabel="times the smallest", ylabel="extra memory / features")
-            memories.axhline(1, linestyle=":", color="0.4", linewidth=1.0)
+            if memories.get_lines():
+                memories.axhline(1, linestyle=":", color="0.4", linewidth=1.0)
             panels.legend_above(figure, seconds.get_legend_handles_labels()[0])
         if predicted:
             times.set(title="predicting", ylabel="seconds")

@@ -112,3 +112,16 @@ def test_scaling_draws_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [line["value"] for line in lines[1:]] == [3, 5]
     assert all(line["seconds"] > 0 for line in lines[1:])
     assert (tmp_path / "scaling.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("memories", [(None, None), (0, 0), (0, 5000)], ids=["unknown", "none", "one"])
+@pytest.mark.parametrize("features", [1920, 0], ids=["measuring", "predicting"])
+def test_scaling_draws_work_that_took_no_memory(
+    tmp_path: Path, features: int, memories: tuple[int | None, int | None]
+) -> None:
+    points = [
+        bench_scaling.Point("classes K, predicting, squared loss", K, seconds, memory, features)
+        for K, seconds, memory in zip((3, 5), (1e-3, 5e-3), memories, strict=True)
+    ]
+    bench_scaling.draw([points], {"threads": 1}, tmp_path / "scaling")
+    assert (tmp_path / "scaling.png").stat().st_size > 5000
