@@ -18,7 +18,7 @@ import results_numbers
 import ncrun
 from ncrun import cli
 from ncrun.config import bounds
-from ncrun.config.experiments import recipe
+from ncrun.config.experiments import Recipe, own_recipes, recipe
 from ncrun.config.folders import experiment_files
 from ncrun.config.meanings import defaults, in_yaml, meaning_of, summary_of
 from ncrun.config.schema import choices
@@ -201,21 +201,32 @@ def _problems() -> Iterator[Problem]:
 
 def experiments() -> str:
     """What each experiment shows, trains, costs and draws."""
+    recipes, own = {name: recipe(name) for name in experiment_files()}, own_recipes()
     parts = [
         "# Experiments\n",
         "All experiments, with the first lines of their files: command, cost, what to expect. `ncrun train -m experiment=NAME scale=SCALE` trains one. `ncrun figures NAME --scale SCALE` trains what is missing and draws it.\n",
+        table(
+            ("experiment", "what it shows", "scales"),
+            *(
+                (f"[{name}](#{name.replace('/', '')})", own[name]["shows"], _scales(about))
+                for name, about in recipes.items()
+            ),
+        ),
     ]
     for name, file in experiment_files().items():
-        about = recipe(name)
+        about = recipes[name]
         comment = [line.removeprefix("#").strip() for line in file.read_text().splitlines() if line.startswith("#")]
-        scales = ", ".join(f"`{each}`" for each in about.scales) or "the same at any"
         figures = ", ".join(f"`{each}`" for each in about.figures)
         parts += [
             f"## {name}\n",
             _block("\n".join(line for line in comment if not line.startswith("@package"))),
-            f"Scales: {scales}. Figures: {figures}.\n",
+            f"Scales: {_scales(about)}. Figures: {figures}.\n",
         ]
     return "\n".join(parts)
+
+
+def _scales(about: Recipe) -> str:
+    return ", ".join(f"`{each}`" for each in about.scales) or "the same at any"
 
 
 def drawings() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ncrun.errors import UserError, nearest
-from ncrun.records.places import is_archive
+from ncrun.records.places import require
 from ncrun.records.read import Record, find_records
 from ncrun.records.whole import STATES
 from ncrun.trees import leaves
@@ -72,8 +72,7 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
     """Every run in these folders and archives and below, in order and each once. Raises UserError if there is none."""
     found: dict[Path, Record] = {}
     for folder in folders:
-        if not folder.is_dir() and not is_archive(folder):
-            raise UserError(f"{folder}: no such folder or .zip archive")
+        require(folder)
         here = find_records(folder, states)
         if not here:
             which = "finished run" if tuple(states) == ("done",) else "run"
@@ -127,10 +126,12 @@ def key_of(word: str, option: str, records: Sequence[Record]) -> str:
 
 def known_key(word: str, option: str, settings: Iterable[Mapping[str, Any]]) -> str:
     """The same for configurations by dotted keys."""
-    key = f"{word}.name" if word in GROUPS else word
-    known = sorted({known for each in settings for known in each})
+    key, found = f"{word}.name" if word in GROUPS else word, list(settings)
+    known = sorted({known for each in found for known in each})
     if key not in known:
-        raise UserError(f"{option}={word}: no such configuration key in these runs{nearest(word, known)}")
+        usual = ", ".join(differing(found))
+        choices = f"; the keys in which they differ are {usual}" if usual else "; they differ in no key"
+        raise UserError(f"{option}={word}: no such configuration key in these runs{nearest(word, known) or choices}")
     return key
 
 

@@ -240,6 +240,7 @@ def test_help(ncrun: Command) -> None:
         (["runs", "y=nc1,"], ["y=nc1,"]),
         (["runs", "y=nc1", "hue=head.dept"], ["hue=head.dept", "'head.depth'"]),
         (["runs", "y=nc1", "hue=head"], ["hue=head:"]),
+        (["runs", "y=nc1", "hue=zebra"], ["hue=zebra", "differ in no key"]),
         (["runs", "y=nc1", "x=model"], ["x=model.name", "mlp", "hue="]),
         (["runs", "y=nc1", "x=epochh"], ["x=epochh", "'epochs'"]),
         (["runs", "y=nc1", "x=factor"], ["x=factor", "path="]),
@@ -260,3 +261,8 @@ def test_refusals(arguments: list[str], parts: list[str], refused: Refused, work
     line = refused("plot", *arguments)
     for part in parts:
         assert part in line
+
+
+def test_an_unknown_key_names_those_that_differ(refused: Refused, workdir: Path) -> None:
+    seeds_and_depths(workdir / "runs")
+    assert "; the keys in which they differ are head.depth" in refused("plot", "runs", "y=nc1", "hue=zebra")
