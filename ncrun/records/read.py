@@ -138,10 +138,9 @@ def parse_row(line: bytes, where: str) -> dict[str, Any]:
     UserError for any other."""
     row = _parse(line, where)
     for key, value in row.items():
-        values = value if isinstance(value, list) and key.startswith(whole.LISTS) else (value,)
-        for each in values:
-            if not (each is None or whole.is_number(each)):
-                raise UserError(f"{where}: {key} is not what a run writes")
+        is_list = isinstance(value, list) and key.startswith(whole.LISTS)
+        if not (whole.are_numbers_or_null(value) if is_list else whole.is_number_or_null(value)):
+            raise UserError(f"{where}: {key} is not what a run writes")
     if not isinstance(row.get("epoch"), int):
         raise UserError(f"{where}: is not what a run writes: it has no epoch")
     return row

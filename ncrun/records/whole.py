@@ -44,10 +44,6 @@ def is_count(value: Any) -> bool:
     return is_whole(value) and value >= 1
 
 
-def is_frequency(value: Any) -> bool:
-    return is_whole(value) and value >= 0
-
-
 def is_number(value: Any) -> bool:
     """Finite."""
     return math.isfinite(value) if isinstance(value, float) else is_whole(value)
@@ -59,6 +55,24 @@ def is_positive(value: Any) -> bool:
 
 def is_decay(value: Any) -> bool:
     return is_number(value) and value >= 0
+
+
+def is_number_or_null(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+def are_numbers_or_null(values: list[Any]) -> bool:
+    return _are_whole(values) or all(map(is_number_or_null, values))
+
+
+def are_frequencies(values: Any) -> bool:
+    """One or more."""
+    return isinstance(values, list) and _are_whole(values) and min(values) >= 0
+
+
+def _are_whole(values: list[Any]) -> bool:
+    """One or more, without a call for each: the counts of histograms are most of a record."""
+    return set(map(type, values)) == {int} and max(map(abs, values)) < LARGEST_WHOLE
 
 
 def is_null(value: Any) -> bool:
@@ -87,7 +101,7 @@ def square(K: int) -> Kind:
     return list_of(list_of(lambda value: is_number(value) and abs(value) < LARGEST_ENTRY, K), K)
 
 
-MAYBE_NUMBER, MAYBE_TEXT = any_of(is_number, is_null), any_of(is_text, is_null)
+MAYBE_TEXT = any_of(is_text, is_null)
 MANIFEST: Entries = {
     "state": word_of(*STATES),
     "experiment": MAYBE_TEXT,
@@ -99,10 +113,10 @@ MANIFEST: Entries = {
     "effective_decays": is_group,
 }
 # Only in later stages of a run, or in newer versions.
-MANIFEST_LATER: Entries = {"wall_seconds": MAYBE_NUMBER, "summary": is_text, "verdict": is_group}
+MANIFEST_LATER: Entries = {"wall_seconds": is_number_or_null, "summary": is_text, "verdict": is_group}
 VERDICT: Entries = {
     "word": word_of(*WORDS),
-    "excess": MAYBE_NUMBER,
+    "excess": is_number_or_null,
     "missing": any_of(list_of(is_whole), list_of(is_whole, 0)),
 }
 CONFIG: Entries = {
@@ -121,7 +135,7 @@ CONFIG_LATER: Entries = {
     "classes": any_of(list_of(is_whole), is_null),
     "random_labels": is_number,
     "path": any_of(list_of(is_number), is_null),
-    "freeze_norm": MAYBE_NUMBER,
+    "freeze_norm": is_number_or_null,
     "finish": MAYBE_TEXT,
     "finish_iterations": any_of(is_count, is_null),
 }
@@ -161,13 +175,14 @@ ROW: Entries = {
     "loss": is_number,
     "data_term": is_number,
     "train_accuracy": is_number,
-    **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3"), MAYBE_NUMBER),
+    **dict.fromkeys(("gap", "nc1", "nc2_w", "nc2_h", "nc3"), is_number_or_null),
 }
 ROW_ON_TARGETS: Entries = {
     **{key: kind for key, kind in ROW.items() if key not in ("train_accuracy", "nc1")},
-    **dict.fromkeys(("nrc1", "nrc2", "nrc3", "r2"), MAYBE_NUMBER),
+    **dict.fromkeys(("nrc1", "nrc2", "nrc3", "r2"), is_number_or_null),
     "mse": is_number,
 }
+ROW_LATER: Entries = {"factor": is_number}
 DIRECTION: Entries = {
     "deviation": is_positive,
     "kept": is_decay,
@@ -177,10 +192,13 @@ DIRECTION: Entries = {
 }
 # Names of columns with a number for each class, for each direction of targets, or for each bin.
 OF_CLASSES, OF_DIRECTIONS, OF_BINS = LISTS = ("class.", "direction.", "cosines.")
+OF_A_BIN = any_of(are_frequencies, is_null)
 PER_CLASS = ("class.margin", "class.weight_norm_sq", "class.feature_norm_sq")
 
 
-def require(tree: dict[str, Any], wanted: Entries, path: Path, prefix: str = "", later: Entries | None = None) -> None:
+def require(
+    tree: dict[str, Any], wanted: Entries, path: Path | str, prefix: str = "", later: Entries | None = None
+) -> None:
     """Raises UserError for a missing entry or a wrong type. later: entries that may be missing."""
     damaged = [key for key, kind in wanted.items() if key not in tree or not kind(tree[key])]
     damaged += [key for key, kind in (later or {}).items() if key in tree and not kind(tree[key])]
@@ -227,8 +245,8 @@ def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
     matrix = any_of(square(K), is_null)
     require(theory, {"claim": word_of(*CLAIMS)}, path)
     entries: Entries = {
-        "objective": is_positive if theory["claim"] in VALUED else MAYBE_NUMBER,
-        "data_term": MAYBE_NUMBER,
+        "objective": is_positive if theory["claim"] in VALUED else is_number_or_null,
+        "data_term": is_number_or_null,
         "note": is_text,
         "attainable": is_flag,
         "scale_free": is_flag,
@@ -242,9 +260,9 @@ def check_theory(theory: dict[str, Any], K: int, path: Path) -> None:
     require(theory, entries, path)
     of_a_class: Entries = {
         "count": is_whole,
-        "weight_norm_sq": MAYBE_NUMBER,
-        "feature_norm_sq": MAYBE_NUMBER,
-        "margin": MAYBE_NUMBER,
+        "weight_norm_sq": is_number_or_null,
+        "feature_norm_sq": is_number_or_null,
+        "margin": is_number_or_null,
         "collapsed": any_of(is_flag, is_null),
     }
     for k, entry in enumerate(theory["classes"]):
@@ -269,17 +287,19 @@ def check_rows(rows: list[dict[str, Any]], K: int, done: bool, path: Path) -> No
     """metrics.jsonl, whose rows hold numbers, nulls and lists of them: epochs ascend, and each row has all columns of
     the one before it. Raises UserError with the line."""
     before: dict[str, Any] = {}
+    wanted, per_class = (ROW, PER_CLASS) if K else (ROW_ON_TARGETS, ())
     for number, row in enumerate(rows, start=1):
-        where = path.with_name(f"{path.name}, line {number}")
-        wanted, per_class = (ROW, PER_CLASS) if K else (ROW_ON_TARGETS, ())
-        require(row, {**wanted, "factor": is_number} if "factor" in row else wanted, where)
-        of_classes = {key for key in row if key.startswith(OF_CLASSES)}
-        for key in (before.keys() - row.keys()) | (set(per_class) - of_classes):
-            raise UserError(f"{where}: is not what a run writes: {key} is missing")
+        where = f"{path}, line {number}"
+        require(row, wanted, where, later=ROW_LATER)
+        if row.keys() != before.keys():
+            of_classes = [key for key in row if key.startswith(OF_CLASSES)]
+            of_bins = {key: OF_A_BIN for key in row if key.startswith(OF_BINS)}
+            for key in (before.keys() | set(per_class)) - row.keys():
+                raise UserError(f"{where}: is not what a run writes: {key} is missing")
         for key in of_classes:
             if (row[key] is not None or key in per_class) and not (isinstance(row[key], list) and len(row[key]) == K):
                 raise UserError(f"{where}: is not what a run writes: {key} must have an entry for each of {K} classes")
-        require(row, {key: any_of(list_of(is_frequency), is_null) for key in row if key.startswith(OF_BINS)}, where)
+        require(row, of_bins, where)
         for key in per_class:
             if None in row[key]:
                 raise UserError(f"{where}: is not what a run writes: {key} has a null")
