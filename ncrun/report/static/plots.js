@@ -65,7 +65,9 @@ class Plot {
       if (this.hidden.has(trace.legendgroup || trace.name)) trace.visible = "legendonly";
     }
     this.names = [...named].filter(Boolean);
-    const axis = { gridcolor: "#e3e3e3", zerolinecolor: "#c3c9d0", linecolor: "#8b949e", automargin: true, exponentformat: "power" };
+    // Margins at the other two sides would change back and forth with the ticks, until Plotly gives up.
+    const automargin = "left+bottom";
+    const axis = { gridcolor: "#e3e3e3", zerolinecolor: "#c3c9d0", linecolor: "#8b949e", automargin, exponentformat: "power" };
     const layout = {
       font: FONT,
       margin: { l: 55, r: 12, t: 12, b: 50 },
