@@ -55,7 +55,7 @@ def test_time_limit_ends_what_takes_longer() -> None:
     began = time.monotonic()
     with pytest.raises(TimeIsUp), time_limit(0.05):
         time.sleep(5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4  # far less than the sleep, even on a busy machine
     with time_limit(0.05):
         pass
     time.sleep(0.1)  # the alarm is off
