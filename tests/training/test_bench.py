@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import bench
 import bench_scaling
+import bench_ways
 from bench_baseline import outer, product
 from bench_features import assert_descents_agree, assert_metrics_agree
 from bench_networks import assert_agreement
@@ -125,3 +126,16 @@ def test_scaling_draws_work_that_took_no_memory(
     ]
     bench_scaling.draw([points], {"threads": 1}, tmp_path / "scaling")
     assert (tmp_path / "scaling.png").stat().st_size > 5000
+
+
+def test_ways_to_the_optimum_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_ways, "WAYS", bench_ways.WAYS[3:5])
+    given = ["--experiment", "dang2024/mlp", "--seeds", "1", "--gradients", "305", "--out", str(tmp_path / "ways.md")]
+    assert bench_ways.main(given) == 0
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "ways.md").read_text().splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:-1]] == [way.words for way in bench_ways.WAYS]
+    assert "5 iterations of L-BFGS" in rows[-1][0]
+    assert len({row[1] for row in rows[2:]}) == 3  # the mean of the weights is not the last ones
+    assert str(rows[-1][0].strip()) in capsys.readouterr().out
