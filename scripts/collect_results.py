@@ -1,12 +1,12 @@
 """Packs experiments' finished runs from runs/ into results/, one archive for each paper and scale, and redraws figures.
 
 An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. Older runs of these
-experiments are replaced. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
+experiments are replaced; with --add they stay, for further seeds. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
 The same runs give the same bytes. Each run is sealed with the checksums of its files in the archive. Figures and tables
 of the papers at these scales are drawn again, and the figure of all runs; those that a README shows are kept. Then
 scripts/write_results.py writes the page about them.
 
-.venv/bin/python scripts/collect_results.py [RUNS [RESULTS]]
+.venv/bin/python scripts/collect_results.py [--add] [RUNS [RESULTS]]
 .venv/bin/python scripts/collect_results.py --seal ARCHIVE...    only seal finished runs that have no seal
 """
 
@@ -42,8 +42,18 @@ PICTURE = ("--caption", "--format", "png")
 SHOWN = re.compile(r"\]\(([\w./-]+\.(?:png|md))\)")
 
 
-def main(runs: Path, results: Path) -> int:
+def main(runs: Path, results: Path, adds: bool = False) -> int:
     """Returns the exit status of the drawing."""
+    status = draw(results, collect(runs, results, adds))
+
+    import results_claim  # imports matplotlib, which other users of this file do not need
+
+    results_claim.draw(results)
+    return status
+
+
+def collect(runs: Path, results: Path, adds: bool = False) -> list[tuple[str, str]]:
+    """Writes the archives, and returns their papers and scales. adds: keep the older runs of these experiments."""
     collected: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in find_records(runs):
         if record.manifest["experiment"] is not None:
@@ -53,18 +63,14 @@ def main(runs: Path, results: Path) -> int:
     for (paper, scale), experiments in collected.items():
         archive = results / f"{paper}-{scale}.zip"
         there = unpacked(archive) if archive.is_file() else {}
-        kept = {name: content for name, content in there.items() if name.split("/")[0] not in experiments}
+        kept = {name: content for name, content in there.items() if adds or name.split("/")[0] not in experiments}
         for experiment, records in experiments.items():
             for record in records:
                 name = f"{experiment}/{record.path.relative_to(runs)}"
+                kept = {each: content for each, content in kept.items() if not each.startswith(f"{name}/")}
                 kept |= files_of(record.path, name, "collapse-seen" in recipe(f"{paper}/{experiment}").figures)
         write_archive(archive, kept)
-    status = draw(results, sorted(collected))
-
-    import results_claim  # imports matplotlib, which other users of this file do not need
-
-    results_claim.draw(results)
-    return status
+    return sorted(collected)
 
 
 def files_of(folder: Path, name: str, is_seen: bool = False) -> dict[str, bytes]:
@@ -152,5 +158,6 @@ if __name__ == "__main__":
         for archive in map(Path, sys.argv[2:]):
             seal_archive(archive)
         sys.exit(0)
-    arguments = [Path(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*(arguments + [Path("runs"), Path("results")][len(arguments) :])))
+    arguments = [Path(argument) for argument in sys.argv[1:] if argument != "--add"]
+    runs, results = arguments + [Path("runs"), Path("results")][len(arguments) :]
+    sys.exit(main(runs, results, adds="--add" in sys.argv[1:]))
