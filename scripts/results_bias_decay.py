@@ -1,9 +1,10 @@
 """The section of results/README.md on a bias that decays."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from results_numbers import Runs, last, number, over, percent, setting, table, value_of
+from results_numbers import NONE, Runs, by_setting, last, over, percent, setting, table, value_of
 
 from ncrun.figures.bias_decay import mean_cosine
 from ncrun.metrics.distance import shape_distance
@@ -21,17 +22,24 @@ def to_undecayed(record: Record) -> float | None:
     return shape_distance(np.array(record.measured["weight_gram"]), undecayed.layers[0].weight_gram)
 
 
-def _row(record: Record) -> list[str]:
+def measured_cosine(record: Record) -> float:
     assert record.measured is not None
-    predicted, measured = (np.array(each["weight_gram"]) for each in (record.theory, record.measured))
+    return mean_cosine(np.array(record.measured["weight_gram"]))
+
+
+def _cosine(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _row(group: Sequence[Record]) -> list[str]:
     return [
-        str(value_of(record, "dataset.name")),
-        f"{record.problem.bias_decay:g}",
-        f"{mean_cosine(predicted):.4f}",
-        f"{mean_cosine(measured):.4f}",
-        number(last("nc2_w")(record)),
-        number(to_undecayed(record)),
-        percent(last("gap")(record)),
+        str(value_of(group[0], "dataset.name")),
+        f"{group[0].problem.bias_decay:g}",
+        _cosine(mean_cosine(np.array(group[0].theory["weight_gram"]))),
+        over(group, measured_cosine, _cosine),
+        over(group, last("nc2_w")),
+        over(group, to_undecayed),
+        over(group, last("gap"), percent),
     ]
 
 
@@ -43,7 +51,7 @@ def bias_decay(runs: Runs) -> str:
     trained = [record for found in networks.values() for record in found]
     settings = "\n".join(f"- {scale}: {setting(found)}" for scale, found in networks.items())
     head = ["data", "decay.bias", "mean cosine predicted", "measured", "W W^T to the prediction"]
-    rows = [_row(record) for record in trained]
+    rows = [_row(group) for group in by_setting(trained)]
     return f"""## beyond/bias-decay, bias-decay-network
 
 *Prediction* (docs/proofs.md): with the squared loss and equal counts, the optimum is a simplex ETF while the decay of the bias is small. With a larger decay it turns into

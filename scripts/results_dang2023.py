@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from results_numbers import (
     Runs,
+    by_setting,
     last,
     nearer,
     number,
@@ -244,18 +245,17 @@ def convolutional(runs: Runs) -> str:
     small = [record for name in names for record in runs.of(name, "cpu")]
     real = runs.of(names[0], "real")
     flat, deep = ([r for r in real if (value_of(r, "head.depth") == 1) is one] for one in (True, False))
-    records = [*small, *real]
     rows = [
         [
-            f"{record.manifest['experiment'].partition('/')[2]}, {record.manifest['scale']}",
-            value_of(record, "dataset.name"),
-            value_of(record, "model.name"),
-            str(value_of(record, "head.depth")),
-            over([record], last("nc1")),
-            over([record], to_prediction),
-            accuracy([record]),
+            f"{group[0].manifest['experiment'].partition('/')[2]}, {group[0].manifest['scale']}",
+            value_of(group[0], "dataset.name"),
+            value_of(group[0], "model.name"),
+            str(value_of(group[0], "head.depth")),
+            over(group, last("nc1")),
+            over(group, to_prediction),
+            accuracy(group),
         ]
-        for record in records
+        for group in (*by_setting(small), *by_setting(real, "dataset.name", "head.depth"))
     ]
     return f"""## dang2023/convolutional-balanced and convolutional-balanced-emnist
 

@@ -1,12 +1,12 @@
 """Numbers of recorded runs in words and tables, for results/README.md: nothing here is typed, all is read."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ncrun.records.groups import NOT_COMPARED, settings_of
 from ncrun.records.read import Record, find_records
 from ncrun.records.summary import distance
 
@@ -71,6 +71,15 @@ def nearer(record: Record) -> float:
     assert here is not None
     assert there is not None
     return there / here
+
+
+def by_setting(records: Iterable[Record], *keys: str) -> list[list[Record]]:
+    """Runs of one setting together: they differ in their seeds alone. In the order of their values of `keys`."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        setting = sorted(item for item in settings_of(record).items() if item[0] not in NOT_COMPARED)
+        groups.setdefault(repr(setting), []).append(record)
+    return sorted(groups.values(), key=lambda group: [value_of(group[0], key) for key in keys])
 
 
 def seconds(record: Record) -> float:
@@ -158,8 +167,8 @@ def setting(records: Sequence[Record]) -> str:
     counts = list(dict.fromkeys(together(counts_of(record)) for record in records))
     sizes = " or ".join(counts) + " samples" if len(counts) <= 2 else f"{len(counts)} sets of class counts"
     data = f"{common('dataset.name')}, {sizes}" if value_of(records[0], "dataset") else sizes
-    every = Counter(repr({**record.config, "seed": None, "threads": None}) for record in records)
-    fewest, most_seeds = min(every.values()), max(every.values())
+    every = [len(group) for group in by_setting(records)]
+    fewest, most_seeds = min(every), max(every)
     seeds = f"{fewest} to {most_seeds} seeds" if fewest < most_seeds else f"{fewest} seed{'s' if fewest > 1 else ''}"
     return "; ".join(
         [

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from results_dang2023 import development
 from results_numbers import (
     Runs,
+    by_setting,
     last,
     nearer,
     number,
@@ -78,18 +79,18 @@ every image. ReLU features have no gradient there. The betas above avoid this.
 def convolutional_2024(runs: Runs) -> str:
     names = ("convolutional", "convolutional-cifar10", "convolutional-cifar100")
     small = [record for name in names for record in runs.of(f"dang2024/{name}", "cpu")]
-    real = runs.of("dang2024/convolutional", "real")
+    real = [record for name in names[:2] for record in runs.of(f"dang2024/{name}", "real")]
     rows = [
         [
-            f"{record.manifest['experiment'].partition('/')[2]}, {record.manifest['scale']}",
-            value_of(record, "dataset.name"),
-            value_of(record, "model.name"),
-            number(row_at(record)["nc1"]),
-            number(to_prediction(record)),
-            number(to_balanced(record)),
-            percent(row_at(record)["gap"]),
+            f"{group[0].manifest['experiment'].partition('/')[2]}, {group[0].manifest['scale']}",
+            value_of(group[0], "dataset.name"),
+            value_of(group[0], "model.name"),
+            over(group, last("nc1")),
+            over(group, to_prediction),
+            over(group, to_balanced),
+            over(group, last("gap"), percent),
         ]
-        for record in (*small, *real)
+        for group in (*by_setting(small), *by_setting(real, "model.name", "dataset.name"))
     ]
     head = ["experiment", "data", "network", "NC1", "to the prediction", "to the balanced one", "above the optimum"]
     return f"""## dang2024/convolutional, convolutional-cifar10, convolutional-cifar100
@@ -106,6 +107,7 @@ BatchNorm statistics and without L-BFGS they stopped well short of it ([how far]
 
 ![dang2024/convolutional](dang2024/convolutional-cpu.png)
 ![dang2024/convolutional at scale real](dang2024/convolutional-real.png)
+![dang2024/convolutional-cifar10 at scale real](dang2024/convolutional-cifar10-real.png)
 """
 
 

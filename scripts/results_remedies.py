@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from results_numbers import Runs, last, number, over, percent, row_at, setting, table
+from results_numbers import (
+    NONE,
+    Runs,
+    by_setting,
+    last,
+    number,
+    over,
+    percent,
+    row_at,
+    setting,
+    span,
+    table,
+    to_prediction,
+)
 
 from ncrun.losses.options import in_words
 from ncrun.records.read import Record
@@ -29,23 +42,27 @@ def name_of(record: Record) -> str:
 
 
 def rows_of(records: Sequence[Record]) -> list[list[str]]:
-    """One for each run. Test accuracies are means over classes."""
-    return [_row(record) for record in records]
+    """One for each setting, over its seeds. Test accuracies are means over classes."""
+    return [_row(group) for group in by_setting(records)]
 
 
-def _row(record: Record) -> list[str]:
-    row, counts = row_at(record), np.array(record.manifest["class_counts"])
-    predicted = np.array([entry["margin"] for entry in record.theory["classes"]], dtype=float)
-    measured = np.array(row["class.margin"], dtype=float)
-    accuracies = np.array(row["class.test_accuracy"], dtype=float)[np.argsort(-counts, kind="stable")]
+def _row(group: Sequence[Record]) -> list[str]:
+    predicted = np.array([entry["margin"] for entry in group[0].theory["classes"]], dtype=float)
+    measured = np.array([row_at(record)["class.margin"] for record in group], dtype=float)
+    largest_first = np.argsort(-np.array(group[0].manifest["class_counts"]), kind="stable")
+    accuracies = np.array([row_at(record)["class.test_accuracy"] for record in group], dtype=float)[:, largest_first]
     return [
-        name_of(record),
+        name_of(group[0]),
         f"{predicted.min():.2f} to {predicted.max():.2f}",
         f"{measured.min():.2f} to {measured.max():.2f}",
         number(float(np.abs(measured - predicted).max())),
-        percent(last("gap")(record)),
-        *(f"{100 * part.mean():.1f} %" for part in (accuracies, accuracies[:4], accuracies[-3:])),
+        over(group, last("gap"), percent),
+        *(span(part.mean(axis=1), _tenths) for part in (accuracies, accuracies[:, :4], accuracies[:, -3:])),
     ]
+
+
+def _tenths(share: float | None) -> str:
+    return NONE if share is None else f"{100 * share:.1f} %"
 
 
 def ordered(records: Sequence[Record]) -> list[Record]:
@@ -81,7 +98,8 @@ def remedies(runs: Runs) -> str:
             "*Runs*: cross-entropy, one linear layer with bias on features of free sign. The frequent classes are the four largest;"
             " accuracies are means over classes.",
             *parts,
-            f"*It held*: every run ends at its own prediction, its loss {over(every, last('gap'), percent)} above the optimum.",
+            f"*It held*: the runs end {over(every, to_prediction)} from their own predictions, their losses {over(every, last('gap'), percent)} above the optimum. They are trained by"
+            " Adam alone, without L-BFGS.",
             "\n".join(pictures) + "\n",
         ]
     )
