@@ -1,10 +1,10 @@
 """Packs experiments' finished runs from runs/ into results/, one archive for each paper and scale, and redraws figures.
 
 An archive holds the runs' records without checkpoints and pictures, EXPERIMENT/RUN/FILE. Older runs of these
-experiments are replaced; with --add they stay, for further seeds. Measured numbers are rounded to DIGITS significant digits, which more than halves the records.
-The same runs give the same bytes. Each run is sealed with the checksums of its files in the archive. Figures and tables
-of the papers at these scales are drawn again, and the figure of all runs; those that a README shows are kept. Then
-scripts/write_results.py writes the page about them.
+experiments are replaced; with --add they stay, for further seeds. Measured numbers are rounded to DIGITS significant
+digits, which more than halves the records. The same runs give the same bytes. Each run is sealed with the checksums of
+its files in the archive. Figures and tables of the papers at these scales are drawn again, and the figure of all runs;
+those that a README shows are kept. Then scripts/write_results.py writes the page about them.
 
 .venv/bin/python scripts/collect_results.py [--add] [RUNS [RESULTS]]
 .venv/bin/python scripts/collect_results.py --seal ARCHIVE...    only seal finished runs that have no seal

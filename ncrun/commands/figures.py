@@ -18,7 +18,7 @@ from ncrun.errors import UserError, nearest
 from ncrun.figures import FROM_THEORY, THEORY_WORDS, panels
 from ncrun.figures.page import CHOICES, Page
 from ncrun.records.paper_table import write_tables
-from ncrun.records.places import require
+from ncrun.records.places import check_place
 from ncrun.records.read import Record, find_records
 from ncrun.training.cores import available_cores
 
@@ -140,7 +140,7 @@ def drawn_experiments() -> dict[str, int | None]:
 
 
 def _redraw(names: Sequence[str], scale: str, source: Path, out: Out, jobs: int) -> int:
-    require(source, "--from")
+    check_place(source, "--from")
     places = {name: [name, scale if name in FROM_THEORY else recipe(name).scale(scale)] for name in names}
     records = find_records(source, wanted=lambda manifest: _place_of(manifest) in places.values())
     warn_of_changed(records)

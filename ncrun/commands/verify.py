@@ -6,7 +6,7 @@ from ncrun.commands.arguments import Parser, add_runs
 from ncrun.data import Source
 from ncrun.errors import UserError
 from ncrun.records import seal
-from ncrun.records.places import Place, require, runs_below
+from ncrun.records.places import Place, check_place, runs_below
 from ncrun.records.read import load_record, read_manifest
 
 
@@ -25,7 +25,7 @@ def verify(arguments: Sequence[str]) -> int:
     status = 0
     data = _Data()
     for root in options.runs:
-        require(root)
+        check_place(root)
         found = False
         for place in runs_below(root):
             found, (words, is_right) = True, _checked(place)

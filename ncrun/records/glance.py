@@ -15,7 +15,7 @@ from ncrun.errors import UserError
 from ncrun.records import seal, whole
 from ncrun.records.groups import dotted
 from ncrun.records.lock import holder_of
-from ncrun.records.places import LARGEST, Folder, Place, holders_below, is_archive, one_place, places_of, require
+from ncrun.records.places import LARGEST, Folder, Place, check_place, holders_below, is_archive, one_place, places_of
 from ncrun.records.read import parse_row, read_config, read_manifest
 from ncrun.records.summary import distance
 from ncrun.theory.prediction import CLAIMS
@@ -117,7 +117,7 @@ class Overview:
         Raises UserError for a path that is neither a folder nor an archive."""
         found: dict[Path, Glance] = {}
         for root in roots:
-            require(root)
+            check_place(root)
             for glance in self._below(root):
                 found.setdefault(glance.path.resolve() if len(roots) > 1 else glance.path, glance)
         return list(found.values())

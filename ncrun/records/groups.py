@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ncrun.errors import UserError, nearest
-from ncrun.records.places import require
+from ncrun.records.places import check_place
 from ncrun.records.read import Record, find_records
 from ncrun.records.whole import STATES
 from ncrun.trees import leaves
@@ -72,7 +72,7 @@ def gather(folders: Iterable[Path], states: Sequence[str] = STATES) -> list[Reco
     """Every run in these folders and archives and below, in order and each once. Raises UserError if there is none."""
     found: dict[Path, Record] = {}
     for folder in folders:
-        require(folder)
+        check_place(folder)
         here = find_records(folder, states)
         if not here:
             which = "finished run" if tuple(states) == ("done",) else "run"

@@ -143,7 +143,7 @@ def is_archive(path: Path) -> bool:
     return path.suffix == ".zip" and path.is_file()
 
 
-def require(root: Path, option: str = "") -> None:
+def check_place(root: Path, option: str = "") -> None:
     """Raises UserError if a path is neither a folder nor an archive. option: the one that names it, such as --from."""
     if not root.is_dir() and not is_archive(root):
         raise UserError(f"{option and f'{option}='}{root}: no such folder or .zip archive")

@@ -116,10 +116,14 @@ def test_restart_that_another_process_trains(ncrun: Command, workdir: Path, refu
 
 def test_ctrl_c_before_the_first_sign_of_life(tmp_path: Path, monkeypatch: Patch) -> None:
     lock = Lock(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        at_call(patch, threading.Thread, "start", 1, lambda: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            lock.take()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with monkeypatch.context() as patch:
+            at_call(patch, threading.Thread, "start", 1, lambda: signal.raise_signal(signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                lock.take()
+    finally:
+        signal.signal(signal.SIGINT, before)
     lock.release()
     assert not (tmp_path / "run").exists()
 
