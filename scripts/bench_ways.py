@@ -122,11 +122,8 @@ class Task:
 
     def loss(self, network: Network) -> torch.Tensor:
         features, logits = network(self.data.train_images)
-        head = network.head
-        bias = head.bias if isinstance(head.bias, torch.Tensor) else None
-        return self.objective.on_batch(
-            logits, self.data.train_labels, features, list(head.weights), bias, network.parameters()
-        )
+        head, labels = network.head, self.data.train_labels
+        return self.objective.on_batch(logits, labels, features, head.weights, head.bias, network.parameters())
 
 
 def finished(typed: Sequence[str], gradients: int) -> Row:
